@@ -1,0 +1,160 @@
+"""What a run is: a JSON file, what it extends, and `key=value` changes, checked to the last key.
+
+Order of precedence: defaults < the file's "extends" < the file < key=value.
+"""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator
+
+from data.srn import DataConfig
+from diffusion.samplers import SampleOptions
+from models import family
+from models.optim import OptimConfig
+
+
+class TrainConfig(BaseModel, frozen=True, extra="forbid"):
+    """The training loop. Steps are updates of the weights."""
+
+    steps: int = Field(100_000, ge=0, description="updates in all; a longer run continues a shorter one")
+    batch: int = Field(4, ge=1, description="scenes in one forward pass of one process")
+    accumulate: int = Field(1, ge=1, description="forward passes of an update")
+    log_every: int = Field(10, ge=1, description="steps between lines of log.jsonl")
+    save_every: int = Field(1000, ge=1, description="steps between checkpoints")
+    keep: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
+    preview_every: int = Field(1000, ge=0, description="steps between pictures of held-out views; 0 = never")
+    previews: int = Field(4, ge=1, description="held-out objects in a picture")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the convolutions; auto is bfloat16 on GPUs that have it, else float32"
+    )
+    device: str = Field("auto", description="cuda, cuda:N or cpu; auto takes a GPU where there is one")
+    wandb: Literal["on", "offline", "off"] = Field("off", description="tracking by Weights & Biases")
+
+
+class RunConfig(BaseModel, frozen=True, extra="forbid"):
+    """Everything that determines a run."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="the run lives in RUNS/NAME")
+    runs: str = Field("runs", description="folder of all runs")
+    seed: int = Field(0, ge=0, description="all randomness follows from it")
+    transfer: str | None = Field(None, description="run or checkpoint whose weights are the first ones")
+    model: SerializeAsAny[BaseModel]
+    data: DataConfig
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleOptions = SampleOptions()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _choose_family(cls, value: Any) -> BaseModel:
+        if isinstance(value, BaseModel):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError('model must be an object such as {"family": "genvs"}')
+        return family(value.get("family", "genvs")).Config.model_validate(value)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(self.runs) / self.name
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """The config in a JSON file, with `key=value` changes such as "train.steps=10".
+
+    Values are read as JSON, or as plain text where they are none. Raises ValueError naming file, key and remedy.
+    """
+    document = _read_with_parents(Path(path), ())
+    document.setdefault("name", Path(path).stem)
+    for override in overrides or []:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise ValueError(f"'{override}' is not key=value, such as train.steps=1000")
+        _set(document, key, _parse(text))
+    return validate_config(document, str(path))
+
+
+def validate_config(document: dict[str, Any], where: str) -> RunConfig:
+    """A checked config from plain JSON data. `where` names its origin in errors.
+
+    Raises ValueError in one line naming the first wrong key, what is wrong and the nearest right one.
+    """
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {_first_problem(error)}") from error
+
+
+def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in children:
+        raise ValueError(f'{path}: the file extends itself; break the circle of "extends"')
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a config file"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: must hold a JSON object of keys and values")
+    parent = document.pop("extends", None)
+    if parent is None:
+        return document
+    if not isinstance(parent, str):
+        raise ValueError(f'{path}: "extends" must be the name of a file beside this one')
+    return _merge(_read_with_parents(path.parent / parent, (*children, path.resolve())), document)
+
+
+def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(document: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, dict):
+            raise ValueError(f"{key}: '{section}' is a value, not a section; drop what follows it")
+    document[last] = value
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        close = get_close_matches(location[-1], _known_keys(error), n=1)
+        return f"unknown key '{key}'" + (f"; did you mean '{close[0]}'?" if close else "; remove it")
+    if problem["type"] == "missing":
+        return f"key '{key}' is missing; add it"
+    message = (
+        problem["msg"].removeprefix("Value error, ").replace("Input should", "should").replace("\n", " ")
+    )
+    return f"{key}: {message}, but is {json.dumps(problem['input'], default=str)[:80]}"
+
+
+def _known_keys(error: ValidationError) -> set[str]:
+    """Every key of every section, for spelling suggestions."""
+    sections: list[type[BaseModel]] = [RunConfig]
+    keys: set[str] = set()
+    while sections:
+        for name, field in sections.pop().model_fields.items():
+            keys.add(name)
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                sections.append(field.annotation)
+    return keys | {name for section in (family("genvs").Config,) for name in section.model_fields}

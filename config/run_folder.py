@@ -1,0 +1,118 @@
+"""A run directory: config.json, log.jsonl, samples/ and checkpoints/. Only one process writes it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from config import RunConfig, validate_config
+from models import family
+from models.base import NVSModel
+from models.checkpoint import (
+    checkpoint_path,
+    checkpoints_of,
+    find_checkpoint,
+    keep_newest,
+    load_checkpoint,
+    load_weights,
+    restore,
+    save_checkpoint,
+    transfer_weights,
+)
+from models.ema import EMA
+
+
+class RunFolder:
+    """What a run leaves on disk."""
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        self.path = config.folder
+
+    def start(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
+        """Resume from the newest checkpoint, or begin; returns the updates made so far and a line for the user.
+
+        Beginning, weights come from `config.transfer` where it is set. Raises ValueError where a checkpoint cannot be
+        used or is of another model.
+        """
+        found = checkpoints_of(self.path)
+        if found:
+            checkpoint = load_checkpoint(found[-1])
+            theirs, ours = checkpoint.config.get("model"), self.config.model.model_dump(mode="json")
+            if theirs != ours:
+                raise ValueError(
+                    f"{found[-1]}: was trained with another model.{_first_difference(theirs, ours)}; give this run "
+                    "another name, or delete the old one"
+                )
+            restore(checkpoint, model, ema, optimizer)
+            return checkpoint.step, f"resuming {self.path} at step {checkpoint.step}"
+        if not self.config.transfer:
+            return 0, f"starting {self.path}"
+        path = find_checkpoint(self.config.transfer)
+        report = transfer_weights(model, load_checkpoint(path, sections=("model", "ema")))
+        ema.reset(model)
+        return 0, report
+
+    def open(self, step: int) -> None:
+        """Write the config, and cut the log back to what the weights have seen. Raises OSError where it cannot."""
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        self._replace("config.json", self.config.model_dump_json(indent=2) + "\n")
+        log = self.path / "log.jsonl"
+        if log.exists():
+            lines = [line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            self._replace("log.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def log(self, report: dict[str, Any]) -> None:
+        """Append a line to log.jsonl."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
+
+    def save(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Write a checkpoint and delete the oldest. Raises OSError where the disk is full, say."""
+        config = self.config.model_dump(mode="json")
+        save_checkpoint(checkpoint_path(self.path, step), model, ema, optimizer, step=step, config=config)
+        keep_newest(self.path, self.config.train.keep)
+
+    def picture(self, step: int) -> Path:
+        """Where the picture of held-out views of a step belongs."""
+        return self.path / "samples" / f"step-{step:08d}.png"
+
+    def _replace(self, name: str, text: str) -> None:
+        unfinished = self.path / f".{name}.unfinished"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.rename(self.path / name)
+
+
+def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]:
+    """A trained model, ready to sample on the CPU, with its run's config and the number of updates it has seen.
+
+    Weights are the averaged ones. Raises ValueError where the checkpoint cannot be read or does not hold what its
+    config describes.
+    """
+    path = find_checkpoint(run_or_checkpoint)
+    checkpoint = load_checkpoint(path, sections=("model", "ema"))
+    config = validate_config(checkpoint.config, str(path))
+    # On no device first: a config that asks for more than the file holds is found out before memory is spent on it.
+    with torch.device("meta"):
+        model = family(config.model.family)(config.model, fresh=False)
+    load_weights(model, checkpoint.best_weights(), path, assign=True)
+    return model.eval().requires_grad_(False), config, checkpoint.step
+
+
+def _first_difference(theirs: Any, ours: Any) -> str:
+    """The path of the first key in which two configs differ, with both values."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in theirs.keys() | ours.keys():
+            if theirs.get(key) != ours.get(key):
+                nested = _first_difference(theirs.get(key), ours.get(key))
+                return f"{key}{nested}" if nested.startswith(" ") else f"{key}.{nested}"
+    return f" ({theirs}, now {ours})"
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return sys.maxsize  # a line that was cut short while it was written

@@ -1,0 +1,1 @@
+"""Cameras, batches, data sets and pictures."""

@@ -1,0 +1,46 @@
+"""What travels from the loader to a model: views of scenes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from data.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures with their cameras. A view axis is always there; `valid` marks the views that are not padding."""
+
+    images: Float[Tensor, "b v 3 h w"]  # RGB in [-1, 1], white background
+    cameras: Cameras  # batch shape [b, v]
+    valid: Bool[Tensor, "b v"]
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Views":
+        """The same views with `function` applied to every tensor (a slice, a move to a device)."""
+        return Views(function(self.images), self.cameras.apply(function), function(self.valid))
+
+
+@dataclass(frozen=True)
+class SceneBatch:
+    """Training material: what the model may look at, and what it should draw."""
+
+    source: Views
+    target: Views
+    scene_ids: tuple[str, ...]
+    seeds: Int[
+        Tensor, "b"
+    ]  # one per scene, on the CPU: all that is drawn at random for a scene follows from it
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "SceneBatch":
+        """The same batch with `function` applied to the tensors of its views."""
+        return SceneBatch(
+            self.source.apply(function), self.target.apply(function), self.scene_ids, self.seeds
+        )
+
+
+def all_valid(images: Float[Tensor, "b v 3 h w"], cameras: Cameras) -> Views:
+    """Views without padding."""
+    return Views(images, cameras, torch.ones(images.shape[:2], dtype=torch.bool, device=images.device))

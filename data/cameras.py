@@ -1,0 +1,249 @@
+"""Pinhole cameras, their rays, and camera paths. Pure geometry, no files.
+
+OpenCV axes (x right, y down, z forward), camera-to-world matrices, and intrinsics divided by the image size,
+so that image coordinates (u, v) run from 0 to 1 across the picture whatever its resolution. The world's z
+axis is up. Depth is measured along the optical axis (z); distance is measured along a ray. Lengths are scene
+units.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+OPENGL_FROM_OPENCV = (1.0, -1.0, -1.0, 1.0)  # x stays, y and z turn round; its own inverse
+SRN_RADIUS = 1.3  # scene units, camera distance of the SRN cars
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Half-lines through pixel centres, row by row, with the stretch of each inside the working volume."""
+
+    origins: Float[Tensor, "*batch r 3"]
+    directions: Float[Tensor, "*batch r 3"]  # unit length
+    near: Float[Tensor, "*batch r"]  # distance
+    far: Float[Tensor, "*batch r"]  # distance
+    cosine: Float[Tensor, "*batch r"]  # depth gained per unit of distance
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Rays":
+        """The same rays with `function` applied to every tensor (a slice, a reshape, a move)."""
+        return Rays(*map(function, (self.origins, self.directions, self.near, self.far, self.cosine)))
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Pinhole cameras of any batch shape."""
+
+    cam_to_world: Float[Tensor, "*batch 4 4"]
+    intrinsics: Float[
+        Tensor, "*batch 3 3"
+    ]  # focal lengths and principal point in units of image width, height
+    near: Float[Tensor, "*batch"]  # depth where the working volume begins
+    far: Float[Tensor, "*batch"]  # depth where it ends
+
+    @property
+    def shape(self) -> torch.Size:
+        """The batch shape."""
+        return self.near.shape
+
+    @property
+    def positions(self) -> Float[Tensor, "*batch 3"]:
+        """Camera centres in the world."""
+        return self.cam_to_world[..., :3, 3]
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Cameras":
+        """The same cameras with `function` applied to every tensor (a slice, a reshape, a move)."""
+        return Cameras(*map(function, (self.cam_to_world, self.intrinsics, self.near, self.far)))
+
+    def __getitem__(self, index) -> "Cameras":
+        """Cameras at `index` of the batch axes."""
+        return self.apply(lambda tensor: tensor[index])
+
+    def to_camera(self, points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
+        """World points in camera axes; z is the depth."""
+        return (points - self.positions[..., None, :]) @ self.cam_to_world[..., :3, :3]
+
+    def project(self, points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
+        """World points to (u, v, depth). Behind the camera, depth is negative and u, v mean nothing."""
+        in_camera = self.to_camera(points)
+        depth = in_camera[..., 2:]
+        # A point in the plane of the camera centre has no image; keep it finite, its depth tells.
+        safe_depth = torch.where(depth.abs() < 1e-9, torch.full_like(depth, 1e-9), depth)
+        image = (in_camera / safe_depth) @ self.intrinsics.transpose(-1, -2)
+        return torch.cat([image[..., :2], depth], dim=-1)
+
+    def unproject(self, image_points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
+        """(u, v, depth) to world points: the inverse of `project` in front of the camera."""
+        in_camera = self._directions(image_points[..., :2]) * image_points[..., 2:]
+        return in_camera @ self.cam_to_world[..., :3, :3].transpose(-1, -2) + self.positions[..., None, :]
+
+    def rays(self, height: int, width: int) -> Rays:
+        """One ray through the centre of each pixel of a height x width picture, row by row."""
+        in_camera = self._directions(pixel_centres(height, width).to(self.near))
+        length = in_camera.norm(dim=-1)
+        directions = in_camera @ self.cam_to_world[..., :3, :3].transpose(-1, -2) / length[..., None]
+        origins = self.positions[..., None, :].expand_as(directions)
+        return Rays(
+            origins, directions, self.near[..., None] * length, self.far[..., None] * length, 1 / length
+        )
+
+    def _directions(self, uv: Tensor) -> Tensor:
+        """Camera-space vectors through (u, v), scaled to z = 1."""
+        homogeneous = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1)
+        return homogeneous @ torch.linalg.inv(self.intrinsics).transpose(-1, -2)
+
+
+def pixel_centres(height: int, width: int) -> Float[Tensor, "r 2"]:
+    """(u, v) of pixel centres, row by row: half a pixel in from the picture's edges."""
+    v, u = torch.meshgrid(
+        (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
+    )
+    return torch.stack([u.flatten(), v.flatten()], dim=-1)
+
+
+def pinhole(focal: float = 131.25 / 128, *, aspect: float = 1.0) -> Float[Tensor, "3 3"]:
+    """Centred intrinsics; `focal` in image widths (default: SRN cars), `aspect` is width / height."""
+    return torch.tensor([[focal, 0.0, 0.5], [0.0, focal * aspect, 0.5], [0.0, 0.0, 1.0]])
+
+
+def seen_radius(
+    cam_to_world: Float[Tensor, "*batch 4 4"], intrinsics: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*batch"]:
+    """Radius of the largest sphere round the origin that a camera looking at the origin shows whole."""
+    focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1).amax(dim=-1)
+    return cam_to_world[..., :3, 3].norm(dim=-1) * torch.sin(torch.atan(0.5 / focal))
+
+
+def cameras_from_poses(
+    cam_to_world: Float[Tensor, "n 4 4"],
+    intrinsics: Float[Tensor, "*k 3 3"],
+    *,
+    object_radius: float | None = None,
+) -> Cameras:
+    """Cameras whose working volume is the sphere of `object_radius` round the origin.
+
+    Without a radius it is the sphere that the camera shows whole (`seen_radius`). Near is kept positive where
+    a camera stands inside the sphere.
+    """
+    intrinsics = intrinsics.expand(len(cam_to_world), 3, 3)
+    distance = cam_to_world[:, :3, 3].norm(dim=-1)
+    radius = (
+        seen_radius(cam_to_world, intrinsics)
+        if object_radius is None
+        else torch.full_like(distance, object_radius)
+    )
+    return Cameras(
+        cam_to_world, intrinsics, near=(distance - radius).clamp_min(0.05 * distance), far=distance + radius
+    )
+
+
+def look_at(
+    eye: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"], up: Sequence[float] = (0.0, 0.0, 1.0)
+) -> Float[Tensor, "*batch 4 4"]:
+    """Camera-to-world pose at `eye` with `target` in the middle of the picture and `up` upwards in it.
+
+    Where `up` cannot decide the roll (straight up or down), the picture's right is the world's y axis, or z
+    where up is y. Raises ValueError where eye and target coincide.
+    """
+    forward = target - eye
+    length = forward.norm(dim=-1, keepdim=True)
+    if bool((length == 0).any()):
+        raise ValueError("look_at: eye and target coincide, so the camera has no direction; move one of them")
+    forward = forward / length
+    upward = eye.new_tensor(list(up)) / math.hypot(*up)
+    right = torch.linalg.cross(forward, upward.expand_as(forward))
+    # A spare axis for the pole: it must not be parallel to `up`, and is made perpendicular to the line of
+    # sight.
+    spare = eye.new_tensor([0.0, 0.0, 1.0] if abs(upward[1]) > 0.8 else [0.0, 1.0, 0.0])
+    spare = spare - (spare * forward).sum(dim=-1, keepdim=True) * forward
+    right = torch.where(right.norm(dim=-1, keepdim=True) < 1e-6, spare, right)
+    right = right / right.norm(dim=-1, keepdim=True)
+    return _pose(right, torch.linalg.cross(forward, right), forward, eye)
+
+
+def orbit(
+    azimuth_rad: Float[Tensor, "*batch"], elevation_rad: Float[Tensor, "*batch"], radius: float = SRN_RADIUS
+) -> Float[Tensor, "*batch 4 4"]:
+    """Poses on a sphere round the origin, looking at it; azimuth from x towards y, elevation from the ground.
+
+    The roll follows the azimuth, so that the pole is an ordinary pose.
+    """
+    cos_a, sin_a, cos_e, sin_e = (
+        azimuth_rad.cos(),
+        azimuth_rad.sin(),
+        elevation_rad.cos(),
+        elevation_rad.sin(),
+    )
+    outward = torch.stack([cos_e * cos_a, cos_e * sin_a, sin_e], dim=-1)
+    right = torch.stack([-sin_a, cos_a, torch.zeros_like(sin_a)], dim=-1)
+    return _pose(right, torch.linalg.cross(-outward, right), -outward, radius * outward)
+
+
+def srn_test_path(num: int = 251, radius: float = SRN_RADIUS) -> Float[Tensor, "n 4 4"]:
+    """The SRN test spiral: view i at elevation 0.36 i degrees and azimuth 20 - 0.08 i radians (i = 0..250).
+
+    View 64 is the customary input view. For `num` other than 251 the same curve is sampled evenly.
+    """
+    index = torch.linspace(0, 250, num, dtype=torch.float64)
+    return orbit(20 - 0.08 * index, torch.deg2rad(0.36 * index), radius).float()
+
+
+def spiral(num: int = 40, radius: float = SRN_RADIUS) -> Float[Tensor, "n 4 4"]:
+    """Two turns round the object while the elevation rises from -10 towards 60 degrees (end excluded)."""
+    turn = torch.linspace(0, 4 * math.pi, num + 1, dtype=torch.float64)[:-1]
+    elevation = torch.linspace(-10, 60, num + 1, dtype=torch.float64)[:-1]
+    return orbit(math.pi / 2 - turn, torch.deg2rad(elevation), radius).float()
+
+
+def turntable(
+    num: int = 40, elevation_deg: float = 20.0, radius: float = SRN_RADIUS
+) -> Float[Tensor, "n 4 4"]:
+    """One turn at constant elevation (end excluded)."""
+    azimuth = torch.linspace(0, 2 * math.pi, num + 1, dtype=torch.float64)[:-1]
+    return orbit(azimuth, torch.full_like(azimuth, math.radians(elevation_deg)), radius).float()
+
+
+def circle(cam_to_world: Float[Tensor, "4 4"], num: int = 40) -> Float[Tensor, "n 4 4"]:
+    """A pose carried once round the world's z axis; the first is the pose itself (end excluded)."""
+    angle = torch.linspace(0, 2 * math.pi, num + 1, dtype=torch.float64)[:-1]
+    turn = torch.eye(4, dtype=torch.float64).repeat(num, 1, 1)
+    turn[:, 0, 0] = turn[:, 1, 1] = angle.cos()
+    turn[:, 1, 0], turn[:, 0, 1] = angle.sin(), -angle.sin()
+    return (turn @ cam_to_world.double()).to(cam_to_world)
+
+
+def opencv_to_opengl(cam_to_world: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
+    """Camera-to-world poses from OpenCV axes to OpenGL axes (x right, y up, z backward). Its own inverse."""
+    return cam_to_world * cam_to_world.new_tensor(OPENGL_FROM_OPENCV)
+
+
+opengl_to_opencv = opencv_to_opengl
+
+
+def require_rigid(cam_to_world: Float[Tensor, "4 4"], name: str, *, tolerance: float = 1e-3) -> None:
+    """Raise ValueError, beginning with `name`, unless the pose is a rotation and a position other than 0."""
+    rotation = cam_to_world[:3, :3].double()
+    if not bool(cam_to_world.isfinite().all()):
+        problem = "the pose holds nan or inf"
+    elif (cam_to_world[3] - cam_to_world.new_tensor([0.0, 0.0, 0.0, 1.0])).abs().max() > tolerance:
+        problem = f"the pose's last row is {cam_to_world[3].tolist()} instead of 0 0 0 1"
+    elif torch.linalg.det(rotation).abs() < tolerance:
+        problem = "the pose is singular"
+    elif (rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max() > tolerance:
+        problem = "the pose is scaled or sheared"
+    elif torch.linalg.det(rotation) < 0:
+        problem = "the pose is mirrored"
+    elif cam_to_world[:3, 3].abs().max() < 1e-6:
+        problem = "the camera stands at the world's origin, where the object must be"
+    else:
+        return
+    raise ValueError(f"{name}: {problem}; give a camera-to-world matrix of a rotation and a position")
+
+
+def _pose(right: Tensor, down: Tensor, forward: Tensor, position: Tensor) -> Tensor:
+    columns = torch.stack([right, down, forward, position], dim=-1)
+    bottom = position.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*position.shape[:-1], 1, 4)
+    return torch.cat([columns, bottom], dim=-2)

@@ -1,0 +1,16 @@
+"""Model families: name -> where the model lives. A new family is one module and one line here."""
+
+from importlib import import_module
+
+FAMILIES = {"genvs": ("models.genvs", "GeNVS")}
+
+
+def family(name: str) -> type:
+    """The model class of a family; its `Config` describes it.
+
+    Raises ValueError where no family has that name.
+    """
+    if name not in FAMILIES:
+        raise ValueError(f"model.family: there is no family '{name}'; choose one of {', '.join(FAMILIES)}")
+    module, attribute = FAMILIES[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,119 @@
+"""Image encoders of segmentation-models-pytorch, with their initial weights and with frozen batch norm."""
+
+import logging
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+STRIDE = 16  # input pixels per pixel of the deepest features
+DEPTH = 5  # stages; with the input itself, six maps of features
+HUB = "huggingface.co"  # where segmentation-models-pytorch keeps weights
+
+WeightSource = Literal["imagenet", "imagenet-if-available"]
+
+
+def make_backbone(
+    name: str, weights: WeightSource | None, *, fresh: bool = True
+) -> tuple[nn.Module, str | None]:
+    """An encoder of output stride 16 with frozen batch norm, and a notice where wanted weights were not to be had.
+
+    Not `fresh`: the weights will be loaded, so none are fetched or prepared. Raises ValueError where the name is
+    unknown, the encoder lacks one of its six maps of features, or demanded weights cannot be had.
+    """
+    weights = weights if fresh else None
+    backbone, notice = None, None
+    if weights:
+        try:
+            with _cache_only_when_offline():
+                backbone = _make(name, "imagenet")
+        # Hub, network, certificate and cache problems are exceptions of many unrelated libraries.
+        except (OSError, RuntimeError, KeyError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
+            notice = f"ImageNet weights for {name} are not to be had ({reason})"
+            if weights == "imagenet":
+                raise ValueError(
+                    f"model.encoder.weights: {notice}; connect to the network, or set model.encoder.weights=null"
+                ) from error
+    if backbone is None:
+        backbone = _make(name, None)
+        if fresh:
+            _measure_statistics(backbone)
+    return _freeze_batch_norm(backbone), notice
+
+
+def _make(name: str, weights: str | None) -> nn.Module:
+    from segmentation_models_pytorch.encoders import encoders, get_encoder  # takes seconds to import
+
+    if name not in encoders:
+        raise ValueError(
+            f"model.encoder.backbone: segmentation-models-pytorch has no encoder '{name}'; "
+            "resnet18, resnet34 and resnet50 are safe choices"
+        )
+    try:
+        backbone = get_encoder(name, in_channels=3, depth=DEPTH, weights=weights, output_stride=STRIDE)
+    except ValueError as error:  # some encoders cannot be dilated
+        raise ValueError(f"model.encoder.backbone: '{name}': {error}; choose a ResNet") from error
+    if len(backbone.out_channels) != DEPTH + 1 or 0 in backbone.out_channels:
+        raise ValueError(
+            f"model.encoder.backbone: '{name}' lacks features at one of the strides 2, 4, 8, 16; choose a ResNet"
+        )
+    return backbone
+
+
+@contextmanager
+def _cache_only_when_offline() -> Iterator[None]:
+    """Without a network, look for weights in the local cache alone: at once, where the hub would retry for long."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    constants.HF_HUB_OFFLINE = before or not _hub_has_address()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _hub_has_address() -> bool:
+    if urllib.request.getproxies():
+        return True  # the proxy looks names up
+    try:
+        return bool(socket.getaddrinfo(HUB, 443))
+    except OSError:
+        return False
+
+
+def _measure_statistics(backbone: nn.Module) -> None:
+    """Set the batch norms' statistics from smooth noise.
+
+    Frozen at (0, 1) they would leave a random network unnormalised, and the variance of its activations would
+    double with every residual block.
+    """
+    generator = torch.Generator().manual_seed(0)
+    blobs = torch.randn(8, 3, 16, 16, generator=generator)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    backbone.train()
+    with torch.no_grad():
+        backbone(F.interpolate(blobs, scale_factor=4, mode="bilinear"))
+
+
+def _freeze_batch_norm(module: nn.Module) -> nn.Module:
+    """Replace every batch norm below `module` by a fixed scale and shift."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
+            state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
+            frozen.load_state_dict(state)
+            setattr(module, name, frozen)
+        else:
+            _freeze_batch_norm(child)
+    return module

@@ -1,0 +1,58 @@
+"""The contract between model families and the programs that train, sample and judge them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from data.batch import SceneBatch, Views
+from data.cameras import Cameras
+from diffusion.samplers import SampleOptions
+
+# Called after every denoising step with its index and the current estimate of the clean images, [b t 3 h w].
+SampleCallback = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Novel views, and what the model knew about them before it drew them."""
+
+    images: Float[Tensor, "b t 3 h w"]  # RGB in [-1, 1]
+    preview: Float[Tensor, "b t 3 h w"]  # RGB in [-1, 1], without sampling
+    depth: Float[Tensor, "b t 1 h w"]  # scene units along the optical axis; the far plane where nothing is
+    opacity: Float[Tensor, "b t 1 h w"]  # 0 to 1
+
+
+class NVSModel(nn.Module, ABC):
+    """A model of novel views. All that it draws at random follows from the seeds it is given."""
+
+    notices: tuple[str, ...] = ()  # what the user should know about how the model was made
+
+    @abstractmethod
+    def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
+        """Weighted scalar terms, means over the scenes of the batch; their sum is minimised.
+
+        `step` is the number of updates so far. The result for a batch is the mean of the results for its scenes.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        source: Views,
+        cameras: Cameras,
+        seeds: Int[Tensor, "b t"],
+        options: SampleOptions,
+        *,
+        callback: SampleCallback | None = None,
+    ) -> Prediction:
+        """Views from `cameras` [b, t], as large as the source photos. A view depends on its own seed alone."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts that may learn at their own rates. Together they hold every trained parameter once."""
+
+    def forward(self, batch: SceneBatch, step: int) -> dict[str, Tensor]:
+        """`loss`, under the name by which data-parallel wrappers call it."""
+        return self.loss(batch, step=step)

@@ -1,0 +1,226 @@
+"""Checkpoints: one safetensors file each, written atomically, read without executing anything.
+
+A file holds the weights as `model.*`, their average as `ema.*`, the optimiser's state as `optim.*`, and in its
+header the step and the run's config. Nothing is ever unpickled.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.ema import EMA
+
+FORMAT = "genvs-checkpoint-1"
+PATTERN = "step-{:08d}.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory."""
+
+    path: Path
+    step: int  # updates made
+    config: dict[str, Any]  # the run's config as plain JSON data
+    tensors: dict[str, Tensor]  # named model.*, ema.*, optim.*
+
+    def section(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one section ("model", "ema", "optim"), by their names within it."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)
+        }
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """The model's state with averaged weights where there are any."""
+        return self.section("model") | self.section("ema")
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step belongs in a run directory."""
+    return folder / "checkpoints" / PATTERN.format(step)
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints of a run directory, oldest first."""
+    found = (folder / "checkpoints").glob("step-*.safetensors")
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.stem))
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """A checkpoint file itself, or the newest one of a run directory.
+
+    Raises ValueError where there is neither.
+    """
+    path = Path(run_or_checkpoint)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ValueError(
+            f"{path}: no such run or checkpoint; give a folder such as runs/NAME or a .safetensors file"
+        )
+    found = checkpoints_of(path)
+    if not found:
+        raise ValueError(f"{path}: holds no checkpoints/step-*.safetensors; train it first")
+    return found[-1]
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    ema: EMA,
+    optimizer: torch.optim.Optimizer,
+    *,
+    step: int,
+    config: dict[str, Any],
+) -> None:
+    """Write a checkpoint beside its final name, sync it, then rename it: a reader never sees half a file.
+
+    Raises OSError where the file cannot be written; what was there before is still there then.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"ema.{name}": value for name, value in ema.shadow.items()}
+    tensors |= {f"optim.{name}": value for name, value in _optimizer_state(model, optimizer).items()}
+    metadata = {"format": FORMAT, "step": str(step), "config": json.dumps(config)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, unfinished, metadata
+        )
+        _sync(unfinished)
+        unfinished.rename(path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(
+            f"{path}: cannot be written ({error}); free some space or choose another folder"
+        ) from error
+
+
+def keep_newest(folder: Path, num: int) -> None:
+    """Delete all but the `num` newest checkpoints of a run directory."""
+    for path in checkpoints_of(folder)[:-num]:
+        path.unlink()
+
+
+def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", "optim")) -> Checkpoint:
+    """Read sections of a checkpoint onto the CPU.
+
+    Raises ValueError where the file is cut short, is no safetensors file (a pickle, say), or is not ours.
+    """
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(2)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a checkpoint"
+        ) from error
+    if start in (b"PK", b"\x80\x02"):
+        raise ValueError(
+            f"{path}: is a pickle, which can run code when opened; only .safetensors files are read"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if name.split(".")[0] in sections]  # noqa: SIM118 (no dict)
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: is cut short or no safetensors file ({error}); copy it again") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}')")
+    try:
+        step, config = int(metadata["step"]), json.loads(metadata["config"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: its header is damaged ({error}); use an earlier checkpoint") from error
+    return Checkpoint(path, step, config, tensors)
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:
+    """Continue where a checkpoint left off: weights, their average and the optimiser's state, bit for bit.
+
+    Raises ValueError where the checkpoint is of another model.
+    """
+    load_weights(model, checkpoint.section("model"), checkpoint.path)
+    for name, value in checkpoint.section("ema").items():
+        ema.shadow[name].copy_(value)
+    state, names = checkpoint.section("optim"), _names(model)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            found = {key: state.get(f"{names[parameter]}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            if found["step"] is not None:
+                moments = {key: found[key].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[parameter] = {"step": found["step"], **moments}
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
+    """Load a complete state into a model.
+
+    Raises ValueError naming what is missing, surplus or of another shape.
+    """
+    own = model.state_dict()
+    missing, surplus = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    misshapen = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    if missing or surplus or misshapen:
+        raise ValueError(
+            f"{path}: is of another model: {len(missing)} tensors missing {missing[:2]}, {len(surplus)} surplus "
+            f"{surplus[:2]}, {len(misshapen)} of another shape {sorted(misshapen)[:2]}"
+        )
+    model.load_state_dict(weights, assign=assign)
+
+
+def transfer_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
+    """Take over every weight that fits by name and shape; returns what matched and what did not, for the user.
+
+    Raises ValueError where nothing fits.
+    """
+    own, given = model.state_dict(), checkpoint.best_weights()
+    fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    if not fitting:
+        raise ValueError(
+            f"transfer: {checkpoint.path} has no weight that fits this model; check model.* in the config"
+        )
+    model.load_state_dict(fitting, strict=False)
+    report = [
+        f"transfer: {len(fitting)} of {len(own)} tensors from {checkpoint.path} (step {checkpoint.step})"
+    ]
+    groups = {
+        "kept as initialised (not in the file)": sorted(own.keys() - given.keys()),
+        "kept as initialised (other shape in the file)": sorted((own.keys() & given.keys()) - fitting.keys()),
+        "in the file, but not in the model": sorted(given.keys() - own.keys()),
+    }
+    for title, names in groups.items():
+        if names:
+            report.append(
+                f"  {title}: {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+            )
+    return "\n".join(report)
+
+
+def _names(model: nn.Module) -> dict[nn.Parameter, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = _names(model)
+    return {
+        f"{names[parameter]}.{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system write a file or folder to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,19 @@
+"""Where to compute."""
+
+import torch
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of a name: "auto" is the GPU of the local rank where there is one, else the CPU.
+
+    Raises ValueError where there is no such device.
+    """
+    if name == "auto":
+        name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: '{name}' is no device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device: {name} asked for, but {torch.cuda.device_count()} GPUs are usable; use auto or cpu")
+    return device

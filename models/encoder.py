@@ -1,0 +1,130 @@
+"""Photo to feature volume: a DeepLabV3+ (Chen et al. 2018) whose output channels are read as depth planes.
+
+Chan et al. 2023, section 3.1, lift an image into a frustum-aligned volume with such a network. Axes: b scene,
+s source view, k photo (the valid views of all scenes), c feature, d depth plane, h, w.
+"""
+
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.functional as TF
+from jaxtyping import Float
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from data.batch import Views
+from models.backbone import STRIDE, WeightSource, make_backbone
+from nerf.volume import FrustumVolume
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+SHALLOW_CHANNELS = 48  # width to which DeepLabV3+ reduces the quarter-resolution features
+
+
+class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
+    """The image encoder and the size of the volumes it makes."""
+
+    backbone: str = Field("resnet34", description="name of a segmentation-models-pytorch encoder")
+    weights: WeightSource | None = Field(
+        "imagenet-if-available", description="initial weights; null = random"
+    )
+    channels: int = Field(16, ge=1, description="features of each point of the volume")
+    planes: int = Field(64, ge=2, description="depth planes of the volume")
+    dilations: tuple[int, int, int] = Field((12, 24, 36), description="rates of the atrous pyramid")
+
+
+class Encoder(nn.Module):
+    """Turns every valid source photo into a feature volume over that photo's frustum.
+
+    Not `fresh` means that all weights will be loaded: initial ones are not fetched. `notice` is what the user should
+    know about the initial weights, if anything.
+    """
+
+    def __init__(self, config: EncoderConfig, *, fresh: bool = True):
+        super().__init__()
+        self.config = config
+        self.backbone, self.notice = make_backbone(config.backbone, config.weights, fresh=fresh)
+        self.decoder = Decoder(
+            self.backbone.out_channels, width=config.channels * config.planes, dilations=config.dilations
+        )
+
+    def forward(self, views: Views) -> FrustumVolume:
+        """Volumes of the source views at the photos' resolution. Views that are padding cost nothing."""
+        b, s, _, h, w = views.images.shape
+        planes = self._planes(views.images[views.valid])
+        features = planes.new_zeros(b, s, *planes.shape[1:])
+        features[views.valid] = planes
+        shape = (self.config.channels, self.config.planes)
+        return FrustumVolume(features.unflatten(2, shape), views.cameras, views.valid)
+
+    def _planes(self, photos: Float[Tensor, "k 3 h w"]) -> Float[Tensor, "k cd h w"]:
+        h, w = photos.shape[-2:]
+        normalised = TF.normalize((photos + 1) / 2, IMAGENET_MEAN, IMAGENET_STD)
+        padded = F.pad(normalised, (0, -w % STRIDE, 0, -h % STRIDE), mode="replicate")
+        return self.decoder(self.backbone(padded))[..., :h, :w]
+
+
+class Decoder(nn.Module):
+    """The DeepLabV3+ decoder carried on to full resolution by learned up-sampling with skip connections.
+
+    Without normalisation and without dropout. `skips` are the channels of the backbone's features at strides 1, 2,
+    4, 8, 16 and 16 again.
+    """
+
+    def __init__(self, skips: list[int], *, width: int, dilations: tuple[int, int, int]):
+        super().__init__()
+        self.pyramid = AtrousPyramid(skips[5], width, dilations)
+        self.refine = _separable(width, width)
+        self.up_to_8 = UpBlock(width, skips[3])
+        self.shallow = nn.Conv2d(skips[2], SHALLOW_CHANNELS, 1, bias=False)
+        self.merge = _separable(width + SHALLOW_CHANNELS, width)
+        self.up_to_2 = UpBlock(width, skips[1])
+        self.up_to_1 = UpBlock(width, skips[0])
+
+    def forward(self, features: list[Tensor]) -> Float[Tensor, "k cd h w"]:
+        """Backbone features, finest first, to planes at full resolution."""
+        full, half, quarter, eighth, _, deepest = features
+        x = F.relu(self.refine(self.pyramid(deepest)))
+        x = F.relu(self.up_to_8(x, eighth))
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        x = F.relu(self.merge(torch.cat([x, F.relu(self.shallow(quarter))], dim=1)))
+        x = F.relu(self.up_to_2(x, half))
+        return self.up_to_1(x, full)
+
+
+class AtrousPyramid(nn.Module):
+    """Atrous spatial pyramid pooling: the same features seen through five fields of view."""
+
+    def __init__(self, channels: int, width: int, dilations: tuple[int, int, int]):
+        super().__init__()
+        self.point = nn.Conv2d(channels, width, 1, bias=False)
+        self.atrous = nn.ModuleList([_separable(channels, width, dilation=rate) for rate in dilations])
+        self.pooled = nn.Conv2d(channels, width, 1, bias=False)
+        self.project = nn.Conv2d((2 + len(dilations)) * width, width, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "k e h w"]) -> Float[Tensor, "k o h w"]:
+        """Five branches side by side, projected to one width."""
+        everywhere = F.relu(self.pooled(x.mean(dim=(2, 3), keepdim=True))).expand(-1, -1, *x.shape[2:])
+        branches = [F.relu(branch(x)) for branch in (self.point, *self.atrous)]
+        return F.relu(self.project(torch.cat([*branches, everywhere], dim=1)))
+
+
+class UpBlock(nn.Module):
+    """Doubles the resolution by a learned transposed convolution, then unites the result with a skip connection."""
+
+    def __init__(self, width: int, skip: int):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.conv = nn.Conv2d(width + skip, width, 3, padding=1)
+
+    def forward(
+        self, x: Float[Tensor, "k c h w"], skip: Float[Tensor, "k e h2 w2"]
+    ) -> Float[Tensor, "k c h2 w2"]:
+        """`skip` has twice the resolution of `x`."""
+        return self.conv(torch.cat([self.up(x), skip], dim=1))
+
+
+def _separable(channels: int, width: int, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, width, 1, bias=False),
+    )

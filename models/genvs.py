@@ -1,0 +1,213 @@
+"""GeNVS: generative novel view synthesis with 3D-aware diffusion models (Chan et al. 2023, arXiv:2304.02602).
+
+Source photos become feature volumes, volumes become a latent image at the target camera, and a denoiser conditioned
+on the latent image draws the view. Axes: b scene, s source view, t target view, f latent channel, h, w.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from data.batch import SceneBatch, Views
+from data.cameras import Cameras
+from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
+from diffusion.denoiser import DenoiserConfig, EDMDenoiser
+from diffusion.noise import NoiseConfig, derived_seed, level_at, normal, sigma_from_normal, uniform
+from diffusion.samplers import SampleOptions, guided, sample
+from models import losses
+from models.base import NVSModel, Prediction, SampleCallback
+from models.encoder import Encoder, EncoderConfig
+from models.losses import LossConfig
+from nerf.renderer import Jitter, LatentImages, RendererConfig, VolumeRenderer
+from nerf.volume import FrustumVolume
+
+
+class GeNVSConfig(BaseModel, frozen=True, extra="forbid"):
+    """The model's three parts and how they learn together."""
+
+    family: Literal["genvs"] = "genvs"
+    encoder: EncoderConfig = EncoderConfig()
+    renderer: RendererConfig = RendererConfig()
+    denoiser: DenoiserConfig = DenoiserConfig()
+    noise: NoiseConfig = NoiseConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    latent_upsampling: Literal["bilinear", "nearest"] = Field(
+        "bilinear", description="how the latent image grows to the size of the view"
+    )
+    drop_condition_prob: float = Field(
+        0.1, ge=0, le=1, description="share of views trained without condition, which guidance needs"
+    )
+    source_noise: float = Field(
+        0.0, ge=0, description="largest standard deviation of the noise added to source photos in training"
+    )
+
+
+class GeNVS(NVSModel):
+    """Encoder, volume renderer and denoiser, trained together."""
+
+    Config = GeNVSConfig
+
+    def __init__(self, config: GeNVSConfig, *, fresh: bool = True):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder, fresh=fresh)
+        self.renderer = VolumeRenderer(config.renderer, channels=config.encoder.channels)
+        self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.renderer.latent_channels)
+        self.notices = (self.encoder.notice,) if self.encoder.notice else ()
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Encoder, renderer and denoiser."""
+        return {"encoder": self.encoder, "renderer": self.renderer, "denoiser": self.denoiser}
+
+    def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
+        """Diffusion loss of the target views, and losses that teach the volume colour and shape."""
+        config = self.config.loss
+        volume = self.encoder(self._with_noise(batch.source, batch.seeds))
+        views = _join_first_source(batch) if config.rgb_source else batch.target
+        rendering = self._render_jittered(volume, views.cameras, batch.seeds)
+        latent = self._upsample(rendering.latent, views.images)
+        num_target = batch.target.images.shape[1]
+
+        terms = {
+            "diffusion": self._diffusion_loss(batch, latent[:, :num_target], step),
+            "rgb": losses.rgb(latent[:, :num_target], batch.target.images),
+            "opacity": losses.opacity(rendering),
+            "depth": losses.depth_prior(rendering, views.cameras),
+        }
+        if config.rgb_source:
+            terms["rgb_source"] = losses.rgb(latent[:, num_target:], views.images[:, num_target:])
+        if config.depth_consistency or config.opacity_consistency:
+            terms |= self._consistency_losses(volume, batch.target.cameras)
+        return {name: getattr(config, name) * term for name, term in terms.items() if getattr(config, name)}
+
+    def sample(
+        self,
+        source: Views,
+        cameras: Cameras,
+        seeds: Int[Tensor, "b t"],
+        options: SampleOptions,
+        *,
+        callback: SampleCallback | None = None,
+    ) -> Prediction:
+        """Render the volumes of the source photos at the target cameras and draw the views."""
+        rendering = self.renderer(self.encoder(source), cameras)
+        condition = self._upsample(rendering.latent, source.images)
+        images = self._draw(condition, seeds, options, callback)
+        return Prediction(images, 2 * condition[:, :, :3] - 1, *_surfaces(rendering, cameras, images))
+
+    def _draw(
+        self,
+        condition: Float[Tensor, "b t f h w"],
+        seeds: Int[Tensor, "b t"],
+        options: SampleOptions,
+        callback: SampleCallback | None,
+    ) -> Float[Tensor, "b t 3 h w"]:
+        """Sample views with the denoiser; views of all scenes share its batch axis."""
+        b, t, _, h, w = condition.shape
+        nothing = self._no_condition(condition.flatten(0, 1), seeds.flatten())
+
+        def denoise(about: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+            return self.denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
+
+        denoiser = guided(
+            lambda noisy, sigma: denoise(condition.flatten(0, 1), noisy, sigma),
+            lambda noisy, sigma: denoise(nothing, noisy, sigma),
+            0.0 if options.unconditional else options.guidance,
+        )
+        images = sample(
+            denoiser,
+            (3, h, w),
+            seeds.flatten().to(condition.device),
+            options,
+            callback=callback and (lambda i, _, clean: callback(i, clean.unflatten(0, (b, t)))),
+        )
+        return images.unflatten(0, (b, t)).clamp(-1, 1)
+
+    def _diffusion_loss(self, batch: SceneBatch, condition: Float[Tensor, "b t f h w"], step: int) -> Tensor:
+        """Denoising loss (Karras et al. 2022, equation 8) at noise levels that suit the step."""
+        config, seeds = self.config, _view_seeds(batch.seeds, condition.shape[1])
+        clean, condition = batch.target.images.flatten(0, 1), condition.flatten(0, 1)
+        dropped = uniform(seeds, (1, 1, 1), stream="drop condition").to(clean) < config.drop_condition_prob
+        condition = torch.where(dropped, self._no_condition(condition, seeds), condition)
+        augmentation = None
+        if config.augment.prob:
+            parameters = draw_parameters(config.augment, seeds).to(clean)
+            clean, condition = augment_pair(clean, condition, parameters)
+            augmentation = conditioning(parameters)[:, None]
+        sigma = sigma_from_normal(normal(seeds, (1,), stream="noise level"), level_at(config.noise, step))
+        noise = normal(seeds, clean.shape[1:], stream="noise").to(clean)
+        views = (images[:, None] for images in (clean, noise))
+        return self.denoiser.loss(*views, sigma.to(clean), condition[:, None], augmentation).mean()
+
+    def _consistency_losses(self, volume: FrustumVolume, cameras: Cameras) -> dict[str, Tensor]:
+        """How far the volumes of a scene's sources, each rendered alone, disagree about the target views."""
+        s = volume.valid.shape[1]
+        alone = volume.apply(lambda tensor: tensor.flatten(0, 1)[:, None])
+        repeated = cameras.apply(lambda tensor: tensor.repeat_interleave(s, dim=0))
+        rendering = self.renderer(alone, repeated)
+        surfaces = [part.unflatten(0, (-1, s)) for part in (rendering.depth, rendering.opacity)]
+        return losses.consistency(*surfaces, volume.valid)
+
+    def _render_jittered(self, volume: FrustumVolume, cameras: Cameras, seeds: Tensor) -> LatentImages:
+        config = self.config.renderer
+        num_rays = cameras.shape[1] * config.size**2
+        coarse = uniform(seeds, (num_rays, config.coarse), stream="coarse samples")
+        fine = uniform(seeds, (num_rays, config.fine), stream="fine samples")
+        device = volume.features.device
+        return self.renderer(volume, cameras, Jitter(coarse.to(device), fine.to(device)))
+
+    def _with_noise(self, source: Views, seeds: Tensor) -> Views:
+        """Noise augmentation of the photos, so that the encoder tolerates views that the model drew itself."""
+        if not self.config.source_noise:
+            return source
+        images = source.images
+        amount = self.config.source_noise * uniform(seeds, (1, 1, 1, 1), stream="source noise level").to(
+            images
+        )
+        noise = normal(seeds, images.shape[1:], stream="source noise").to(images)
+        return Views(images + amount * noise, source.cameras, source.valid)
+
+    def _upsample(self, latent: Float[Tensor, "b t f k k"], like: Float[Tensor, "b v 3 h w"]) -> Tensor:
+        """The latent image at the size of the pictures `like`."""
+        mode = self.config.latent_upsampling
+        options = {"align_corners": False} if mode == "bilinear" else {}
+        grown = F.interpolate(latent.flatten(0, 1), size=like.shape[-2:], mode=mode, **options)
+        return grown.unflatten(0, latent.shape[:2])
+
+    @staticmethod
+    def _no_condition(condition: Tensor, seeds: Tensor) -> Tensor:
+        """What stands in for the latent image where there is none: noise in its range."""
+        return uniform(seeds, condition.shape[1:], stream="no condition").to(condition)
+
+
+def _view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:
+    """A seed for each of `num` views of every scene."""
+    return torch.tensor([derived_seed(seed, view) for seed in seeds.tolist() for view in range(num)])
+
+
+def _join_first_source(batch: SceneBatch) -> Views:
+    """The target views and, behind them, the first source view of each scene."""
+    images = torch.cat([batch.target.images, batch.source.images[:, :1]], dim=1)
+    first, target = batch.source.cameras[:, :1], batch.target.cameras
+    cameras = Cameras(
+        torch.cat([target.cam_to_world, first.cam_to_world], dim=1),
+        torch.cat([target.intrinsics, first.intrinsics], dim=1),
+        torch.cat([target.near, first.near], dim=1),
+        torch.cat([target.far, first.far], dim=1),
+    )
+    return Views(images, cameras, torch.cat([batch.target.valid, batch.source.valid[:, :1]], dim=1))
+
+
+def _surfaces(rendering: LatentImages, cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Depth of the surface, over the far plane as background, and opacity, at the size of the pictures `like`."""
+    far = cameras.far[:, :, None, None, None]
+    maps = torch.cat([rendering.depth + (1 - rendering.opacity) * far, rendering.opacity], dim=2)
+    grown = F.interpolate(maps.flatten(0, 1), size=like.shape[-2:], mode="bilinear").unflatten(
+        0, maps.shape[:2]
+    )
+    return grown[:, :, :1], grown[:, :, 1:]

@@ -1,0 +1,68 @@
+"""What teaches the volumes colour and shape, beside the denoising loss.
+
+Axes: b scene, s source view, t target view, f latent channel, h, w.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from data.cameras import Cameras
+from nerf.renderer import LatentImages
+
+EPSILON = 1e-6  # opacity below which a ray has no surface
+
+
+class LossConfig(BaseModel, frozen=True, extra="forbid"):
+    """Weight of each term; 0 leaves it out."""
+
+    diffusion: float = Field(1.0, ge=0, description="denoising of the target views")
+    rgb: float = Field(1.0, ge=0, description="latent channels 0-2 against the target views")
+    rgb_source: float = Field(0.0, ge=0, description="the same against the first source view")
+    opacity: float = Field(0.001, ge=0, description="mean opacity: what is not seen to be there is air")
+    depth: float = Field(0.0, ge=0, description="surfaces near the middle of the working volume")
+    depth_consistency: float = Field(0.0, ge=0, description="volumes of different sources agree about depth")
+    opacity_consistency: float = Field(
+        0.0, ge=0, description="volumes of different sources agree about opacity"
+    )
+
+
+def rgb(latent: Float[Tensor, "b t f h w"], images: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, ""]:
+    """Mean squared error of the latent's first three channels, with images taken from [-1, 1] to [0, 1]."""
+    return F.mse_loss(latent[:, :, :3], (images + 1) / 2)
+
+
+def opacity(rendering: LatentImages) -> Float[Tensor, ""]:
+    """Mean opacity."""
+    return rendering.opacity.mean()
+
+
+def depth_prior(rendering: LatentImages, cameras: Cameras) -> Float[Tensor, ""]:
+    """Squared distance of surfaces, in scene units, from the middle of the target camera's working volume."""
+    middle = (cameras.near + cameras.far)[:, :, None, None, None] / 2
+    surface = rendering.depth / (rendering.opacity + EPSILON)
+    return (rendering.opacity * (surface - middle).square()).mean()
+
+
+def consistency(
+    depth: Float[Tensor, "b s t 1 h w"], opacity: Float[Tensor, "b s t 1 h w"], valid: Bool[Tensor, "b s"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Variance over the sources, of the depth of surfaces that all of them see and of the opacity.
+
+    `depth` is weighted by opacity. Scenes with one source count as zero.
+    """
+    surface = depth / (opacity + EPSILON)
+    everywhere = torch.where(valid[:, :, None, None, None, None], opacity, 1.0).amin(dim=1)
+    return {
+        "depth_consistency": (everywhere * _variance(surface, valid)).mean(),
+        "opacity_consistency": _variance(opacity, valid).mean(),
+    }
+
+
+def _variance(values: Tensor, valid: Tensor) -> Tensor:
+    """Variance over the valid sources."""
+    share = (valid / valid.sum(dim=1, keepdim=True).clamp_min(1))[:, :, None, None, None, None].to(values)
+    mean = (share * values).sum(dim=1, keepdim=True)
+    return (share * (values - mean).square()).sum(dim=1)

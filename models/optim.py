@@ -1,0 +1,65 @@
+"""The optimiser: AdamW with one learning rate per part of the model, and its schedule."""
+
+import math
+
+import torch
+from pydantic import BaseModel, Field
+
+from models.base import NVSModel
+
+
+class OptimConfig(BaseModel, frozen=True, extra="forbid"):
+    """AdamW, its learning rate, gradient clipping and the average of the weights."""
+
+    lr: float = Field(1e-4, gt=0, description="learning rate")
+    lr_scale: dict[str, float] = Field(
+        {}, description="factor per part of the model, such as {'encoder': 0.5}; 0 freezes"
+    )
+    betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two averages")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    warmup: int = Field(500, ge=0, description="steps of linear warm-up")
+    decay_from: int | None = Field(
+        None, ge=0, description="step at which the cosine decay begins; null = never"
+    )
+    decay_steps: int = Field(0, ge=0, description="steps of the cosine decay to zero")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: float = Field(0.9999, ge=0, lt=1, description="decay of the average of the weights")
+
+
+def learning_rate_factor(config: OptimConfig, step: int) -> float:
+    """Share of the full learning rate at a step (from 0): linear warm-up, constant, cosine decay to zero.
+
+    A function of the step alone, not of the run's length, so that a run can be lengthened.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    if config.decay_from is None or step < config.decay_from:
+        return warm
+    done = min(1.0, (step - config.decay_from) / max(1, config.decay_steps))
+    return warm * (1 + math.cos(math.pi * done)) / 2
+
+
+def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW with one parameter group per part; each group knows its own full rate as `full_lr`.
+
+    A part whose factor is 0 is frozen: its parameters want no gradient. Raises ValueError for a factor of a part
+    that the model does not have.
+    """
+    parts = model.parts()
+    unknown = set(config.lr_scale) - set(parts)
+    if unknown:
+        raise ValueError(
+            f"optim.lr_scale: the model has no part '{min(unknown)}'; its parts are {', '.join(parts)}"
+        )
+    groups = []
+    for name, part in parts.items():
+        scale = config.lr_scale.get(name, 1.0)
+        part.requires_grad_(scale > 0)
+        if scale > 0:
+            groups.append({"params": list(part.parameters()), "full_lr": scale * config.lr})
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int) -> None:
+    """Give every group its learning rate for a step."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * learning_rate_factor(config, step)

@@ -1,0 +1,1 @@
+"""Feature volumes and their rendering into latent images."""

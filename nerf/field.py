@@ -1,0 +1,55 @@
+"""The radiance field: features that the source views hold at a point become its density and its latent colour.
+
+Axes: b scene, s source view, n point, c feature, f latent channel.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+
+class FieldConfig(BaseModel, frozen=True, extra="forbid"):
+    """The field's network and how it unites several source views."""
+
+    hidden: int = Field(64, ge=1, description="width of the MLP's hidden layer")
+    pool: Literal["before", "after"] = Field(
+        "before",
+        description="average the sources' features before the MLP (the paper), or its outputs after it",
+    )
+    outside: Literal["clamp", "mask"] = Field(
+        "mask",
+        description="points outside a source's frustum: features of its border, or no say in the average",
+    )
+
+
+class RadianceField(nn.Module):
+    """A two-layer MLP with softplus in between, shared by all points (Chan et al. 2023, section 3.1)."""
+
+    def __init__(self, config: FieldConfig, *, channels: int, latent_channels: int):
+        super().__init__()
+        self.config = config
+        self.hidden = nn.Linear(channels, config.hidden)
+        self.output = nn.Linear(config.hidden, 1 + latent_channels)
+
+    def forward(
+        self, features: Float[Tensor, "b s n c"], weight: Float[Tensor, "b s n"]
+    ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n f"]]:
+        """Density (per scene unit, >= 0) and latent colour (0 to 1) from features of the sources.
+
+        `weight` says how much each source has to say about a point. Where no source has a say, nothing is known and
+        the density is zero.
+        """
+        share = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        if self.config.pool == "before":
+            logits = self._mlp(torch.einsum("bsnc,bsn->bnc", features, share))
+        else:
+            logits = torch.einsum("bsnf,bsn->bnf", self._mlp(features), share)
+        density = F.softplus(logits[..., 0]) * (weight.amax(dim=1) > 0)
+        return density, torch.sigmoid(logits[..., 1:])
+
+    def _mlp(self, features: Tensor) -> Tensor:
+        return self.output(F.softplus(self.hidden(features)))

@@ -1,0 +1,66 @@
+"""Where along a ray the field is asked. All of the renderer's randomness is here.
+
+Samples are midpoints of cells that cover the ray from near to far without gaps. Axes: b scene, r ray, n sample.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data.cameras import Rays
+
+WEIGHT_FLOOR = 1e-5  # keeps a little attention on empty cells, and the distribution defined on empty rays
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """Samples in the order of their distance, and the length of ray each stands for."""
+
+    distance: Float[Tensor, "b r n"]
+    width: Float[Tensor, "b r n"]
+
+
+def uniform(rays: Rays, num: int, jitter: Float[Tensor, "b r n"] | None = None) -> RaySamples:
+    """One sample in each of `num` equal cells: at its middle, or where `jitter` (0 to 1) puts it."""
+    steps = torch.arange(num, device=rays.near.device) + (0.5 if jitter is None else jitter)
+    near, far = rays.near[..., None], rays.far[..., None]
+    return with_widths(rays, near + (far - near) * steps / num)
+
+
+def with_widths(rays: Rays, distance: Float[Tensor, "b r n"]) -> RaySamples:
+    """Sorted distances with the cells they stand for: borders half-way between neighbours, ends at near and far."""
+    edges = _edges(rays, distance)
+    return RaySamples(distance, edges.diff(dim=-1))
+
+
+def importance(
+    rays: Rays,
+    samples: RaySamples,
+    weight: Float[Tensor, "b r n"],
+    num: int,
+    jitter: Float[Tensor, "b r m"] | None = None,
+) -> RaySamples:
+    """`samples` and `num` more, drawn where `weight` is large (Mildenhall et al. 2020, section 5.2).
+
+    The weights of the cells are taken as a piecewise constant density and its distribution is inverted at the
+    middles of `num` equal steps, or where `jitter` (0 to 1) puts them in their steps. No gradient passes.
+    """
+    edges = _edges(rays, samples.distance)
+    mass = weight.detach() + WEIGHT_FLOOR
+    cumulative = torch.cumsum(mass, dim=-1)
+    total = cumulative[..., -1:]
+    steps = torch.arange(num, device=weight.device) + (0.5 if jitter is None else jitter)
+    wanted = (steps / num * total).expand(*total.shape[:-1], num).contiguous()
+    cell = torch.searchsorted(cumulative, wanted, right=True).clamp_max(weight.shape[-1] - 1)
+    before = cumulative.gather(-1, cell) - mass.gather(-1, cell)
+    within = ((wanted - before) / mass.gather(-1, cell)).clamp(0, 1)
+    distance = torch.lerp(edges.gather(-1, cell), edges.gather(-1, cell + 1), within)
+    merged = torch.cat([samples.distance, distance], dim=-1).sort(dim=-1).values
+    return with_widths(rays, merged)
+
+
+def _edges(rays: Rays, distance: Tensor) -> Tensor:
+    middle = (distance[..., 1:] + distance[..., :-1]) / 2
+    return torch.cat([rays.near[..., None], middle, rays.far[..., None]], dim=-1)

@@ -1,0 +1,65 @@
+"""Feature volumes aligned with the viewing frusta of source cameras (Chan et al. 2023, section 3.1).
+
+Axes: b scene, s source view, n point, c feature, d depth plane, h, w.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from data.cameras import Cameras
+
+SMALLEST_DEPTH = (
+    1e-6  # scene units; a point nearer than this, or behind the camera, projects as if it lay here
+)
+
+
+@dataclass(frozen=True)
+class FrustumVolume:
+    """Feature planes spread over the working volume of each source camera.
+
+    Columns and rows of `features` are the pixels of the source picture; plane 0 lies at the camera's near depth,
+    the last plane at its far depth, the others evenly between.
+    """
+
+    features: Float[Tensor, "b s c d h w"]
+    cameras: Cameras  # batch shape [b, s]
+    valid: Bool[Tensor, "b s"]
+
+    def coordinates(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b s n 3"]:
+        """World points in each frustum: (x right, y down, z away), from -1 to 1 between its faces.
+
+        x and y are -1 and 1 at the outer edges of the picture, z at the near and the far plane. Points behind the
+        camera land far outside.
+        """
+        in_camera = self.cameras.to_camera(points[:, None])
+        depth = in_camera[..., 2:]
+        image = (in_camera / depth.clamp_min(SMALLEST_DEPTH)) @ self.cameras.intrinsics.transpose(-1, -2)
+        near, far = self.cameras.near[..., None, None], self.cameras.far[..., None, None]
+        return torch.cat([2 * image[..., :2] - 1, 2 * (depth - near) / (far - near) - 1], dim=-1)
+
+    def sample(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b s n c"]:
+        """Trilinear features at world points; outside a frustum, those of the nearest point on its border."""
+        b, s, _, d, _, _ = self.features.shape
+        # grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such texels; planes are not: the
+        # outermost planes lie on the faces themselves.
+        at = self.coordinates(points) * points.new_tensor([1.0, 1.0, (d - 1) / d])
+        found = F.grid_sample(
+            self.features.flatten(0, 1),
+            at.flatten(0, 1)[:, None, None],
+            padding_mode="border",
+            align_corners=False,
+        )
+        return found[:, :, 0, 0].unflatten(0, (b, s)).transpose(-1, -2)
+
+    def inside(self, points: Float[Tensor, "b n 3"]) -> Bool[Tensor, "b s n"]:
+        """Which points lie within each frustum."""
+        return (self.coordinates(points).abs() <= 1).all(dim=-1)
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "FrustumVolume":
+        """The same volume with `function` applied to every tensor (a slice, a reshape)."""
+        return FrustumVolume(function(self.features), self.cameras.apply(function), function(self.valid))

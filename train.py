@@ -1,0 +1,291 @@
+"""Train a model of novel views: python train.py CONFIG.json [key=value ...]
+
+One process trains on one device; for several, `torchrun --nproc-per-node N train.py ...`. The same command resumes.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from pathlib import Path
+
+    import torch
+
+    from config import RunConfig
+    from models.base import NVSModel
+    from models.ema import EMA
+
+HELP = """\
+examples:
+  python train.py config/quickstart.json
+  python train.py config/srn_cars_64.json data.root=/data/srn_cars train.batch=8 optim.lr=5e-5
+  python train.py config/srn_cars_128.json data.root=/data/srn_cars transfer=runs/srn_cars_64
+  torchrun --nproc-per-node 4 train.py config/srn_cars_128.json data.root=/data/srn_cars
+
+keys that are often changed:
+  name              the run lives in runs/NAME; the same name resumes it
+  data.root         folder in the SRN layout: *_train, *_val, *_test, or just objects
+  data.image_size   pixels; pictures of another size are resized
+  train.steps       updates in all            train.batch       scenes per process and pass
+  train.accumulate  passes per update         train.save_every  steps between checkpoints
+  optim.lr          learning rate             seed              all randomness follows from it
+  transfer          run or checkpoint to take the first weights from
+  train.wandb       on, offline or off
+
+A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
+"""
+
+
+def main() -> int:
+    """Parse the command line and train; user errors become one line and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description=__doc__.splitlines()[0],
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", help="JSON file of the run, such as config/quickstart.json")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the config")
+    arguments = parser.parse_args()
+    stop = StopSignal()
+    from config import load_config
+
+    try:
+        train(load_config(arguments.config, arguments.changes), stop)
+    except (ValueError, OSError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(config: "RunConfig", stop: "StopSignal") -> None:
+    """Train from the newest checkpoint of the run, or from its beginning, to `config.train.steps`.
+
+    Raises ValueError or OSError, in one line for the user, where input is bad or the loss is not finite.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from config.run_folder import RunFolder
+    from data.loader import SceneLoader
+    from data.srn import open_split
+    from models import family
+    from models.checkpoint import checkpoint_path
+    from models.ema import EMA
+    from models.meter import Meter
+    from models.optim import make_optimizer, set_learning_rate
+
+    workers, objects = join_workers(config), open_split(config.data, "train")
+    rank, world, batch_size, accumulate = workers.rank, workers.world, config.train.batch, config.train.accumulate
+    loader = SceneLoader(objects, config.data, seed=config.seed, batch=batch_size, rank=rank, world=world)
+    torch.manual_seed(config.seed)
+    model = family(config.model.family)(config.model).to(workers.device)
+    optimizer = make_optimizer(model, config.optim)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    ema, folder = EMA(model, config.optim.ema), RunFolder(config)
+    step, message = folder.start(model, ema, optimizer)
+    if workers.first:
+        folder.open(step)
+        track = start_tracking(config)
+        for line in (*model.notices, message):
+            print(line, file=sys.stderr)
+    parallel, batches, meter, saved = wrap(model, workers), loader.batches(step * accumulate), Meter(), step
+    bar = tqdm(total=config.train.steps, initial=step, desc=config.name, unit="step", disable=not workers.first)
+
+    while step < config.train.steps:
+        set_learning_rate(optimizer, config.optim, step)
+        for part in range(accumulate):
+            reseed(config.seed, rank, step * accumulate + part)
+            batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
+            with exchange(parallel, gradients=part == accumulate - 1), autocast(config, workers.device):
+                losses = parallel(batch, step)
+            (sum(losses.values()) / accumulate).backward()
+            meter.add(step, losses)
+        norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip)
+        meter.add(step, {"gradient_norm": norm})
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        ema.update(model, step)
+        bar.update()
+
+        leave = workers.any(stop.requested)
+        save = step % config.train.save_every == 0 or step == config.train.steps or leave
+        if save or step % config.train.log_every == 0:
+            try:
+                means, seconds = meter.report()
+            except ValueError as error:
+                kept = checkpoint_path(folder.path, saved) if saved else "none yet"
+                raise ValueError(f"{error}; last good checkpoint: {kept}; lower optim.lr or check the data") from error
+            if workers.first:
+                report = {"step": step, "loss": sum(means[name] for name in losses), **means, "seconds": seconds}
+                report["lr"] = optimizer.param_groups[0]["lr"]
+                folder.log(report)
+                track(report)
+                bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses)})
+        if save and workers.first:
+            folder.save(model, ema, optimizer, step)
+            saved = step
+        if workers.first and config.train.preview_every and step % config.train.preview_every == 0:
+            draw_preview(config, model, ema, folder.picture(step), workers.device)
+        if leave:
+            break
+    bar.close()
+    if workers.first:
+        print(f"{'stopped' if step < config.train.steps else 'done'} at step {step}: {folder.path}", file=sys.stderr)
+    workers.leave()
+
+
+class StopSignal:
+    """Set by SIGTERM or SIGINT, which a run answers by saving and leaving. A second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _: object) -> None:
+        self.requested = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train together."""
+
+    rank: int
+    world: int
+    device: "torch.device"
+    control: Any = None  # a group of processes for short messages between CPUs
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process; all ask at the same step."""
+        if self.world == 1:
+            return flag
+        import torch
+
+        flags = torch.tensor(int(flag))
+        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
+        return bool(flags)
+
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if self.world > 1:
+            import torch
+
+            torch.distributed.destroy_process_group()
+
+
+def join_workers(config: "RunConfig") -> Workers:
+    """Find this process's device, and its place among the processes that torchrun started.
+
+    Raises ValueError where the device asked for does not exist.
+    """
+    import torch
+
+    from models.device import choose_device
+
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = choose_device(config.train.device, int(os.environ.get("LOCAL_RANK", 0)))
+    if world == 1:
+        return Workers(rank, world, device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Workers(rank, world, device, torch.distributed.new_group(backend="gloo"))
+
+
+def wrap(model: "NVSModel", workers: Workers) -> "torch.nn.Module":
+    """The model, exchanging gradients with its copies in other processes where there are any."""
+    if workers.world == 1:
+        return model
+    import torch
+
+    devices = [workers.device] if workers.device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+
+def exchange(parallel: "torch.nn.Module", *, gradients: bool) -> Any:
+    """Context of a pass; without `gradients` they are summed here and exchanged by a later pass."""
+    return nullcontext() if gradients or not hasattr(parallel, "no_sync") else parallel.no_sync()
+
+
+def autocast(config: "RunConfig", device: "torch.device") -> Any:
+    """Context in which the network computes in the configured precision."""
+    import torch
+
+    wanted = config.train.precision
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted == "bfloat16" or (wanted == "auto" and native))
+
+
+def reseed(seed: int, rank: int, part: int) -> None:
+    """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
+    import torch
+
+    from diffusion.noise import derived_seed
+
+    torch.manual_seed(derived_seed(derived_seed(seed, rank), part))
+
+
+def draw_preview(
+    config: "RunConfig", model: "NVSModel", ema: "EMA", path: "Path", device: "torch.device"
+) -> None:
+    """Save a picture of held-out views as the averaged weights see them."""
+    import torch
+
+    from data.images import write_png
+    from data.loader import held_out
+    from data.srn import open_split
+    from models.preview import preview_picture
+
+    batch = held_out(open_split(config.data, "val"), config.train.previews)
+    source, target = (views.apply(lambda tensor: tensor.to(device)) for views in (batch.source, batch.target))
+    model.eval()
+    ema.swap(model)
+    with torch.no_grad(), autocast(config, device):
+        prediction = model.sample(source, target.cameras, batch.seeds[:, None], config.sample)
+    ema.swap(model)
+    model.train()
+    write_png(path, preview_picture(source, prediction, target))
+
+
+def start_tracking(config: "RunConfig") -> Callable[[dict], None]:
+    """A function that sends a report to Weights & Biases, or does nothing.
+
+    Falls back to offline tracking where the server does not answer: wandb would wait for it.
+    """
+    if config.train.wandb == "off":
+        return lambda report: None
+    import wandb
+
+    address = urlsplit(wandb.Settings().base_url)
+    mode = "online" if config.train.wandb == "on" and answers(address.hostname, address.port or 443) else "offline"
+    if config.train.wandb == "on" and mode == "offline":
+        print(f"wandb: {address.hostname} does not answer; tracking offline (wandb sync sends it later)", file=sys.stderr)
+    run = wandb.init(project="genvs", name=config.name, dir=config.folder, mode=mode, config=config.model_dump(mode="json"))
+    return lambda report: run.log(report, step=report["step"])
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether a server takes connections."""
+    try:
+        with socket.create_connection((host, port), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

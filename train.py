@@ -79,6 +79,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from data.srn import open_split
     from models import family
     from models.checkpoint import checkpoint_path
+    from models.device import autocast
     from models.ema import EMA
     from models.meter import Meter
     from models.optim import make_optimizer, set_learning_rate
@@ -105,7 +106,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
         for part in range(accumulate):
             reseed(config.seed, rank, step * accumulate + part)
             batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
-            with exchange(parallel, gradients=part == accumulate - 1), autocast(config, workers.device):
+            with exchange(parallel, gradients=part == accumulate - 1), autocast(config.train.precision, workers.device):
                 losses = parallel(batch, step)
             (sum(losses.values()) / accumulate).backward()
             meter.add(step, losses)
@@ -221,15 +222,6 @@ def exchange(parallel: "torch.nn.Module", *, gradients: bool) -> Any:
     return nullcontext() if gradients or not hasattr(parallel, "no_sync") else parallel.no_sync()
 
 
-def autocast(config: "RunConfig", device: "torch.device") -> Any:
-    """Context in which the network computes in the configured precision."""
-    import torch
-
-    wanted = config.train.precision
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted == "bfloat16" or (wanted == "auto" and native))
-
-
 def reseed(seed: int, rank: int, part: int) -> None:
     """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
     import torch
@@ -248,13 +240,14 @@ def draw_preview(
     from data.images import write_png
     from data.loader import held_out
     from data.srn import open_split
+    from models.device import autocast
     from models.preview import preview_picture
 
     batch = held_out(open_split(config.data, "val"), config.train.previews)
     source, target = (views.apply(lambda tensor: tensor.to(device)) for views in (batch.source, batch.target))
     model.eval()
     ema.swap(model)
-    with torch.no_grad(), autocast(config, device):
+    with torch.no_grad(), autocast(config.train.precision, device):
         prediction = model.sample(source, target.cameras, batch.seeds[:, None], config.sample)
     ema.swap(model)
     model.train()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from data.batch import SceneBatch, Views
+from data.batch import Applicable, SceneBatch, Views
 from data.cameras import Cameras
 from diffusion.samplers import SampleOptions
 
@@ -38,6 +38,28 @@ class NVSModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def encode(self, source: Views) -> Applicable:
+        """What `draw` needs to know of the source views, worked out once for any number of novel views.
+
+        All its tensors have axes b and s first. Views are encoded one by one: encodings of several, joined along s
+        by `data.batch.concatenate`, are the encoding of all.
+        """
+
+    @abstractmethod
+    def draw(
+        self,
+        scene: Applicable,
+        cameras: Cameras,
+        seeds: Int[Tensor, "b t"],
+        options: SampleOptions,
+        *,
+        callback: SampleCallback | None = None,
+    ) -> Prediction:
+        """Views of an encoded scene from `cameras` [b, t], as large as its source photos.
+
+        A view depends on its own seed alone.
+        """
+
     def sample(
         self,
         source: Views,
@@ -47,7 +69,8 @@ class NVSModel(nn.Module, ABC):
         *,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Views from `cameras` [b, t], as large as the source photos. A view depends on its own seed alone."""
+        """Views from `cameras` [b, t], as large as the source photos: `encode`, then `draw`."""
+        return self.draw(self.encode(source), cameras, seeds, options, callback=callback)
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:

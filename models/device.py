@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Where to compute, and how precisely."""
 
 import torch
 
@@ -17,3 +17,10 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device: {name} asked for, but {torch.cuda.device_count()} GPUs are usable; use auto or cpu")
     return device
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Context in which networks compute in bfloat16 if `precision` is "bfloat16", or "auto" and the GPU has it."""
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    enabled = precision == "bfloat16" or (precision == "auto" and native)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

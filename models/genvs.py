@@ -85,22 +85,26 @@ class GeNVS(NVSModel):
             terms |= self._consistency_losses(volume, batch.target.cameras)
         return {name: getattr(config, name) * term for name, term in terms.items() if getattr(config, name)}
 
-    def sample(
+    def encode(self, source: Views) -> FrustumVolume:
+        """The volumes of the source photos."""
+        return self.encoder(source)
+
+    def draw(
         self,
-        source: Views,
+        scene: FrustumVolume,
         cameras: Cameras,
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Render the volumes of the source photos at the target cameras and draw the views."""
-        rendering = self.renderer(self.encoder(source), cameras)
-        condition = self._upsample(rendering.latent, source.images)
-        images = self._draw(condition, seeds, options, callback)
+        """Render the volumes at the target cameras and draw the views that the latent images suggest."""
+        rendering = self.renderer(scene, cameras)
+        condition = self._upsample(rendering.latent, scene.features)
+        images = self._denoise(condition, seeds, options, callback)
         return Prediction(images, 2 * condition[:, :, :3] - 1, *_surfaces(rendering, cameras, images))
 
-    def _draw(
+    def _denoise(
         self,
         condition: Float[Tensor, "b t f h w"],
         seeds: Int[Tensor, "b t"],
@@ -172,7 +176,7 @@ class GeNVS(NVSModel):
         noise = normal(seeds, images.shape[1:], stream="source noise").to(images)
         return Views(images + amount * noise, source.cameras, source.valid)
 
-    def _upsample(self, latent: Float[Tensor, "b t f k k"], like: Float[Tensor, "b v 3 h w"]) -> Tensor:
+    def _upsample(self, latent: Float[Tensor, "b t f k k"], like: Float[Tensor, "b v *any h w"]) -> Tensor:
         """The latent image at the size of the pictures `like`."""
         mode = self.config.latent_upsampling
         options = {"align_corners": False} if mode == "bilinear" else {}

@@ -1,0 +1,125 @@
+"""Paired augmentation that cannot leak into samples (Karras et al. 2022, appendix F.2, without colours).
+
+Target and condition are moved, turned and stretched alike, and the denoiser is told how by 9 numbers; with
+zeros, as in sampling, it makes images that are not augmented.
+
+Parameters per view, a0 .. a7: mirror left-right (0 or 1), mirror up-down (0 or 1), logarithm of the scale in
+units of ln(2)/5, rotation in radians, direction (radians) and logarithm (ln(2)/5) of a stretch, shift in x
+and y in eighths of the image. All zeros: nothing happens.
+"""
+
+import math
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from diffusion.noise import normal, uniform
+
+LN_SCALE = 0.2 * math.log(2)  # of one unit of a2 and a5
+SHIFT = 1 / 8  # image sizes, of one unit of a6 and a7
+
+
+class AugmentConfig(BaseModel, frozen=True, extra="forbid"):
+    """Each of two mirrors, scale, rotation, stretch and shift is tried with probability `prob`.
+
+    A mirror that is tried happens half of the time; EDM trains with 0.12.
+    """
+
+    prob: float = Field(0.0, ge=0, le=1)
+
+
+def draw_parameters(config: AugmentConfig, seeds: Int[Tensor, "n"]) -> Float[Tensor, "n 8"]:
+    """Parameters a0 .. a7 for each seed, independent of the batch."""
+    tried = (uniform(seeds, (6,), stream="augment.tried") < config.prob).float()
+    even = uniform(seeds, (4,), stream="augment.uniform")
+    gaussian = normal(seeds, (4,), stream="augment.normal")
+    mirrors = (even[:, :2] < 0.5).float()
+    angles = math.pi * (2 * even[:, 2:] - 1)
+    scale, stretch, shift = gaussian[:, :1], gaussian[:, 1:2], gaussian[:, 2:]
+    values = torch.cat([mirrors, scale, angles, stretch, shift], dim=-1)
+    return values * tried[:, [0, 1, 2, 3, 4, 4, 5, 5]]
+
+
+def conditioning(parameters: Float[Tensor, "n 8"]) -> Float[Tensor, "n 9"]:
+    """The 9 numbers that tell the denoiser, zeros where nothing was done (EDM appendix F.2)."""
+    mirror_x, mirror_y, scale, angle, direction, stretch, shift_x, shift_y = parameters.unbind(-1)
+    turned = [angle.cos() - 1, angle.sin()]
+    stretched = [stretch * direction.cos(), stretch * direction.sin()]
+    return torch.stack([mirror_x, mirror_y, scale, *turned, *stretched, shift_x, shift_y], dim=-1)
+
+
+def matrices(parameters: Float[Tensor, "n 8"], height: int, width: int) -> Float[Tensor, "n 3 3"]:
+    """Where pixels go, (x, y, 1) -> (x, y, 1) with whole numbers at pixel centres, as float64.
+
+    Images of one shape at two resolutions are moved alike: everything turns about the middle of the picture,
+    and shifts are fractions of its size.
+    """
+    # Float64 is also out of reach of autocast and of TF32, which would blur positions by parts of a pixel.
+    mirror_x, mirror_y, scale, angle, direction, stretch, shift_x, shift_y = parameters.double().unbind(-1)
+    zoom, squeeze = (LN_SCALE * scale).exp(), (LN_SCALE * stretch).exp()
+    centre_x, centre_y = torch.full_like(zoom, (width - 1) / 2), torch.full_like(zoom, (height - 1) / 2)
+    factors = [
+        _translation(centre_x, centre_y),
+        _scaling(1 - 2 * mirror_x, 1 - 2 * mirror_y),
+        _scaling(zoom, zoom),
+        _rotation(-angle),
+        _rotation(direction) @ _scaling(squeeze, 1 / squeeze) @ _rotation(-direction),
+        _translation(SHIFT * width * shift_x, SHIFT * height * shift_y),
+        _translation(-centre_x, -centre_y),
+    ]
+    return reduce(torch.matmul, factors)
+
+
+def warp(images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n c h w"]:
+    """Images whose pixels were moved by `matrix` (see `matrices`).
+
+    Bilinear, differentiable with respect to the images; beyond the edge the image is reflected about the
+    centres of its outermost pixels. Where the matrix is the identity the image comes back unchanged, to the
+    last bit.
+    """
+    height, width = images.shape[-2:]
+    # Each new pixel asks where it came from.
+    origin = torch.linalg.inv(matrix.double())
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1).to(origin)
+    asked = torch.einsum("nij,hwj->nhwi", origin[:, :2], pixels)
+    last_pixel = asked.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    grid = (2 * asked / last_pixel - 1).to(images.dtype)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    still = (matrix == torch.eye(3).to(matrix)).flatten(1).all(dim=1)
+    return torch.where(still[:, None, None, None], images, moved)
+
+
+def augment_pair(
+    target: Float[Tensor, "n c h w"], condition: Float[Tensor, "n f k l"], parameters: Float[Tensor, "n 8"]
+) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n f k l"]]:
+    """Target and condition after the same augmentation; resolutions may differ, the aspect ratio may not."""
+    (height, width), (rows, columns) = target.shape[-2:], condition.shape[-2:]
+    assert height * columns == width * rows, "target and condition show the same picture"
+    return (
+        warp(target, matrices(parameters, height, width)),
+        warp(condition, matrices(parameters, rows, columns)),
+    )
+
+
+def _translation(x: Tensor, y: Tensor) -> Tensor:
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    return _matrix([one, zero, x], [zero, one, y], [zero, zero, one])
+
+
+def _scaling(x: Tensor, y: Tensor) -> Tensor:
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    return _matrix([x, zero, zero], [zero, y, zero], [zero, zero, one])
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    cos, sin, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
+    return _matrix([cos, -sin, zero], [sin, cos, zero], [zero, zero, one])
+
+
+def _matrix(*rows: list[Tensor]) -> Tensor:
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

@@ -1,0 +1,171 @@
+"""The denoiser: k-diffusion's `image_v1` U-Net behind EDM preconditioning (Karras et al. 2022, section 5).
+
+Here b is scenes, v views, f channels of the condition. Views are denoised independently of one another.
+"""
+
+from jaxtyping import Float
+from pydantic import BaseModel, Field, model_validator
+from torch import Tensor, nn
+
+from diffusion.layers import improve
+from diffusion.upstream import k_diffusion
+
+NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/augment.py
+GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and of attention, fixed by k-diffusion
+
+
+class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
+    """Size of the U-Net, one entry per level from fine to coarse; every level halves the image."""
+
+    channels: tuple[int, ...] = Field((128, 128, 256, 512, 512), min_length=1)
+    depths: tuple[int, ...] = Field(
+        (2, 2, 2, 4, 4), min_length=1
+    )  # residual blocks on the way down, and again up
+    self_attention: tuple[bool, ...] = (False, False, False, True, True)
+    mapping_width: int = Field(256, ge=2, multiple_of=2)  # of the vector that carries the noise level
+    dropout: float = Field(0.0, ge=0, lt=1)
+    variance_head: bool = True  # one more output, the log variance of the error, which weighs the loss
+    sigma_data: float = Field(0.5, gt=0)  # standard deviation of the clean images
+    augment_condition: bool = True  # the network is told how its input was augmented
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> "DenoiserConfig":
+        lengths = {name: len(getattr(self, name)) for name in ("channels", "depths", "self_attention")}
+        if len(set(lengths.values())) > 1:
+            described = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+            raise ValueError(
+                f"one entry per level is needed in each, but {described}; make them equally long"
+            )
+        if min(self.depths) < 1:
+            raise ValueError(f"depths {self.depths}: every level needs at least 1 block")
+        for count in self.channels:
+            if not _divides(count):
+                raise ValueError(
+                    f"channels: {count} cannot be split into groups of {GROUP_CHANNELS} and heads of "
+                    f"{HEAD_CHANNELS}; use a multiple of {HEAD_CHANNELS}, or 32"
+                )
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """Image height and width must be multiples of this."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class EDMDenoiser(nn.Module):
+    """E[clean | noisy, condition] by a preconditioned U-Net (EDM eq. 7).
+
+    Images are in any range whose standard deviation is about `config.sigma_data`. The condition is an image
+    of features of the same size and is never scaled by the noise level. The state dict holds k-diffusion's
+    own names under `inner_model.`. Works under autocast: only the network computes in the lower precision.
+    """
+
+    def __init__(self, config: DenoiserConfig, *, condition_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.inner_model = k_diffusion().models.ImageDenoiserModelV1(
+            c_in=3,
+            feats_in=config.mapping_width,
+            depths=config.depths,
+            channels=config.channels,
+            self_attn_depths=config.self_attention,
+            mapping_cond_dim=NUM_AUGMENTATION if config.augment_condition else 0,
+            unet_cond_dim=condition_channels,
+            dropout_rate=config.dropout,
+            has_variance=config.variance_head,
+        )
+        improve(self.inner_model)
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b v 3 h w"],
+        sigma: Float[Tensor, "b v"],
+        condition: Float[Tensor, "b v f h w"],
+        augmentation: Float[Tensor, "b v 9"] | None = None,
+    ) -> Float[Tensor, "b v 3 h w"]:
+        """Denoised images: c_skip noisy + c_out F(c_in noisy; c_noise, condition), for sigma > 0.
+
+        `augmentation` describes what was done to the images (zeros: nothing, which is also what None means).
+        Raises ValueError where height or width does not suit the levels.
+        """
+        c_skip, c_out, c_in = self._scalings(sigma)
+        output, _ = self._network(c_in * noisy, sigma, condition, augmentation)
+        return c_skip * noisy + c_out * output
+
+    def loss(
+        self,
+        clean: Float[Tensor, "b v 3 h w"],
+        noise: Float[Tensor, "b v 3 h w"],
+        sigma: Float[Tensor, "b v"],
+        condition: Float[Tensor, "b v f h w"],
+        augmentation: Float[Tensor, "b v 9"] | None = None,
+    ) -> Float[Tensor, "b v"]:
+        """Training loss of each view at noise level `sigma`, for standard normal `noise`.
+
+        Mean over pixels of (F - target)^2, with the effective target of EDM eq. 8, which weighs noise levels
+        as lambda(sigma) does there. With the variance head it is the Gaussian log likelihood of the target
+        instead, up to a constant, whose log variance the network predicts: the noise levels' weights are
+        learnt.
+        """
+        c_skip, c_out, c_in = self._scalings(sigma)
+        noisy = clean + sigma[..., None, None, None] * noise
+        output, log_variance = self._network(c_in * noisy, sigma, condition, augmentation)
+        squared_error = (output - (clean - c_skip * noisy) / c_out).square().mean(dim=(2, 3, 4))
+        if log_variance is None:
+            return squared_error
+        return (squared_error / log_variance.exp() + log_variance) / 2
+
+    def _scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """c_skip, c_out and c_in (EDM table 1), ready to multiply images."""
+        sigma = sigma[..., None, None, None]
+        variance = sigma.square() + self.config.sigma_data**2
+        return (
+            self.config.sigma_data**2 / variance,
+            sigma * self.config.sigma_data * variance.rsqrt(),
+            variance.rsqrt(),
+        )
+
+    def _network(
+        self, scaled: Tensor, sigma: Tensor, condition: Tensor, augmentation: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Raw output F [b, v, 3, h, w] and log variance [b, v], in float32 whatever computed them."""
+        self._check_size(*scaled.shape[-2:])
+        result = self.inner_model(
+            scaled.flatten(0, 1),
+            sigma.flatten(),
+            mapping_cond=self._mapping_condition(augmentation, sigma),
+            unet_cond=condition.flatten(0, 1),
+            return_variance=self.config.variance_head,
+        )
+        output, log_variance = result if self.config.variance_head else (result, None)
+        output = output.to(scaled.dtype).unflatten(0, sigma.shape)
+        return output, None if log_variance is None else log_variance.to(scaled.dtype).unflatten(
+            0, sigma.shape
+        )
+
+    def _mapping_condition(self, augmentation: Tensor | None, sigma: Tensor) -> Tensor | None:
+        if not self.config.augment_condition:
+            if augmentation is not None:
+                raise ValueError(
+                    "augment_condition is off, so the denoiser takes no augmentation; turn it on"
+                )
+            return None
+        if augmentation is None:
+            # Zeros, not nothing: every weight then takes part in every step, as data-parallel training needs.
+            augmentation = sigma.new_zeros(*sigma.shape, NUM_AUGMENTATION)
+        return augmentation.flatten(0, 1)
+
+    def _check_size(self, height: int, width: int) -> None:
+        multiple = self.config.multiple
+        # Reflection at the coarsest level needs two pixels there.
+        smallest = 2 * multiple if multiple > 1 else 1
+        if height % multiple or width % multiple or min(height, width) < smallest:
+            raise ValueError(
+                f"images of height {height} and width {width} do not suit a denoiser of "
+                f"{len(self.config.channels)} levels; use multiples of {multiple}, at least {smallest}"
+            )
+
+
+def _divides(channels: int) -> bool:
+    groups = [count % max(1, count // GROUP_CHANNELS) == 0 for count in (channels, 2 * channels)]
+    return channels > 0 and all(groups) and channels % max(1, channels // HEAD_CHANNELS) == 0

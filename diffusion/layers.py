@@ -1,0 +1,92 @@
+"""Replacements for four of k-diffusion's layers: the same numbers and state-dict keys, fewer operations.
+
+Nothing here is trained; `improve` swaps them into a U-Net that k-diffusion has built.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffusion.upstream import k_diffusion
+
+
+class Downsample(nn.Module):
+    """Half the size with a fixed 4x4 kernel, each channel by itself.
+
+    k-diffusion writes the kernel into a [c, c, 4, 4] weight that is zero off its diagonal: c times the work.
+    """
+
+    def __init__(self, kernel: Float[Tensor, "4 4"]) -> None:
+        super().__init__()
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h//2 w//2"]:
+        """Filter and keep every second pixel."""
+        padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(padded, _per_channel(self.kernel, padded), stride=2, groups=images.shape[1])
+
+
+class Upsample(nn.Module):
+    """Twice the size with a fixed 4x4 kernel, each channel by itself: the counterpart of `Downsample`."""
+
+    def __init__(self, kernel: Float[Tensor, "4 4"]) -> None:
+        super().__init__()
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 2*h 2*w"]:
+        """Insert zeros between the pixels and filter."""
+        padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+        weight = _per_channel(self.kernel, padded)
+        return F.conv_transpose2d(padded, weight, stride=2, padding=3, groups=images.shape[1])
+
+
+class FourierFeatures(nn.Module):
+    """Noise level to cosines and sines of random frequencies.
+
+    A product instead of a matrix product, which autocast would round to 8 bits: neighbouring noise levels
+    would become one.
+    """
+
+    def __init__(self, weight: Float[Tensor, "m 1"]) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, level: Float[Tensor, "n 1"]) -> Float[Tensor, "n k"]:
+        """Cosines, then sines, of 2 pi weight * level: k = 2 m numbers."""
+        angle = 2 * math.pi * level * self.weight[:, 0]
+        return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class AttentionDropout(nn.Module):
+    """The rate that k-diffusion's attention reads: it would drop in evaluation too, this only in training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    @property
+    def p(self) -> float:
+        """Probability of dropping an attention weight."""
+        return self.rate if self.training else 0.0
+
+
+def improve(network: nn.Module) -> None:
+    """Swap these layers into k-diffusion's `network`, in place. State-dict keys and results stay."""
+    theirs = k_diffusion().layers
+    replacements = {
+        theirs.Downsample2d: lambda layer: Downsample(layer.kernel),
+        theirs.Upsample2d: lambda layer: Upsample(layer.kernel),
+        theirs.FourierFeatures: lambda layer: FourierFeatures(layer.weight),
+        # Plain dropout occurs inside attention only, which asks it for its rate instead of calling it.
+        nn.Dropout: lambda layer: AttentionDropout(layer.p),
+    }
+    for name, layer in list(network.named_modules()):
+        if type(layer) in replacements:
+            network.set_submodule(name, replacements[type(layer)](layer))
+
+
+def _per_channel(kernel: Tensor, images: Tensor) -> Tensor:
+    return kernel.to(images).expand(images.shape[1], 1, *kernel.shape)

@@ -1,0 +1,175 @@
+"""From noise to images: one entry to k-diffusion's samplers (Karras et al. 2022, algorithm 2, and others).
+
+Here n is views, of any number of scenes. Everything random is drawn by the seed of its view
+(`diffusion.noise`), so a view is the same whatever batch it is in.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import BaseModel, Field, field_validator, model_validator
+from torch import Tensor
+
+from diffusion.noise import derived_seed, normal
+from diffusion.upstream import k_diffusion
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # noisy [n, c, h, w], sigma [n] -> denoised [n, c, h, w]
+Callback = Callable[[int, Tensor, Tensor], None]  # step, noisy images, denoised images
+Draw = Callable[..., Tensor]  # (seeds, shape, *, stream), with the promises of `diffusion.noise.normal`
+
+# k-diffusion's samplers on a fixed schedule, with the source of their randomness: "none"; "churn", noise
+# added before a step if asked for; "ancestral", independent noise after a step; "brownian", increments of one
+# Brownian path.
+SAMPLERS = {
+    "euler": "churn",
+    "heun": "churn",
+    "dpm_2": "churn",
+    "lms": "none",
+    "dpmpp_2m": "none",
+    "euler_ancestral": "ancestral",
+    "dpm_2_ancestral": "ancestral",
+    "dpmpp_2s_ancestral": "ancestral",
+    "dpmpp_sde": "brownian",
+    "dpmpp_2m_sde": "brownian",
+    "dpmpp_3m_sde": "brownian",
+}
+# Rise of sigma before each step: that of the published code; EDM algorithm 2 admits up to sqrt(2) - 1.
+CHURN_GAMMA = 0.4
+CHURN_NOISE = 1.003  # EDM's S_noise
+
+
+class SampleOptions(BaseModel, frozen=True, extra="forbid"):
+    """How to sample. Guidance and `unconditional` are for whoever makes the denoiser (`guided`)."""
+
+    sampler: str = "dpmpp_2m"
+    steps: int = Field(25, ge=2)
+    sigma_min: float = Field(0.01, gt=0)
+    sigma_max: float = Field(80.0, gt=0)
+    rho: float = Field(7.0, gt=0)  # larger: more of the steps at low noise
+    stochastic: bool = False  # churn; "ancestral" and "brownian" samplers are stochastic anyway
+    guidance: float = 1.0  # 1: none; more: nearer to the condition, see `guided`
+    unconditional: bool = False  # do not look at the condition
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler_exists(cls, name: str) -> str:
+        if name not in SAMPLERS:
+            raise ValueError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> "SampleOptions":
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min} must be below sigma_max {self.sigma_max}")
+        if self.stochastic and SAMPLERS[self.sampler] == "none":
+            random = ", ".join(name for name, source in SAMPLERS.items() if source != "none")
+            raise ValueError(
+                f"sampler {self.sampler} cannot be stochastic; switch that off or choose one of {random}"
+            )
+        if self.unconditional and self.guidance != 1:
+            raise ValueError(
+                f"guidance {self.guidance} has no meaning for unconditional sampling; leave it at 1"
+            )
+        return self
+
+
+def karras_sigmas(options: SampleOptions) -> Float[Tensor, "k"]:
+    """Noise levels falling from sigma_max to sigma_min, then 0: steps + 1 numbers (EDM eq. 5)."""
+    sampling = k_diffusion().sampling
+    return sampling.get_sigmas_karras(options.steps, options.sigma_min, options.sigma_max, options.rho)
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise,
+    shape: Sequence[int],
+    seeds: Int[Tensor, "n"],
+    options: SampleOptions,
+    *,
+    callback: Callback | None = None,
+    draw: Draw = normal,
+) -> Float[Tensor, "n c h w"]:
+    """Images of shape [c, h, w], one per seed, as float32 on the device of `seeds`.
+
+    `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is told,
+    at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
+    by streams named "initial", "churn.STEP" and "ancestral.STEP"; tests put known noise there. Brownian paths
+    are seeded directly.
+    """
+    sigmas = karras_sigmas(options).to(seeds.device)
+    initial = sigmas[0] * draw(seeds, shape, stream="initial")
+    function = getattr(k_diffusion().sampling, f"sample_{options.sampler}")
+    source = SAMPLERS[options.sampler]
+    if source == "churn":
+        return _sample_with_churn(function, denoise, initial, sigmas, seeds, options, callback, draw)
+    arguments = {"callback": _adapted(callback), "disable": True}
+    if source == "ancestral":
+        arguments["noise_sampler"] = _ancestral_noise(seeds, shape, draw)
+    if source == "brownian":
+        arguments["noise_sampler"] = _brownian_noise(seeds, initial, options)
+    return function(denoise, initial, sigmas, **arguments)
+
+
+def guided(conditional: Denoise, unconditional: Denoise, guidance: float) -> Denoise:
+    """Classifier-free guidance D_u + guidance (D_c - D_u) (Ho and Salimans 2022, arXiv:2207.12598).
+
+    At 1 only the conditional denoiser is evaluated, at 0 only the unconditional one.
+    """
+    if guidance in (0, 1):
+        return conditional if guidance == 1 else unconditional
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        return torch.lerp(unconditional(noisy, sigma), conditional(noisy, sigma), guidance)
+
+    return denoise
+
+
+def _sample_with_churn(function, denoise, noisy, sigmas, seeds, options, callback, draw) -> Tensor:
+    """Run a one-step method step by step, adding noise before each step where asked (EDM algorithm 2).
+
+    The methods remember nothing between steps, so calling them once per step changes nothing; their own churn
+    would draw its noise from the global generator.
+    """
+    gamma = CHURN_GAMMA if options.stochastic else 0.0
+    for step in range(options.steps):
+        sigma_hat = sigmas[step] * (1 + gamma)
+        if gamma > 0:
+            added = (sigma_hat**2 - sigmas[step] ** 2).sqrt()
+            noisy = noisy + CHURN_NOISE * added * draw(seeds, noisy.shape[1:], stream=f"churn.{step}")
+        pair = torch.stack([sigma_hat, sigmas[step + 1]])
+        noisy = function(denoise, noisy, pair, callback=_adapted(callback, step), disable=True)
+    return noisy
+
+
+def _ancestral_noise(seeds: Tensor, shape: Sequence[int], draw: Draw) -> Callable[[Tensor, Tensor], Tensor]:
+    """k-diffusion's `noise_sampler`, which it calls once a step: fresh noise each time."""
+    step = -1
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        nonlocal step
+        step += 1
+        return draw(seeds, shape, stream=f"ancestral.{step}")
+
+    return noise
+
+
+def _brownian_noise(
+    seeds: Tensor, like: Tensor, options: SampleOptions
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """k-diffusion's `noise_sampler` for SDEs: normalised increments of Brownian paths, one per view."""
+    # A little wider than the schedule: samplers ask for levels that went through a logarithm and back.
+    sampler = k_diffusion().sampling.BrownianTreeNoiseSampler(
+        like.cpu(),
+        0.99 * options.sigma_min,
+        1.01 * options.sigma_max,
+        seed=[derived_seed(seed, "brownian") for seed in seeds.tolist()],
+    )
+    return lambda sigma, sigma_next: sampler(sigma.cpu(), sigma_next.cpu()).to(like)
+
+
+def _adapted(callback: Callback | None, step: int | None = None) -> Callable[[dict], None] | None:
+    """`callback` in the form that k-diffusion calls; `step` where k-diffusion's own count is not ours."""
+    if callback is None:
+        return None
+    return lambda state: callback(state["i"] if step is None else step, state["x"], state["denoised"])

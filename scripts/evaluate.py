@@ -1,0 +1,129 @@
+"""Judge a model on held-out objects: PSNR of its previews and samples, beside what needs no model at all.
+
+    python -m scripts.evaluate --transfer runs/quickstart
+
+Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced target
+views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    import torch
+
+    from config import RunConfig
+    from data.srn import SRNObjects
+    from models.base import NVSModel
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, evaluate, print a table; user errors become one line and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--transfer", required=True, metavar="RUN", help="run or checkpoint to judge")
+    parser.add_argument("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
+    parser.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: val")
+    parser.add_argument("--objects", type=int, metavar="N", help="judge the first N objects (default: all)")
+    parser.add_argument("--views", type=int, default=4, metavar="N", help="target views an object (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the figures to a JSON file")
+    arguments = parser.parse_args(argv)
+    try:
+        figures = _evaluate_from_disk(arguments)
+    except (ValueError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    print(table(figures))
+    return 0
+
+
+def table(figures: dict[str, float]) -> str:
+    """Figures for people, one a line."""
+    return "\n".join(f"{name.replace('_', ' '):<20}{value:8.2f}" for name, value in figures.items())
+
+
+def evaluate(
+    model: "NVSModel",
+    config: "RunConfig",
+    held_out: "SRNObjects",
+    training: "SRNObjects",
+    *,
+    device: "torch.device",
+    num_objects: int | None = None,
+    num_views: int = 4,
+    seed: int = 0,
+) -> dict[str, float]:
+    """PSNR in dB of samples, previews, the copied source view and the mean training image.
+
+    Raises ValueError where an object has fewer views than are asked of it.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from data.loader import collate, held_out_choice
+    from models.device import autocast
+    from models.preview import psnr
+
+    if num_objects is not None and not 1 <= num_objects <= len(held_out):
+        raise ValueError(f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many")
+    mean = mean_image(training)
+    rows = []
+    for index in tqdm(range(num_objects or len(held_out)), desc="evaluating", unit="object"):
+        choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
+        batch = collate(held_out, [choice], num_sources=1)
+        source, target = (views.apply(lambda tensor: tensor.to(device)) for views in (batch.source, batch.target))
+        seeds = batch.seeds[:, None] + torch.arange(num_views)
+        with torch.no_grad(), autocast(config.train.precision, device):
+            prediction = model.sample(source, target.cameras, seeds, config.sample)
+        guesses = (prediction.preview, prediction.images, source.images.expand_as(target.images), mean.to(device))
+        rows.append(torch.stack([psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]))
+    names = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
+    return dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
+
+
+def mean_image(objects: "SRNObjects") -> "torch.Tensor":
+    """Mean [3, h, w] over every view of every object."""
+    import torch
+    from tqdm import tqdm
+
+    means = [
+        objects.read(index, range(objects.num_views(index)))[0].mean(dim=0)
+        for index in tqdm(range(len(objects)), desc="mean image", unit="object")
+    ]
+    weights = torch.tensor([float(objects.num_views(index)) for index in range(len(objects))])
+    return torch.einsum("nchw,n->chw", torch.stack(means), weights / weights.sum())
+
+
+def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
+    from config.run_folder import load_model
+    from data.srn import open_split
+    from models.device import choose_device
+
+    model, config, _ = load_model(arguments.transfer)
+    data = config.data.model_copy(update={"root": arguments.data} if arguments.data else {})
+    device = choose_device(arguments.device)
+    figures = evaluate(
+        model.to(device),
+        config,
+        open_split(data, arguments.split),
+        open_split(data, "train"),
+        device=device,
+        num_objects=arguments.objects,
+        num_views=arguments.views,
+        seed=arguments.seed,
+    )
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

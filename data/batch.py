@@ -1,7 +1,8 @@
 """What travels from the loader to a model: views of scenes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,9 +11,20 @@ from torch import Tensor
 from data.cameras import Cameras
 
 
+@runtime_checkable
+class Applicable(Protocol):
+    """Tensors that travel together, such as cameras, views or volumes."""
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Applicable":
+        """The same with `function` applied to every tensor, always in the same order."""
+
+
+Together = TypeVar("Together", bound=Applicable)
+
+
 @dataclass(frozen=True)
 class Views:
-    """Pictures with their cameras. A view axis is always there; `valid` marks the views that are not padding."""
+    """Pictures with their cameras. A view axis is always there; `valid` marks views that are no padding."""
 
     images: Float[Tensor, "b v 3 h w"]  # RGB in [-1, 1], white background
     cameras: Cameras  # batch shape [b, v]
@@ -30,9 +42,7 @@ class SceneBatch:
     source: Views
     target: Views
     scene_ids: tuple[str, ...]
-    seeds: Int[
-        Tensor, "b"
-    ]  # one per scene, on the CPU: all that is drawn at random for a scene follows from it
+    seeds: Int[Tensor, "b"]  # on the CPU; all that is drawn at random for a scene follows from its seed
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "SceneBatch":
         """The same batch with `function` applied to the tensors of its views."""
@@ -44,3 +54,14 @@ class SceneBatch:
 def all_valid(images: Float[Tensor, "b v 3 h w"], cameras: Cameras) -> Views:
     """Views without padding."""
     return Views(images, cameras, torch.ones(images.shape[:2], dtype=torch.bool, device=images.device))
+
+
+def concatenate(parts: Sequence[Together], axis: int) -> Together:
+    """Cameras, views or whatever else has `apply`, joined along an axis that all their tensors have."""
+    collected: list[list[Tensor]] = []
+    for part in parts:
+        tensors: list[Tensor] = []
+        part.apply(lambda tensor, tensors=tensors: tensors.append(tensor) or tensor)
+        collected.append(tensors)
+    columns = zip(*collected, strict=True)
+    return parts[0].apply(lambda _: torch.cat(next(columns), dim=axis))

@@ -226,15 +226,16 @@ opengl_to_opencv = opencv_to_opengl
 def require_rigid(cam_to_world: Float[Tensor, "4 4"], name: str, *, tolerance: float = 1e-3) -> None:
     """Raise ValueError, beginning with `name`, unless the pose is a rotation and a position other than 0."""
     rotation = cam_to_world[:3, :3].double()
+    determinant = float(torch.linalg.det(rotation))
     if not bool(cam_to_world.isfinite().all()):
         problem = "the pose holds nan or inf"
     elif (cam_to_world[3] - cam_to_world.new_tensor([0.0, 0.0, 0.0, 1.0])).abs().max() > tolerance:
         problem = f"the pose's last row is {cam_to_world[3].tolist()} instead of 0 0 0 1"
-    elif torch.linalg.det(rotation).abs() < tolerance:
+    elif abs(determinant) < tolerance:
         problem = "the pose is singular"
-    elif (rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max() > tolerance:
+    elif (rotation @ rotation.T - torch.eye(3).to(rotation)).abs().max() > tolerance:
         problem = "the pose is scaled or sheared"
-    elif torch.linalg.det(rotation) < 0:
+    elif determinant < 0:
         problem = "the pose is mirrored"
     elif cam_to_world[:3, 3].abs().max() < 1e-6:
         problem = "the camera stands at the world's origin, where the object must be"

@@ -1,0 +1,180 @@
+"""Pictures: files to tensors and back, sizes, sheets and films.
+
+A picture is uint8, channels last, as files hold it; an image is a float in [-1, 1], channels first, as models
+see it.
+"""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+# Dark blue to pale yellow: lightness rises all the way, so the order survives a grey print.
+RAMP = ((8, 10, 40), (62, 24, 112), (136, 34, 116), (204, 66, 84), (242, 128, 50), (254, 250, 214))
+READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    Image.DecompressionBombError,
+)  # Pillow's, on bad files
+
+
+def to_uint8(images: Float[Tensor, "*batch 3 h w"]) -> UInt8[Tensor, "*batch h w 3"]:
+    """Images in [-1, 1] as pictures, rounded; values outside are clipped."""
+    return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
+
+
+def from_uint8(pictures: UInt8[Tensor, "*batch h w 3"]) -> Float[Tensor, "*batch 3 h w"]:
+    """Pictures as images in [-1, 1]: the inverse of `to_uint8`."""
+    return pictures.movedim(-1, -3).float() / 127.5 - 1
+
+
+def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
+    """The RGB picture in a file, transparent parts composited on white.
+
+    Grey, palette and 16-bit files are converted. Raises ValueError where the file is no readable picture.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return torch.from_numpy(_rgb_on_white(file))
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
+        ) from error
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture file, from its header. Raises ValueError where there is none."""
+    try:
+        with Image.open(path) as file:
+            return file.height, file.width
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
+        ) from error
+
+
+def resize_area(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UInt8[Tensor, "k l 3"]:
+    """Every new pixel is the mean of the old picture over the rectangle it covers, exact but for rounding."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    # In numpy: thousands of small pictures lose more to torch's threads than they gain.
+    rows = _stretch_means(picture.numpy().astype(np.float64), height)
+    pixels = _stretch_means(rows.swapaxes(0, 1), width).swapaxes(0, 1)
+    return torch.from_numpy(np.ascontiguousarray(pixels.round().astype(np.uint8)))
+
+
+def enlarge(pictures: UInt8[Tensor, "*batch h w c"], factor: int) -> UInt8[Tensor, "*batch k l c"]:
+    """Every pixel repeated `factor` times each way, so that tiny pictures can be looked at."""
+    return pictures.repeat_interleave(factor, dim=-3).repeat_interleave(factor, dim=-2)
+
+
+def grid(pictures: UInt8[Tensor, "n h w 3"], *, columns: int, gap: int = 2) -> UInt8[Tensor, "k l 3"]:
+    """A contact sheet, row by row, with white gaps of `gap` pixels; places left over are white."""
+    missing = -len(pictures) % columns
+    padded = torch.cat([pictures, pictures.new_full((missing, *pictures.shape[1:]), 255)])
+    tiles = torch.nn.functional.pad(padded, (0, 0, 0, gap, 0, gap), value=255)
+    sheet = tiles.unflatten(0, (-1, columns)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+    return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+def colourise(
+    values: Float[Tensor, "*batch h w"], low: float | int, high: float | int
+) -> UInt8[Tensor, "*batch h w 3"]:
+    """Numbers as colours, from dark at `low` to light at `high`; values outside are clipped."""
+    ramp = torch.tensor(RAMP, dtype=torch.float32, device=values.device)
+    place = ((values.detach().float() - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(RAMP) - 1)
+    below = place.long().clamp_max(len(RAMP) - 2)
+    part = (place - below)[..., None]
+    return (ramp[below] * (1 - part) + ramp[below + 1] * part).round().to(torch.uint8)
+
+
+def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
+    """One picture (c = 1, 3 or 4) as a PNG; the file appears whole or not at all.
+
+    Raises ValueError where it cannot be written.
+    """
+    pixels = picture.cpu().contiguous().numpy()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    write_whole(Path(path), lambda partial: image.save(partial, format="PNG"))
+
+
+def write_mp4(
+    path: Path | str, frames: UInt8[Tensor, "n h w 3"], *, fps: float | int = 10, scale: int = 1
+) -> None:
+    """Frames as an H.264 film that browsers play; the file appears whole or not at all.
+
+    Each pixel becomes `scale` x `scale` pixels. The codec wants even sizes, so an odd height or width repeats
+    its last row or column. Raises ValueError where the file cannot be written.
+    """
+    pixels = enlarge(frames.cpu(), scale).numpy()
+    height, width = pixels.shape[1:3]
+    pixels = np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    write_whole(Path(path), lambda partial: _encode_film(partial, pixels, fps))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` fill a file beside `path`, then give it that name: the file appears whole or not at all.
+
+    Raises ValueError where it cannot be written.
+    """
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({_first_line(error)}); choose another output folder"
+        ) from error
+    finally:
+        # On a path whose parent is a file, even asking for the leftover fails.
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)
+
+
+def _encode_film(path: Path, pixels: np.ndarray, fps: float | int) -> None:
+    import imageio.v2 as imageio
+
+    # A macro block of 1: imageio would otherwise stretch the picture to a multiple of 16.
+    options = {"codec": "libx264", "quality": 8, "macro_block_size": 1, "ffmpeg_log_level": "error"}
+    with imageio.get_writer(path, format="FFMPEG", fps=fps, **options) as writer:
+        for frame in pixels:
+            writer.append_data(frame)
+
+
+def _rgb_on_white(file: Image.Image) -> np.ndarray:
+    if file.mode.startswith("I"):
+        # 16-bit grey, which Pillow would clip at 255 instead of scaling.
+        grey = np.clip((np.asarray(file).astype(np.float64) / 257).round(), 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if file.mode == "F":
+        raise ValueError("floating-point pixels")
+    if not file.has_transparency_data:
+        return np.array(file.convert("RGB"))
+    pixels = np.asarray(file.convert("RGBA")).astype(np.float32)
+    alpha = pixels[..., 3:] / 255
+    return (pixels[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+
+
+def _stretch_means(values: np.ndarray, num_new: int) -> np.ndarray:
+    """Cut the first axis into `num_new` equal stretches and take their means; a pixel may be cut, too."""
+    num_old = len(values)
+    edges = np.arange(num_new + 1) * num_old / num_new
+    pixel = np.minimum(edges.astype(int), num_old - 1)
+    # The integral from 0 to each edge: all the pixels before it and a part of the one that it cuts.
+    before = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
+    integral = before[pixel] + (edges - pixel)[:, None, None] * values[pixel]
+    return np.diff(integral, axis=0) * num_new / num_old
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

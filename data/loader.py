@@ -1,0 +1,188 @@
+"""Scenes for training: an endless shuffled sequence shared out among ranks, every scene reproducible.
+
+Scene number g is the same whoever loads it: its object, its views and its seed follow from (seed, g). Step s
+of rank r holds the numbers s * world * batch + r * batch + (0 .. batch - 1), so two processes with half the
+batch see what one process sees, and a resumed run goes on where it stopped.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data.batch import SceneBatch, Views
+from data.cameras import Cameras
+from data.srn import DataConfig, SRNObjects
+
+CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One scene before anything is read."""
+
+    object_index: int
+    source: tuple[int, ...]
+    target: tuple[int, ...]
+    seed: int
+
+
+class SceneLoader:
+    """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
+
+    Raises ValueError where an object has fewer views than the fewest sources and the targets need.
+    """
+
+    def __init__(
+        self, objects: SRNObjects, config: DataConfig, *, seed: int, batch: int, rank: int = 0, world: int = 1
+    ):
+        assert 0 <= rank < world
+        needed = config.sources[0] + config.targets
+        for index, name in enumerate(objects.ids):
+            if objects.num_views(index) < needed:
+                raise ValueError(
+                    f"{name}: has {objects.num_views(index)} views, but {config.sources[0]} source and "
+                    f"{config.targets} target views are asked of it; lower data.sources or data.targets"
+                )
+        self.objects, self.config, self.seed = objects, config, seed
+        self.batch, self.rank, self.world = batch, rank, world
+
+    def choose(self, number: int) -> Choice:
+        """Scene `number` of the sequence."""
+        config, seed = self.config, scene_seed(self.seed, number)
+        epoch, place = divmod(number, len(self.objects))
+        index = _permutation(self.seed, epoch, len(self.objects))[place]
+        # A stream of its own: what draws noise from the scene's seed must not meet the same numbers.
+        generator = _generator("views", seed)
+        num_views = self.objects.num_views(index)
+        fewest, most = config.sources[0], min(config.sources[1], num_views - config.targets)
+        num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
+        views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
+        return Choice(index, tuple(views[:num_sources]), tuple(views[num_sources:]), seed)
+
+    def load(self, step: int) -> SceneBatch:
+        """The scenes of a step, the sources padded to `config.sources[1]` by repeating the first."""
+        first = (step * self.world + self.rank) * self.batch
+        choices = [self.choose(first + i) for i in range(self.batch)]
+        return collate(self.objects, choices, num_sources=self.config.sources[1])
+
+    def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
+        """The batches of steps `start_step`, `start_step + 1`, ... without end.
+
+        `config.workers` processes prepare them ahead. Raises ValueError where a file cannot be used.
+        """
+        # The generator keeps DataLoader from drawing its workers' seed out of the global stream.
+        steps = DataLoader(
+            _Steps(self),
+            batch_size=None,
+            sampler=range(start_step, sys.maxsize),
+            num_workers=self.config.workers,
+            generator=torch.Generator(),
+        )
+        pin = torch.cuda.is_available()
+        for loaded in steps:
+            if isinstance(loaded, ValueError):
+                raise loaded
+            yield loaded.apply(Tensor.pin_memory) if pin else loaded
+
+
+def collate(objects: SRNObjects, choices: Sequence[Choice], *, num_sources: int) -> SceneBatch:
+    """Read the scenes; sources are padded to `num_sources`, and `valid` marks those that are no padding."""
+    scenes = [_read_scene(objects, choice, num_sources) for choice in choices]
+    return SceneBatch(
+        source=_join([source for source, _ in scenes]),
+        target=_join([target for _, target in scenes]),
+        scene_ids=tuple(objects.ids[choice.object_index] for choice in choices),
+        seeds=torch.tensor([choice.seed for choice in choices]),
+    )
+
+
+def held_out_choice(
+    objects: SRNObjects, index: int, *, num_targets: int | None = None, seed: int = 0
+) -> Choice:
+    """A fixed source view of an object and `num_targets` evenly spaced others (None: all others), in order.
+
+    The source is view 64 where there is one, otherwise view 0. Raises ValueError where the object has fewer
+    views.
+    """
+    num_views = objects.num_views(index)
+    source = CUSTOMARY_VIEW if num_views > CUSTOMARY_VIEW else 0
+    others = [view for view in range(num_views) if view != source]
+    count = len(others) if num_targets is None else num_targets
+    if not 1 <= count <= len(others):
+        raise ValueError(
+            f"{objects.ids[index]}: has {num_views} views, but 1 source and {max(count, 1)} target views are "
+            "asked of it; ask for fewer"
+        )
+    places = [int((i + 0.5) * len(others) / count) for i in range(count)]
+    return Choice(index, (source,), tuple(others[place] for place in places), scene_seed(seed, index))
+
+
+def held_out(objects: SRNObjects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
+    """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`."""
+    indices = range(min(num, len(objects)))
+    choices = [held_out_choice(objects, index, num_targets=num_targets, seed=seed) for index in indices]
+    return collate(objects, choices, num_sources=1)
+
+
+def scene_seed(seed: int, number: int) -> int:
+    """A hash of 63 bits, fit for an int64 tensor and for torch.Generator."""
+    return int.from_bytes(hashlib.sha256(f"scene {seed} {number}".encode()).digest()[:8], "big") >> 1
+
+
+class _Steps(Dataset):
+    """What the loading processes see: steps, or the error that a step met."""
+
+    def __init__(self, loader: SceneLoader):
+        self._loader = loader
+
+    def __getitem__(self, step: int) -> SceneBatch | ValueError:
+        # Returned rather than raised: a worker's exception would arrive wrapped in its traceback.
+        try:
+            return self._loader.load(step)
+        except ValueError as error:
+            return ValueError(str(error))
+
+
+def _read_scene(objects: SRNObjects, choice: Choice, num_sources: int) -> tuple[Views, Views]:
+    images, cameras = objects.read(choice.object_index, choice.source + choice.target)
+    count = len(choice.source)
+    padded = torch.tensor([*range(count), *[0] * (num_sources - count)])
+    source = _scene(images[padded], cameras[padded], torch.arange(num_sources) < count)
+    target = _scene(images[count:], cameras[count:], torch.ones(len(choice.target), dtype=torch.bool))
+    return source, target
+
+
+def _scene(images: Tensor, cameras: Cameras, valid: Tensor) -> Views:
+    """A batch of one."""
+    return Views(images[None], cameras.apply(lambda tensor: tensor[None]), valid[None])
+
+
+def _join(views: list[Views]) -> Views:
+    """Scenes of one into a batch."""
+    cameras = [view.cameras for view in views]
+    return Views(
+        torch.cat([view.images for view in views]),
+        Cameras(
+            torch.cat([camera.cam_to_world for camera in cameras]),
+            torch.cat([camera.intrinsics for camera in cameras]),
+            torch.cat([camera.near for camera in cameras]),
+            torch.cat([camera.far for camera in cameras]),
+        ),
+        torch.cat([view.valid for view in views]),
+    )
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> tuple[int, ...]:
+    return tuple(torch.randperm(count, generator=_generator("epoch", seed, epoch)).tolist())
+
+
+def _generator(*key: str | int) -> torch.Generator:
+    digest = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

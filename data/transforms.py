@@ -1,0 +1,132 @@
+"""Cameras from and to `transforms.json`, the format of nerfstudio and of the Blender scenes.
+
+A document has a list of frames, each with a file path and a camera-to-world matrix in OpenGL axes. Intrinsics
+are in pixels (fl_x, fl_y, cx, cy, of pictures of w x h) or angles of view (camera_angle_x, camera_angle_y, in
+radians), for the whole document or for a frame, which wins. Documents are plain dictionaries: reading JSON is
+the caller's.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data.cameras import Cameras, cameras_from_poses, opencv_to_opengl, opengl_to_opencv, require_rigid
+
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # without distortion they are one and the same
+
+
+def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, width: int) -> dict[str, Any]:
+    """The document for cameras [n] of pictures of height x width; what `from_transforms` reads.
+
+    Near and far are not part of the format. Raises ValueError where cameras and file paths differ in number,
+    or where intrinsics are skewed, which the format cannot say.
+    """
+    if cameras.shape != (len(file_paths),):
+        raise ValueError(
+            f"to_transforms: {len(file_paths)} file paths for cameras {list(cameras.shape)}; give one each"
+        )
+    if bool((cameras.intrinsics[:, 0, 1] != 0).any()):
+        raise ValueError("to_transforms: skewed intrinsics cannot be written; set intrinsics[:, 0, 1] to 0")
+    poses = opencv_to_opengl(cameras.cam_to_world).tolist()
+    frames = [
+        {"file_path": path, "transform_matrix": pose, **_pixel_intrinsics(matrix, height, width)}
+        for path, pose, matrix in zip(file_paths, poses, cameras.intrinsics, strict=True)
+    ]
+    return {"camera_model": "OPENCV", "w": width, "h": height, "frames": frames}
+
+
+def from_transforms(
+    document: dict[str, Any], *, object_radius: float | None = None
+) -> tuple[Cameras, list[str]]:
+    """Cameras [n] and file paths of the frames in order; near and far as in `cameras_from_poses`.
+
+    What is missing is taken for granted: square pixels, the principal point in the middle, and, with angles
+    but without w and h, a square picture. Raises ValueError naming the key and the frame where the document
+    cannot be understood or asks for lens distortion.
+    """
+    frames = document.get("frames")
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError("transforms: `frames` must be a list of at least one frame; correct the file")
+    paths, poses, intrinsics = [], [], []
+    for index, frame in enumerate(frames):
+        name = f"transforms, frame {index}"
+        path = frame.get("file_path")
+        if not isinstance(path, str):
+            raise ValueError(f"{name}: `file_path` must be a string; correct the file")
+        paths.append(path)
+        poses.append(_pose(frame, name))
+        intrinsics.append(_intrinsics(document | frame, name))
+    cam_to_world = opengl_to_opencv(torch.stack(poses))
+    return cameras_from_poses(cam_to_world, torch.stack(intrinsics), object_radius=object_radius), paths
+
+
+def _pixel_intrinsics(intrinsics: Float[Tensor, "3 3"], height: int, width: int) -> dict[str, float]:
+    (fx, _, x), (_, fy, y), _ = intrinsics.tolist()
+    return {"fl_x": fx * width, "fl_y": fy * height, "cx": x * width, "cy": y * height}
+
+
+def _pose(frame: dict[str, Any], name: str) -> Float[Tensor, "4 4"]:
+    rows = frame.get("transform_matrix")
+    shaped = (
+        isinstance(rows, list) and len(rows) == 4 and all(isinstance(r, list) and len(r) == 4 for r in rows)
+    )
+    if not shaped or not all(_is_number(value) for row in rows for value in row):
+        raise ValueError(f"{name}: `transform_matrix` must be 4 rows of 4 numbers; correct the file")
+    pose = torch.tensor(rows, dtype=torch.float32)
+    require_rigid(pose, f"{name}, `transform_matrix`")
+    return pose
+
+
+def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
+    if keys.get("camera_model", "OPENCV") not in PINHOLES or any(keys.get(key) for key in DISTORTION):
+        raise ValueError(
+            f"{name}: `camera_model` or distortion ({', '.join(DISTORTION)}) is no pinhole; undistort first"
+        )
+    width, height = _positive(keys, "w", name), _positive(keys, "h", name)
+    aspect = 1.0 if width is None or height is None else width / height
+    if (fl_x := _positive(keys, "fl_x", name)) is not None:
+        width, height = _required(width, "w", name), _required(height, "h", name)
+        fl_y = _positive(keys, "fl_y", name)
+        fx, fy = fl_x / width, (fl_x if fl_y is None else fl_y) / height
+    else:
+        angle_x = _required(_positive(keys, "camera_angle_x", name), "fl_x` or `camera_angle_x", name)
+        angle_y = _positive(keys, "camera_angle_y", name)
+        fx = _focal(angle_x, "camera_angle_x", name)
+        fy = fx * aspect if angle_y is None else _focal(angle_y, "camera_angle_y", name)
+    cx, cy = _positive(keys, "cx", name), _positive(keys, "cy", name)
+    x = 0.5 if cx is None else cx / _required(width, "w", name)
+    y = 0.5 if cy is None else cy / _required(height, "h", name)
+    return torch.tensor([[fx, 0.0, x], [0.0, fy, y], [0.0, 0.0, 1.0]])
+
+
+def _focal(angle_rad: float, key: str, name: str) -> float:
+    """Focal length in picture widths or heights."""
+    if angle_rad >= math.pi:
+        raise ValueError(
+            f"{name}: `{key}` is {angle_rad:g}, but an angle of view is below pi; give it in radians"
+        )
+    return 0.5 / math.tan(angle_rad / 2)
+
+
+def _required(value: float | None, key: str, name: str) -> float:
+    if value is None:
+        raise ValueError(f"{name}: `{key}` is missing, for the frame and for the document; add it")
+    return value
+
+
+def _positive(keys: dict[str, Any], key: str, name: str) -> float | None:
+    value = keys.get(key)
+    if value is None:
+        return None
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise ValueError(f"{name}: `{key}` is {value!r}, but a positive number is needed; correct the file")
+    return float(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

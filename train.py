@@ -1,6 +1,7 @@
 """Train a model of novel views: python train.py CONFIG.json [key=value ...]
 
-One process trains on one device; for several, `torchrun --nproc-per-node N train.py ...`. The same command resumes.
+One process trains on one device; for several, `torchrun --nproc-per-node N train.py ...`. The same command
+resumes.
 """
 
 import argparse
@@ -44,7 +45,7 @@ A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C 
 """
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train; user errors become one line and exit code 2."""
     parser = argparse.ArgumentParser(
         prog="train.py",
@@ -54,7 +55,7 @@ def main() -> int:
     )
     parser.add_argument("config", help="JSON file of the run, such as config/quickstart.json")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the config")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     stop = StopSignal()
     from config import load_config
 
@@ -85,13 +86,13 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from models.optim import make_optimizer, set_learning_rate
 
     workers, objects = join_workers(config), open_split(config.data, "train")
-    rank, world, batch_size, accumulate = workers.rank, workers.world, config.train.batch, config.train.accumulate
-    loader = SceneLoader(objects, config.data, seed=config.seed, batch=batch_size, rank=rank, world=world)
+    rank, world, accumulate, batch = workers.rank, workers.world, config.train.accumulate, config.train.batch
+    loader = SceneLoader(objects, config.data, seed=config.seed, batch=batch, rank=rank, world=world)
     torch.manual_seed(config.seed)
-    model = family(config.model.family)(config.model).to(workers.device)
-    optimizer = make_optimizer(model, config.optim)
+    folder = RunFolder(config)
+    model = family(config.model.family)(config.model, fresh=not folder.started).to(workers.device)
+    optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    ema, folder = EMA(model, config.optim.ema), RunFolder(config)
     step, message = folder.start(model, ema, optimizer)
     if workers.first:
         folder.open(step)
@@ -99,54 +100,63 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
         for line in (*model.notices, message):
             print(line, file=sys.stderr)
     parallel, batches, meter, saved = wrap(model, workers), loader.batches(step * accumulate), Meter(), step
-    bar = tqdm(total=config.train.steps, initial=step, desc=config.name, unit="step", disable=not workers.first)
+    progress = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
+    with tqdm(**progress, disable=not workers.first) as bar:
+        while step < config.train.steps:
+            set_learning_rate(optimizer, config.optim, step)
+            for part in range(accumulate):
+                reseed(config.seed, rank, step * accumulate + part)
+                batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
+                with (
+                    exchange(parallel, gradients=part == accumulate - 1),
+                    autocast(config.train.precision, workers.device),
+                ):
+                    losses = parallel(batch, step)
+                (sum(losses.values()) / accumulate).backward()
+                meter.add(step + 1, losses)
+            norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip)
+            meter.add(step + 1, {"gradient_norm": norm})
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            ema.update(model, step)
+            bar.update()
 
-    while step < config.train.steps:
-        set_learning_rate(optimizer, config.optim, step)
-        for part in range(accumulate):
-            reseed(config.seed, rank, step * accumulate + part)
-            batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
-            with exchange(parallel, gradients=part == accumulate - 1), autocast(config.train.precision, workers.device):
-                losses = parallel(batch, step)
-            (sum(losses.values()) / accumulate).backward()
-            meter.add(step, losses)
-        norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip)
-        meter.add(step, {"gradient_norm": norm})
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        ema.update(model, step)
-        bar.update()
-
-        leave = workers.any(stop.requested)
-        save = step % config.train.save_every == 0 or step == config.train.steps or leave
-        if save or step % config.train.log_every == 0:
-            try:
-                means, seconds = meter.report()
-            except ValueError as error:
-                kept = checkpoint_path(folder.path, saved) if saved else "none yet"
-                raise ValueError(f"{error}; last good checkpoint: {kept}; lower optim.lr or check the data") from error
-            if workers.first:
-                report = {"step": step, "loss": sum(means[name] for name in losses), **means, "seconds": seconds}
-                report["lr"] = optimizer.param_groups[0]["lr"]
-                folder.log(report)
-                track(report)
-                bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses)})
-        if save and workers.first:
-            folder.save(model, ema, optimizer, step)
-            saved = step
-        if workers.first and config.train.preview_every and step % config.train.preview_every == 0:
-            draw_preview(config, model, ema, folder.picture(step), workers.device)
-        if leave:
-            break
-    bar.close()
+            leave = workers.any(stop.requested)
+            save = step % config.train.save_every == 0 or step == config.train.steps or leave
+            if save or step % config.train.log_every == 0:
+                try:
+                    means, seconds = meter.report()
+                except ValueError as error:
+                    kept = checkpoint_path(folder.path, saved) if saved else "none yet"
+                    raise ValueError(
+                        f"{error}; last good checkpoint: {kept}; lower optim.lr or check the data"
+                    ) from error
+                if workers.first:
+                    loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
+                    report = {"step": step, "loss": loss, **means, "seconds": seconds, "lr": lr}
+                    folder.log(report)
+                    track(report)
+                    bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses)})
+            if save:
+                if workers.first:
+                    folder.save(model, ema, optimizer, step)
+                saved = step
+            if workers.first and config.train.preview_every and step % config.train.preview_every == 0:
+                draw_preview(config, model, ema, folder.picture(step), workers.device)
+            if leave:
+                break
     if workers.first:
-        print(f"{'stopped' if step < config.train.steps else 'done'} at step {step}: {folder.path}", file=sys.stderr)
+        print(
+            f"{'stopped' if step < config.train.steps else 'done'} at step {step}: {folder.path}",
+            file=sys.stderr,
+        )
     workers.leave()
 
 
 class StopSignal:
-    """Set by SIGTERM or SIGINT, which a run answers by saving and leaving. A second SIGINT interrupts at once."""
+    """Set by SIGTERM or SIGINT, which a run answers by saving and leaving. A second SIGINT interrupts at once
+    (not under torchrun)."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -155,7 +165,9 @@ class StopSignal:
 
     def _handle(self, number: int, _: object) -> None:
         self.requested = True
-        signal.signal(number, signal.SIG_DFL)
+        # torchrun passes on the Ctrl-C that the terminal has already sent to every process.
+        if number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -264,10 +276,19 @@ def start_tracking(config: "RunConfig") -> Callable[[dict], None]:
     import wandb
 
     address = urlsplit(wandb.Settings().base_url)
-    mode = "online" if config.train.wandb == "on" and answers(address.hostname, address.port or 443) else "offline"
+    mode = (
+        "online"
+        if config.train.wandb == "on" and answers(address.hostname, address.port or 443)
+        else "offline"
+    )
     if config.train.wandb == "on" and mode == "offline":
-        print(f"wandb: {address.hostname} does not answer; tracking offline (wandb sync sends it later)", file=sys.stderr)
-    run = wandb.init(project="genvs", name=config.name, dir=config.folder, mode=mode, config=config.model_dump(mode="json"))
+        print(
+            f"wandb: {address.hostname} does not answer; tracking offline (wandb sync sends it later)",
+            file=sys.stderr,
+        )
+    run = wandb.init(
+        project="genvs", name=config.name, dir=config.folder, mode=mode, config=config.model_dump(mode="json")
+    )
     return lambda report: run.log(report, step=report["step"])
 
 

@@ -4,6 +4,7 @@ Order of precedence: defaults < the file's "extends" < the file < key=value.
 """
 
 import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_va
 
 from data.srn import DataConfig
 from diffusion.samplers import SampleOptions
-from models import family
+from models import FAMILIES, family
 from models.optim import OptimConfig
 
 
@@ -34,10 +35,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     wandb: Literal["on", "offline", "off"] = Field("off", description="tracking by Weights & Biases")
 
 
-class RunConfig(BaseModel, frozen=True, extra="forbid"):
+class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True):
     """Everything that determines a run."""
 
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="the run lives in RUNS/NAME")
+    name: str = Field(description="the run lives in RUNS/NAME")
     runs: str = Field("runs", description="folder of all runs")
     seed: int = Field(0, ge=0, description="all randomness follows from it")
     transfer: str | None = Field(None, description="run or checkpoint whose weights are the first ones")
@@ -47,6 +48,13 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
     train: TrainConfig = TrainConfig()
     sample: SampleOptions = SampleOptions()
 
+    @field_validator("name")
+    @classmethod
+    def _is_one_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError("use letters, digits, '_', '-' and '.', beginning with a letter or digit")
+        return name
+
     @field_validator("model", mode="before")
     @classmethod
     def _choose_family(cls, value: Any) -> BaseModel:
@@ -54,7 +62,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
             return value
         if not isinstance(value, dict):
             raise ValueError('model must be an object such as {"family": "genvs"}')
-        return family(value.get("family", "genvs")).Config.model_validate(value)
+        return family(str(value.get("family", "genvs"))).Config.model_validate(value)
 
     @property
     def folder(self) -> Path:
@@ -65,7 +73,8 @@ class RunConfig(BaseModel, frozen=True, extra="forbid"):
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """The config in a JSON file, with `key=value` changes such as "train.steps=10".
 
-    Values are read as JSON, or as plain text where they are none. Raises ValueError naming file, key and remedy.
+    Values are read as JSON, or as plain text where they are none. Raises ValueError naming file, key and
+    remedy.
     """
     document = _read_with_parents(Path(path), ())
     document.setdefault("name", Path(path).stem)
@@ -138,7 +147,7 @@ def _first_problem(error: ValidationError) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        close = get_close_matches(location[-1], _known_keys(error), n=1)
+        close = get_close_matches(location[-1], _known_keys(), n=1)
         return f"unknown key '{key}'" + (f"; did you mean '{close[0]}'?" if close else "; remove it")
     if problem["type"] == "missing":
         return f"key '{key}' is missing; add it"
@@ -148,13 +157,13 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key}: {message}, but is {json.dumps(problem['input'], default=str)[:80]}"
 
 
-def _known_keys(error: ValidationError) -> set[str]:
+def _known_keys() -> set[str]:
     """Every key of every section, for spelling suggestions."""
-    sections: list[type[BaseModel]] = [RunConfig]
+    sections: list[type[BaseModel]] = [RunConfig, *(family(name).Config for name in FAMILIES)]
     keys: set[str] = set()
     while sections:
         for name, field in sections.pop().model_fields.items():
             keys.add(name)
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 sections.append(field.annotation)
-    return keys | {name for section in (family("genvs").Config,) for name in section.model_fields}
+    return keys

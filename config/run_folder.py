@@ -31,11 +31,17 @@ class RunFolder:
         self.config = config
         self.path = config.folder
 
-    def start(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
-        """Resume from the newest checkpoint, or begin; returns the updates made so far and a line for the user.
+    @property
+    def started(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return bool(checkpoints_of(self.path))
 
-        Beginning, weights come from `config.transfer` where it is set. Raises ValueError where a checkpoint cannot be
-        used or is of another model.
+    def start(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
+        """Resume from the newest checkpoint, or begin; returns the updates made so far and a line for the
+        user.
+
+        Beginning, weights come from `config.transfer` where it is set. Raises ValueError where a checkpoint
+        cannot be used or is of another model.
         """
         found = checkpoints_of(self.path)
         if found:
@@ -56,13 +62,20 @@ class RunFolder:
         return 0, report
 
     def open(self, step: int) -> None:
-        """Write the config, and cut the log back to what the weights have seen. Raises OSError where it cannot."""
-        (self.path / "samples").mkdir(parents=True, exist_ok=True)
-        self._replace("config.json", self.config.model_dump_json(indent=2) + "\n")
+        """Write the config, and cut the log back to what the weights have seen. Raises ValueError where it cannot."""
         log = self.path / "log.jsonl"
-        if log.exists():
-            lines = [line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-            self._replace("log.jsonl", "".join(f"{line}\n" for line in lines))
+        try:
+            (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            self._replace("config.json", self.config.model_dump_json(indent=2) + "\n")
+            if log.exists():
+                lines = [
+                    line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
+                ]
+                self._replace("log.jsonl", "".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise ValueError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another folder with runs=FOLDER"
+            ) from error
 
     def log(self, report: dict[str, Any]) -> None:
         """Append a line to log.jsonl."""
@@ -86,15 +99,17 @@ class RunFolder:
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]:
-    """A trained model, ready to sample on the CPU, with its run's config and the number of updates it has seen.
+    """A trained model, ready to sample on the CPU, with its run's config and the number of updates it has
+    seen.
 
-    Weights are the averaged ones. Raises ValueError where the checkpoint cannot be read or does not hold what its
-    config describes.
+    Weights are the averaged ones. Raises ValueError where the checkpoint cannot be read or does not hold what
+    its config describes.
     """
     path = find_checkpoint(run_or_checkpoint)
     checkpoint = load_checkpoint(path, sections=("model", "ema"))
     config = validate_config(checkpoint.config, str(path))
-    # On no device first: a config that asks for more than the file holds is found out before memory is spent on it.
+    # On no device first: a config that asks for more than the file holds is found out before memory is spent
+    # on it.
     with torch.device("meta"):
         model = family(config.model.family)(config.model, fresh=False)
     load_weights(model, checkpoint.best_weights(), path, assign=True)
@@ -104,7 +119,7 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
 def _first_difference(theirs: Any, ours: Any) -> str:
     """The path of the first key in which two configs differ, with both values."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in theirs.keys() | ours.keys():
+        for key in sorted(theirs.keys() | ours.keys()):
             if theirs.get(key) != ours.get(key):
                 nested = _first_difference(theirs.get(key), ours.get(key))
                 return f"{key}{nested}" if nested.startswith(" ") else f"{key}.{nested}"

@@ -7,6 +7,7 @@ see it.
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -136,8 +137,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             f"{path}: cannot be written ({_first_line(error)}); choose another output folder"
         ) from error
     finally:
-        # On a path whose parent is a file, even asking for the leftover fails.
-        if path.parent.is_dir():
+        # Where the folder is a file or the name too long, even asking for the leftover fails.
+        with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 

@@ -11,6 +11,6 @@ def family(name: str) -> type:
     Raises ValueError where no family has that name.
     """
     if name not in FAMILIES:
-        raise ValueError(f"model.family: there is no family '{name}'; choose one of {', '.join(FAMILIES)}")
+        raise ValueError(f"there is no model family '{name}'; choose one of {', '.join(FAMILIES)}")
     module, attribute = FAMILIES[name]
     return getattr(import_module(module), attribute)

@@ -1,8 +1,9 @@
 """Novel views of one scene after another, for every family of models. Nothing here is random but by seed.
 
 Views are independent of each other (`sample_in_batches`), or each looks at those before it
-(`sample_autoregressive`), which keeps a long trajectory consistent. Both hand over their views as they are made,
-and hold no more in memory than a few encoded views. Axes: b scene, s source view, t target view.
+(`sample_autoregressive`), which keeps a long trajectory consistent. Both hand over their views as they are
+made, and hold no more in memory than the pictures and a few encodings; `torch.no_grad()` is the caller's.
+Axes: b scene, s source view, t target view.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from models.base import NVSModel, Prediction, SampleCallback
 EARLIER_VIEWS = 4  # generated views to look at beside the last one (Chan et al. 2023, section 3.3)
 
 
-@torch.no_grad()
 def sample_in_batches(
     model: NVSModel,
     source: Views,
@@ -42,7 +42,6 @@ def sample_in_batches(
         yield model.draw(scene, cameras[:, part], seeds[:, part], options, callback=callback)
 
 
-@torch.no_grad()
 def sample_autoregressive(
     model: NVSModel,
     source: Views,
@@ -56,8 +55,8 @@ def sample_autoregressive(
 ) -> Iterator[Prediction]:
     """Views from `cameras` [b, t], one after another, each looking at the source and at generated views.
 
-    The generated ones are those of `views_to_look_at` (Chan et al. 2023, section 3.3). The last `cached` encodings
-    of them are kept; an older one is worked out again when it is drawn.
+    The generated ones are those of `views_to_look_at` (Chan et al. 2023, section 3.3). `cached` encodings are
+    kept; others are worked out again when they are needed.
     """
     known, drawn = model.encode(source), []
 

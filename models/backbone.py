@@ -22,10 +22,11 @@ WeightSource = Literal["imagenet", "imagenet-if-available"]
 def make_backbone(
     name: str, weights: WeightSource | None, *, fresh: bool = True
 ) -> tuple[nn.Module, str | None]:
-    """An encoder of output stride 16 with frozen batch norm, and a notice where wanted weights were not to be had.
+    """An encoder of output stride 16 with frozen batch norm, and a notice where wanted weights were not to be
+    had.
 
-    Not `fresh`: the weights will be loaded, so none are fetched or prepared. Raises ValueError where the name is
-    unknown, the encoder lacks one of its six maps of features, or demanded weights cannot be had.
+    Not `fresh`: the weights will be loaded, so none are fetched or prepared. Raises ValueError where the name
+    is unknown, the encoder lacks one of its six maps of features, or demanded weights cannot be had.
     """
     weights = weights if fresh else None
     backbone, notice = None, None
@@ -39,7 +40,7 @@ def make_backbone(
             notice = f"ImageNet weights for {name} are not to be had ({reason})"
             if weights == "imagenet":
                 raise ValueError(
-                    f"model.encoder.weights: {notice}; connect to the network, or set model.encoder.weights=null"
+                    f"model.encoder.weights: {notice}; go online, or set model.encoder.weights=null"
                 ) from error
     if backbone is None:
         backbone = _make(name, None)
@@ -50,26 +51,27 @@ def make_backbone(
 
 def _make(name: str, weights: str | None) -> nn.Module:
     from segmentation_models_pytorch.encoders import encoders, get_encoder  # takes seconds to import
+    from timm import is_model
 
-    if name not in encoders:
+    if name not in encoders and not (name.startswith("tu-") and is_model(name.removeprefix("tu-"))):
         raise ValueError(
             f"model.encoder.backbone: segmentation-models-pytorch has no encoder '{name}'; "
             "resnet18, resnet34 and resnet50 are safe choices"
         )
     try:
         backbone = get_encoder(name, in_channels=3, depth=DEPTH, weights=weights, output_stride=STRIDE)
-    except ValueError as error:  # some encoders cannot be dilated
+    except (ValueError, TypeError, NotImplementedError) as error:  # some encoders cannot be dilated
         raise ValueError(f"model.encoder.backbone: '{name}': {error}; choose a ResNet") from error
     if len(backbone.out_channels) != DEPTH + 1 or 0 in backbone.out_channels:
         raise ValueError(
-            f"model.encoder.backbone: '{name}' lacks features at one of the strides 2, 4, 8, 16; choose a ResNet"
+            f"model.encoder.backbone: '{name}' lacks features at one of the strides 2 to 16; choose a ResNet"
         )
     return backbone
 
 
 @contextmanager
 def _cache_only_when_offline() -> Iterator[None]:
-    """Without a network, look for weights in the local cache alone: at once, where the hub would retry for long."""
+    """Without a network, look in the local cache alone: at once, where the hub would retry for long."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -113,7 +115,9 @@ def _freeze_batch_norm(module: nn.Module) -> nn.Module:
             frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
             state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
             frozen.load_state_dict(state)
-            setattr(module, name, frozen)
+            # timm has batch norms that end in an activation (BatchNormAct2d), which must not be lost.
+            activation = getattr(child, "act", None)
+            setattr(module, name, nn.Sequential(frozen, activation) if activation else frozen)
         else:
             _freeze_batch_norm(child)
     return module

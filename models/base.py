@@ -34,15 +34,16 @@ class NVSModel(nn.Module, ABC):
     def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
         """Weighted scalar terms, means over the scenes of the batch; their sum is minimised.
 
-        `step` is the number of updates so far. The result for a batch is the mean of the results for its scenes.
+        `step` is the number of updates so far. The result for a batch is the mean of the results for its
+        scenes.
         """
 
     @abstractmethod
     def encode(self, source: Views) -> Applicable:
         """What `draw` needs to know of the source views, worked out once for any number of novel views.
 
-        All its tensors have axes b and s first. Views are encoded one by one: encodings of several, joined along s
-        by `data.batch.concatenate`, are the encoding of all.
+        All its tensors have axes b and s first, and views are encoded one by one: encodings of some, joined
+        along s by `data.batch.concatenate`, are the encoding of all.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, written atomically, read without executing anything.
 
-A file holds the weights as `model.*`, their average as `ema.*`, the optimiser's state as `optim.*`, and in its
-header the step and the run's config. Nothing is ever unpickled.
+A file holds the weights as `model.*`, their average as `ema.*`, the optimiser's state as `optim.*`, and in
+its header the step and the run's config. Nothing is ever unpickled.
 """
 
 import json
@@ -89,9 +89,9 @@ def save_checkpoint(
     tensors |= {f"ema.{name}": value for name, value in ema.shadow.items()}
     tensors |= {f"optim.{name}": value for name, value in _optimizer_state(model, optimizer).items()}
     metadata = {"format": FORMAT, "step": str(step), "config": json.dumps(config)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, unfinished, metadata
         )
@@ -117,28 +117,25 @@ def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", 
     Raises ValueError where the file is cut short, is no safetensors file (a pickle, say), or is not ours.
     """
     try:
-        with path.open("rb") as opened:
-            start = opened.read(2)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a checkpoint"
-        ) from error
-    if start in (b"PK", b"\x80\x02"):
-        raise ValueError(
-            f"{path}: is a pickle, which can run code when opened; only .safetensors files are read"
-        )
-    try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = [name for name in file.keys() if name.split(".")[0] in sections]  # noqa: SIM118 (no dict)
             tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error}); give the path of a checkpoint") from error
+    except SafetensorError as error:
+        if _is_pickle(path):
+            raise ValueError(
+                f"{path}: is a pickle, which can run code when opened; only .safetensors files are read"
+            ) from error
         raise ValueError(f"{path}: is cut short or no safetensors file ({error}); copy it again") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}')")
     try:
         step, config = int(metadata["step"]), json.loads(metadata["config"])
-    except (KeyError, ValueError) as error:
+        if step < 0 or not isinstance(config, dict):
+            raise ValueError("step below 0, or a config that is no object")
+    except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: its header is damaged ({error}); use an earlier checkpoint") from error
     return Checkpoint(path, step, config, tensors)
 
@@ -149,6 +146,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
     Raises ValueError where the checkpoint is of another model.
     """
     load_weights(model, checkpoint.section("model"), checkpoint.path)
+    _require_same(ema.shadow, checkpoint.section("ema"), checkpoint.path)
     for name, value in checkpoint.section("ema").items():
         ema.shadow[name].copy_(value)
     state, names = checkpoint.section("optim"), _names(model)
@@ -163,21 +161,15 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
     """Load a complete state into a model.
 
-    Raises ValueError naming what is missing, surplus or of another shape.
+    Raises ValueError naming what is missing, surplus or of another kind (shape, precision).
     """
-    own = model.state_dict()
-    missing, surplus = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    misshapen = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
-    if missing or surplus or misshapen:
-        raise ValueError(
-            f"{path}: is of another model: {len(missing)} tensors missing {missing[:2]}, {len(surplus)} surplus "
-            f"{surplus[:2]}, {len(misshapen)} of another shape {sorted(misshapen)[:2]}"
-        )
+    _require_same(model.state_dict(), weights, path)
     model.load_state_dict(weights, assign=assign)
 
 
 def transfer_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
-    """Take over every weight that fits by name and shape; returns what matched and what did not, for the user.
+    """Take over every weight that fits by name and shape; returns what matched and what did not, for the
+    user.
 
     Raises ValueError where nothing fits.
     """
@@ -202,6 +194,26 @@ def transfer_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
                 f"  {title}: {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
             )
     return "\n".join(report)
+
+
+def _require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
+    missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
+    other = sorted(name for name in own.keys() & given.keys() if _kind(own[name]) != _kind(given[name]))
+    if missing or surplus or other:
+        raise ValueError(
+            f"{path}: is of another model: {len(missing)} tensors missing {missing[:2]}, {len(surplus)} surplus "
+            f"{surplus[:2]}, {len(other)} of another kind {other[:2]}"
+        )
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as pickles do, or as the zip archives of torch.save."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 
 
 def _names(model: nn.Module) -> dict[nn.Parameter, str]:

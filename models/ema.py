@@ -7,8 +7,8 @@ from torch import Tensor, nn
 class EMA:
     """A slow copy of a model's parameters, kept in float32.
 
-    The average's memory grows with the number of updates until it reaches `decay` (Karras et al. 2022 and k-diffusion
-    warm up likewise), so that early weights are soon forgotten.
+    The average's memory grows with the number of updates until it reaches `decay` (Karras et al. 2022 and
+    k-diffusion warm up likewise), so that early weights are soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -25,10 +25,10 @@ class EMA:
         torch._foreach_lerp_(list(self.shadow.values()), current, 1 - decay)
 
     @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        """Overwrite the model's parameters with their averages."""
+    def reset(self, model: nn.Module) -> None:
+        """Begin again at the model's parameters."""
         for name, parameter in model.named_parameters():
-            parameter.copy_(self.shadow[name])
+            self.shadow[name].copy_(parameter)
 
     @torch.no_grad()
     def swap(self, model: nn.Module) -> None:

@@ -4,6 +4,8 @@ Chan et al. 2023, section 3.1, lift an image into a frustum-aligned volume with 
 s source view, k photo (the valid views of all scenes), c feature, d depth plane, h, w.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as TF
@@ -35,8 +37,8 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
 class Encoder(nn.Module):
     """Turns every valid source photo into a feature volume over that photo's frustum.
 
-    Not `fresh` means that all weights will be loaded: initial ones are not fetched. `notice` is what the user should
-    know about the initial weights, if anything.
+    Not `fresh` means that all weights will be loaded: initial ones are not fetched. `notice` is what the user
+    should know about the initial weights, if anything.
     """
 
     def __init__(self, config: EncoderConfig, *, fresh: bool = True):
@@ -49,7 +51,7 @@ class Encoder(nn.Module):
 
     def forward(self, views: Views) -> FrustumVolume:
         """Volumes of the source views at the photos' resolution. Views that are padding cost nothing."""
-        b, s, _, h, w = views.images.shape
+        b, s = views.valid.shape
         planes = self._planes(views.images[views.valid])
         features = planes.new_zeros(b, s, *planes.shape[1:])
         features[views.valid] = planes
@@ -66,8 +68,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The DeepLabV3+ decoder carried on to full resolution by learned up-sampling with skip connections.
 
-    Without normalisation and without dropout. `skips` are the channels of the backbone's features at strides 1, 2,
-    4, 8, 16 and 16 again.
+    Without normalisation and without dropout. `skips` are the channels of the backbone's features at strides
+    1, 2, 4, 8, 16 and 16 again.
     """
 
     def __init__(self, skips: list[int], *, width: int, dilations: tuple[int, int, int]):
@@ -79,6 +81,7 @@ class Decoder(nn.Module):
         self.merge = _separable(width + SHALLOW_CHANNELS, width)
         self.up_to_2 = UpBlock(width, skips[1])
         self.up_to_1 = UpBlock(width, skips[0])
+        self.apply(_keep_variance)
 
     def forward(self, features: list[Tensor]) -> Float[Tensor, "k cd h w"]:
         """Backbone features, finest first, to planes at full resolution."""
@@ -109,7 +112,7 @@ class AtrousPyramid(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubles the resolution by a learned transposed convolution, then unites the result with a skip connection."""
+    """Doubles the resolution by a transposed convolution, then unites the result with a skip connection."""
 
     def __init__(self, width: int, skip: int):
         super().__init__()
@@ -121,6 +124,28 @@ class UpBlock(nn.Module):
     ) -> Float[Tensor, "k c h2 w2"]:
         """`skip` has twice the resolution of `x`."""
         return self.conv(torch.cat([self.up(x), skip], dim=1))
+
+
+def _keep_variance(module: nn.Module) -> None:
+    """Start convolutions so that activations keep their size through the decoder (He et al. 2015, equation
+    10).
+
+    torch's own start would make them smaller with every layer, and drown the deep features in the shallow
+    ones.
+    """
+    if isinstance(module, nn.ConvTranspose2d):
+        num_inputs, gain = (
+            module.in_channels,
+            1.0,
+        )  # stride = kernel: every output sees one input pixel, no ReLU
+    elif isinstance(module, nn.Conv2d):
+        # A depthwise convolution is followed by a pointwise one at once; the others by a ReLU.
+        num_inputs, gain = module.weight[0].numel(), 1.0 if module.groups > 1 else 2.0
+    else:
+        return
+    nn.init.normal_(module.weight, std=math.sqrt(gain / num_inputs))
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def _separable(channels: int, width: int, dilation: int = 1) -> nn.Sequential:

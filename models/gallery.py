@@ -20,7 +20,7 @@ STEPS_VIEWS = 4  # views whose denoising is shown
 
 
 class Gallery:
-    """Files of the views of one object, each written as soon as it is complete, all names beginning with `prefix`."""
+    """Files of the views of one object, each written as soon as it is known. Names begin with `prefix`."""
 
     def __init__(self, folder: Path, *, prefix: str = "", fps: float = 10.0):
         self.folder, self._prefix, self._fps = folder, prefix, fps
@@ -36,8 +36,11 @@ class Gallery:
     def open(self) -> None:
         """Make the folder. Raises ValueError where no files can be written into it."""
         trial = self.path(f"{uuid.uuid4().hex[:12]}.png")  # as long as the longest name
-        write_whole(trial, lambda partial: partial.touch())
-        trial.unlink()
+        try:
+            write_whole(trial, lambda partial: partial.touch())
+            trial.unlink()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.folder}: no output can be written there; {error}") from error
 
     def add_source(self, source: Views) -> None:
         """Write the views that the model is given, of a batch of one scene."""
@@ -68,7 +71,9 @@ class Gallery:
     def add_step(self, clean: Float[Tensor, "b t 3 h w"]) -> None:
         """Remember what the views that come next look like after another denoising step."""
         first = len(self._pairs)
-        for number, picture in enumerate(to_uint8(clean[0, : max(0, STEPS_VIEWS - first)]).cpu(), start=first):
+        for number, picture in enumerate(
+            to_uint8(clean[0, : max(0, STEPS_VIEWS - first)]).cpu(), start=first
+        ):
             self._steps.setdefault(number, []).append(picture)
 
     def close(self) -> list[Path]:
@@ -95,7 +100,9 @@ class Gallery:
 
     def _steps_film(self) -> UInt8[Tensor, "n h w 3"]:
         """Every step a frame of the first views side by side; the last one stays for a second."""
-        frames = [grid(torch.stack(views), columns=len(views)) for views in zip(*self._steps.values(), strict=True)]
+        frames = [
+            grid(torch.stack(views), columns=len(views)) for views in zip(*self._steps.values(), strict=True)
+        ]
         final = torch.stack([pair[0] for pair in self._pairs[: len(self._steps)]])
         frames += [grid(final, columns=len(final))] * max(1, round(self._fps))
         return torch.stack(frames)

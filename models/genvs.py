@@ -1,9 +1,11 @@
 """GeNVS: generative novel view synthesis with 3D-aware diffusion models (Chan et al. 2023, arXiv:2304.02602).
 
-Source photos become feature volumes, volumes become a latent image at the target camera, and a denoiser conditioned
-on the latent image draws the view. Axes: b scene, s source view, t target view, f latent channel, h, w.
+Source photos become feature volumes, volumes become a latent image at the target camera, and a denoiser
+conditioned on the latent image draws the view. Axes: b scene, s source view, t target view, f latent channel,
+h, w.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -42,6 +44,9 @@ class GeNVSConfig(BaseModel, frozen=True, extra="forbid"):
     drop_condition_prob: float = Field(
         0.1, ge=0, le=1, description="share of views trained without condition, which guidance needs"
     )
+    denoised_targets: int | None = Field(
+        None, ge=1, description="target views that train the denoiser; null = all. The volume learns from all"
+    )
     source_noise: float = Field(
         0.0, ge=0, description="largest standard deviation of the noise added to source photos in training"
     )
@@ -73,17 +78,22 @@ class GeNVS(NVSModel):
         latent = self._upsample(rendering.latent, views.images)
         num_target = batch.target.images.shape[1]
 
-        terms = {
-            "diffusion": self._diffusion_loss(batch, latent[:, :num_target], step),
-            "rgb": losses.rgb(latent[:, :num_target], batch.target.images),
-            "opacity": losses.opacity(rendering),
-            "depth": losses.depth_prior(rendering, views.cameras),
+        terms: dict[str, Callable[[], Tensor]] = {
+            "diffusion": lambda: self._diffusion_loss(batch.target.images, latent[:, :num_target], batch.seeds, step),
+            "rgb": lambda: losses.rgb(latent[:, :num_target], batch.target.images),
+            "rgb_source": lambda: losses.rgb(latent[:, num_target:], views.images[:, num_target:]),
+            "opacity": lambda: losses.opacity(rendering),
+            "depth": lambda: losses.depth_prior(rendering, views.cameras),
         }
-        if config.rgb_source:
-            terms["rgb_source"] = losses.rgb(latent[:, num_target:], views.images[:, num_target:])
+        weighted = {
+            name: getattr(config, name) * term() for name, term in terms.items() if getattr(config, name)
+        }
         if config.depth_consistency or config.opacity_consistency:
-            terms |= self._consistency_losses(volume, batch.target.cameras)
-        return {name: getattr(config, name) * term for name, term in terms.items() if getattr(config, name)}
+            disagreement = self._consistency_losses(volume, batch.target.cameras)
+            weighted |= {
+                name: getattr(config, name) * term for name, term in disagreement.items() if getattr(config, name)
+            }
+        return weighted
 
     def encode(self, source: Views) -> FrustumVolume:
         """The volumes of the source photos."""
@@ -132,10 +142,17 @@ class GeNVS(NVSModel):
         )
         return images.unflatten(0, (b, t)).clamp(-1, 1)
 
-    def _diffusion_loss(self, batch: SceneBatch, condition: Float[Tensor, "b t f h w"], step: int) -> Tensor:
+    def _diffusion_loss(
+        self,
+        images: Float[Tensor, "b t 3 h w"],
+        latent: Float[Tensor, "b t f h w"],
+        seeds: Int[Tensor, "b"],
+        step: int,
+    ) -> Float[Tensor, ""]:
         """Denoising loss (Karras et al. 2022, equation 8) at noise levels that suit the step."""
-        config, seeds = self.config, _view_seeds(batch.seeds, condition.shape[1])
-        clean, condition = batch.target.images.flatten(0, 1), condition.flatten(0, 1)
+        config, num = self.config, self.config.denoised_targets
+        clean, condition = images[:, :num].flatten(0, 1), latent[:, :num].flatten(0, 1)
+        seeds = _view_seeds(seeds, len(clean) // len(images))
         dropped = uniform(seeds, (1, 1, 1), stream="drop condition").to(clean) < config.drop_condition_prob
         condition = torch.where(dropped, self._no_condition(condition, seeds), condition)
         augmentation = None
@@ -145,8 +162,8 @@ class GeNVS(NVSModel):
             augmentation = conditioning(parameters)[:, None]
         sigma = sigma_from_normal(normal(seeds, (1,), stream="noise level"), level_at(config.noise, step))
         noise = normal(seeds, clean.shape[1:], stream="noise").to(clean)
-        views = (images[:, None] for images in (clean, noise))
-        return self.denoiser.loss(*views, sigma.to(clean), condition[:, None], augmentation).mean()
+        one_view = [tensor[:, None] for tensor in (clean, noise)]
+        return self.denoiser.loss(*one_view, sigma.to(clean), condition[:, None], augmentation).mean()
 
     def _consistency_losses(self, volume: FrustumVolume, cameras: Cameras) -> dict[str, Tensor]:
         """How far the volumes of a scene's sources, each rendered alone, disagree about the target views."""
@@ -166,7 +183,7 @@ class GeNVS(NVSModel):
         return self.renderer(volume, cameras, Jitter(coarse.to(device), fine.to(device)))
 
     def _with_noise(self, source: Views, seeds: Tensor) -> Views:
-        """Noise augmentation of the photos, so that the encoder tolerates views that the model drew itself."""
+        """Noise augmentation of photos, so that the encoder tolerates views that the model drew itself."""
         if not self.config.source_noise:
             return source
         images = source.images
@@ -208,7 +225,7 @@ def _join_first_source(batch: SceneBatch) -> Views:
 
 
 def _surfaces(rendering: LatentImages, cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth of the surface, over the far plane as background, and opacity, at the size of the pictures `like`."""
+    """Depth of the surface, before the far plane, and opacity, at the size of the pictures `like`."""
     far = cameras.far[:, :, None, None, None]
     maps = torch.cat([rendering.depth + (1 - rendering.opacity) * far, rendering.opacity], dim=2)
     grown = F.interpolate(maps.flatten(0, 1), size=like.shape[-2:], mode="bilinear").unflatten(

@@ -15,7 +15,7 @@ from nerf.renderer import LatentImages
 EPSILON = 1e-6  # opacity below which a ray has no surface
 
 
-class LossConfig(BaseModel, frozen=True, extra="forbid"):
+class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Weight of each term; 0 leaves it out."""
 
     diffusion: float = Field(1.0, ge=0, description="denoising of the target views")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from models.base import NVSModel
 
 
-class OptimConfig(BaseModel, frozen=True, extra="forbid"):
+class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """AdamW, its learning rate, gradient clipping and the average of the weights."""
 
     lr: float = Field(1e-4, gt=0, description="learning rate")
@@ -41,8 +41,8 @@ def learning_rate_factor(config: OptimConfig, step: int) -> float:
 def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with one parameter group per part; each group knows its own full rate as `full_lr`.
 
-    A part whose factor is 0 is frozen: its parameters want no gradient. Raises ValueError for a factor of a part
-    that the model does not have.
+    A part whose factor is 0 is frozen: its parameters want no gradient. Raises ValueError for a factor of a
+    part that the model does not have.
     """
     parts = model.parts()
     unknown = set(config.lr_scale) - set(parts)

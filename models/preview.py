@@ -26,7 +26,9 @@ def preview_picture(source: Views, prediction: Prediction, truth: Views) -> UInt
     return grid(tiles.flatten(0, 1), columns=len(columns))
 
 
-def psnr(images: Float[Tensor, "*batch 3 h w"], truth: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch"]:
-    """Peak signal-to-noise ratio in dB of each picture, both in [-1, 1] and first rounded to 8 bits, as if saved."""
+def psnr(
+    images: Float[Tensor, "*batch 3 h w"], truth: Float[Tensor, "*batch 3 h w"]
+) -> Float[Tensor, "*batch"]:
+    """Peak signal-to-noise ratio in dB of each picture; [-1, 1] is first rounded to 8 bits, as if saved."""
     error = (to_uint8(images).float() - to_uint8(truth).float()) / 255
     return -10 * error.square().flatten(-3).mean(dim=-1).clamp_min(1e-10).log10()

@@ -1,8 +1,10 @@
-"""The radiance field: features that the source views hold at a point become its density and its latent colour.
+"""The radiance field: features that the source views hold at a point become its density and its latent
+colour.
 
 Axes: b scene, s source view, n point, c feature, f latent channel.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -10,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
+
+HAZE = math.log(2)  # density per scene unit before training: a softplus of zero
 
 
 class FieldConfig(BaseModel, frozen=True, extra="forbid"):
@@ -24,6 +28,11 @@ class FieldConfig(BaseModel, frozen=True, extra="forbid"):
         "mask",
         description="points outside a source's frustum: features of its border, or no say in the average",
     )
+    density_scale: float = Field(
+        1.0,
+        gt=0,
+        description="density per scene unit where the softplus is 1; more makes surfaces quicker to learn",
+    )
 
 
 class RadianceField(nn.Module):
@@ -34,21 +43,23 @@ class RadianceField(nn.Module):
         self.config = config
         self.hidden = nn.Linear(channels, config.hidden)
         self.output = nn.Linear(config.hidden, 1 + latent_channels)
+        with torch.no_grad():  # begin as a haze through which all of a ray is seen, whatever the scale
+            self.output.bias[0] = math.log(math.expm1(HAZE / config.density_scale))
 
     def forward(
         self, features: Float[Tensor, "b s n c"], weight: Float[Tensor, "b s n"]
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n f"]]:
         """Density (per scene unit, >= 0) and latent colour (0 to 1) from features of the sources.
 
-        `weight` says how much each source has to say about a point. Where no source has a say, nothing is known and
-        the density is zero.
+        `weight` says how much each source has to say about a point. Where no source has a say, nothing is
+        known and the density is zero.
         """
         share = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12)
         if self.config.pool == "before":
             logits = self._mlp(torch.einsum("bsnc,bsn->bnc", features, share))
         else:
             logits = torch.einsum("bsnf,bsn->bnf", self._mlp(features), share)
-        density = F.softplus(logits[..., 0]) * (weight.amax(dim=1) > 0)
+        density = self.config.density_scale * F.softplus(logits[..., 0]) * (weight.amax(dim=1) > 0)
         return density, torch.sigmoid(logits[..., 1:])
 
     def _mlp(self, features: Tensor) -> Tensor:

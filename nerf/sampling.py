@@ -1,6 +1,7 @@
 """Where along a ray the field is asked. All of the renderer's randomness is here.
 
-Samples are midpoints of cells that cover the ray from near to far without gaps. Axes: b scene, r ray, n sample.
+Samples are midpoints of cells that cover the ray from near to far without gaps. Axes: b scene, r ray, n
+sample.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ def uniform(rays: Rays, num: int, jitter: Float[Tensor, "b r n"] | None = None) 
 
 
 def with_widths(rays: Rays, distance: Float[Tensor, "b r n"]) -> RaySamples:
-    """Sorted distances with the cells they stand for: borders half-way between neighbours, ends at near and far."""
+    """Sorted distances and their cells: borders half-way between neighbours, ends at near and far."""
     edges = _edges(rays, distance)
     return RaySamples(distance, edges.diff(dim=-1))
 

@@ -22,8 +22,8 @@ SMALLEST_DEPTH = (
 class FrustumVolume:
     """Feature planes spread over the working volume of each source camera.
 
-    Columns and rows of `features` are the pixels of the source picture; plane 0 lies at the camera's near depth,
-    the last plane at its far depth, the others evenly between.
+    Columns and rows of `features` are the pixels of the source picture; plane 0 lies at the camera's near
+    depth, the last plane at its far depth, the others evenly between.
     """
 
     features: Float[Tensor, "b s c d h w"]
@@ -33,10 +33,10 @@ class FrustumVolume:
     def coordinates(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b s n 3"]:
         """World points in each frustum: (x right, y down, z away), from -1 to 1 between its faces.
 
-        x and y are -1 and 1 at the outer edges of the picture, z at the near and the far plane. Points behind the
-        camera land far outside.
+        x and y are -1 and 1 at the outer edges of the picture, z at the near and the far plane. Points behind
+        the camera land far outside.
         """
-        in_camera = self.cameras.to_camera(points[:, None])
+        in_camera = self.cameras.to_camera(points[:, None].expand(-1, self.valid.shape[1], -1, -1))
         depth = in_camera[..., 2:]
         image = (in_camera / depth.clamp_min(SMALLEST_DEPTH)) @ self.cameras.intrinsics.transpose(-1, -2)
         near, far = self.cameras.near[..., None, None], self.cameras.far[..., None, None]
@@ -45,8 +45,8 @@ class FrustumVolume:
     def sample(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b s n c"]:
         """Trilinear features at world points; outside a frustum, those of the nearest point on its border."""
         b, s, _, d, _, _ = self.features.shape
-        # grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such texels; planes are not: the
-        # outermost planes lie on the faces themselves.
+        # grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such texels; planes are not:
+        # the outermost planes lie on the faces themselves.
         at = self.coordinates(points) * points.new_tensor([1.0, 1.0, (d - 1) / d])
         found = F.grid_sample(
             self.features.flatten(0, 1),

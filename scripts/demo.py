@@ -1,8 +1,8 @@
 """The main job from nothing to a video, on the CPU: python -m scripts.demo (or `make demo`).
 
-Makes the embedded set of procedural cars, trains config/quickstart.json on it, draws a spiral round a car that the
-model has never seen, and judges the model on all held-out cars. The figures are printed and written to demo.json
-beside the video. A second call goes on where the first was stopped.
+Makes the embedded set of procedural cars, trains config/quickstart.json on it, draws a spiral round a car
+that the model has never seen, and judges the model on all held-out cars. The figures are printed and written
+to demo.json beside the video. A second call goes on where the first was stopped.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def run_demo(changes: list[str]) -> dict[str, float]:
     figures["seconds"] = time.monotonic() - began
     (config.folder / "demo.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     say(table(figures))
-    for path in sorted(config.folder.glob("demo/*.mp4")) + [config.folder / "demo.json"]:
+    for path in [*sorted(config.folder.glob("demo/*.mp4")), config.folder / "demo.json"]:
         say(str(path))
     return figures
 

@@ -2,8 +2,8 @@
 
     python -m scripts.evaluate --transfer runs/quickstart
 
-Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced target
-views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects.
+Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced
+target views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects.
 """
 
 import argparse
@@ -73,18 +73,19 @@ def evaluate(
     from models.preview import psnr
 
     if num_objects is not None and not 1 <= num_objects <= len(held_out):
-        raise ValueError(f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many")
+        raise ValueError(f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for fewer")
     mean = mean_image(training)
     rows = []
     for index in tqdm(range(num_objects or len(held_out)), desc="evaluating", unit="object"):
         choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
-        batch = collate(held_out, [choice], num_sources=1)
-        source, target = (views.apply(lambda tensor: tensor.to(device)) for views in (batch.source, batch.target))
+        batch = collate(held_out, [choice], num_sources=1).apply(lambda tensor: tensor.to(device))
+        source, target = batch.source, batch.target
         seeds = batch.seeds[:, None] + torch.arange(num_views)
         with torch.no_grad(), autocast(config.train.precision, device):
             prediction = model.sample(source, target.cameras, seeds, config.sample)
-        guesses = (prediction.preview, prediction.images, source.images.expand_as(target.images), mean.to(device))
-        rows.append(torch.stack([psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]))
+        guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
+        scores = [psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]
+        rows.append(torch.stack(scores))
     names = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
     return dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
 

@@ -1,0 +1,128 @@
+"""One's own photos with the cameras that took them.
+
+A camera file is a text file of 16 numbers (a camera-to-world matrix in OpenCV axes, as in the SRN layout) or
+a `transforms.json` whose frames name the photos. A photo that is not square is given white borders rather
+than squeezed.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from data.batch import Views, all_valid
+from data.cameras import cameras_from_poses, pinhole
+from data.images import from_uint8, read_picture, resize_area
+from data.intrinsics import read_intrinsics_file
+from data.srn import read_pose
+from data.transforms import from_transforms
+
+ASPECT_TOLERANCE = 0.02  # of width / height, between a photo and the size that its camera file gives
+
+
+def read_photos(
+    photos: Sequence[Path],
+    camera_files: Sequence[Path],
+    intrinsics_file: Path | None = None,
+    *,
+    image_size: int,
+    object_radius: float | None = None,
+) -> Views:
+    """Photos of one object as a batch of one scene, as squares of `image_size`.
+
+    `camera_files` are one for each photo, or one `transforms.json` for all. Intrinsics are those of
+    `intrinsics_file`, or of the `transforms.json`, or `pinhole()`. Raises ValueError where a file cannot be
+    used.
+    """
+    if len(camera_files) == 1 and _is_json(camera_files[0]):
+        camera_files = list(camera_files) * len(photos)
+    if len(camera_files) != len(photos):
+        raise ValueError(
+            f"{len(photos)} photos, but {len(camera_files)} camera files; give one for each photo, in the "
+            "same order, or one transforms.json for all"
+        )
+    images, poses, intrinsics = [], [], []
+    for photo, camera_file in zip(photos, camera_files, strict=True):
+        picture = read_picture(photo)
+        pose, matrix = _read_camera(camera_file, photo, picture, alone=len(photos) == 1)
+        if intrinsics_file is not None:
+            matrix = read_intrinsics_file(intrinsics_file, photo)
+        picture, matrix = square_on_white(picture, matrix)
+        images.append(from_uint8(resize_area(picture, image_size, image_size)))
+        poses.append(pose)
+        intrinsics.append(matrix)
+    cameras = cameras_from_poses(torch.stack(poses), torch.stack(intrinsics), object_radius=object_radius)
+    return all_valid(torch.stack(images)[None], cameras.apply(lambda tensor: tensor[None]))
+
+
+def square_on_white(
+    picture: UInt8[Tensor, "h w 3"], intrinsics: Float[Tensor, "3 3"]
+) -> tuple[UInt8[Tensor, "k k 3"], Float[Tensor, "3 3"]]:
+    """The picture in the middle of a white square, with the intrinsics of that square."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = picture.new_full((side, side, 3), 255)
+    square[top : top + height, left : left + width] = picture
+    # Picture coordinates to those of the square: both run from 0 to 1.
+    grow = intrinsics.new_tensor(
+        [[width / side, 0.0, left / side], [0.0, height / side, top / side], [0.0, 0.0, 1.0]]
+    )
+    return square, grow @ intrinsics
+
+
+def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
+    """Pose and intrinsics of a photo, which is `alone` where there are no others."""
+    height, width = picture.shape[:2]
+    if not _is_json(path):
+        side = max(height, width)
+        return read_pose(path), pinhole(pinhole()[0, 0].item() * side / width, aspect=width / height)
+    document = {"w": width, "h": height} | _read_json(path)
+    frame = _frame_of(document, photo, path, alone=alone)
+    try:
+        cameras, _ = from_transforms(document | {"frames": [frame]})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    size = document | frame
+    if abs(size["w"] / size["h"] * height / width - 1) > ASPECT_TOLERANCE:
+        raise ValueError(
+            f"{photo}: is {width} x {height}, but {path} describes pictures of {size['w']} x {size['h']}; "
+            "give the photo that its camera took, uncropped"
+        )
+    return cameras.cam_to_world[0], cameras.intrinsics[0]
+
+
+def _frame_of(document: dict[str, Any], photo: Path, path: Path, *, alone: bool) -> dict[str, Any]:
+    """The frame that names the photo, with or without suffix; for a lone photo, a lone frame is it anyway."""
+    frames = document.get("frames")
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError(f"{path}: `frames` must be a list of frames; correct the file")
+    names = [str(frame.get("file_path", "")).replace("\\", "/").rsplit("/", 1)[-1] for frame in frames]
+    found = [frame for frame, name in zip(frames, names, strict=True) if name in (photo.name, photo.stem)]
+    if alone and len(frames) == 1:
+        return frames[0]
+    if len(found) != 1:
+        raise ValueError(
+            f"{path}: {len(found)} of its {len(frames)} frames are called {photo.name}; correct `file_path`"
+        )
+    return found[0]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give a camera file") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: must hold a JSON object with `frames`; correct the file")
+    return document
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"

@@ -1,0 +1,30 @@
+"""Camera trajectories by name, fitted to a view of the object."""
+
+import torch
+
+from data.cameras import Cameras, cameras_from_poses, circle, spiral, srn_test_path, turntable
+
+# name -> (poses of (number of views, reference pose, camera distance), customary number of views)
+PATHS = {
+    "spiral": (lambda num, pose, radius: spiral(num, radius), 40),
+    "circle": (lambda num, pose, radius: circle(pose, num), 40),
+    "turntable": (lambda num, pose, radius: turntable(num, radius=radius), 40),
+    "srn_test": (lambda num, pose, radius: srn_test_path(num, radius), 251),
+}
+
+
+def trajectory(
+    name: str, reference: Cameras, num: int | None = None, *, object_radius: float | None = None
+) -> Cameras:
+    """Cameras [num] of a path, with the intrinsics and at the distance of `reference`, a camera without axes.
+
+    A circle carries the reference pose itself round the object. `num` None is the path's customary number of
+    views. Near and far are as in `cameras_from_poses`.
+    """
+    poses, customary = PATHS[name]
+    radius = float(torch.linalg.vector_norm(reference.positions))
+    return cameras_from_poses(
+        poses(num or customary, reference.cam_to_world, radius),
+        reference.intrinsics,
+        object_radius=object_radius,
+    )

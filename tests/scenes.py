@@ -1,0 +1,132 @@
+"""Small asymmetric scenes for tests: cameras round the origin, random pictures, batches, the tiniest model."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config import validate_config
+from data.batch import SceneBatch, Views
+from data.cameras import Cameras, cameras_from_poses, orbit
+from models.base import NVSModel
+
+TINY_MODEL: dict[str, Any] = {
+    "family": "genvs",
+    "encoder": {
+        "backbone": "tu-tf_mobilenetv3_small_minimal_100",  # half a million weights
+        "weights": None,
+        "channels": 2,
+        "planes": 4,
+        "dilations": [1, 2, 3],
+    },
+    "renderer": {"size": 8, "latent_channels": 4, "coarse": 5, "fine": 3, "field": {"hidden": 7}},
+    "denoiser": {
+        "channels": [32, 32],
+        "depths": [1, 1],
+        "self_attention": [False, True],
+        "mapping_width": 16,
+    },
+}
+
+
+def cameras(*batch: int, seed: int = 0, object_radius: float = 0.6) -> Cameras:
+    """Cameras [*batch] that look at the origin from anywhere, with unequal focal lengths, off-centre."""
+    generator = torch.Generator().manual_seed(seed)
+    count = math.prod(batch)
+    draw = torch.rand(5, count, generator=generator)
+    poses = torch.cat(
+        [
+            orbit(6 * draw[0, i : i + 1], draw[1, i : i + 1], 1.2 + 0.3 * float(draw[2, i]))
+            for i in range(count)
+        ]
+    )
+    intrinsics = torch.zeros(count, 3, 3)
+    intrinsics[:, 0, 0], intrinsics[:, 1, 1] = 0.9 + 0.2 * draw[3], 1.3 + 0.2 * draw[4]
+    intrinsics[:, 0, 2], intrinsics[:, 1, 2], intrinsics[:, 2, 2] = 0.45, 0.53, 1
+    flat = cameras_from_poses(poses, intrinsics, object_radius=object_radius)
+    return flat.apply(lambda tensor: tensor.unflatten(0, batch))
+
+
+def views(*batch: int, size: tuple[int, int] = (16, 16), seed: int = 0) -> Views:
+    """Pictures of noise, all valid."""
+    generator = torch.Generator().manual_seed(seed)
+    images = 2 * torch.rand(*batch, 3, *size, generator=generator) - 1
+    return Views(images, cameras(*batch, seed=seed), torch.ones(*batch, dtype=torch.bool))
+
+
+def scene_batch(valid: list[list[bool]], *, num_target: int = 1, first_seed: int = 100) -> SceneBatch:
+    """A scene for each row of `valid`, whose entries are its source views."""
+    source = views(len(valid), len(valid[0]), seed=first_seed)
+    return SceneBatch(
+        source=Views(source.images, source.cameras, torch.tensor(valid)),
+        target=views(len(valid), num_target, seed=first_seed + 1),
+        scene_ids=tuple(f"scene{i}" for i in range(len(valid))),
+        seeds=torch.arange(first_seed, first_seed + len(valid)),
+    )
+
+
+def scene(batch: SceneBatch, index: int) -> SceneBatch:
+    """One scene of a batch, as a batch of one."""
+    chosen = batch.apply(lambda tensor: tensor[index : index + 1])
+    return SceneBatch(
+        chosen.source, chosen.target, batch.scene_ids[index : index + 1], batch.seeds[index : index + 1]
+    )
+
+
+def tiny_model(**changes: Any) -> NVSModel:
+    """The tiniest GeNVS; no weight is left at zero, so that every input matters. `changes` are by section."""
+    from models.genvs import GeNVS, GeNVSConfig
+
+    document = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY_MODEL.items()}
+    for key, value in changes.items():
+        document[key] = document.get(key, {}) | value if isinstance(value, dict) else value
+    torch.manual_seed(3)
+    model = GeNVS(GeNVSConfig.model_validate(document))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.05)
+    return model
+
+
+def reconfigured(model: NVSModel, **changes: Any) -> NVSModel:
+    """The same weights under a changed config; `changes` are by section."""
+    other = copy.copy(model)
+    other.config = model.config.model_validate(
+        {
+            key: value | changes.get(key, {}) if isinstance(value, dict) else changes.get(key, value)
+            for key, value in model.config.model_dump(mode="json").items()
+        }
+    )
+    return other
+
+
+def run_document(root: object, runs: object, **changes: Any) -> dict[str, Any]:
+    """A run of the tiniest model on the data in `root`, as plain JSON data; `changes` are by section."""
+    document: dict[str, Any] = {
+        "name": "tiny",
+        "runs": str(runs),
+        "model": TINY_MODEL,
+        "data": {"root": str(root), "image_size": 16, "sources": [1, 2], "targets": 1},
+        "optim": {"lr": 1e-3, "warmup": 2, "ema": 0.9},
+        "train": {
+            "steps": 3,
+            "batch": 2,
+            "log_every": 1,
+            "save_every": 100,
+            "preview_every": 0,
+            "device": "cpu",
+        },
+        "sample": {"steps": 2},
+    }
+    for key, value in changes.items():
+        document[key] = document[key] | value if isinstance(document.get(key), dict) else value
+    validate_config(document, "test")
+    return document
+
+
+def as_double(tensor: Tensor) -> Tensor:
+    """Floating-point tensors in float64, others as they are."""
+    return tensor.double() if tensor.is_floating_point() else tensor

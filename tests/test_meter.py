@@ -1,0 +1,38 @@
+"""models/meter.py: means between two lines of the log."""
+
+import pytest
+import torch
+
+from models.meter import Meter
+
+
+def test_a_report_holds_the_means_since_the_last_one():
+    meter = Meter()
+    meter.add(1, {"rgb": torch.tensor(1.0), "depth": torch.tensor(5.0)})
+    meter.add(1, {"rgb": torch.tensor(2.0, requires_grad=True)})
+    meter.add(2, {"rgb": torch.tensor(6.0)})
+    means, seconds = meter.report()
+    assert means == {"rgb": 3.0, "depth": 5.0}
+    assert seconds >= 0
+    meter.add(3, {"rgb": torch.tensor(7.0)})
+    assert meter.report()[0] == {"rgb": 7.0}
+
+
+def test_nothing_added_is_an_empty_report():
+    assert Meter().report()[0] == {}
+
+
+def test_what_is_kept_does_not_hold_on_to_the_graph():
+    meter, weight = Meter(), torch.ones(3, requires_grad=True)
+    meter.add(1, {"rgb": (2 * weight).sum()})
+    assert all(value.grad_fn is None for _, _, value in meter.entries)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_the_first_step_and_term_that_are_not_finite_are_named(value):
+    meter = Meter()
+    meter.add(7, {"rgb": torch.tensor(1.0), "depth": torch.tensor(2.0)})
+    meter.add(8, {"rgb": torch.tensor(1.0), "depth": torch.tensor(value)})
+    meter.add(9, {"rgb": torch.tensor(value), "depth": torch.tensor(1.0)})
+    with pytest.raises(ValueError, match="step 8: 'depth' is not finite"):
+        meter.report()

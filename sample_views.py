@@ -112,12 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
     add("--sampler", metavar="NAME", help="see below")
     add("--steps", type=_number(int, 2, 10_000), metavar="N", help="denoising steps")
-    add(
-        "--guidance",
-        type=_number(float, -100, 100),
-        metavar="X",
-        help="1: none; more: nearer to the source views",
-    )
+    add("--guidance", type=_number(float, -100, 100), metavar="X", help="1: none; more: nearer to the input")
     add("--stochastic", action="store_true", help="add noise on the way")
     add("--unconditional", action="store_true", help="do not look at the conditioning views")
     add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
@@ -150,8 +145,9 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     model, config, _ = load_model(arguments.transfer)
     config = with_choices(config, arguments)
     jobs = photo_jobs(config, arguments) if arguments.image else data_jobs(config, arguments)
+    style = {"prefix": arguments.prefix, "fps": arguments.fps}
     folders = output_folders(config, arguments, jobs)
-    galleries = [Gallery(folder, prefix=arguments.prefix, fps=arguments.fps) for folder in folders]
+    galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
     for gallery in galleries:
         gallery.open()
 
@@ -200,14 +196,11 @@ def draw(
         predictions = sample_autoregressive(*given, callback=on_step)
     else:
         predictions = sample_in_batches(*given, batch=arguments.batch, callback=on_step)
-    first = 0
     with steps:
         for prediction in predictions:
-            count = prediction.images.shape[1]
-            gallery.add(prediction, cameras[:, first : first + count])
-            bar.update(count)
+            gallery.add(prediction)
+            bar.update(prediction.images.shape[1])
             steps.reset()
-            first += count
 
 
 def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConfig":

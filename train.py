@@ -107,10 +107,8 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
             for part in range(accumulate):
                 reseed(config.seed, rank, step * accumulate + part)
                 batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
-                with (
-                    exchange(parallel, gradients=part == accumulate - 1),
-                    autocast(config.train.precision, workers.device),
-                ):
+                sync = exchange(parallel, gradients=part == accumulate - 1)
+                with sync, autocast(config.train.precision, workers.device):
                     losses = parallel(batch, step)
                 (sum(losses.values()) / accumulate).backward()
                 meter.add(step + 1, losses)
@@ -129,9 +127,8 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                     means, seconds = meter.report()
                 except ValueError as error:
                     kept = checkpoint_path(folder.path, saved) if saved else "none yet"
-                    raise ValueError(
-                        f"{error}; last good checkpoint: {kept}; lower optim.lr or check the data"
-                    ) from error
+                    advice = "lower optim.lr or check the data"
+                    raise ValueError(f"{error}; last good checkpoint: {kept}; {advice}") from error
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
                     report = {"step": step, "loss": loss, **means, "seconds": seconds, "lr": lr}
@@ -147,16 +144,13 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
             if leave:
                 break
     if workers.first:
-        print(
-            f"{'stopped' if step < config.train.steps else 'done'} at step {step}: {folder.path}",
-            file=sys.stderr,
-        )
+        outcome = "stopped" if step < config.train.steps else "done"
+        print(f"{outcome} at step {step}: {folder.path}", file=sys.stderr)
     workers.leave()
 
 
 class StopSignal:
-    """Set by SIGTERM or SIGINT, which a run answers by saving and leaving. A second SIGINT interrupts at once
-    (not under torchrun)."""
+    """Set by SIGTERM or SIGINT, at which a run saves and leaves; a second SIGINT ends it at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -276,16 +270,11 @@ def start_tracking(config: "RunConfig") -> Callable[[dict], None]:
     import wandb
 
     address = urlsplit(wandb.Settings().base_url)
-    mode = (
-        "online"
-        if config.train.wandb == "on" and answers(address.hostname, address.port or 443)
-        else "offline"
-    )
-    if config.train.wandb == "on" and mode == "offline":
-        print(
-            f"wandb: {address.hostname} does not answer; tracking offline (wandb sync sends it later)",
-            file=sys.stderr,
-        )
+    wanted = config.train.wandb == "on"
+    mode = "online" if wanted and answers(address.hostname, address.port or 443) else "offline"
+    if wanted and mode == "offline":
+        message = f"{address.hostname} does not answer; tracking offline (wandb sync sends it later)"
+        print(f"wandb: {message}", file=sys.stderr)
     run = wandb.init(
         project="genvs", name=config.name, dir=config.folder, mode=mode, config=config.model_dump(mode="json")
     )

@@ -106,7 +106,7 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
         raise ValueError(
             f"{path}: cannot be read ({error.strerror}); give the path of a config file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path}: must hold a JSON object of keys and values")

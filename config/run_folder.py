@@ -49,8 +49,8 @@ class RunFolder:
             theirs, ours = checkpoint.config.get("model"), self.config.model.model_dump(mode="json")
             if theirs != ours:
                 raise ValueError(
-                    f"{found[-1]}: was trained with another model.{_first_difference(theirs, ours)}; give this run "
-                    "another name, or delete the old one"
+                    f"{found[-1]}: was trained with another model.{_first_difference(theirs, ours)}; "
+                    "give this run another name, or delete the old one"
                 )
             restore(checkpoint, model, ema, optimizer)
             return checkpoint.step, f"resuming {self.path} at step {checkpoint.step}"
@@ -62,7 +62,10 @@ class RunFolder:
         return 0, report
 
     def open(self, step: int) -> None:
-        """Write the config, and cut the log back to what the weights have seen. Raises ValueError where it cannot."""
+        """Write the config, and cut the log back to what the weights have seen.
+
+        Raises ValueError where the folder cannot be written.
+        """
         log = self.path / "log.jsonl"
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
@@ -110,8 +113,12 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
     config = validate_config(checkpoint.config, str(path))
     # On no device first: a config that asks for more than the file holds is found out before memory is spent
     # on it.
-    with torch.device("meta"):
-        model = family(config.model.family)(config.model, fresh=False)
+    try:
+        with torch.device("meta"):
+            model = family(config.model.family)(config.model, fresh=False)
+    except (ValueError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
     load_weights(model, checkpoint.best_weights(), path, assign=True)
     return model.eval().requires_grad_(False), config, checkpoint.step
 

@@ -51,7 +51,8 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def checkpoints_of(folder: Path) -> list[Path]:
     """The checkpoints of a run directory, oldest first."""
     found = (folder / "checkpoints").glob("step-*.safetensors")
-    return sorted(path for path in found if re.fullmatch(r"step-\d{8,}", path.stem))
+    steps = {int(path.stem[5:]): path for path in found if re.fullmatch(r"step-\d{8,}", path.stem)}
+    return [steps[step] for step in sorted(steps)]
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
@@ -99,7 +100,8 @@ def save_checkpoint(
         unfinished.rename(path)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
+        if unfinished.is_file():
+            unfinished.unlink()
         raise OSError(
             f"{path}: cannot be written ({error}); free some space or choose another folder"
         ) from error
@@ -201,8 +203,8 @@ def _require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) 
     other = sorted(name for name in own.keys() & given.keys() if _kind(own[name]) != _kind(given[name]))
     if missing or surplus or other:
         raise ValueError(
-            f"{path}: is of another model: {len(missing)} tensors missing {missing[:2]}, {len(surplus)} surplus "
-            f"{surplus[:2]}, {len(other)} of another kind {other[:2]}"
+            f"{path}: is of another model: {len(missing)} tensors missing {missing[:2]}, "
+            f"{len(surplus)} surplus {surplus[:2]}, {len(other)} of another kind {other[:2]}"
         )
 
 

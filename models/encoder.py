@@ -29,8 +29,8 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     weights: WeightSource | None = Field(
         "imagenet-if-available", description="initial weights; null = random"
     )
-    channels: int = Field(16, ge=1, description="features of each point of the volume")
-    planes: int = Field(64, ge=2, description="depth planes of the volume")
+    channels: int = Field(16, ge=1, le=1024, description="features of each point of the volume")
+    planes: int = Field(64, ge=2, le=1024, description="depth planes of the volume")
     dilations: tuple[int, int, int] = Field((12, 24, 36), description="rates of the atrous pyramid")
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from data.batch import Views, concatenate
+from data.batch import Views
 from data.cameras import Cameras
 from data.images import colourise, enlarge, grid, to_uint8, write_mp4, write_png, write_whole
 from data.transforms import to_transforms
@@ -20,13 +20,15 @@ STEPS_VIEWS = 4  # views whose denoising is shown
 
 
 class Gallery:
-    """Files of the views of one object, each written as soon as it is known. Names begin with `prefix`."""
+    """Files of the views of one object from `cameras`, each written as soon as it is known.
 
-    def __init__(self, folder: Path, *, prefix: str = "", fps: float = 10.0):
-        self.folder, self._prefix, self._fps = folder, prefix, fps
+    All names begin with `prefix`; films show `fps` frames a second.
+    """
+
+    def __init__(self, folder: Path, cameras: Cameras, *, prefix: str = "", fps: float = 10.0):
+        self.folder, self._cameras, self._prefix, self._fps = folder, cameras, prefix, fps
         self._source: UInt8[Tensor, "s h w 3"] | None = None
         self._pairs: list[UInt8[Tensor, "two h w 3"]] = []  # the view, and its preview
-        self._cameras: list[Cameras] = []
         self._steps: dict[int, list[UInt8[Tensor, "h w 3"]]] = {}  # denoised views, step by step
 
     def path(self, name: str) -> Path:
@@ -48,12 +50,12 @@ class Gallery:
         for number, picture in enumerate(self._source):
             write_png(self.path(f"cond_{number:02d}.png"), picture)
 
-    def add(self, prediction: Prediction, cameras: Cameras) -> None:
-        """Write the next views, of a batch of one scene from `cameras` [1, t].
+    def add(self, prediction: Prediction) -> None:
+        """Write the next views, of a batch of one scene.
 
         Raises ValueError where a view is not finite.
         """
-        near, far = cameras.near.min().item(), cameras.far.max().item()
+        near, far = self._cameras.near.min().item(), self._cameras.far.max().item()
         pairs = torch.stack([to_uint8(prediction.images[0]), to_uint8(prediction.preview[0])], dim=1).cpu()
         depths = colourise(prediction.depth[0, :, 0], near, far).cpu()
         finite = prediction.images[0].isfinite().flatten(1).all(dim=1).tolist()
@@ -66,7 +68,6 @@ class Gallery:
             for name, picture in (("view", pair[0]), ("preview", pair[1]), ("depth", depth)):
                 write_png(self.path(f"{name}_{number:04d}.png"), picture)
             self._pairs.append(pair)
-        self._cameras.append(cameras)
 
     def add_step(self, clean: Float[Tensor, "b t 3 h w"]) -> None:
         """Remember what the views that come next look like after another denoising step."""
@@ -108,6 +109,5 @@ class Gallery:
         return torch.stack(frames)
 
     def _transforms(self, height: int, width: int) -> dict:
-        cameras = concatenate(self._cameras, axis=1)[0].apply(Tensor.cpu)
         names = [self.path(f"view_{number:04d}.png").name for number in range(len(self._pairs))]
-        return to_transforms(cameras, names, height=height, width=width)
+        return to_transforms(self._cameras, names, height=height, width=width)

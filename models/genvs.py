@@ -79,7 +79,9 @@ class GeNVS(NVSModel):
         num_target = batch.target.images.shape[1]
 
         terms: dict[str, Callable[[], Tensor]] = {
-            "diffusion": lambda: self._diffusion_loss(batch.target.images, latent[:, :num_target], batch.seeds, step),
+            "diffusion": lambda: self._diffusion_loss(
+                batch.target.images, latent[:, :num_target], batch.seeds, step
+            ),
             "rgb": lambda: losses.rgb(latent[:, :num_target], batch.target.images),
             "rgb_source": lambda: losses.rgb(latent[:, num_target:], views.images[:, num_target:]),
             "opacity": lambda: losses.opacity(rendering),
@@ -91,7 +93,9 @@ class GeNVS(NVSModel):
         if config.depth_consistency or config.opacity_consistency:
             disagreement = self._consistency_losses(volume, batch.target.cameras)
             weighted |= {
-                name: getattr(config, name) * term for name, term in disagreement.items() if getattr(config, name)
+                name: getattr(config, name) * term
+                for name, term in disagreement.items()
+                if getattr(config, name)
             }
         return weighted
 

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, NonNegativeFloat
 
 from models.base import NVSModel
 
@@ -12,7 +12,7 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """AdamW, its learning rate, gradient clipping and the average of the weights."""
 
     lr: float = Field(1e-4, gt=0, description="learning rate")
-    lr_scale: dict[str, float] = Field(
+    lr_scale: dict[str, NonNegativeFloat] = Field(
         {}, description="factor per part of the model, such as {'encoder': 0.5}; 0 freezes"
     )
     betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two averages")
@@ -42,7 +42,7 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with one parameter group per part; each group knows its own full rate as `full_lr`.
 
     A part whose factor is 0 is frozen: its parameters want no gradient. Raises ValueError for a factor of a
-    part that the model does not have.
+    part that the model does not have, or where nothing is left to train.
     """
     parts = model.parts()
     unknown = set(config.lr_scale) - set(parts)
@@ -56,6 +56,8 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
         part.requires_grad_(scale > 0)
         if scale > 0:
             groups.append({"params": list(part.parameters()), "full_lr": scale * config.lr})
+    if not groups:
+        raise ValueError("optim.lr_scale: every part is frozen; leave one of them above 0")
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 

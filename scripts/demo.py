@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 CONFIG = Path(__file__).parents[1] / "config" / "quickstart.json"
+SHAPES = {"objects": 200, "val": 20, "views": 24, "size": 64}  # cars, views of each, pixels
 VIDEO_VIEWS = 40
 
 
@@ -22,18 +23,20 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    for name, count in SHAPES.items():
+        parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"default: {count}")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to config/quickstart.json")
-    arguments = parser.parse_args(argv)
+    arguments = vars(parser.parse_args(argv))
     try:
-        run_demo(arguments.changes)
+        run_demo(arguments.pop("changes"), arguments)
     except (ValueError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def run_demo(changes: list[str]) -> dict[str, float]:
-    """Run every stage and return the figures of demo.json.
+def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
+    """Run every stage and return the figures of demo.json. `shapes` are the options of `scripts.make_shapes`.
 
     Raises ValueError or OSError, in one line for the user, where a stage cannot do its work.
     """
@@ -48,8 +51,8 @@ def run_demo(changes: list[str]) -> dict[str, float]:
     from train import StopSignal, train
 
     config = load_config(CONFIG, changes)
-    say("1/4 shapes: procedural cars, 200 to learn from and 20 to be judged on")
-    make_shapes(Path(config.data.root), ShapesOptions())
+    say(f"1/4 shapes: procedural cars, {shapes['objects']} to learn from and {shapes['val']} to be judged on")
+    make_shapes(Path(config.data.root), ShapesOptions(**shapes))
     say(f"2/4 training: {config.train.steps} steps")
     stop = StopSignal()
     train(config, stop)

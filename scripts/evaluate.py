@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: val")
     parser.add_argument("--objects", type=int, metavar="N", help="judge the first N objects (default: all)")
-    parser.add_argument("--views", type=int, default=4, metavar="N", help="target views an object (default: 4)")
+    parser.add_argument(
+        "--views", type=int, default=4, metavar="N", help="target views an object (default: 4)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write the figures to a JSON file")
@@ -73,7 +75,9 @@ def evaluate(
     from models.preview import psnr
 
     if num_objects is not None and not 1 <= num_objects <= len(held_out):
-        raise ValueError(f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for fewer")
+        raise ValueError(
+            f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for fewer"
+        )
     mean = mean_image(training)
     rows = []
     for index in tqdm(range(num_objects or len(held_out)), desc="evaluating", unit="object"):

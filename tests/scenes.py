@@ -1,4 +1,4 @@
-"""Small asymmetric scenes for tests: cameras round the origin, random pictures, batches, the tiniest model."""
+"""Small asymmetric scenes for tests: cameras round the origin, pictures, batches, the tiniest model."""
 
 import copy
 import math

@@ -24,9 +24,7 @@ OPTIONS = SampleOptions(steps=2)
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model(
-        loss=ALL_TERMS, source_noise=0.2, drop_condition_prob=0.5, augment={"prob": 0.5}
-    )
+    return tiny_model(loss=ALL_TERMS, source_noise=0.2, drop_condition_prob=0.5, augment={"prob": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -88,9 +86,7 @@ def test_the_loss_teaches_every_weight_of_every_part(model):
     trained = [parameter for part in model.parts().values() for parameter in part.parameters()]
     assert {id(p) for p in trained} == {id(p) for p in model.parameters()}
     assert len(trained) == len({id(p) for p in trained})
-    silent = [
-        name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()
-    ]
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert silent == []
     zero = [name for name, p in model.named_parameters() if not p.grad.any()]
     assert zero == []
@@ -193,9 +189,7 @@ def test_a_view_does_not_depend_on_its_batch(model, options):
     source, targets = views(2, 2, seed=5), cameras(2, 3, seed=6)
     seeds = torch.arange(50, 56).reshape(2, 3)
     together = model.eval().sample(source, targets, seeds, options)
-    alone = model.sample(
-        source.apply(lambda tensor: tensor[1:]), targets[1:, 2:], seeds[1:, 2:], options
-    )
+    alone = model.sample(source.apply(lambda tensor: tensor[1:]), targets[1:, 2:], seeds[1:, 2:], options)
     for name in ("images", "preview", "depth", "opacity"):
         torch.testing.assert_close(
             getattr(alone, name)[0, 0], getattr(together, name)[1, 2], atol=2e-4, rtol=1e-4

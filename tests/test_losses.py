@@ -70,7 +70,9 @@ def test_surfaces_in_the_middle_of_the_working_volume_cost_nothing():
 
 def test_opacity_is_its_mean():
     shown = rendering()
-    assert losses.opacity(shown).item() == pytest.approx(sum(shown.opacity.flatten().tolist()) / (B * T * H * W))
+    assert losses.opacity(shown).item() == pytest.approx(
+        sum(shown.opacity.flatten().tolist()) / (B * T * H * W)
+    )
 
 
 def consistency_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

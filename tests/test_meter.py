@@ -18,10 +18,6 @@ def test_a_report_holds_the_means_since_the_last_one():
     assert meter.report()[0] == {"rgb": 7.0}
 
 
-def test_nothing_added_is_an_empty_report():
-    assert Meter().report()[0] == {}
-
-
 def test_what_is_kept_does_not_hold_on_to_the_graph():
     meter, weight = Meter(), torch.ones(3, requires_grad=True)
     meter.add(1, {"rgb": (2 * weight).sum()})

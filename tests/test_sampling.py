@@ -1,5 +1,7 @@
 """nerf/sampling.py: cells along rays, and importance sampling against a brute-force inverse in float64."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def jitter(*shape: int) -> torch.Tensor:
 
 
 def edges_by_hand(near: float, far: float, distances: list[float]) -> list[float]:
-    return [near, *[(a + b) / 2 for a, b in zip(distances[:-1], distances[1:], strict=True)], far]
+    return [near, *[(a + b) / 2 for a, b in pairwise(distances)], far]
 
 
 def test_even_samples_are_the_middles_of_equal_cells():
@@ -135,5 +137,5 @@ def test_cells_end_halfway_between_neighbours():
     samples = with_widths(along, uniform(along, N, jitter(B, R, N)).distance)
     assert isinstance(samples, RaySamples)
     edges = edges_by_hand(along.near[1, 2].item(), along.far[1, 2].item(), samples.distance[1, 2].tolist())
-    widths = [high - low for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    widths = [high - low for low, high in pairwise(edges)]
     assert samples.width[1, 2].tolist() == pytest.approx(widths)

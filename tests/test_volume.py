@@ -139,6 +139,20 @@ def test_points_behind_a_camera_or_at_its_centre_are_finite_and_outside():
         assert not volume.inside(points)[:, 0].any()
 
 
+def test_what_is_behind_a_camera_and_to_its_right_is_right_of_its_frustum():
+    volume = random_volume().apply(lambda tensor: tensor[:1, :1])
+    pose = torch.eye(4, dtype=torch.float64).expand(1, 1, 4, 4)
+    volume = replace(volume, cameras=replace(volume.cameras, cam_to_world=pose))
+    points = torch.tensor([[[0.3, -0.2, -1.0], [0.3, 0.2, 0.0], [0.0, 0.0, 0.0]]], dtype=torch.float64)
+    right, both, centre = volume.coordinates(points)[0, 0]
+    assert right[0] > 1e4
+    assert right[1] < -1e4
+    assert both[0] > 1e4
+    assert both[1] > 1e4
+    assert centre.isfinite().all()
+    assert (volume.coordinates(points)[..., 2] < -1).all()
+
+
 def test_inside_is_what_project_says_is_in_the_picture_and_in_the_working_volume():
     volume = random_volume()
     points = (torch.rand(B, 200, 3, dtype=torch.float64) - 0.5) * 1.8

@@ -1,0 +1,253 @@
+"""models/encoder.py and models/backbone.py: stored figures, sizes, padding, frozen norms, initial weights."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from reference import rule
+from reference.tiny_denoiser import arrays
+from scenes import TINY_MODEL, views
+from torch import nn
+
+from data.batch import Views
+from models import backbone as backbones
+from models.backbone import make_backbone
+from models.encoder import Encoder, EncoderConfig
+
+TINY = EncoderConfig.model_validate(TINY_MODEL["encoder"])
+# Our names of the decoder's layers, and those by which the reference's weights were drawn.
+REFERENCE_NAMES = {
+    "pyramid.point": "aspp.0.convs.0.0",
+    "pyramid.pooled": "aspp.0.convs.4.1",
+    "pyramid.project": "aspp.0.project.0",
+    **{f"pyramid.atrous.{i}.{j}": f"aspp.0.convs.{i + 1}.0.{j}" for i in range(3) for j in range(2)},
+    "refine.0": "aspp.1.0",
+    "refine.1": "aspp.1.1",
+    "shallow": "block1.0",
+    "merge.0": "block2.0.0",
+    "merge.1": "block2.0.1",
+    "up_to_8": "up_block1b",
+    "up_to_2": "up_block2",
+    "up_to_1": "up_block3",
+}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return Encoder(TINY)
+
+
+def reference_key(name: str) -> str:
+    """The canonical name of one of our weights, such as input_unet.decoder.up_block2.conv.bias."""
+    part, rest = name.split(".", 1)
+    if part == "backbone":
+        return f"input_unet.encoder.{rest}"
+    ours = next(key for key in REFERENCE_NAMES if rest.startswith(f"{key}."))
+    return f"input_unet.decoder.{REFERENCE_NAMES[ours]}{rest.removeprefix(ours)}"
+
+
+@torch.no_grad()
+def test_features_and_planes_of_the_full_size_network_equal_the_reference():
+    with torch.device("meta"):
+        network = Encoder(EncoderConfig(), fresh=False)
+    weights = {
+        name: rule.weight(reference_key(name), value.shape) for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(weights, assign=True)
+    stored = arrays("encoder")
+    features = network.backbone(rule.randn("enc64.x", (1, 3, 64, 64)))
+    for level in range(1, 6):
+        found = features[level][:, ::8, ::2, ::2]
+        torch.testing.assert_close(found, stored[f"s64_feat{level}_slice"], atol=1e-4, rtol=0)
+    planes = network.decoder(features)
+    # Worst seen: 9.3e-6, as far as single precision is from double.
+    torch.testing.assert_close(planes[:, ::16, ::8, ::8], stored["s64_out_slice"], atol=5e-5, rtol=0)
+    torch.testing.assert_close(planes.mean((2, 3)), stored["s64_chan_mean"], atol=5e-6, rtol=0)
+    torch.testing.assert_close(planes.std((2, 3), correction=0), stored["s64_chan_std"], atol=5e-6, rtol=0)
+
+
+def test_the_full_size_network_has_as_many_weights_as_the_published_one():
+    with torch.device("meta"):
+        network = Encoder(EncoderConfig(), fresh=False)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 74_011_760
+
+
+@torch.no_grad()
+def test_a_volume_has_the_planes_of_its_photo_and_the_photo_s_size(encoder):
+    source = views(2, 3, size=(32, 48))
+    volume = encoder(source)
+    assert volume.features.shape == (2, 3, 2, 4, 32, 48)
+    planes = encoder._planes(source.images[1, 2:])
+    for channel in range(2):
+        for plane in range(4):
+            torch.testing.assert_close(volume.features[1, 2, channel, plane], planes[0, 4 * channel + plane])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(13, 21), (16, 17), (1, 40)])
+def test_sizes_that_the_stride_does_not_divide_are_padded(encoder, size):
+    height, width = size
+    source = views(1, 1, size=size)
+    found = encoder(source).features
+    assert found.shape[-2:] == size
+    down, right = -height % 16, -width % 16
+    larger = F.pad(source.images[0], (0, right, 0, down), mode="replicate")
+    whole = encoder(Views(larger[None], source.cameras, source.valid)).features
+    torch.testing.assert_close(found, whole[..., :height, :width])
+
+
+@torch.no_grad()
+def test_views_that_are_padding_cost_nothing_and_change_nothing(encoder):
+    source = views(2, 3)
+    valid = torch.tensor([[True, True, False], [True, False, False]])
+    images = torch.where(valid[:, :, None, None, None], source.images, float("nan"))
+    counted = []
+    hook = encoder.backbone.register_forward_pre_hook(lambda _, inputs: counted.append(len(inputs[0])))
+    volume = encoder(Views(images, source.cameras, valid))
+    hook.remove()
+    assert counted == [3]
+    assert torch.equal(volume.valid, valid)
+    assert (volume.features[~valid] == 0).all()
+    torch.testing.assert_close(volume.features[valid], encoder(source).features[valid], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_without_any_valid_view_the_volume_is_empty(encoder):
+    source = views(2, 1)
+    volume = encoder(Views(source.images, source.cameras, torch.zeros(2, 1, dtype=torch.bool)))
+    assert volume.features.shape == (2, 1, 2, 4, 16, 16)
+    assert (volume.features == 0).all()
+
+
+def test_photos_are_normalised_as_imagenet_was(encoder):
+    seen = []
+    hook = encoder.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    source = views(1, 1)
+    with torch.no_grad():
+        encoder(source)
+    hook.remove()
+    for channel, (mean, std) in enumerate(zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)):
+        expected = ((source.images[0, 0, channel] + 1) / 2 - mean) / std
+        torch.testing.assert_close(seen[0][0, channel], expected)
+
+
+def test_batch_norm_is_frozen_also_while_training(encoder):
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+    encoder.train()
+    first = encoder(views(1, 2)).features
+    pair = encoder(views(1, 2, seed=9)).features
+    assert (pair - first).abs().max() > 1e-3
+    for name, value in encoder.named_buffers():
+        assert torch.equal(value, before[name])
+    encoder.eval()
+    torch.testing.assert_close(encoder(views(1, 2)).features, first)
+
+
+def fresh_copy_with_norms(name: str) -> nn.Module:
+    torch.manual_seed(4)
+    network = backbones._make(name, None)
+    backbones._measure_statistics(network)
+    return network.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "tu-tf_mobilenetv3_small_minimal_100"])
+def test_freezing_the_norms_changes_nothing(name):
+    photos = views(1, 2, size=(32, 32)).images[0]
+    torch.manual_seed(4)
+    frozen, _ = make_backbone(name, None)
+    expected = fresh_copy_with_norms(name)(photos)
+    for found, wanted in zip(frozen.eval()(photos), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "efficientnet-b0"])
+def test_other_encoders_have_six_maps_of_features_of_order_one(name):
+    torch.manual_seed(0)
+    network, notice = make_backbone(name, None)
+    assert notice is None
+    features = network.eval()(views(1, 2, size=(64, 64)).images[0])
+    assert [len(feature[0]) for feature in features] == list(network.out_channels)
+    assert [feature.shape[-1] for feature in features] == [64, 32, 16, 8, 4, 4]
+    assert all(0.02 < feature.std() < 20 for feature in features)
+
+
+@pytest.mark.parametrize("name", ["vgg11_bn", "densenet121", "mit_b0", "xception"])
+def test_an_encoder_that_cannot_serve_is_refused_in_one_line(name):
+    with pytest.raises(ValueError, match=f"model.encoder.backbone: '{name}'.*choose a ResNet") as caught:
+        make_backbone(name, None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet33", "", "tu-nothing", "../resnet34"])
+def test_an_unknown_encoder_is_named(name):
+    with pytest.raises(ValueError, match=f"has no encoder '{name}'") as caught:
+        make_backbone(name, None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network, and an empty cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(backbones, "_hub_has_address", lambda: False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+
+def test_demanding_weights_offline_is_one_clear_line_at_once(offline):
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"model\.encoder\.weights.*resnet18.*weights=null") as caught:
+        make_backbone("resnet18", "imagenet")
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - started < 10
+
+
+def test_wishing_for_weights_offline_is_a_notice_and_random_weights(offline):
+    torch.manual_seed(4)
+    network, notice = make_backbone("resnet18", "imagenet-if-available")
+    assert "resnet18" in notice
+    assert "\n" not in notice
+    torch.manual_seed(4)
+    random, _ = make_backbone("resnet18", None)
+    assert network.conv1.weight.shape == random.conv1.weight.shape
+    spread = random.conv1.weight.std().item()
+    assert network.conv1.weight.std().item() == pytest.approx(spread, rel=0.2)
+
+
+def test_weights_that_will_be_loaded_are_not_fetched(offline):
+    network, notice = make_backbone("resnet18", "imagenet", fresh=False)
+    assert notice is None
+    assert (network.bn1.running_var == 1).all()
+
+
+def test_random_weights_follow_from_the_global_seed_and_leave_no_other_trace():
+    states = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        states.append(Encoder(TINY).state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_gradients_reach_every_weight(encoder):
+    encoder.train()
+    encoder.zero_grad()
+    encoder(views(1, 2, size=(32, 48))).features.square().mean().backward()
+    silent = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+    encoder.zero_grad()
+
+
+def test_importing_the_model_does_not_load_the_encoders():
+    """Heavy imports wait until a model is built, so that --help answers at once."""
+    code = "import sys, models.genvs; assert 'segmentation_models_pytorch' not in sys.modules"
+    root = Path(__file__).resolve().parent.parent
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=os.environ | {"PYTHONPATH": "."})

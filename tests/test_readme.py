@@ -1,0 +1,82 @@
+"""Every command of the README is run here at a small size, or is what made this test run."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from scenes import TINY_MODEL
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# `make test` runs this very test, after the installation that the README spells out.
+DONE_BY_MAKE = {
+    "make test",
+    "python3 -m venv .venv",
+    ".venv/bin/pip install -r requirements.txt",
+    ". .venv/bin/activate",
+}
+SMALL_SET = ["--objects", "3", "--val", "2", "--views", "6", "--size", "32"]
+SMALL_RUN = [
+    *(f"model.{part}.{key}={json.dumps(value)}" for part in ("encoder", "renderer", "denoiser")
+      for key, value in TINY_MODEL[part].items()),
+    *("data.image_size=32", "data.workers=0", "train.steps=1", "train.batch=1", "sample.steps=2"),
+]  # fmt: skip
+VIDEOS = {"spiral": 40, "turntable": 8, "circle": 8}
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A folder in which the README's relative paths lead somewhere."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("config", "train.py"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def test_every_command_of_the_readme_runs(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    commands = readme_commands()
+    assert len(commands) > 12
+    for command in commands:
+        if command not in DONE_BY_MAKE:
+            assert run(command.replace("/data/srn_cars", "data/embedded")) == 0, command
+
+    figures = json.loads((checkout / "runs/quickstart/demo.json").read_text())
+    names = {"preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr", "seconds"}
+    assert names <= set(figures)
+    assert (checkout / "runs/srn_cars_128/log.jsonl").exists()
+
+
+def run(command: str) -> int:
+    """Run a command of the README, in this process where that is possible."""
+    words = shlex.split(command)
+    if words == ["make", "demo"]:
+        return import_module("scripts.demo").main([*SMALL_SET, *SMALL_RUN])
+    if words[0] == "torchrun":
+        words[words.index("--nproc-per-node") + 1] = "2"
+        launch = [sys.executable, "-m", "torch.distributed.run", *words[1:], *SMALL_RUN]
+        return subprocess.run(launch, check=False).returncode
+    assert words[0] == "python", command
+    if words[1] == "-m":
+        arguments = words[3:] + (SMALL_SET if words[2] == "scripts.make_shapes" else [])
+        return import_module(words[2]).main(arguments)
+    program, arguments = words[1].removesuffix(".py"), words[2:]
+    if program == "train":
+        arguments += SMALL_RUN
+    if "photo.png" in arguments:
+        example = next(Path("data/embedded/cars_val").iterdir())
+        shutil.copy(example / "rgb/000000.png", "photo.png")
+        shutil.copy(example / "pose/000000.txt", "pose.txt")
+    return import_module(program).main(arguments)

@@ -1,0 +1,375 @@
+"""train.py from end to end on tiny data: resuming, accumulation, several processes, signals, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from scenes import TINY_MODEL, run_document
+from torch import Tensor
+
+import train as program
+from config import load_config, validate_config
+from config.run_folder import load_model
+from data.images import read_picture
+from models.checkpoint import checkpoints_of, load_checkpoint
+from models.genvs import GeNVS
+from models.preview import psnr
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class NeverStops:
+    """Stands for the signals where training runs within the tests' own process."""
+
+    requested = False
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four objects to train with and one held out, of noise, 16 x 16 pixels, 3 to 5 views."""
+    from conftest import _plant_object
+
+    root = tmp_path_factory.mktemp("data")
+    for number, name in enumerate(("train/a", "train/bb", "train/ccc", "train/dddd", "val/e")):
+        split, name = name.split("/")
+        _plant_object(root / f"cars_{split}" / name, num_views=3 + number % 3, size=(16, 16))
+    return root
+
+
+@pytest.fixture
+def write_config(data, tmp_path):
+    """write_config(name, **changes): a config file; runs live in tmp_path/runs."""
+
+    def write(name: str = "tiny", **changes) -> Path:
+        path = tmp_path / f"{name}.json"
+        document = run_document(changes.pop("root", data), tmp_path / "runs", **changes)
+        path.write_text(json.dumps(document | {"name": name}))
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _restore_handlers():
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def train(path: Path, *changes: str) -> Path:
+    """Train within this process; returns the run directory."""
+    config = load_config(path, list(changes))
+    program.train(config, NeverStops())
+    return config.folder
+
+
+def last(folder: Path) -> dict[str, Tensor]:
+    return load_checkpoint(checkpoints_of(folder)[-1]).tensors
+
+
+def log(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, float]:
+    assert one.keys() == two.keys()
+    return {
+        name: (one[name].double() - two[name].double()).abs().max().item()
+        for name in one
+        if one[name].numel()
+    }
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """The one line by which the program refuses its arguments."""
+    assert program.main(list(arguments)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+# Dropout draws from the global generator, all else that is random from seeds: both must be resumed.
+RANDOM = TINY_MODEL | {
+    "denoiser": TINY_MODEL["denoiser"] | {"dropout": 0.2},
+    "augment": {"prob": 0.5},
+    "source_noise": 0.1,
+    "drop_condition_prob": 0.3,
+    "noise": {"start": "low", "end": "high", "anneal_steps": 10},
+}
+
+
+def test_ten_steps_equal_five_and_five_more_to_the_last_bit(write_config):
+    schedule = {"warmup": 7, "decay_from": 8, "decay_steps": 4}
+    whole = train(write_config("whole", model=RANDOM, optim=schedule), "train.steps=10")
+    path = write_config("halves", model=RANDOM, optim=schedule)
+    train(path, "train.steps=5")
+    halves = train(path, "train.steps=10")
+    one, two = last(whole), last(halves)
+    assert one.keys() == two.keys()
+    assert {name.split(".")[0] for name in one} == {"model", "ema", "optim"}
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+    assert [line["step"] for line in log(whole)] == list(range(1, 11))
+    assert log(whole) == log(halves)
+
+
+def test_a_resumed_run_repeats_the_steps_whose_weights_were_lost(write_config):
+    whole = train(write_config("whole"), "train.steps=4", "train.accumulate=2")
+    path = write_config("lost")
+    lost = train(path, "train.steps=4", "train.accumulate=2", "train.save_every=2")
+    checkpoints_of(lost)[-1].unlink()
+    train(path, "train.steps=4", "train.accumulate=2")
+    assert max(differences(last(whole), last(lost)).values()) == 0
+    assert log(whole) == log(lost)
+
+
+def test_two_passes_of_one_scene_equal_one_of_two(write_config):
+    # Plain steps along the gradient: AdamW would blow up rounding errors where gradients are almost zero.
+    one = train(write_config("one"), "train.steps=1", "train.batch=2")
+    two = train(write_config("two"), "train.steps=1", "train.batch=1", "train.accumulate=2")
+    averages = [{k: v for k, v in last(f).items() if k.endswith(".exp_avg")} for f in (one, two)]
+    assert len(averages[0]) > 50
+    assert max(differences(*averages).values()) < 1e-6
+    first, second = log(one)[0], log(two)[0]
+    for name in ("loss", "diffusion", "rgb", "gradient_norm"):
+        assert first[name] == pytest.approx(second[name], rel=1e-4)
+
+
+def run_program(path: Path, *changes: str, processes: int = 1, **options) -> subprocess.Popen:
+    start = [sys.executable]
+    if processes > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.Popen(
+        [*start, "train.py", str(path), *changes],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_two_processes_equal_one_with_twice_the_batch(write_config):
+    # A large epsilon makes AdamW's steps smooth functions of the gradient, so that rounding stays rounding.
+    steps = ("train.steps=4", "optim.lr=1e-4")
+    started = run_program(write_config("both"), *steps, "train.batch=1", processes=2)
+    single = train(write_config("single"), *steps, "train.batch=2")
+    _, messages = started.communicate(timeout=120)
+    assert started.returncode == 0, messages
+    both = single.parent / "both"
+    moments = [{k: v for k, v in last(f).items() if ".exp_avg" in k} for f in (single, both)]
+    assert max(differences(*moments).values()) < 1e-4
+    weights = [{k: v for k, v in last(f).items() if k.startswith("model.")} for f in (single, both)]
+    drift = torch.tensor(list(differences(*weights).values()))
+    assert drift.median() < 1e-6
+    assert drift.max() < 4e-4  # where a gradient is almost zero, AdamW's step is its sign: at most the rate
+    assert len(log(both)) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_with_exit_code_zero(write_config, tmp_path, number):
+    path = write_config("stopped")
+    folder = tmp_path / "runs" / "stopped"
+    process = run_program(path, "train.steps=100000")
+    deadline = time.monotonic() + 60
+    while not (folder / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 0, messages
+    assert "stopped at step" in messages
+    step = load_checkpoint(checkpoints_of(folder)[-1]).step
+    assert log(folder)[-1]["step"] == step
+    assert train(path, f"train.steps={step + 1}") == folder  # and it can be resumed
+    assert log(folder)[-1]["step"] == step + 1
+
+
+def test_a_run_leaves_its_config_its_log_pictures_and_checkpoints(write_config, capsys):
+    path = write_config("whole")
+    changes = ["train.steps=5", "train.save_every=1", "train.keep=2", "train.preview_every=2"]
+    assert program.main([str(path), *changes]) == 0
+    folder = load_config(path).folder
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "config.json", "log.jsonl", "samples"]
+    written = validate_config(json.loads((folder / "config.json").read_text()), "config.json")
+    assert written == load_config(path, changes) == load_config(folder / "config.json")
+    assert [p.stem for p in checkpoints_of(folder)] == ["step-00000004", "step-00000005"]
+    assert [p.name for p in sorted((folder / "samples").iterdir())] == [
+        "step-00000002.png",
+        "step-00000004.png",
+    ]
+    picture = read_picture(folder / "samples" / "step-00000002.png")
+    assert picture.shape == (16, 6 * 16 + 5 * 2, 3)  # source, preview, depth, opacity, sample, truth
+    for line in log(folder):
+        assert {"step", "loss", "diffusion", "rgb", "opacity", "gradient_norm", "lr"} <= line.keys()
+        assert line["loss"] == pytest.approx(line["diffusion"] + line["rgb"] + line["opacity"])
+    assert "done at step 5" in capsys.readouterr().err
+    assert program.main([str(path), *changes]) == 0  # nothing left to do
+    assert "resuming" in capsys.readouterr().err
+
+
+def test_a_transfer_prints_what_matched_and_starts_from_the_average(write_config, capsys):
+    first = train(write_config("first"))
+    path = write_config("second", model=TINY_MODEL | {"drop_condition_prob": 0.5})
+    second = train(path, f"transfer={first}", "train.steps=1", "optim.lr=1e-30")
+    messages = capsys.readouterr().err
+    total = sum(name.startswith("model.") for name in last(first))
+    assert f"transfer: {total} of {total} tensors" in messages
+    given = load_checkpoint(checkpoints_of(first)[-1]).best_weights()
+    for section in ("model", "ema"):
+        found = load_checkpoint(checkpoints_of(second)[-1]).section(section)
+        assert all(torch.equal(found[name], given[name]) for name in found)
+    field = TINY_MODEL["renderer"] | {"field": {"hidden": 9}}
+    train(write_config("third", model=TINY_MODEL | {"renderer": field}), f"transfer={first}")
+    messages = capsys.readouterr().err
+    assert f"{total - 3} of {total} tensors" in messages
+    assert "renderer.field.hidden.weight" in messages
+
+
+def test_a_transfer_from_nowhere_is_refused(write_config, capsys, tmp_path):
+    path = write_config("x")
+    assert "no such run" in refusal(capsys, str(path), f"transfer={tmp_path}/gone")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_another_model_is_not_resumed(write_config, capsys):
+    path = write_config("same")
+    folder = train(path, "train.steps=1")
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    message = refusal(capsys, str(path), "model.encoder.channels=3")
+    assert "model.encoder.channels (2, now 3)" in message
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(write_config, capsys, monkeypatch):
+    original = GeNVS.loss
+
+    def poisoned(self, batch, *, step):
+        terms = original(self, batch, step=step)
+        return terms | {"rgb": terms["rgb"] * float("nan")} if step == 3 else terms
+
+    monkeypatch.setattr(GeNVS, "loss", poisoned)
+    path = write_config("poisoned", train={"save_every": 2, "log_every": 5})
+    message = refusal(capsys, str(path), "train.steps=9")
+    folder = load_config(path).folder
+    kept = folder / "checkpoints" / "step-00000002.safetensors"
+    assert "step 4: 'rgb' is not finite" in message
+    assert str(kept) in message
+    assert checkpoints_of(folder) == [kept]
+    assert all(tensor.isfinite().all() for tensor in last(folder).values())
+
+
+def test_an_absurd_learning_rate_leaves_finite_checkpoints(write_config, capsys):
+    path = write_config("absurd", train={"save_every": 1})
+    message = refusal(capsys, str(path), "optim.lr=1e30", "train.steps=9")
+    assert "is not finite" in message
+    assert "optim.lr" in message
+    for checkpoint in checkpoints_of(load_config(path).folder):
+        assert all(t.isfinite().all() for t in load_checkpoint(checkpoint).tensors.values())
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A data set of its own, to be broken."""
+    from conftest import _plant_object
+
+    root = tmp_path / "broken"
+    for name in ("cars_train/a", "cars_train/b", "cars_val/c"):
+        _plant_object(root / name, num_views=3, size=(16, 16))
+    return root
+
+
+def test_a_missing_folder_or_an_empty_split_is_one_line_and_nothing_is_written(
+    write_config, capsys, tmp_path, broken
+):
+    assert "no such folder" in refusal(capsys, str(write_config(root=tmp_path / "gone")))
+    for leaf in sorted(broken.glob("cars_train/*")):
+        for path in sorted(leaf.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        leaf.rmdir()
+    assert "no objects" in refusal(capsys, str(write_config(root=broken)))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_picture_that_is_cut_short_is_named_when_it_is_met(write_config, capsys, broken, tmp_path):
+    path = write_config(root=broken)
+    victim = broken / "cars_train/b/rgb/000001.png"
+    victim.write_bytes(victim.read_bytes()[:200])
+    assert str(victim) in refusal(capsys, str(path), "train.steps=50")
+    assert not list((tmp_path / "runs").rglob("*unfinished*"))
+
+
+def test_text_in_a_pose_is_named(write_config, capsys, broken):
+    victim = broken / "cars_train/b/pose/000001.txt"
+    victim.write_text("no numbers")
+    assert str(victim) in refusal(capsys, str(write_config(root=broken)), "train.steps=50")
+
+
+def test_too_few_views_are_named_before_anything_is_written(write_config, capsys, broken, tmp_path):
+    message = refusal(capsys, str(write_config(root=broken)), "data.targets=3")
+    assert "has 3 views" in message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(write_config, capsys, tmp_path):
+    (tmp_path / "runs").write_text("a file in the way")
+    message = refusal(capsys, str(write_config()))
+    assert "cannot be written" in message
+    assert "runs=" in message
+
+
+def test_wrong_keys_and_files_are_one_line(write_config, capsys, tmp_path):
+    assert "did you mean 'steps'" in refusal(capsys, str(write_config()), "train.setps=3")
+    assert "cannot be read" in refusal(capsys, str(tmp_path / "gone.json"))
+    assert "cuda:99" in refusal(capsys, str(write_config()), "train.device=cuda:99")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_learns_one_scene_by_heart(tmp_path, write_config):
+    """Two views of one object: the loss falls, and the preview of what was trained on nears the truth."""
+    from conftest import _plant_object
+
+    root = tmp_path / "one"
+    for split in ("train", "val"):
+        folder = _plant_object(root / f"cars_{split}" / "a", num_views=2, size=(16, 16))
+        for view in range(2):  # smooth and asymmetric: a red and a blue corner
+            ramp = torch.linspace(0, 255, 16)
+            red, blue = ramp.expand(16, 16), ramp[:, None].expand(16, 16)
+            picture = torch.stack([red, torch.full((16, 16), 90.0 * view), 255 - blue], dim=-1)
+            Image.fromarray(picture.byte().numpy()).save(folder / "rgb" / f"{view:06d}.png")
+    model = TINY_MODEL | {
+        "encoder": TINY_MODEL["encoder"] | {"channels": 4, "planes": 8},
+        "renderer": TINY_MODEL["renderer"] | {"size": 16, "coarse": 12, "fine": 0},
+        "loss": {"diffusion": 0.2, "rgb": 10.0, "opacity": 0.0},
+    }
+    path = write_config(
+        "heart",
+        root=root,
+        model=model,
+        data={"sources": [1, 1]},
+        optim={"lr": 3e-3, "warmup": 10, "ema": 0.9},
+        train={"steps": 150, "log_every": 10, "save_every": 1000},
+    )
+    folder = train(path)
+    first, final = log(folder)[0]["rgb"], log(folder)[-1]["rgb"]
+    assert final < 0.2 * first
+
+    from data.loader import held_out
+    from data.srn import open_split
+
+    network, config, _ = load_model(folder)
+    scene = held_out(open_split(config.data, "train"), 1)
+    with torch.no_grad():
+        found = network.sample(scene.source, scene.target.cameras, scene.seeds[:, None], config.sample)
+    learnt = psnr(found.preview, scene.target.images).item()
+    white = psnr(torch.ones_like(found.preview), scene.target.images).item()
+    assert learnt > 18
+    assert learnt > white + 8

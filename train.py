@@ -86,8 +86,8 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from models.optim import make_optimizer, set_learning_rate
 
     workers, objects = join_workers(config), open_split(config.data, "train")
-    rank, world, accumulate, batch = workers.rank, workers.world, config.train.accumulate, config.train.batch
-    loader = SceneLoader(objects, config.data, seed=config.seed, batch=batch, rank=rank, world=world)
+    rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
+    loader = SceneLoader(objects, config.data, seed=config.seed, batch=scenes, rank=rank, world=world)
     torch.manual_seed(config.seed)
     folder = RunFolder(config)
     model = family(config.model.family)(config.model, fresh=not folder.started).to(workers.device)

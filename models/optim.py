@@ -58,7 +58,8 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
             groups.append({"params": list(part.parameters()), "full_lr": scale * config.lr})
     if not groups:
         raise ValueError("optim.lr_scale: every part is frozen; leave one of them above 0")
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+    options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+    return torch.optim.AdamW(groups, **options, fused=True)  # one pass over the weights instead of ten
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int) -> None:

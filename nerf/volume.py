@@ -38,7 +38,9 @@ class FrustumVolume:
         """
         in_camera = self.cameras.to_camera(points[:, None].expand(-1, self.valid.shape[1], -1, -1))
         depth = in_camera[..., 2:]
-        image = (in_camera / depth.clamp_min(SMALLEST_DEPTH)) @ self.cameras.intrinsics.transpose(-1, -2)
+        direction = in_camera[..., :2] / depth.clamp_min(SMALLEST_DEPTH)
+        homogeneous = torch.cat([direction, torch.ones_like(depth)], dim=-1)
+        image = homogeneous @ self.cameras.intrinsics.transpose(-1, -2)
         near, far = self.cameras.near[..., None, None], self.cameras.far[..., None, None]
         return torch.cat([2 * image[..., :2] - 1, 2 * (depth - near) / (far - near) - 1], dim=-1)
 

@@ -20,6 +20,7 @@ from config.run_folder import load_model
 from data.images import read_picture
 from models.checkpoint import checkpoints_of, load_checkpoint
 from models.genvs import GeNVS
+from models.optim import OptimConfig, learning_rate_factor
 from models.preview import psnr
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +120,8 @@ def test_ten_steps_equal_five_and_five_more_to_the_last_bit(write_config):
     assert {name.split(".")[0] for name in one} == {"model", "ema", "optim"}
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     assert [line["step"] for line in log(whole)] == list(range(1, 11))
+    wanted = [1e-3 * learning_rate_factor(OptimConfig(**schedule), step) for step in range(10)]
+    assert [line["lr"] for line in log(whole)] == pytest.approx(wanted)
     assert log(whole) == log(halves)
 
 
@@ -144,21 +147,28 @@ def test_two_passes_of_one_scene_equal_one_of_two(write_config):
         assert first[name] == pytest.approx(second[name], rel=1e-4)
 
 
-def run_program(path: Path, *changes: str, processes: int = 1, **options) -> subprocess.Popen:
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.Popen(
-        [*start, "train.py", str(path), *changes],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+@pytest.fixture
+def run_program():
+    """run_program(config, *changes, processes=1): the program as a process, which does not outlive the test."""
+    started = []
+
+    def run(path: Path, *changes: str, processes: int = 1) -> subprocess.Popen:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command = [sys.executable, *(launcher if processes > 1 else []), "train.py", str(path), *changes]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        started.append(
+            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.terminate()  # torchrun ends its own children
+        process.wait(timeout=60)
+        process.stderr.close()
 
 
-def test_two_processes_equal_one_with_twice_the_batch(write_config):
+def test_two_processes_equal_one_with_twice_the_batch(write_config, run_program):
     # A large epsilon makes AdamW's steps smooth functions of the gradient, so that rounding stays rounding.
     steps = ("train.steps=4", "optim.lr=1e-4")
     started = run_program(write_config("both"), *steps, "train.batch=1", processes=2)
@@ -176,7 +186,7 @@ def test_two_processes_equal_one_with_twice_the_batch(write_config):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves_with_exit_code_zero(write_config, tmp_path, number):
+def test_a_signal_saves_and_leaves_with_exit_code_zero(write_config, run_program, tmp_path, number):
     path = write_config("stopped")
     folder = tmp_path / "runs" / "stopped"
     process = run_program(path, "train.steps=100000")

@@ -149,7 +149,7 @@ def test_two_passes_of_one_scene_equal_one_of_two(write_config):
 
 @pytest.fixture
 def run_program():
-    """run_program(config, *changes, processes=1): the program as a process, which does not outlive the test."""
+    """run_program(config, *changes, processes=1): the program as a process; it ends with the test."""
     started = []
 
     def run(path: Path, *changes: str, processes: int = 1) -> subprocess.Popen:

@@ -7,13 +7,10 @@ resumes.
 import argparse
 import os
 import signal
-import socket
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from pathlib import Path
@@ -21,6 +18,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     import torch
 
     from config import RunConfig
+    from data.srn import SRNObjects
     from models.base import NVSModel
     from models.ema import EMA
 
@@ -56,15 +54,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", help="JSON file of the run, such as config/quickstart.json")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the config")
     arguments = parser.parse_args(argv)
-    stop = StopSignal()
-    from config import load_config
+    with StopSignal() as stop:
+        from config import load_config
 
-    try:
-        train(load_config(arguments.config, arguments.changes), stop)
-    except (ValueError, OSError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        try:
+            train(load_config(arguments.config, arguments.changes), stop)
+        except (ValueError, OSError) as error:
+            return fail(str(error))
+        except (RuntimeError, MemoryError) as error:
+            if "memory" not in f"{type(error).__name__} {error}".lower():
+                raise
+            advice = "lower train.batch (train.accumulate keeps the number of scenes in an update)"
+            return fail(f"out of memory; {advice}")
     return 0
+
+
+def fail(message: str) -> int:
+    """Say why the program leaves, with exit code 2."""
+    print(f"train.py: {message}", file=sys.stderr)
+    return 2
 
 
 def train(config: "RunConfig", stop: "StopSignal") -> None:
@@ -76,6 +84,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from tqdm import tqdm
 
     from config.run_folder import RunFolder
+    from config.tracking import Tracker
     from data.loader import SceneLoader
     from data.srn import open_split
     from models import family
@@ -86,6 +95,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from models.optim import make_optimizer, set_learning_rate
 
     workers, objects = join_workers(config), open_split(config.data, "train")
+    held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
     rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
     loader = SceneLoader(objects, config.data, seed=config.seed, batch=scenes, rank=rank, world=world)
     torch.manual_seed(config.seed)
@@ -96,8 +106,8 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     step, message = folder.start(model, ema, optimizer)
     if workers.first:
         folder.open(step)
-        track = start_tracking(config)
-        for line in (*model.notices, message):
+        tracker = Tracker(config)
+        for line in filter(None, (*model.notices, message, tracker.notice)):
             print(line, file=sys.stderr)
     parallel, batches, meter, saved = wrap(model, workers), loader.batches(step * accumulate), Meter(), step
     progress = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
@@ -122,7 +132,8 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
 
             leave = workers.any(stop.requested)
             save = step % config.train.save_every == 0 or step == config.train.steps or leave
-            if save or step % config.train.log_every == 0:
+            preview = config.train.preview_every and step % config.train.preview_every == 0
+            if save or preview or step % config.train.log_every == 0:
                 try:
                     means, seconds = meter.report()
                 except ValueError as error:
@@ -133,17 +144,18 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
                     report = {"step": step, "loss": loss, **means, "seconds": seconds, "lr": lr}
                     folder.log(report)
-                    track(report)
+                    tracker.log(report)
                     bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses)})
             if save:
                 if workers.first:
                     folder.save(model, ema, optimizer, step)
                 saved = step
-            if workers.first and config.train.preview_every and step % config.train.preview_every == 0:
-                draw_preview(config, model, ema, folder.picture(step), workers.device)
+            if workers.first and preview:
+                draw_preview(config, model, ema, held_out_objects, folder.picture(step), workers.device)
             if leave:
                 break
     if workers.first:
+        tracker.finish()
         outcome = "stopped" if step < config.train.steps else "done"
         print(f"{outcome} at step {step}: {folder.path}", file=sys.stderr)
     workers.leave()
@@ -154,8 +166,18 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        """Listen."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the signals to whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, _: object) -> None:
         self.requested = True
@@ -206,7 +228,13 @@ def join_workers(config: "RunConfig") -> Workers:
     from models.device import choose_device
 
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = choose_device(config.train.device, int(os.environ.get("LOCAL_RANK", 0)))
+    name = config.train.device
+    if world > 1 and name.startswith("cuda:"):
+        raise ValueError(f"train.device: {name} is one device for {world} processes; use auto or cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    device = choose_device(f"cuda:{local_rank}" if name == "cuda" else name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what does not say where it works, works here
     if world == 1:
         return Workers(rank, world, device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -238,19 +266,23 @@ def reseed(seed: int, rank: int, part: int) -> None:
 
 
 def draw_preview(
-    config: "RunConfig", model: "NVSModel", ema: "EMA", path: "Path", device: "torch.device"
+    config: "RunConfig",
+    model: "NVSModel",
+    ema: "EMA",
+    objects: "SRNObjects",
+    path: "Path",
+    device: "torch.device",
 ) -> None:
     """Save a picture of held-out views as the averaged weights see them."""
     import torch
 
     from data.images import write_png
     from data.loader import held_out
-    from data.srn import open_split
     from models.device import autocast
     from models.preview import preview_picture
 
-    batch = held_out(open_split(config.data, "val"), config.train.previews)
-    source, target = (views.apply(lambda tensor: tensor.to(device)) for views in (batch.source, batch.target))
+    batch = held_out(objects, config.train.previews).apply(lambda tensor: tensor.to(device))
+    source, target = batch.source, batch.target
     model.eval()
     ema.swap(model)
     with torch.no_grad(), autocast(config.train.precision, device):
@@ -258,36 +290,6 @@ def draw_preview(
     ema.swap(model)
     model.train()
     write_png(path, preview_picture(source, prediction, target))
-
-
-def start_tracking(config: "RunConfig") -> Callable[[dict], None]:
-    """A function that sends a report to Weights & Biases, or does nothing.
-
-    Falls back to offline tracking where the server does not answer: wandb would wait for it.
-    """
-    if config.train.wandb == "off":
-        return lambda report: None
-    import wandb
-
-    address = urlsplit(wandb.Settings().base_url)
-    wanted = config.train.wandb == "on"
-    mode = "online" if wanted and answers(address.hostname, address.port or 443) else "offline"
-    if wanted and mode == "offline":
-        message = f"{address.hostname} does not answer; tracking offline (wandb sync sends it later)"
-        print(f"wandb: {message}", file=sys.stderr)
-    run = wandb.init(
-        project="genvs", name=config.name, dir=config.folder, mode=mode, config=config.model_dump(mode="json")
-    )
-    return lambda report: run.log(report, step=report["step"])
-
-
-def answers(host: str, port: int) -> bool:
-    """Whether a server takes connections."""
-    try:
-        with socket.create_connection((host, port), timeout=3):
-            return True
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from data.srn import DataConfig
 from diffusion.samplers import SampleOptions
@@ -27,7 +27,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
     keep: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
     preview_every: int = Field(1000, ge=0, description="steps between pictures of held-out views; 0 = never")
-    previews: int = Field(4, ge=1, description="held-out objects in a picture")
+    previews: int = Field(4, ge=1, le=64, description="held-out objects in a picture")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the convolutions; auto is bfloat16 on GPUs that have it, else float32"
     )
@@ -40,7 +40,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
 
     name: str = Field(description="the run lives in RUNS/NAME")
     runs: str = Field("runs", description="folder of all runs")
-    seed: int = Field(0, ge=0, description="all randomness follows from it")
+    seed: int = Field(0, ge=0, lt=2**63, description="all randomness follows from it")
     transfer: str | None = Field(None, description="run or checkpoint whose weights are the first ones")
     model: SerializeAsAny[BaseModel]
     data: DataConfig
@@ -63,6 +63,11 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
         if not isinstance(value, dict):
             raise ValueError('model must be an object such as {"family": "genvs"}')
         return family(str(value.get("family", "genvs"))).Config.model_validate(value)
+
+    @model_validator(mode="after")
+    def _image_size_suits(self) -> "RunConfig":
+        family(self.model.family).check_image_size(self.model, self.data.image_size)
+        return self
 
     @property
     def folder(self) -> Path:

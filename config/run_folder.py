@@ -69,6 +69,8 @@ class RunFolder:
         log = self.path / "log.jsonl"
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            for unfinished in self.path.glob("checkpoints/*.unfinished"):  # of a run that was killed
+                unfinished.unlink()
             self._replace("config.json", self.config.model_dump_json(indent=2) + "\n")
             if log.exists():
                 lines = [
@@ -116,7 +118,7 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
     try:
         with torch.device("meta"):
             model = family(config.model.family)(config.model, fresh=False)
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
     load_weights(model, checkpoint.best_weights(), path, assign=True)

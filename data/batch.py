@@ -40,7 +40,7 @@ class SceneBatch:
     """Training material: what the model may look at, and what it should draw."""
 
     source: Views
-    target: Views
+    target: Views  # without padding
     scene_ids: tuple[str, ...]
     seeds: Int[Tensor, "b"]  # on the CPU; all that is drawn at random for a scene follows from its seed
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.batch import SceneBatch, Views
+from data.batch import SceneBatch, Views, concatenate
 from data.cameras import Cameras
 from data.srn import DataConfig, SRNObjects
 
@@ -95,8 +95,8 @@ def collate(objects: SRNObjects, choices: Sequence[Choice], *, num_sources: int)
     """Read the scenes; sources are padded to `num_sources`, and `valid` marks those that are no padding."""
     scenes = [_read_scene(objects, choice, num_sources) for choice in choices]
     return SceneBatch(
-        source=_join([source for source, _ in scenes]),
-        target=_join([target for _, target in scenes]),
+        source=concatenate([source for source, _ in scenes], axis=0),
+        target=concatenate([target for _, target in scenes], axis=0),
         scene_ids=tuple(objects.ids[choice.object_index] for choice in choices),
         seeds=torch.tensor([choice.seed for choice in choices]),
     )
@@ -161,21 +161,6 @@ def _read_scene(objects: SRNObjects, choice: Choice, num_sources: int) -> tuple[
 def _scene(images: Tensor, cameras: Cameras, valid: Tensor) -> Views:
     """A batch of one."""
     return Views(images[None], cameras.apply(lambda tensor: tensor[None]), valid[None])
-
-
-def _join(views: list[Views]) -> Views:
-    """Scenes of one into a batch."""
-    cameras = [view.cameras for view in views]
-    return Views(
-        torch.cat([view.images for view in views]),
-        Cameras(
-            torch.cat([camera.cam_to_world for camera in cameras]),
-            torch.cat([camera.intrinsics for camera in cameras]),
-            torch.cat([camera.near for camera in cameras]),
-            torch.cat([camera.far for camera in cameras]),
-        ),
-        torch.cat([view.valid for view in views]),
-    )
 
 
 @lru_cache(maxsize=4)

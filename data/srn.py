@@ -8,12 +8,8 @@ intrinsics are divided by the picture's size and therefore stay valid. Every pro
 ValueError of one line that begins with its path.
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -24,18 +20,16 @@ from data.batch import Views, all_valid
 from data.cameras import Cameras, cameras_from_poses, require_rigid
 from data.images import from_uint8, read_picture, resize_area
 from data.intrinsics import read_intrinsics, read_numbers
-
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-HELD_OUT = 0.1  # share of the objects kept from training where no folder says which
-PICTURES = (".png", ".jpg", ".jpeg")
+from data.srn_layout import Split, is_object, pair_files, read_view_list, split_folders
 
 
-class DataConfig(BaseModel, frozen=True, extra="forbid"):
+class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False):
     """Which pictures to learn from, and how many at a time."""
 
     root: str = Field(description="folder in the SRN layout")
-    image_size: int = Field(128, ge=1, description="pixels; pictures are resized to squares of this side")
+    image_size: int = Field(
+        128, ge=1, le=8192, description="pixels; pictures are resized to squares of this side"
+    )
     object_radius: float | None = Field(
         None,
         gt=0,
@@ -127,12 +121,18 @@ class SRNObjects:
             self._cameras[index] = cameras_from_poses(poses, intrinsics, object_radius=radius)
         return self._cameras[index]
 
+    def _chosen_views(self, index: int, num_views: int) -> Sequence[int]:
+        """The views that the list names for an object: by its path below the root, its id or its name."""
+        folder = self._folders[index]
+        names = (folder.relative_to(self._config.root).as_posix(), self.ids[index], folder.name)
+        return next((self._chosen[name] for name in names if name in self._chosen), range(num_views))
+
     def _view_files(self, index: int) -> list[tuple[Path, Path]]:
         """(picture, pose) of every view that may be used."""
         if index not in self._files:
             folder = self._folders[index]
-            files = _pair_files(folder)
-            chosen = self._chosen.get(self.ids[index], range(len(files)))
+            files = pair_files(folder)
+            chosen = self._chosen_views(index, len(files))
             beyond = [view for view in chosen if view >= len(files)]
             if beyond:
                 raise ValueError(
@@ -155,10 +155,10 @@ def open_split(config: DataConfig, split: Split) -> SRNObjects:
         raise ValueError(
             f"data.root={config.root}: there is no such folder; give the folder of an SRN data set"
         )
-    if _is_object(root):
+    if is_object(root):
         raise ValueError(f"data.root={config.root}: this is a single object; give the folder above it")
-    views = None if config.views is None else _read_view_list(Path(config.views), root)
-    return SRNObjects(config, _split_folders(root, split), views=views)
+    views = None if config.views is None else read_view_list(Path(config.views), root)
+    return SRNObjects(config, split_folders(root, split), views=views)
 
 
 def read_pose(path: Path) -> Float[Tensor, "4 4"]:
@@ -174,124 +174,3 @@ def read_pose(path: Path) -> Float[Tensor, "4 4"]:
     pose = torch.tensor(numbers).unflatten(0, (4, 4))
     require_rigid(pose, str(path))
     return pose
-
-
-def _split_folders(root: Path, split: Split) -> list[Path]:
-    named = {s: [c for c in _subfolders(root) if c.name == s or c.name.endswith(f"_{s}")] for s in SPLITS}
-    if not any(named.values()):
-        return _hold_out(root, _object_folders([root]), split)
-    if not (named["val"] or named["test"]):
-        return _hold_out(root, _object_folders(named["train"]), split)
-    stand_in = {"train": [], "val": named["test"], "test": named["val"]}[split]
-    folders = named[split] or stand_in
-    if not folders:
-        raise ValueError(f"{root}: there is no *_{split} folder beside the other splits; add one")
-    objects = _object_folders(folders)
-    if not objects:
-        raise ValueError(
-            f"{folders[0]}: no objects in this split (folders with rgb/ and pose/); unpack it again"
-        )
-    return objects
-
-
-def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
-    if not objects:
-        raise ValueError(
-            f"{root}: no objects (folders with rgb/ and pose/) in it; give a folder in the SRN layout"
-        )
-    if len(objects) == 1:
-        raise ValueError(
-            f"{root}: a single object cannot be split into training and held-out objects; add objects, "
-            "or *_train and *_val folders"
-        )
-    by_hash = sorted(objects, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
-    held_out = set(by_hash[: max(1, round(HELD_OUT * len(objects)))])
-    return [folder for folder in objects if (folder in held_out) == (split != "train")]
-
-
-def _object_folders(folders: list[Path], levels: int = 2) -> list[Path]:
-    """The objects in the folders, or one level further down, sorted."""
-    found = []
-    for child in (child for folder in folders for child in _subfolders(folder)):
-        if _is_object(child):
-            found.append(child)
-        elif levels > 1:
-            found += _object_folders([child], levels - 1)
-    return sorted(found)
-
-
-def _is_object(folder: Path) -> bool:
-    has_pictures, has_poses = (folder / "rgb").is_dir(), (folder / "pose").is_dir()
-    if has_pictures != has_poses:
-        missing = "pose" if has_pictures else "rgb"
-        raise ValueError(
-            f"{folder}: an object without its {missing}/ folder; restore it or remove the object"
-        )
-    return has_pictures
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, without hidden ones and what archivers leave (__MACOSX)."""
-    try:
-        children = sorted(folder.iterdir())
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
-    return [child for child in children if not child.name.startswith((".", "__")) and child.is_dir()]
-
-
-def _pair_files(folder: Path) -> list[tuple[Path, Path]]:
-    """(picture, pose) of every view of an object, in natural order of their names."""
-    pictures, poses = _by_stem(folder / "rgb", PICTURES), _by_stem(folder / "pose", (".txt",))
-    if unpaired := sorted(pictures.keys() ^ poses.keys()):
-        stem = unpaired[0]
-        path, other = (pictures[stem], "pose") if stem in pictures else (poses[stem], "picture")
-        raise ValueError(f"{path}: has no {other} of the same name; restore it or remove this file")
-    if not pictures:
-        raise ValueError(f"{folder}: no pictures (*.png, *.jpg) in its rgb/ folder; unpack it again")
-    return [(pictures[stem], poses[stem]) for stem in sorted(pictures, key=_natural)]
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in folder.iterdir():
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise ValueError(
-                f"{path}: two files for one view, also {files[path.stem].name}; remove one of them"
-            )
-        files[path.stem] = path
-    return files
-
-
-def _natural(stem: str) -> list[str | int]:
-    """Sorting key by which view 10 comes after view 9."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]
-
-
-def _read_view_list(path: Path, root: Path) -> dict[str, list[int]]:
-    """The JSON list of views; every object that it names must exist somewhere under the root."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"data.views={path}: cannot be read ({error.strerror}); give a JSON file") from error
-    if path.suffix.lower() in (".pickle", ".pkl") or content[:1] == b"\x80":
-        raise ValueError(f"data.views={path}: is a pickle, which could run code; convert it to JSON")
-    try:
-        views = json.loads(content)
-    except ValueError as error:
-        raise ValueError(
-            f"data.views={path}: is not JSON ({error}); write {{object id: [view numbers]}}"
-        ) from error
-    if not isinstance(views, dict):
-        raise ValueError(f"data.views={path}: holds no object; write {{object id: [view numbers]}}")
-    for name, chosen in views.items():
-        whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
-        if not whole or not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
-    known = {folder.name for folder in _object_folders([root], levels=3)}
-    if unknown := sorted(name for name in views if name.rsplit("/", 1)[-1] not in known):
-        raise ValueError(
-            f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
-        )
-    return views

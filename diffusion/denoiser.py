@@ -3,6 +3,8 @@
 Here b is scenes, v views, f channels of the condition. Views are denoised independently of one another.
 """
 
+from typing import Annotated
+
 from jaxtyping import Float
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
@@ -14,15 +16,21 @@ NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/aug
 GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and of attention, fixed by k-diffusion
 
 
-class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
+class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Size of the U-Net, one entry per level from fine to coarse; every level halves the image."""
 
-    channels: tuple[int, ...] = Field((128, 128, 256, 512, 512), min_length=1)
-    depths: tuple[int, ...] = Field(
-        (2, 2, 2, 4, 4), min_length=1
-    )  # residual blocks on the way down, and again up
+    # Upper bounds are far beyond use; they keep a made-up config from being built for hours.
+    channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        (128, 128, 256, 512, 512), min_length=1, max_length=10
+    )
+    # Residual blocks on the way down, and again on the way up.
+    depths: tuple[Annotated[int, Field(ge=1, le=32)], ...] = Field(
+        (2, 2, 2, 4, 4), min_length=1, max_length=10
+    )
     self_attention: tuple[bool, ...] = (False, False, False, True, True)
-    mapping_width: int = Field(256, ge=2, multiple_of=2)  # of the vector that carries the noise level
+    mapping_width: int = Field(
+        256, ge=2, le=8192, multiple_of=2
+    )  # of the vector that carries the noise level
     dropout: float = Field(0.0, ge=0, lt=1)
     variance_head: bool = True  # one more output, the log variance of the error, which weighs the loss
     sigma_data: float = Field(0.5, gt=0)  # standard deviation of the clean images
@@ -36,8 +44,6 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(
                 f"one entry per level is needed in each, but {described}; make them equally long"
             )
-        if min(self.depths) < 1:
-            raise ValueError(f"depths {self.depths}: every level needs at least 1 block")
         for count in self.channels:
             if not _divides(count):
                 raise ValueError(
@@ -45,6 +51,11 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid"):
                     f"{HEAD_CHANNELS}; use a multiple of {HEAD_CHANNELS}, or 32"
                 )
         return self
+
+    @property
+    def smallest(self) -> int:
+        """Smallest image height and width: reflection at the coarsest level needs two pixels there."""
+        return 2 * self.multiple if self.multiple > 1 else 1
 
     @property
     def multiple(self) -> int:
@@ -156,9 +167,7 @@ class EDMDenoiser(nn.Module):
         return augmentation.flatten(0, 1)
 
     def _check_size(self, height: int, width: int) -> None:
-        multiple = self.config.multiple
-        # Reflection at the coarsest level needs two pixels there.
-        smallest = 2 * multiple if multiple > 1 else 1
+        multiple, smallest = self.config.multiple, self.config.smallest
         if height % multiple or width % multiple or min(height, width) < smallest:
             raise ValueError(
                 f"images of height {height} and width {width} do not suit a denoiser of "

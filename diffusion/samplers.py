@@ -39,11 +39,11 @@ CHURN_GAMMA = 0.4
 CHURN_NOISE = 1.003  # EDM's S_noise
 
 
-class SampleOptions(BaseModel, frozen=True, extra="forbid"):
+class SampleOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """How to sample. Guidance and `unconditional` are for whoever makes the denoiser (`guided`)."""
 
     sampler: str = "dpmpp_2m"
-    steps: int = Field(25, ge=2)
+    steps: int = Field(25, ge=2, le=10_000)
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(80.0, gt=0)
     rho: float = Field(7.0, gt=0)  # larger: more of the steps at low noise

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from data.batch import Applicable, SceneBatch, Views
@@ -26,9 +27,17 @@ class Prediction:
 
 
 class NVSModel(nn.Module, ABC):
-    """A model of novel views. All that it draws at random follows from the seeds it is given."""
+    """A model of novel views. All that it draws at random follows from the seeds it is given.
+
+    A family also has `Config`, its pydantic model, and is made by `Family(config, fresh=True)`; not `fresh`
+    means that its weights will be loaded, so that initial ones are not worked out or fetched.
+    """
 
     notices: tuple[str, ...] = ()  # what the user should know about how the model was made
+
+    @staticmethod
+    def check_image_size(config: BaseModel, image_size: int) -> None:
+        """Raise ValueError naming a remedy where a model of this config cannot draw pictures of that size."""
 
     @abstractmethod
     def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:

@@ -155,9 +155,9 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             found = {key: state.get(f"{names[parameter]}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            if found["step"] is not None:
-                moments = {key: found[key].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
-                optimizer.state[parameter] = {"step": found["step"], **moments}
+            if all(value is not None for value in found.values()):
+                # Also the count of steps: the fused optimiser keeps it beside the weights.
+                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in found.items()}
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:

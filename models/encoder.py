@@ -139,7 +139,7 @@ def _keep_variance(module: nn.Module) -> None:
             1.0,
         )  # stride = kernel: every output sees one input pixel, no ReLU
     elif isinstance(module, nn.Conv2d):
-        # A depthwise convolution is followed by a pointwise one at once; the others by a ReLU.
+        # A depthwise convolution is followed by a pointwise one at once; the others, but the last, by a ReLU.
         num_inputs, gain = module.weight[0].numel(), 1.0 if module.groups > 1 else 2.0
     else:
         return

@@ -55,16 +55,16 @@ class Gallery:
 
         Raises ValueError where a view is not finite.
         """
+        seen = (prediction.images[0], prediction.preview[0], prediction.depth[0])
+        finite = torch.stack([part.isfinite().flatten(1).all(dim=1) for part in seen]).all(dim=0)
+        if not finite.all():
+            number = len(self._pairs) + int(finite.long().argmin())
+            raise ValueError(f"view {number}: the model gave nan; use an earlier checkpoint or less guidance")
         near, far = self._cameras.near.min().item(), self._cameras.far.max().item()
         pairs = torch.stack([to_uint8(prediction.images[0]), to_uint8(prediction.preview[0])], dim=1).cpu()
         depths = colourise(prediction.depth[0, :, 0], near, far).cpu()
-        finite = prediction.images[0].isfinite().flatten(1).all(dim=1).tolist()
-        for pair, depth, sound in zip(pairs, depths, finite, strict=True):
+        for pair, depth in zip(pairs, depths, strict=True):
             number = len(self._pairs)
-            if not sound:
-                raise ValueError(
-                    f"view {number}: the model gave nan; use an earlier checkpoint or less guidance"
-                )
             for name, picture in (("view", pair[0]), ("preview", pair[1]), ("depth", depth)):
                 write_png(self.path(f"{name}_{number:04d}.png"), picture)
             self._pairs.append(pair)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from data.batch import SceneBatch, Views
+from data.batch import SceneBatch, Views, concatenate
 from data.cameras import Cameras
 from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
@@ -28,7 +28,7 @@ from nerf.renderer import Jitter, LatentImages, RendererConfig, VolumeRenderer
 from nerf.volume import FrustumVolume
 
 
-class GeNVSConfig(BaseModel, frozen=True, extra="forbid"):
+class GeNVSConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The model's three parts and how they learn together."""
 
     family: Literal["genvs"] = "genvs"
@@ -63,7 +63,19 @@ class GeNVS(NVSModel):
         self.encoder = Encoder(config.encoder, fresh=fresh)
         self.renderer = VolumeRenderer(config.renderer, channels=config.encoder.channels)
         self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.renderer.latent_channels)
+        # Without its loss the denoiser takes no part; data-parallel training would wait for its gradients.
+        self.denoiser.requires_grad_(config.loss.diffusion > 0)
         self.notices = (self.encoder.notice,) if self.encoder.notice else ()
+
+    @staticmethod
+    def check_image_size(config: GeNVSConfig, image_size: int) -> None:
+        """Raise ValueError where the denoiser's levels do not divide the size."""
+        multiple, smallest = config.denoiser.multiple, config.denoiser.smallest
+        if image_size % multiple or image_size < smallest:
+            raise ValueError(
+                f"data.image_size {image_size} does not suit model.denoiser, which has "
+                f"{len(config.denoiser.channels)} levels; use a multiple of {multiple}, at least {smallest}"
+            )
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder, renderer and denoiser."""
@@ -217,15 +229,7 @@ def _view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:
 
 def _join_first_source(batch: SceneBatch) -> Views:
     """The target views and, behind them, the first source view of each scene."""
-    images = torch.cat([batch.target.images, batch.source.images[:, :1]], dim=1)
-    first, target = batch.source.cameras[:, :1], batch.target.cameras
-    cameras = Cameras(
-        torch.cat([target.cam_to_world, first.cam_to_world], dim=1),
-        torch.cat([target.intrinsics, first.intrinsics], dim=1),
-        torch.cat([target.near, first.near], dim=1),
-        torch.cat([target.far, first.far], dim=1),
-    )
-    return Views(images, cameras, torch.cat([batch.target.valid, batch.source.valid[:, :1]], dim=1))
+    return concatenate([batch.target, batch.source.apply(lambda tensor: tensor[:, :1])], axis=1)
 
 
 def _surfaces(rendering: LatentImages, cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:

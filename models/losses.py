@@ -6,7 +6,7 @@ Axes: b scene, s source view, t target view, f latent channel, h, w.
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from data.cameras import Cameras
@@ -27,6 +27,12 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     opacity_consistency: float = Field(
         0.0, ge=0, description="volumes of different sources agree about opacity"
     )
+
+    @model_validator(mode="after")
+    def _something_is_learnt(self) -> "LossConfig":
+        if not any(self.model_dump().values()):
+            raise ValueError("every weight is 0, so nothing would be learnt; raise one of them")
+        return self
 
 
 def rgb(latent: Float[Tensor, "b t f h w"], images: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, ""]:

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from pydantic import BaseModel, Field, NonNegativeFloat
+from pydantic import BaseModel, Field, NonNegativeFloat, model_validator
 
 from models.base import NVSModel
 
@@ -25,6 +25,12 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.9999, ge=0, lt=1, description="decay of the average of the weights")
 
+    @model_validator(mode="after")
+    def _decay_is_whole(self) -> "OptimConfig":
+        if self.decay_from is not None and self.decay_steps == 0:
+            raise ValueError("decay_from needs decay_steps, the length of the decay; set both or neither")
+        return self
+
 
 def learning_rate_factor(config: OptimConfig, step: int) -> float:
     """Share of the full learning rate at a step (from 0): linear warm-up, constant, cosine decay to zero.
@@ -41,8 +47,9 @@ def learning_rate_factor(config: OptimConfig, step: int) -> float:
 def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with one parameter group per part; each group knows its own full rate as `full_lr`.
 
-    A part whose factor is 0 is frozen: its parameters want no gradient. Raises ValueError for a factor of a
-    part that the model does not have, or where nothing is left to train.
+    A part whose factor is 0 is frozen: its parameters want no gradient. What the model has frozen itself
+    stays so. Raises ValueError for a factor of a part that the model does not have, or where nothing is left
+    to train.
     """
     parts = model.parts()
     unknown = set(config.lr_scale) - set(parts)
@@ -53,9 +60,11 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
     groups = []
     for name, part in parts.items():
         scale = config.lr_scale.get(name, 1.0)
-        part.requires_grad_(scale > 0)
-        if scale > 0:
-            groups.append({"params": list(part.parameters()), "full_lr": scale * config.lr})
+        if scale == 0:
+            part.requires_grad_(False)
+        trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        if trained:
+            groups.append({"params": trained, "full_lr": scale * config.lr})
     if not groups:
         raise ValueError("optim.lr_scale: every part is frozen; leave one of them above 0")
     options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}

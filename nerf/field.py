@@ -16,10 +16,10 @@ from torch import Tensor, nn
 HAZE = math.log(2)  # density per scene unit before training: a softplus of zero
 
 
-class FieldConfig(BaseModel, frozen=True, extra="forbid"):
+class FieldConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The field's network and how it unites several source views."""
 
-    hidden: int = Field(64, ge=1, description="width of the MLP's hidden layer")
+    hidden: int = Field(64, ge=1, le=4096, description="width of the MLP's hidden layer")
     pool: Literal["before", "after"] = Field(
         "before",
         description="average the sources' features before the MLP (the paper), or its outputs after it",
@@ -30,7 +30,8 @@ class FieldConfig(BaseModel, frozen=True, extra="forbid"):
     )
     density_scale: float = Field(
         1.0,
-        gt=0,
+        ge=0.01,
+        le=1e6,
         description="density per scene unit where the softplus is 1; more makes surfaces quicker to learn",
     )
 

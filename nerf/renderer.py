@@ -20,12 +20,12 @@ from nerf.volume import FrustumVolume
 class RendererConfig(BaseModel, frozen=True, extra="forbid"):
     """The renderer's resolution and its samples along a ray."""
 
-    size: int = Field(64, ge=1, description="height and width of the latent image in rays")
+    size: int = Field(64, ge=1, le=2048, description="height and width of the latent image in rays")
     latent_channels: int = Field(
         16, ge=3, description="channels of the latent image; the first three are RGB"
     )
-    coarse: int = Field(64, ge=1, description="evenly spaced samples a ray")
-    fine: int = Field(64, ge=0, description="further samples a ray, placed by importance; 0 = none")
+    coarse: int = Field(64, ge=1, le=4096, description="evenly spaced samples a ray")
+    fine: int = Field(64, ge=0, le=4096, description="further samples a ray, placed by importance; 0 = none")
     field: FieldConfig = FieldConfig()
 
 

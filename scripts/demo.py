@@ -6,7 +6,6 @@ to demo.json beside the video. A second call goes on where the first was stopped
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -32,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("demo: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -46,7 +48,7 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     from data.srn import open_split
     from models.device import choose_device
     from sample_views import main as sample_views
-    from scripts.evaluate import evaluate, table
+    from scripts.evaluate import evaluate, table, write_json
     from scripts.make_shapes import ShapesOptions, make_shapes
     from train import StopSignal, train
 
@@ -54,8 +56,8 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     say(f"1/4 shapes: procedural cars, {shapes['objects']} to learn from and {shapes['val']} to be judged on")
     make_shapes(Path(config.data.root), ShapesOptions(**shapes))
     say(f"2/4 training: {config.train.steps} steps")
-    stop = StopSignal()
-    train(config, stop)
+    with StopSignal() as stop:
+        train(config, stop)
     if stop.requested:
         raise ValueError("stopped; the same command goes on from here")
     say("3/4 video: once round a car that the model has not seen")
@@ -68,7 +70,7 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     held_out, training = open_split(config.data, "val"), open_split(config.data, "train")
     figures = evaluate(model.to(device), config, held_out, training, device=device)
     figures["seconds"] = time.monotonic() - began
-    (config.folder / "demo.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(config.folder / "demo.json", figures)
     say(table(figures))
     for path in [*sorted(config.folder.glob("demo/*.mp4")), config.folder / "demo.json"]:
         say(str(path))

@@ -52,6 +52,14 @@ def table(figures: dict[str, float]) -> str:
     return "\n".join(f"{name.replace('_', ' '):<20}{value:8.2f}" for name, value in figures.items())
 
 
+def write_json(path: Path, figures: dict[str, float]) -> None:
+    """Write figures to a file, which appears whole or not at all. Raises ValueError where it cannot."""
+    from data.images import write_whole
+
+    text = json.dumps(figures, indent=2) + "\n"
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
 def evaluate(
     model: "NVSModel",
     config: "RunConfig",
@@ -113,7 +121,7 @@ def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
     from models.device import choose_device
 
     model, config, _ = load_model(arguments.transfer)
-    data = config.data.model_copy(update={"root": arguments.data} if arguments.data else {})
+    data = config.data.model_copy(update={"root": arguments.data, "views": None} if arguments.data else {})
     device = choose_device(arguments.device)
     figures = evaluate(
         model.to(device),
@@ -126,7 +134,7 @@ def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
         seed=arguments.seed,
     )
     if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(arguments.output, figures)
     return figures
 
 

@@ -243,7 +243,7 @@ def test_the_smallest_size_that_is_promised_works():
     [
         ({"depths": (2, 2)}, "channels has 5, depths has 2, self_attention has 5"),
         ({"channels": (128, 128, 200, 512, 512)}, "200 cannot be split"),
-        ({"depths": (2, 2, 0, 4, 4)}, "at least 1 block"),
+        ({"depths": (2, 2, 0, 4, 4)}, "depths"),
         ({"mapping_width": 33}, "mapping_width"),
         ({"chanels": (32,)}, "chanels"),
     ],

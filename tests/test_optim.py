@@ -90,3 +90,12 @@ def test_a_step_moves_weights_by_the_rate_of_their_part(model):
     optimizer.step()  # AdamW's first step is the sign of the gradient times the rate
     moved = [(old - p.detach()).mean().item() for old, p in zip(before, chosen, strict=True)]
     assert moved == pytest.approx([0.001, 0.01, 0.01], rel=1e-3)
+
+
+def test_a_part_that_takes_no_part_in_the_loss_is_not_trained():
+    model = tiny_model(loss={"diffusion": 0.0})
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer = make_optimizer(model, OptimConfig())
+    trained = sum(len(group["params"]) for group in optimizer.param_groups)
+    assert trained == len(names) > 0
+    assert not any(name.startswith("denoiser") for name in names)

@@ -1,0 +1,142 @@
+"""Where things lie in an SRN data set: splits, objects, pictures with their poses, lists of views.
+
+Paths and names only; no picture is opened here. Every error is a ValueError of one line.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+HELD_OUT = 0.1  # share of the objects kept from training where no folder says which
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def split_folders(root: Path, split: Split) -> list[Path]:
+    """Folders of the objects of a split, sorted.
+
+    Raises ValueError where the split is empty, or a single object would have to be split in two.
+    """
+    named = {s: [c for c in _subfolders(root) if c.name == s or c.name.endswith(f"_{s}")] for s in SPLITS}
+    if not any(named.values()):
+        return _hold_out(root, _object_folders([root]), split)
+    if not (named["val"] or named["test"]):
+        return _hold_out(root, _object_folders(named["train"]), split)
+    stand_in = {"train": [], "val": named["test"], "test": named["val"]}[split]
+    folders = named[split] or stand_in
+    if not folders:
+        raise ValueError(f"{root}: there is no *_{split} folder beside the other splits; add one")
+    objects = _object_folders(folders)
+    if not objects:
+        raise ValueError(
+            f"{folders[0]}: no objects in this split (folders with rgb/ and pose/); unpack it again"
+        )
+    return objects
+
+
+def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
+    if not objects:
+        raise ValueError(
+            f"{root}: no objects (folders with rgb/ and pose/) in it; give a folder in the SRN layout"
+        )
+    if len(objects) == 1:
+        raise ValueError(
+            f"{root}: a single object cannot be split into training and held-out objects; add objects, "
+            "or *_train and *_val folders"
+        )
+    by_hash = sorted(objects, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
+    held_out = set(by_hash[: max(1, round(HELD_OUT * len(objects)))])
+    return [folder for folder in objects if (folder in held_out) == (split != "train")]
+
+
+def _object_folders(folders: list[Path], levels: int = 2) -> list[Path]:
+    """The objects in the folders, or one level further down, sorted."""
+    found = []
+    for child in (child for folder in folders for child in _subfolders(folder)):
+        if is_object(child):
+            found.append(child)
+        elif levels > 1:
+            found += _object_folders([child], levels - 1)
+    return sorted(found)
+
+
+def is_object(folder: Path) -> bool:
+    """Whether a folder holds one object."""
+    has_pictures, has_poses = (folder / "rgb").is_dir(), (folder / "pose").is_dir()
+    if has_pictures != has_poses:
+        missing = "pose" if has_pictures else "rgb"
+        raise ValueError(
+            f"{folder}: an object without its {missing}/ folder; restore it or remove the object"
+        )
+    return has_pictures
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Folders in a folder, without hidden ones and what archivers leave (__MACOSX)."""
+    try:
+        children = sorted(folder.iterdir())
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+    return [child for child in children if not child.name.startswith((".", "__")) and child.is_dir()]
+
+
+def pair_files(folder: Path) -> list[tuple[Path, Path]]:
+    """(picture, pose) of every view of an object, in natural order of their names."""
+    pictures, poses = _by_stem(folder / "rgb", PICTURES), _by_stem(folder / "pose", (".txt",))
+    if unpaired := sorted(pictures.keys() ^ poses.keys()):
+        stem = unpaired[0]
+        path, other = (pictures[stem], "pose") if stem in pictures else (poses[stem], "picture")
+        raise ValueError(f"{path}: has no {other} of the same name; restore it or remove this file")
+    if not pictures:
+        raise ValueError(f"{folder}: no pictures (*.png, *.jpg) in its rgb/ folder; unpack it again")
+    return [(pictures[stem], poses[stem]) for stem in sorted(pictures, key=_natural)]
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in folder.iterdir():
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if path.stem in files:
+            raise ValueError(
+                f"{path}: two files for one view, also {files[path.stem].name}; remove one of them"
+            )
+        files[path.stem] = path
+    return files
+
+
+def _natural(stem: str) -> list[str | int]:
+    """Sorting key by which view 10 comes after view 9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]
+
+
+def read_view_list(path: Path, root: Path) -> dict[str, list[int]]:
+    """The JSON list of views; every object that it names must exist somewhere under the root."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"data.views={path}: cannot be read ({error.strerror}); give a JSON file") from error
+    if path.suffix.lower() in (".pickle", ".pkl") or content[:1] == b"\x80":
+        raise ValueError(f"data.views={path}: is a pickle, which could run code; convert it to JSON")
+    try:
+        views = json.loads(content)
+    except ValueError as error:
+        raise ValueError(
+            f"data.views={path}: is not JSON ({error}); write {{object id: [view numbers]}}"
+        ) from error
+    if not isinstance(views, dict):
+        raise ValueError(f"data.views={path}: holds no object; write {{object id: [view numbers]}}")
+    for name, chosen in views.items():
+        whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
+        if not whole or not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
+    folders = _object_folders([root], levels=3)
+    known = {name for folder in folders for name in (folder.name, folder.relative_to(root).as_posix())}
+    if unknown := sorted(views.keys() - known):
+        raise ValueError(
+            f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
+        )
+    return views

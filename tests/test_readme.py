@@ -59,6 +59,13 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     assert (checkout / "runs/srn_cars_128/log.jsonl").exists()
 
 
+def test_every_picture_of_the_readme_is_there():
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (ROOT / picture).is_file(), picture
+
+
 def run(command: str) -> int:
     """Run a command of the README, in this process where that is possible."""
     words = shlex.split(command)

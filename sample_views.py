@@ -19,7 +19,7 @@ HELP = """\
 examples:
   python sample_views.py --transfer runs/quickstart
   python sample_views.py --transfer runs/srn_cars_128 --cond-views 64 104 --trajectory srn_test --progress
-  python sample_views.py --transfer runs/srn_cars_128 --autoregressive --stochastic --n 5 --batch 8
+  python sample_views.py --transfer runs/srn_cars_128 --autoregressive --stochastic --n 5
   python sample_views.py --transfer runs/srn_cars_128 --object 1a2b3c --trajectory data --steps 50
   python sample_views.py --transfer runs/srn_cars_128 --image car.png --camera pose.txt --trajectory circle
 

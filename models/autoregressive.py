@@ -19,7 +19,7 @@ from diffusion.noise import uniform
 from diffusion.samplers import SampleOptions
 from models.base import NVSModel, Prediction, SampleCallback
 
-EARLIER_VIEWS = 4  # generated views to look at beside the last one (Chan et al. 2023, section 3.3)
+EARLIER_VIEWS = 4  # generated views to look at beside the last one (Chan et al. 2023)
 
 
 def sample_in_batches(
@@ -55,7 +55,7 @@ def sample_autoregressive(
 ) -> Iterator[Prediction]:
     """Views from `cameras` [b, t], one after another, each looking at the source and at generated views.
 
-    The generated ones are those of `views_to_look_at` (Chan et al. 2023, section 3.3). `cached` encodings are
+    The generated ones are those of `views_to_look_at` (Chan et al. 2023). `cached` encodings are
     kept; others are worked out again when they are needed.
     """
     known, drawn = model.encode(source), []

@@ -1,6 +1,6 @@
 """Photo to feature volume: a DeepLabV3+ (Chen et al. 2018) whose output channels are read as depth planes.
 
-Chan et al. 2023, section 3.1, lift an image into a frustum-aligned volume with such a network. Axes: b scene,
+Chan et al. 2023 lift an image into a frustum-aligned volume with such a network. Axes: b scene,
 s source view, k photo (the valid views of all scenes), c feature, d depth plane, h, w.
 """
 

@@ -37,7 +37,7 @@ class FieldConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 
 class RadianceField(nn.Module):
-    """A two-layer MLP with softplus in between, shared by all points (Chan et al. 2023, section 3.1)."""
+    """A small MLP shared by all points (Chan et al. 2023): two layers with softplus in between."""
 
     def __init__(self, config: FieldConfig, *, channels: int, latent_channels: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Feature volumes aligned with the viewing frusta of source cameras (Chan et al. 2023, section 3.1).
+"""Feature volumes aligned with the viewing frusta of source cameras (Chan et al. 2023).
 
 Axes: b scene, s source view, n point, c feature, d depth plane, h, w.
 """

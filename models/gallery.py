@@ -78,7 +78,10 @@ class Gallery:
             self._steps.setdefault(number, []).append(picture)
 
     def close(self) -> list[Path]:
-        """Write the films, the sheet and the cameras; returns their paths, the most telling first."""
+        """Write the films, the sheet and the cameras; returns their paths, the most telling first.
+
+        Views that a longer run has left in the folder are deleted.
+        """
         pairs = torch.stack(self._pairs)
         scale = max(1, round(FILM_SIDE / pairs.shape[-2]))
         written = [self.path("views.mp4"), self.path("sheet.png"), self.path("transforms.json")]
@@ -89,6 +92,11 @@ class Gallery:
         if self._steps:
             written.append(self.path("progress.mp4"))
             write_mp4(written[-1], self._steps_film(), fps=self._fps, scale=scale)
+        for name in ("view", "preview", "depth"):
+            number = len(pairs)
+            while (stale := self.path(f"{name}_{number:04d}.png")).exists():
+                stale.unlink()
+                number += 1
         return written
 
     def _sheet(self, pairs: UInt8[Tensor, "n two h w 3"]) -> UInt8[Tensor, "k l 3"]:

@@ -84,7 +84,7 @@ def evaluate(
 
     if num_objects is not None and not 1 <= num_objects <= len(held_out):
         raise ValueError(
-            f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for fewer"
+            f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
         )
     mean = mean_image(training)
     rows = []

@@ -85,6 +85,12 @@ def test_a_spiral_of_the_first_held_out_object_is_written(sample, root: Path, ca
     torch.testing.assert_close(cameras_of(folder), spiral(VIEWS), atol=1e-5, rtol=1e-5)
 
 
+def test_a_shorter_trajectory_leaves_none_of_a_longer_one_behind(sample):
+    sample("--views 4")
+    folder = sample("--views 2")
+    assert len(pictures(folder, "view_*.png")) == len(pictures(folder, "depth_*.png")) == 2
+
+
 def test_the_film_shows_every_view_above_its_preview(sample):
     folder = sample("--fps 7")
     with imageio.get_reader(folder / "views.mp4") as film:

@@ -102,6 +102,16 @@ def collate(objects: SRNObjects, choices: Sequence[Choice], *, num_sources: int)
     )
 
 
+def customary_view(objects: SRNObjects, index: int) -> int:
+    """The input view that papers use: 64 where there is one, otherwise 0."""
+    return CUSTOMARY_VIEW if objects.num_views(index) > CUSTOMARY_VIEW else 0
+
+
+def evenly_spaced(views: Sequence[int], num: int) -> list[int]:
+    """`num` of the views: the middle one of each of `num` equal parts."""
+    return [views[int((part + 0.5) * len(views) / num)] for part in range(num)]
+
+
 def held_out_choice(
     objects: SRNObjects, index: int, *, num_targets: int | None = None, seed: int = 0
 ) -> Choice:
@@ -110,8 +120,7 @@ def held_out_choice(
     The source is view 64 where there is one, otherwise view 0. Raises ValueError where the object has fewer
     views.
     """
-    num_views = objects.num_views(index)
-    source = CUSTOMARY_VIEW if num_views > CUSTOMARY_VIEW else 0
+    num_views, source = objects.num_views(index), customary_view(objects, index)
     others = [view for view in range(num_views) if view != source]
     count = len(others) if num_targets is None else num_targets
     if not 1 <= count <= len(others):
@@ -119,8 +128,7 @@ def held_out_choice(
             f"{objects.ids[index]}: has {num_views} views, but 1 source and {max(count, 1)} target views are "
             "asked of it; ask for fewer"
         )
-    places = [int((i + 0.5) * len(others) / count) for i in range(count)]
-    return Choice(index, (source,), tuple(others[place] for place in places), scene_seed(seed, index))
+    return Choice(index, (source,), tuple(evenly_spaced(others, count)), scene_seed(seed, index))
 
 
 def held_out(objects: SRNObjects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from data.batch import Views
 from data.cameras import Cameras
-from data.loader import CUSTOMARY_VIEW
+from data.loader import customary_view, evenly_spaced
 from data.srn import SRNObjects
 from data.trajectories import trajectory
 
@@ -35,7 +35,7 @@ def data_job(
     ValueError where the object has fewer views, or a file cannot be used.
     """
     if views is None:
-        views = [CUSTOMARY_VIEW if objects.num_views(index) > CUSTOMARY_VIEW else 0]
+        views = [customary_view(objects, index)]
     source = objects.read_views(index, views)
     if path == "data":
         cameras = objects.read_views(index, other_views(objects, index, views, num=num)).cameras
@@ -95,4 +95,4 @@ def other_views(
             f"{objects.ids[index]}: {max(count, 1)} views to draw are asked for, but it has {len(others)} "
             "beside the conditioning views; ask for fewer"
         )
-    return [others[int((place + 0.5) * len(others) / count)] for place in range(count)]
+    return evenly_spaced(others, count)

@@ -52,9 +52,10 @@ def query(
     distance = samples.distance[..., None]
     points = (rays.origins[..., None, :] + distance * rays.directions[..., None, :]).flatten(1, 2)
     weight = volume.valid[..., None].to(points).expand(-1, -1, points.shape[1])
+    features, inside = volume.look_up(points)
     if field.config.outside == "mask":
-        weight = weight * volume.inside(points)
-    density, latent = field(volume.sample(points), weight)
+        weight = weight * inside
+    density, latent = field(features, weight)
     size = samples.distance.shape[1:]
     return density.unflatten(1, size), latent.unflatten(1, size)
 

@@ -46,10 +46,24 @@ class FrustumVolume:
 
     def sample(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b s n c"]:
         """Trilinear features at world points; outside a frustum, those of the nearest point on its border."""
+        return self._features_at(self.coordinates(points))
+
+    def inside(self, points: Float[Tensor, "b n 3"]) -> Bool[Tensor, "b s n"]:
+        """Which points lie within each frustum."""
+        return _within(self.coordinates(points))
+
+    def look_up(
+        self, points: Float[Tensor, "b n 3"]
+    ) -> tuple[Float[Tensor, "b s n c"], Bool[Tensor, "b s n"]]:
+        """`sample` and `inside` for the price of one projection."""
+        coordinates = self.coordinates(points)
+        return self._features_at(coordinates), _within(coordinates)
+
+    def _features_at(self, coordinates: Float[Tensor, "b s n 3"]) -> Float[Tensor, "b s n c"]:
         b, s, _, d, _, _ = self.features.shape
         # grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such texels; planes are not:
         # the outermost planes lie on the faces themselves.
-        at = self.coordinates(points) * points.new_tensor([1.0, 1.0, (d - 1) / d])
+        at = coordinates * coordinates.new_tensor([1.0, 1.0, (d - 1) / d])
         found = F.grid_sample(
             self.features.flatten(0, 1),
             at.flatten(0, 1)[:, None, None],
@@ -58,10 +72,10 @@ class FrustumVolume:
         )
         return found[:, :, 0, 0].unflatten(0, (b, s)).transpose(-1, -2)
 
-    def inside(self, points: Float[Tensor, "b n 3"]) -> Bool[Tensor, "b s n"]:
-        """Which points lie within each frustum."""
-        return (self.coordinates(points).abs() <= 1).all(dim=-1)
-
     def apply(self, function: Callable[[Tensor], Tensor]) -> "FrustumVolume":
         """The same volume with `function` applied to every tensor (a slice, a reshape)."""
         return FrustumVolume(function(self.features), self.cameras.apply(function), function(self.valid))
+
+
+def _within(coordinates: Float[Tensor, "b s n 3"]) -> Bool[Tensor, "b s n"]:
+    return (coordinates.abs() <= 1).all(dim=-1)

@@ -232,7 +232,8 @@ def photo_jobs(config: "RunConfig", arguments: argparse.Namespace) -> list["Job"
     from data.trajectories import trajectory
 
     files, radius = (arguments.image, arguments.camera, arguments.intrinsics), config.data.object_radius
-    source = read_photos(*files, image_size=config.data.image_size, object_radius=radius)
+    options = {"image_size": config.data.image_size, "resampling": config.data.resampling}
+    source = read_photos(*files, object_radius=radius, **options)
     first, path = source.cameras[0, 0], arguments.trajectory
     cameras = trajectory(path, first, arguments.views, object_radius=radius)[None]
     return [Job(arguments.image[0].stem, source, cameras)]

@@ -8,7 +8,7 @@ units.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -138,6 +138,21 @@ def cameras_from_poses(
     return Cameras(
         cam_to_world, intrinsics, near=(distance - radius).clamp_min(0.05 * distance), far=distance + radius
     )
+
+
+def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras:
+    """The same cameras in a world of their own, in which the pose `first` stands on the z axis.
+
+    There it looks down at the origin from its distance d to the old one, with the x axis to the right and the
+    y axis up: the normalisation of the published code. Broadcasts over batch axes.
+    """
+    to_axes = first.new_tensor(OPENGL_FROM_OPENCV)[:3, None] * first[..., :3, :3].transpose(-1, -2)
+    position = first[..., :3, 3]
+    moved = -(to_axes @ position[..., None])[..., 0]
+    moved = torch.cat([moved[..., :2], moved[..., 2:] + position.norm(dim=-1, keepdim=True)], dim=-1)
+    world_to_frame = torch.eye(4).to(first).expand(*first.shape[:-2], 4, 4).clone()
+    world_to_frame[..., :3, :3], world_to_frame[..., :3, 3] = to_axes, moved
+    return replace(cameras, cam_to_world=world_to_frame @ cameras.cam_to_world)
 
 
 def look_at(

@@ -73,6 +73,17 @@ def resize_area(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UIn
     return torch.from_numpy(np.ascontiguousarray(pixels.round().astype(np.uint8)))
 
 
+def resize_bicubic(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UInt8[Tensor, "k l 3"]:
+    """Pillow's bicubic filter, widened where the picture shrinks: sharper than areas, with slight halos."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    resized = Image.fromarray(picture.numpy()).resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(resized))
+
+
+RESAMPLING = {"area": resize_area, "bicubic": resize_bicubic}
+
+
 def enlarge(pictures: UInt8[Tensor, "*batch h w c"], factor: int) -> UInt8[Tensor, "*batch k l c"]:
     """Every pixel repeated `factor` times each way, so that tiny pictures can be looked at."""
     return pictures.repeat_interleave(factor, dim=-3).repeat_interleave(factor, dim=-2)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from data.batch import Views, all_valid
 from data.cameras import cameras_from_poses, pinhole
-from data.images import from_uint8, read_picture, resize_area
+from data.images import RESAMPLING, from_uint8, read_picture
 from data.intrinsics import read_intrinsics_file
 from data.srn import read_pose
 from data.transforms import from_transforms
@@ -31,6 +31,7 @@ def read_photos(
     *,
     image_size: int,
     object_radius: float | None = None,
+    resampling: str = "area",
 ) -> Views:
     """Photos of one object as a batch of one scene, as squares of `image_size`.
 
@@ -52,7 +53,7 @@ def read_photos(
         if intrinsics_file is not None:
             matrix = read_intrinsics_file(intrinsics_file, photo)
         picture, matrix = square_on_white(picture, matrix)
-        images.append(from_uint8(resize_area(picture, image_size, image_size)))
+        images.append(from_uint8(RESAMPLING[resampling](picture, image_size, image_size)))
         poses.append(pose)
         intrinsics.append(matrix)
     cameras = cameras_from_poses(torch.stack(poses), torch.stack(intrinsics), object_radius=object_radius)

@@ -10,6 +10,7 @@ ValueError of one line that begins with its path.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from data.batch import Views, all_valid
 from data.cameras import Cameras, cameras_from_poses, require_rigid
-from data.images import from_uint8, read_picture, resize_area
+from data.images import RESAMPLING, from_uint8, read_picture
 from data.intrinsics import read_intrinsics, read_numbers
 from data.srn_layout import Split, is_object, pair_files, read_view_list, split_folders
 
@@ -29,6 +30,9 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     root: str = Field(description="folder in the SRN layout")
     image_size: int = Field(
         128, ge=1, le=8192, description="pixels; pictures are resized to squares of this side"
+    )
+    resampling: Literal["area", "bicubic"] = Field(
+        "area", description="how pictures of another size are resized; published: bicubic"
     )
     object_radius: float | None = Field(
         None,
@@ -106,7 +110,8 @@ class SRNObjects:
         picture = self._pictures.get((index, view))
         if picture is None:
             size = self._config.image_size
-            picture = resize_area(read_picture(self._view_files(index)[view][0]), size, size)
+            resize = RESAMPLING[self._config.resampling]
+            picture = resize(read_picture(self._view_files(index)[view][0]), size, size)
             # Random access returns to every picture equally often, so the first come may stay.
             if len(self._pictures) < self._max_pictures:
                 self._pictures[index, view] = picture

@@ -34,6 +34,7 @@ class NVSModel(nn.Module, ABC):
     """
 
     notices: tuple[str, ...] = ()  # what the user should know about how the model was made
+    training_settings: tuple[str, ...] = ()  # keys of the config that do not change what weights compute
 
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:
@@ -85,6 +86,11 @@ class NVSModel(nn.Module, ABC):
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The parts that may learn at their own rates. Together they hold every trained parameter once."""
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Weights of a related model, made to fit this one where that is possible, and what was done, line by
+        line for the user. Nothing, unless a family knows better."""
+        return weights, []
 
     def forward(self, batch: SceneBatch, step: int) -> dict[str, Tensor]:
         """`loss`, under the name by which data-parallel wrappers call it."""

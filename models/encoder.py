@@ -5,6 +5,7 @@ s source view, k photo (the valid views of all scenes), c feature, d depth plane
 """
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,16 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     channels: int = Field(16, ge=1, le=1024, description="features of each point of the volume")
     planes: int = Field(64, ge=2, le=1024, description="depth planes of the volume")
     dilations: tuple[int, int, int] = Field((12, 24, 36), description="rates of the atrous pyramid")
+    upside_down: bool = Field(
+        False, description="photos enter with their bottom row first, as in the published code"
+    )
+    first_plane: Literal["near", "far"] = Field(
+        "near", description="depth plane that the first features of every point belong to; published: far"
+    )
+    align_corners: bool = Field(
+        False,
+        description="centres of the outermost texels lie on the photo's edges, half a texel off (published)",
+    )
 
 
 class Encoder(nn.Module):
@@ -55,13 +66,17 @@ class Encoder(nn.Module):
         planes = self._planes(views.images[views.valid])
         features = planes.new_zeros(b, s, *planes.shape[1:])
         features[views.valid] = planes
-        shape = (self.config.channels, self.config.planes)
-        return FrustumVolume(features.unflatten(2, shape), views.cameras, views.valid)
+        volumes = features.unflatten(2, (self.config.channels, self.config.planes))
+        # However the network learnt to see, a volume's first row is the top and its first plane the nearest.
+        turned = [3] * (self.config.first_plane == "far") + [4] * self.config.upside_down
+        volumes = volumes.flip(turned) if turned else volumes
+        return FrustumVolume(volumes, views.cameras, views.valid, align_corners=self.config.align_corners)
 
     def _planes(self, photos: Float[Tensor, "k 3 h w"]) -> Float[Tensor, "k cd h w"]:
         h, w = photos.shape[-2:]
         normalised = TF.normalize((photos + 1) / 2, IMAGENET_MEAN, IMAGENET_STD)
-        padded = F.pad(normalised, (0, -w % STRIDE, 0, -h % STRIDE), mode="replicate")
+        entering = normalised.flip(-2) if self.config.upside_down else normalised
+        padded = F.pad(entering, (0, -w % STRIDE, 0, -h % STRIDE), mode="replicate")
         return self.decoder(self.backbone(padded))[..., :h, :w]
 
 

@@ -5,7 +5,8 @@ conditioned on the latent image draws the view. Axes: b scene, s source view, t 
 h, w.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -15,7 +16,8 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from data.batch import SceneBatch, Views, concatenate
-from data.cameras import Cameras
+from data.cameras import Cameras, in_frame_of
+from diffusion import transplant
 from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
 from diffusion.noise import NoiseConfig, derived_seed, level_at, normal, sigma_from_normal, uniform
@@ -41,6 +43,14 @@ class GeNVSConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     latent_upsampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="how the latent image grows to the size of the view"
     )
+    image_range: Literal["symmetric", "unit"] = Field(
+        "symmetric", description="of the images that the denoiser learns: -1 to 1, or 0 to 1 (published)"
+    )
+    frame: Literal["world", "first_source"] = Field(
+        "world",
+        description="axes of the world that is rendered: as given, or those of the first source (published); "
+        "matters where renderer.bounds is a cube",
+    )
     drop_condition_prob: float = Field(
         0.1, ge=0, le=1, description="share of views trained without condition, which guidance needs"
     )
@@ -56,6 +66,14 @@ class GeNVS(NVSModel):
     """Encoder, volume renderer and denoiser, trained together."""
 
     Config = GeNVSConfig
+    training_settings = (
+        *(
+            f"model.{key}"
+            for key in ("loss", "noise", "augment", "drop_condition", "denoised_", "source_noise")
+        ),
+        "model.encoder.weights",
+        "model.denoiser.dropout",
+    )
 
     def __init__(self, config: GeNVSConfig, *, fresh: bool = True):
         super().__init__()
@@ -86,8 +104,8 @@ class GeNVS(NVSModel):
         config = self.config.loss
         volume = self.encoder(self._with_noise(batch.source, batch.seeds))
         views = _join_first_source(batch) if config.rgb_source else batch.target
-        rendering = self._render_jittered(volume, views.cameras, batch.seeds)
-        latent = self._upsample(rendering.latent, views.images)
+        rendering = self.render(volume, views.cameras, self._jitter(views.cameras, batch.seeds))
+        latent = self.condition(rendering, views.images.shape[-2:])
         num_target = batch.target.images.shape[1]
 
         terms: dict[str, Callable[[], Tensor]] = {
@@ -97,7 +115,7 @@ class GeNVS(NVSModel):
             "rgb": lambda: losses.rgb(latent[:, :num_target], batch.target.images),
             "rgb_source": lambda: losses.rgb(latent[:, num_target:], views.images[:, num_target:]),
             "opacity": lambda: losses.opacity(rendering),
-            "depth": lambda: losses.depth_prior(rendering, views.cameras),
+            "depth": lambda: losses.depth_prior(rendering, views.cameras, along=config.depth_along),
         }
         weighted = {
             name: getattr(config, name) * term() for name, term in terms.items() if getattr(config, name)
@@ -125,10 +143,37 @@ class GeNVS(NVSModel):
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Render the volumes at the target cameras and draw the views that the latent images suggest."""
-        rendering = self.renderer(scene, cameras)
-        condition = self._upsample(rendering.latent, scene.features)
+        rendering = self.render(scene, cameras)
+        condition = self.condition(rendering, scene.features.shape[-2:])
         images = self._denoise(condition, seeds, options, callback)
         return Prediction(images, 2 * condition[:, :, :3] - 1, *_surfaces(rendering, cameras, images))
+
+    def render(self, scene: FrustumVolume, cameras: Cameras, jitter: Jitter | None = None) -> LatentImages:
+        """Latent images, depth and opacity of an encoded scene from `cameras` [b, t]."""
+        if self.config.frame == "first_source":
+            first = scene.valid.int().argmax(dim=1)  # of equal ones the first
+            pose = scene.cameras.cam_to_world[torch.arange(len(first)), first][:, None]
+            scene = replace(scene, cameras=in_frame_of(scene.cameras, pose))
+            cameras = in_frame_of(cameras, pose)
+        return self.renderer(scene, cameras, jitter)
+
+    def condition(self, rendering: LatentImages, size: Sequence[int]) -> Float[Tensor, "b t f h w"]:
+        """What the denoiser is told: the latent images at the `size` (height, width) of the views."""
+        mode = self.config.latent_upsampling
+        options = {"align_corners": False} if mode == "bilinear" else {}
+        latent = rendering.latent
+        grown = F.interpolate(latent.flatten(0, 1), size=tuple(size), mode=mode, **options)
+        return grown.unflatten(0, latent.shape[:2])
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Fit a denoiser without condition, or of one level less."""
+        prefix = "denoiser."
+        theirs = {
+            name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
+        }
+        adapted, notes = transplant.adapt(theirs, self.denoiser.state_dict())
+        rest = {name: value for name, value in weights.items() if not name.startswith(prefix)}
+        return rest | {prefix + name: value for name, value in adapted.items()}, notes
 
     def _denoise(
         self,
@@ -154,9 +199,10 @@ class GeNVS(NVSModel):
             (3, h, w),
             seeds.flatten().to(condition.device),
             options,
-            callback=callback and (lambda i, _, clean: callback(i, clean.unflatten(0, (b, t)))),
+            callback=callback
+            and (lambda i, _, clean: callback(i, self._from_denoiser(clean).unflatten(0, (b, t)))),
         )
-        return images.unflatten(0, (b, t)).clamp(-1, 1)
+        return self._from_denoiser(images).unflatten(0, (b, t)).clamp(-1, 1)
 
     def _diffusion_loss(
         self,
@@ -168,6 +214,7 @@ class GeNVS(NVSModel):
         """Denoising loss (Karras et al. 2022, equation 8) at noise levels that suit the step."""
         config, num = self.config, self.config.denoised_targets
         clean, condition = images[:, :num].flatten(0, 1), latent[:, :num].flatten(0, 1)
+        clean = (clean + 1) / 2 if config.image_range == "unit" else clean
         seeds = _view_seeds(seeds, len(clean) // len(images))
         dropped = uniform(seeds, (1, 1, 1), stream="drop condition").to(clean) < config.drop_condition_prob
         condition = torch.where(dropped, self._no_condition(condition, seeds), condition)
@@ -186,17 +233,16 @@ class GeNVS(NVSModel):
         s = volume.valid.shape[1]
         alone = volume.apply(lambda tensor: tensor.flatten(0, 1)[:, None])
         repeated = cameras.apply(lambda tensor: tensor.repeat_interleave(s, dim=0))
-        rendering = self.renderer(alone, repeated)
+        rendering = self.render(alone, repeated)
         surfaces = [part.unflatten(0, (-1, s)) for part in (rendering.depth, rendering.opacity)]
         return losses.consistency(*surfaces, volume.valid)
 
-    def _render_jittered(self, volume: FrustumVolume, cameras: Cameras, seeds: Tensor) -> LatentImages:
+    def _jitter(self, cameras: Cameras, seeds: Tensor) -> Jitter:
         config = self.config.renderer
         num_rays = cameras.shape[1] * config.size**2
         coarse = uniform(seeds, (num_rays, config.coarse), stream="coarse samples")
         fine = uniform(seeds, (num_rays, config.fine), stream="fine samples")
-        device = volume.features.device
-        return self.renderer(volume, cameras, Jitter(coarse.to(device), fine.to(device)))
+        return Jitter(coarse.to(cameras.near), fine.to(cameras.near))
 
     def _with_noise(self, source: Views, seeds: Tensor) -> Views:
         """Noise augmentation of photos, so that the encoder tolerates views that the model drew itself."""
@@ -209,12 +255,8 @@ class GeNVS(NVSModel):
         noise = normal(seeds, images.shape[1:], stream="source noise").to(images)
         return Views(images + amount * noise, source.cameras, source.valid)
 
-    def _upsample(self, latent: Float[Tensor, "b t f k k"], like: Float[Tensor, "b v *any h w"]) -> Tensor:
-        """The latent image at the size of the pictures `like`."""
-        mode = self.config.latent_upsampling
-        options = {"align_corners": False} if mode == "bilinear" else {}
-        grown = F.interpolate(latent.flatten(0, 1), size=like.shape[-2:], mode=mode, **options)
-        return grown.unflatten(0, latent.shape[:2])
+    def _from_denoiser(self, images: Tensor) -> Tensor:
+        return 2 * images - 1 if self.config.image_range == "unit" else images
 
     @staticmethod
     def _no_condition(condition: Tensor, seeds: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 Axes: b scene, s source view, t target view, f latent channel, h, w.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -23,6 +25,9 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     rgb_source: float = Field(0.0, ge=0, description="the same against the first source view")
     opacity: float = Field(0.001, ge=0, description="mean opacity: what is not seen to be there is air")
     depth: float = Field(0.0, ge=0, description="surfaces near the middle of the working volume")
+    depth_along: Literal["axis", "ray"] = Field(
+        "axis", description="how that measures depth: along the optical axis, or along the ray (published)"
+    )
     depth_consistency: float = Field(0.0, ge=0, description="volumes of different sources agree about depth")
     opacity_consistency: float = Field(
         0.0, ge=0, description="volumes of different sources agree about opacity"
@@ -30,7 +35,7 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> "LossConfig":
-        if not any(self.model_dump().values()):
+        if not any(weight for weight in self.model_dump().values() if isinstance(weight, float)):
             raise ValueError("every weight is 0, so nothing would be learnt; raise one of them")
         return self
 
@@ -45,10 +50,20 @@ def opacity(rendering: LatentImages) -> Float[Tensor, ""]:
     return rendering.opacity.mean()
 
 
-def depth_prior(rendering: LatentImages, cameras: Cameras) -> Float[Tensor, ""]:
-    """Squared distance of surfaces, in scene units, from the middle of the target camera's working volume."""
+def depth_prior(
+    rendering: LatentImages, cameras: Cameras, *, along: Literal["axis", "ray"] = "axis"
+) -> Float[Tensor, ""]:
+    """Squared distance of surfaces, in scene units, from the middle of the target camera's working volume.
+
+    Depth is that along the optical axis, or the distance along the ray (published: a sphere round the camera
+    instead of a plane).
+    """
     middle = (cameras.near + cameras.far)[:, :, None, None, None] / 2
-    surface = rendering.depth / (rendering.opacity + EPSILON)
+    depth = rendering.depth
+    if along == "ray":
+        size = depth.shape[-2:]
+        depth = depth / cameras.rays(*size).cosine.unflatten(-1, size)[:, :, None]
+    surface = depth / (rendering.opacity + EPSILON)
     return (rendering.opacity * (surface - middle).square()).mean()
 
 

@@ -4,20 +4,25 @@ Axes: b scene, t target view, f latent channel, h, w.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 from data.cameras import Cameras, Rays
+from nerf import left_edge, sampling
+from nerf.bounds import within_cube
 from nerf.composite import absorption_weights, query, render_reference
 from nerf.field import FieldConfig, RadianceField
-from nerf.sampling import RaySamples, importance, uniform
+from nerf.sampling import RaySamples
 from nerf.volume import FrustumVolume
 
+QUADRATURES = {"cells": sampling, "left_edge": left_edge}
 
-class RendererConfig(BaseModel, frozen=True, extra="forbid"):
+
+class RendererConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The renderer's resolution and its samples along a ray."""
 
     size: int = Field(64, ge=1, le=2048, description="height and width of the latent image in rays")
@@ -26,7 +31,28 @@ class RendererConfig(BaseModel, frozen=True, extra="forbid"):
     )
     coarse: int = Field(64, ge=1, le=4096, description="evenly spaced samples a ray")
     fine: int = Field(64, ge=0, le=4096, description="further samples a ray, placed by importance; 0 = none")
+    quadrature: Literal["cells", "left_edge"] = Field(
+        "cells",
+        description="a sample is the middle of its stretch of ray, or the beginning of it (published)",
+    )
+    bounds: Literal["camera", "cube"] = Field(
+        "camera",
+        description="rays reach from near to far of their camera, or through the cube from -1 to 1",
+    )
+    nearest: float = Field(
+        0.5, ge=0, description="where rays begin at the earliest, in scene units; with bounds = cube"
+    )
     field: FieldConfig = FieldConfig()
+
+    @model_validator(mode="after")
+    def _importance_has_cells(self) -> "RendererConfig":
+        fewest = left_edge.FEWEST_FOR_IMPORTANCE
+        if self.quadrature == "left_edge" and self.fine and self.coarse < fewest:
+            raise ValueError(
+                f"coarse: {self.coarse} samples leave no cells for the fine ones of quadrature left_edge; "
+                f"use at least {fewest}, or fine=0"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -59,7 +85,7 @@ class VolumeRenderer(nn.Module):
         t, size = cameras.shape[1], self.config.size
         with torch.autocast(volume.features.device.type, enabled=False):
             volume = volume.apply(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
-            rays = cameras.rays(size, size).apply(lambda tensor: tensor.flatten(1, 2))
+            rays = self.rays(cameras).apply(lambda tensor: tensor.flatten(1, 2))
             rendering = render_reference(volume, self.field, rays, self._place(volume, rays, jitter))
         shape = (t, size, size)
         return LatentImages(
@@ -68,11 +94,17 @@ class VolumeRenderer(nn.Module):
             rendering.opacity.unflatten(1, shape)[:, :, None],
         )
 
+    def rays(self, cameras: Cameras) -> Rays:
+        """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered."""
+        rays = cameras.rays(self.config.size, self.config.size)
+        return within_cube(rays, self.config.nearest) if self.config.bounds == "cube" else rays
+
     def _place(self, volume: FrustumVolume, rays: Rays, jitter: Jitter | None) -> RaySamples:
-        samples = uniform(rays, self.config.coarse, jitter.coarse if jitter else None)
+        quadrature = QUADRATURES[self.config.quadrature]
+        samples = quadrature.uniform(rays, self.config.coarse, jitter.coarse if jitter else None)
         if self.config.fine == 0:
             return samples
         with torch.no_grad():
             density, _ = query(volume, self.field, rays, samples)
             weight = absorption_weights(density, samples.width)
-        return importance(rays, samples, weight, self.config.fine, jitter.fine if jitter else None)
+        return quadrature.importance(rays, samples, weight, self.config.fine, jitter.fine if jitter else None)

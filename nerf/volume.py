@@ -29,6 +29,9 @@ class FrustumVolume:
     features: Float[Tensor, "b s c d h w"]
     cameras: Cameras  # batch shape [b, s]
     valid: Bool[Tensor, "b s"]
+    # Whether the outermost texels' centres, instead of their outer edges, lie on the edges of the picture: as
+    # the published code has it, half a texel off.
+    align_corners: bool = False
 
     def coordinates(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b s n 3"]:
         """World points in each frustum: (x right, y down, z away), from -1 to 1 between its faces.
@@ -61,20 +64,22 @@ class FrustumVolume:
 
     def _features_at(self, coordinates: Float[Tensor, "b s n 3"]) -> Float[Tensor, "b s n c"]:
         b, s, _, d, _, _ = self.features.shape
-        # grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such texels; planes are not:
-        # the outermost planes lie on the faces themselves.
-        at = coordinates * coordinates.new_tensor([1.0, 1.0, (d - 1) / d])
+        # Without align_corners, grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such
+        # texels; planes are not: the outermost planes lie on the faces themselves.
+        scale = 1.0 if self.align_corners else (d - 1) / d
+        at = coordinates * coordinates.new_tensor([1.0, 1.0, scale])
         found = F.grid_sample(
             self.features.flatten(0, 1),
             at.flatten(0, 1)[:, None, None],
             padding_mode="border",
-            align_corners=False,
+            align_corners=self.align_corners,
         )
         return found[:, :, 0, 0].unflatten(0, (b, s)).transpose(-1, -2)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "FrustumVolume":
         """The same volume with `function` applied to every tensor (a slice, a reshape)."""
-        return FrustumVolume(function(self.features), self.cameras.apply(function), function(self.valid))
+        parts = function(self.features), self.cameras.apply(function), function(self.valid)
+        return FrustumVolume(*parts, align_corners=self.align_corners)
 
 
 def _within(coordinates: Float[Tensor, "b s n 3"]) -> Bool[Tensor, "b s n"]:

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from config import RunConfig, validate_config
+from config.foreign import empty_model, open_checkpoint
 from models import family
 from models.base import NVSModel
 from models.checkpoint import (
+    Checkpoint,
     checkpoint_path,
     checkpoints_of,
     find_checkpoint,
@@ -47,19 +49,22 @@ class RunFolder:
         if found:
             checkpoint = load_checkpoint(found[-1])
             theirs, ours = checkpoint.config.get("model"), self.config.model.model_dump(mode="json")
-            if theirs != ours:
+            changed = _differences(_completed(theirs), ours)
+            if changed:
                 raise ValueError(
-                    f"{found[-1]}: was trained with another model.{_first_difference(theirs, ours)}; "
+                    f"{found[-1]}: was trained with another {_described(next(iter(changed.items())))}; "
                     "give this run another name, or delete the old one"
                 )
             restore(checkpoint, model, ema, optimizer)
             return checkpoint.step, f"resuming {self.path} at step {checkpoint.step}"
         if not self.config.transfer:
             return 0, f"starting {self.path}"
-        path = find_checkpoint(self.config.transfer)
-        report = transfer_weights(model, load_checkpoint(path, sections=("model", "ema")))
+        checkpoint = open_checkpoint(find_checkpoint(self.config.transfer))
+        report = [transfer_weights(model, checkpoint)]
+        changed = model_differences(checkpoint, self.config).items()
+        report += [f"  trained with another {_described(difference)}" for difference in changed]
         ema.reset(model)
-        return 0, report
+        return 0, "\n".join(report)
 
     def open(self, step: int) -> None:
         """Write the config, and cut the log back to what the weights have seen.
@@ -111,28 +116,54 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
     its config describes.
     """
     path = find_checkpoint(run_or_checkpoint)
-    checkpoint = load_checkpoint(path, sections=("model", "ema"))
+    checkpoint = open_checkpoint(path)
+    if checkpoint.partial:
+        raise ValueError(
+            f"{path}: holds a denoiser alone, without volumes; train a model that begins with it: "
+            f"train.py CONFIG transfer={path}"
+        )
     config = validate_config(checkpoint.config, str(path))
-    # On no device first: a config that asks for more than the file holds is found out before memory is spent
-    # on it.
-    try:
-        with torch.device("meta"):
-            model = family(config.model.family)(config.model, fresh=False)
-    except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
+    model = empty_model(config, path)
     load_weights(model, checkpoint.best_weights(), path, assign=True)
     return model.eval().requires_grad_(False), config, checkpoint.step
 
 
-def _first_difference(theirs: Any, ours: Any) -> str:
-    """The path of the first key in which two configs differ, with both values."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in sorted(theirs.keys() | ours.keys()):
-            if theirs.get(key) != ours.get(key):
-                nested = _first_difference(theirs.get(key), ours.get(key))
-                return f"{key}{nested}" if nested.startswith(" ") else f"{key}.{nested}"
-    return f" ({theirs}, now {ours})"
+def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """In what a checkpoint's model computes otherwise than that of `config`: keys, each with both values.
+
+    Of a part of a model only what is known is compared. What matters in training alone does not count.
+    """
+    theirs, ours = checkpoint.config.get("model"), config.model.model_dump(mode="json")
+    found = _differences(theirs, ours) if checkpoint.partial else _differences(_completed(theirs), ours)
+    ignored = family(config.model.family).training_settings
+    return {
+        key: values
+        for key, values in found.items()
+        if not key.startswith(tuple(ignored)) and not (checkpoint.partial and values[0] is None)
+    }
+
+
+def _differences(theirs: Any, ours: Any, path: str = "model") -> dict[str, tuple[Any, Any]]:
+    """The keys, from `path` on, in which two configs differ, each with both values."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return {} if theirs == ours else {path: (theirs, ours)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted(theirs.keys() | ours.keys()):
+        found |= _differences(theirs.get(key), ours.get(key), f"{path}.{key}")
+    return found
+
+
+def _completed(model: Any) -> Any:
+    """A model's config with the defaults of what it leaves out, which an older version did not know."""
+    try:
+        return family(str(model["family"])).Config.model_validate(model).model_dump(mode="json")
+    except (ValueError, KeyError, TypeError):
+        return model
+
+
+def _described(difference: tuple[str, tuple[Any, Any]]) -> str:
+    key, (before, now) = difference
+    return f"{key} ({json.dumps(before)}, now {json.dumps(now)})"
 
 
 def _step_of(line: str) -> int:

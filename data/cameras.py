@@ -8,7 +8,7 @@ units.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -144,7 +144,8 @@ def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras
     """The same cameras in a world of their own, in which the pose `first` stands on the z axis.
 
     There it looks down at the origin from its distance d to the old one, with the x axis to the right and the
-    y axis up: the normalisation of the published code. Broadcasts over batch axes.
+    y axis up: the normalisation of the published code. Where `first` does not look at the old origin, the new
+    one is another point, and the working volumes go with it. Broadcasts over batch axes.
     """
     to_axes = first.new_tensor(OPENGL_FROM_OPENCV)[:3, None] * first[..., :3, :3].transpose(-1, -2)
     position = first[..., :3, 3]
@@ -152,7 +153,9 @@ def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras
     moved = torch.cat([moved[..., :2], moved[..., 2:] + position.norm(dim=-1, keepdim=True)], dim=-1)
     world_to_frame = torch.eye(4).to(first).expand(*first.shape[:-2], 4, 4).clone()
     world_to_frame[..., :3, :3], world_to_frame[..., :3, 3] = to_axes, moved
-    return replace(cameras, cam_to_world=world_to_frame @ cameras.cam_to_world)
+    cam_to_frame = world_to_frame @ cameras.cam_to_world
+    farther = cam_to_frame[..., :3, 3].norm(dim=-1) - cameras.positions.norm(dim=-1)
+    return Cameras(cam_to_frame, cameras.intrinsics, cameras.near + farther, cameras.far + farther)
 
 
 def look_at(

@@ -7,6 +7,7 @@ its header the step and the run's config. Nothing is ever unpickled.
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.base import NVSModel
 from models.ema import EMA
 
 FORMAT = "genvs-checkpoint-1"
@@ -30,6 +32,8 @@ class Checkpoint:
     step: int  # updates made
     config: dict[str, Any]  # the run's config as plain JSON data
     tensors: dict[str, Tensor]  # named model.*, ema.*, optim.*
+    origin: dict[str, Any] | None = None  # what a published file said besides, as plain JSON data
+    partial: bool = False  # tensors and config of a part of a model alone
 
     def section(self, name: str) -> dict[str, Tensor]:
         """The tensors of one section ("model", "ema", "optim"), by their names within it."""
@@ -82,28 +86,43 @@ def save_checkpoint(
     step: int,
     config: dict[str, Any],
 ) -> None:
-    """Write a checkpoint beside its final name, sync it, then rename it: a reader never sees half a file.
-
-    Raises OSError where the file cannot be written; what was there before is still there then.
-    """
+    """Write a checkpoint of a run, as `write_checkpoint` does."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in ema.shadow.items()}
     tensors |= {f"optim.{name}": value for name, value in _optimizer_state(model, optimizer).items()}
-    metadata = {"format": FORMAT, "step": str(step), "config": json.dumps(config)}
-    unfinished = path.with_suffix(".unfinished")
+    write_checkpoint(Checkpoint(path, step, config, tensors))
+
+
+def write_checkpoint(checkpoint: Checkpoint) -> None:
+    """Write a checkpoint where its path says, whole or not at all.
+
+    Raises OSError where the file cannot be written; what was there before is still there then.
+    """
+    header = {"format": FORMAT, "step": str(checkpoint.step), "config": json.dumps(checkpoint.config)}
+    if checkpoint.origin is not None:
+        header["published"] = json.dumps(checkpoint.origin)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    write_synced(checkpoint.path, lambda unfinished: save_file(tensors, unfinished, header))
+
+
+def write_synced(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make a file beside its final name, sync it, then rename it: no reader sees half of it.
+
+    Raises OSError where the file cannot be written; what was there before is still there then.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, unfinished, metadata
-        )
+        write(unfinished)
         _sync(unfinished)
         unfinished.rename(path)
         _sync(path.parent)
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
         if unfinished.is_file():
             unfinished.unlink()
+        reason = str(error).partition("\n")[0]
         raise OSError(
-            f"{path}: cannot be written ({error}); free some space or choose another folder"
+            f"{path}: cannot be written ({reason}); free some space or choose another folder"
         ) from error
 
 
@@ -126,20 +145,17 @@ def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", 
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error}); give the path of a checkpoint") from error
     except SafetensorError as error:
-        if _is_pickle(path):
-            raise ValueError(
-                f"{path}: is a pickle, which can run code when opened; only .safetensors files are read"
-            ) from error
         raise ValueError(f"{path}: is cut short or no safetensors file ({error}); copy it again") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}')")
     try:
         step, config = int(metadata["step"]), json.loads(metadata["config"])
-        if step < 0 or not isinstance(config, dict):
+        origin = json.loads(metadata.get("published", "null"))
+        if step < 0 or not isinstance(config, dict) or not isinstance(origin, dict | None):
             raise ValueError("step below 0, or a config that is no object")
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: its header is damaged ({error}); use an earlier checkpoint") from error
-    return Checkpoint(path, step, config, tensors)
+    return Checkpoint(path, step, config, tensors, origin)
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:
@@ -148,9 +164,12 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
     Raises ValueError where the checkpoint is of another model.
     """
     load_weights(model, checkpoint.section("model"), checkpoint.path)
-    _require_same(ema.shadow, checkpoint.section("ema"), checkpoint.path)
-    for name, value in checkpoint.section("ema").items():
-        ema.shadow[name].copy_(value)
+    if checkpoint.section("ema"):
+        require_same(ema.shadow, checkpoint.section("ema"), checkpoint.path)
+        for name, value in checkpoint.section("ema").items():
+            ema.shadow[name].copy_(value)
+    else:  # converted weights come without an average
+        ema.reset(model)
     state, names = checkpoint.section("optim"), _names(model)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -165,17 +184,18 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, as
 
     Raises ValueError naming what is missing, surplus or of another kind (shape, precision).
     """
-    _require_same(model.state_dict(), weights, path)
+    require_same(model.state_dict(), weights, path)
     model.load_state_dict(weights, assign=assign)
 
 
-def transfer_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
-    """Take over every weight that fits by name and shape; returns what matched and what did not, for the
-    user.
+def transfer_weights(model: NVSModel, checkpoint: Checkpoint) -> str:
+    """Take over every weight that fits by name and shape, after the model has adapted those it can; returns
+    what matched and what did not, for the user.
 
     Raises ValueError where nothing fits.
     """
-    own, given = model.state_dict(), checkpoint.best_weights()
+    own = model.state_dict()
+    given, adapted = model.adapt(checkpoint.best_weights())
     fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
     if not fitting:
         raise ValueError(
@@ -185,6 +205,7 @@ def transfer_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
     report = [
         f"transfer: {len(fitting)} of {len(own)} tensors from {checkpoint.path} (step {checkpoint.step})"
     ]
+    report += [f"  {line}" for line in adapted]
     groups = {
         "kept as initialised (not in the file)": sorted(own.keys() - given.keys()),
         "kept as initialised (other shape in the file)": sorted((own.keys() & given.keys()) - fitting.keys()),
@@ -198,7 +219,8 @@ def transfer_weights(model: nn.Module, checkpoint: Checkpoint) -> str:
     return "\n".join(report)
 
 
-def _require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
+def require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
+    """Raise ValueError unless both have tensors of the same names, shapes and precisions."""
     missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     other = sorted(name for name in own.keys() & given.keys() if _kind(own[name]) != _kind(given[name]))
     if missing or surplus or other:
@@ -210,12 +232,6 @@ def _require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
     return tensor.shape, tensor.dtype
-
-
-def _is_pickle(path: Path) -> bool:
-    """Whether a file begins as pickles do, or as the zip archives of torch.save."""
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 6)))
 
 
 def _names(model: nn.Module) -> dict[nn.Parameter, str]:

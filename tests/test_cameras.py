@@ -2,9 +2,7 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,12 +19,10 @@ from data.cameras import (
     pixel_centres,
     require_rigid,
     seen_radius,
-    spiral,
     srn_test_path,
     turntable,
 )
 
-REFERENCE = Path(__file__).parent / "reference"
 INTRINSICS = torch.tensor([[0.9, 0.0, 0.45], [0.0, 1.7, 0.62], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
@@ -117,23 +113,6 @@ def test_ray_bounds_have_the_depth_of_the_cameras_near_and_far():
     torch.testing.assert_close(rays.cosine * rays.near, cameras.near[..., None].expand(2, 3, 12))
 
 
-@pytest.mark.parametrize("case", ["r16", "rect", "r64"])
-def test_rays_equal_those_of_the_published_code(case):
-    data = np.load(REFERENCE / "rays.npz")
-    height, width = data[f"{case}_HW"].tolist()
-    fx, fy, cx, cy = data[f"{case}_intrinsics"].tolist()
-    matrix = torch.tensor([[fx / width, 0, cx / width], [0, fy / height, cy / height], [0, 0, 1]])
-    cameras = cameras_from_poses(opengl_to_opencv(torch.from_numpy(data["poses"])), matrix)
-    rays, stride = cameras.rays(height, width), int(data[f"{case}_stride"])
-    tolerance = {"atol": 1e-6, "rtol": 1e-5}  # float32, two orders of operation
-    torch.testing.assert_close(
-        rays.origins[:, ::stride], torch.from_numpy(data[f"{case}_rays_o"]), **tolerance
-    )
-    torch.testing.assert_close(
-        rays.directions[:, ::stride], torch.from_numpy(data[f"{case}_rays_d"]), **tolerance
-    )
-
-
 def test_look_at_shows_the_target_in_the_middle_and_up_upwards():
     eye = torch.tensor([[1.0, 2.0, 0.5], [-2.0, 0.3, 1.0]], dtype=torch.float64)
     target = torch.tensor([[0.2, -0.1, 0.4], [0.0, 0.0, -1.0]], dtype=torch.float64)
@@ -210,14 +189,6 @@ def test_view_64_of_the_srn_test_path_matches_the_files_of_a_real_set():
         ]
     )
     torch.testing.assert_close(srn_test_path()[:2, :2], torch.stack([first, second]), atol=1e-6, rtol=0)
-
-
-def test_spiral_and_circle_equal_the_published_ones():
-    data = np.load(REFERENCE / "paths.npz")
-    published = opengl_to_opencv(torch.from_numpy(data["spiral_n40"]))
-    torch.testing.assert_close(spiral(40, float(data["spiral_radius"])), published, atol=1e-6, rtol=0)
-    start = torch.from_numpy(data["circle_ref_pose"])
-    torch.testing.assert_close(circle(start, 8), torch.from_numpy(data["circle_n8"]), atol=1e-6, rtol=0)
 
 
 def test_turntable_is_a_circle_at_its_elevation():

@@ -5,12 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from reference import rule
-from reference.tiny_denoiser import arrays, tiny_denoiser, tiny_inputs
 from torch import nn
 
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
@@ -18,11 +15,6 @@ from diffusion.layers import Downsample, FourierFeatures, Upsample
 from diffusion.upstream import k_diffusion
 
 TINY = {"channels": (32, 64), "depths": (1, 1), "self_attention": (False, True), "mapping_width": 32}
-
-
-@pytest.fixture(scope="module")
-def reference():
-    return arrays("denoiser_tiny")
 
 
 def random_weights(network: nn.Module) -> nn.Module:
@@ -69,32 +61,6 @@ def test_the_full_size_has_the_published_number_of_parameters():
     with torch.device("meta"):
         denoiser = EDMDenoiser(DenoiserConfig(), condition_channels=16)
     assert sum(weight.numel() for weight in denoiser.parameters()) == 115_033_220
-
-
-def test_denoised_images_equal_the_reference(reference):
-    denoiser, inputs = tiny_denoiser(), tiny_inputs()
-    with torch.no_grad():
-        told = denoise(denoiser, inputs)[0]
-        untold = denoise(denoiser, inputs, augmentation=None)[0]
-    torch.testing.assert_close(told, reference["denoised"], atol=2e-5, rtol=0)
-    torch.testing.assert_close(untold, reference["denoised_noaug"], atol=2e-5, rtol=0)
-    assert (told - untold).abs().max() > 1e-3
-
-
-def test_losses_and_all_gradients_equal_the_reference(reference):
-    denoiser, inputs = tiny_denoiser(), tiny_inputs()
-    inputs["condition"].requires_grad_()
-    losses = denoiser.loss(**inputs)[0]
-    losses.mean().backward()
-    torch.testing.assert_close(losses, reference["losses"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(inputs["condition"].grad[0], reference["grad_cond"], atol=1e-6, rtol=1e-4)
-
-    with np.load(Path(__file__).parent / "reference" / "denoiser_tiny.npz") as stored:
-        names = stored["param_names"].tolist()
-    weights = dict(denoiser.named_parameters())
-    assert sorted(weights) == sorted(names)
-    norms = torch.stack([weights[name].grad.norm() for name in names])
-    torch.testing.assert_close(norms, reference["grad_norms"], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("variance_head", [True, False])
@@ -211,7 +177,7 @@ def test_autocast_changes_the_network_a_little_and_the_preconditioning_not_at_al
 
 
 def test_neighbouring_noise_levels_stay_apart_under_autocast():
-    features = FourierFeatures(rule.randn("frequencies", (8, 1)))
+    features = FourierFeatures(torch.randn(8, 1, generator=torch.Generator().manual_seed(1)))
     levels = torch.tensor([[1.0], [1.001]])  # one and the same number in bfloat16
     with torch.autocast("cpu", dtype=torch.bfloat16):
         near, far = features(levels)

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import rule
-from reference.tiny_denoiser import arrays
 from scenes import TINY_MODEL, views
 from torch import nn
 
@@ -20,56 +18,12 @@ from models.backbone import make_backbone
 from models.encoder import Encoder, EncoderConfig
 
 TINY = EncoderConfig.model_validate(TINY_MODEL["encoder"])
-# Our names of the decoder's layers, and those by which the reference's weights were drawn.
-REFERENCE_NAMES = {
-    "pyramid.point": "aspp.0.convs.0.0",
-    "pyramid.pooled": "aspp.0.convs.4.1",
-    "pyramid.project": "aspp.0.project.0",
-    **{f"pyramid.atrous.{i}.{j}": f"aspp.0.convs.{i + 1}.0.{j}" for i in range(3) for j in range(2)},
-    "refine.0": "aspp.1.0",
-    "refine.1": "aspp.1.1",
-    "shallow": "block1.0",
-    "merge.0": "block2.0.0",
-    "merge.1": "block2.0.1",
-    "up_to_8": "up_block1b",
-    "up_to_2": "up_block2",
-    "up_to_1": "up_block3",
-}
 
 
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
     return Encoder(TINY)
-
-
-def reference_key(name: str) -> str:
-    """The canonical name of one of our weights, such as input_unet.decoder.up_block2.conv.bias."""
-    part, rest = name.split(".", 1)
-    if part == "backbone":
-        return f"input_unet.encoder.{rest}"
-    ours = next(key for key in REFERENCE_NAMES if rest.startswith(f"{key}."))
-    return f"input_unet.decoder.{REFERENCE_NAMES[ours]}{rest.removeprefix(ours)}"
-
-
-@torch.no_grad()
-def test_features_and_planes_of_the_full_size_network_equal_the_reference():
-    with torch.device("meta"):
-        network = Encoder(EncoderConfig(), fresh=False)
-    weights = {
-        name: rule.weight(reference_key(name), value.shape) for name, value in network.state_dict().items()
-    }
-    network.load_state_dict(weights, assign=True)
-    stored = arrays("encoder")
-    features = network.backbone(rule.randn("enc64.x", (1, 3, 64, 64)))
-    for level in range(1, 6):
-        found = features[level][:, ::8, ::2, ::2]
-        torch.testing.assert_close(found, stored[f"s64_feat{level}_slice"], atol=1e-4, rtol=0)
-    planes = network.decoder(features)
-    # Worst seen: 9.3e-6, as far as single precision is from double.
-    torch.testing.assert_close(planes[:, ::16, ::8, ::8], stored["s64_out_slice"], atol=5e-5, rtol=0)
-    torch.testing.assert_close(planes.mean((2, 3)), stored["s64_chan_mean"], atol=5e-6, rtol=0)
-    torch.testing.assert_close(planes.std((2, 3), correction=0), stored["s64_chan_std"], atol=5e-6, rtol=0)
 
 
 def test_the_full_size_network_has_as_many_weights_as_the_published_one():

@@ -2,118 +2,222 @@
 
 import pytest
 import torch
+from reference import rule
 
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
 from diffusion.layers import Downsample, Upsample
-from diffusion.transplant import PROJ_IN, adapt, graft, grow, levels
+from diffusion.transplant import MAPPING, PROJ_IN, PROJ_OUT, adapt, graft, grow, levels
 from diffusion.upstream import k_diffusion
 
-SMALL = {"channels": (32, 64), "depths": (1, 2), "self_attention": (False, True), "mapping_width": 16}
-LARGE = {**SMALL, "channels": (32, 32, 64), "depths": (2, 1, 2), "self_attention": (True, False, True)}
-KERNEL = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
+COARSE = {"channels": (32, 64), "depths": (1, 2), "self_attention": (False, True), "mapping_width": 32}
+FINE = {**COARSE, "channels": (32, 32, 64), "depths": (2, 1, 2), "self_attention": (True, False, True)}
+FINEST = {**COARSE, "channels": (32, 32, 32, 64), "depths": (1, 2, 1, 2), "self_attention": (False, True) * 2}
+SINGLE = {**COARSE, "channels": (32,), "depths": (1,), "self_attention": (True,)}
+PAIR = {**COARSE, "channels": (32, 32), "depths": (1, 1), "self_attention": (False, True)}
+PLAIN = {"variance_head": False, "augment_condition": False}
+KERNEL = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])).double() / 64
+ONE_LEVEL = (
+    "denoiser: 1 finer level in front of 2, for images of 2 times the size; it passes everything through"
+)
 
 
-def denoiser(seed: int = 0, *, condition_channels: int = 5, **config) -> EDMDenoiser:
+def denoiser(name: str = "ours.", condition_channels: int = 5, **config) -> EDMDenoiser:
+    """No weight is zero, and every layer keeps the size of what it is given, as trained ones do."""
     network = EDMDenoiser(DenoiserConfig(**config), condition_channels=condition_channels).eval()
-    return with_random_weights(network, seed)
-
-
-def with_random_weights(network, seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.copy_(0.2 * torch.randn(weight.shape, generator=generator))
+    rule.load_weights(network, name)
     return network
 
 
-def plain(**options):
-    """k-diffusion's own network without condition, and its state under our names."""
-    network = (
-        k_diffusion().models.ImageDenoiserModelV1(3, 16, (1, 2), (32, 64), (False, True), **options).eval()
+def loaded(network: EDMDenoiser, weights: dict) -> EDMDenoiser:
+    network.load_state_dict(weights)  # strict: every name and shape
+    return network
+
+
+def inputs(channels: int = 5, height: int = 6, width: int = 10, views: int = 3):
+    """Noisy images, noise levels and condition of one scene."""
+    sigma = torch.logspace(-1, 1.7, views)[None]
+    noisy = rule.randn("noisy", (1, views, 3, height, width)) * (0.5 + sigma[..., None, None, None])
+    return noisy, sigma, rule.rand("condition", (1, views, channels, height, width))
+
+
+def raw(network: EDMDenoiser, images, sigma, condition, augmentation) -> torch.Tensor:
+    """All that comes out of the network, the map of log variances too."""
+    caught = []
+    handle = network.inner_model.proj_out.register_forward_hook(lambda *call: caught.append(call[-1]))
+    network.inner_model(images, sigma, mapping_cond=augmentation, unet_cond=condition)
+    handle.remove()
+    return caught[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variance_head", [False, True])
+@pytest.mark.parametrize("augment_condition", [False, True])
+def test_a_grafted_denoiser_equals_the_original_to_the_last_bit(variance_head, augment_condition):
+    original = denoiser(
+        "plain.", 0, **COARSE, variance_head=variance_head, augment_condition=augment_condition
     )
-    with_random_weights(network, 3)
-    return network, {f"inner_model.{name}": value for name, value in network.state_dict().items()}
-
-
-def draw(*shape, seed: int = 1, dtype=torch.float32) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("has_variance", [False, True])
-@pytest.mark.parametrize("mapping_cond_dim", [0, 9])
-def test_a_grafted_denoiser_equals_the_original_to_the_last_bit(has_variance, mapping_cond_dim):
-    network, weights = plain(has_variance=has_variance, mapping_cond_dim=mapping_cond_dim)
-    ours = denoiser(1, **SMALL)
-    ours.load_state_dict(graft(weights, ours.state_dict()))
-    images, sigma = draw(4, 3, 6, 10), torch.tensor([0.1, 1.0, 7.0, 60.0])
-    told = {"mapping_cond": torch.zeros(4, 9)} if mapping_cond_dim else {}
-    expected = network(images, sigma, **told)
-    for condition in (torch.zeros(4, 5, 6, 10), draw(4, 5, 6, 10)):
-        output = ours.inner_model(images, sigma, mapping_cond=torch.zeros(4, 9), unet_cond=condition)
-        assert torch.equal(output, expected)
+    ours = denoiser(**COARSE)
+    before = ours(*inputs())
+    loaded(ours, graft(original.state_dict(), ours.state_dict()))
+    noisy, sigma, condition = inputs()
+    expected = original(noisy, sigma, condition[:, :, :0])
+    assert torch.equal(ours(noisy, sigma, torch.zeros_like(condition)), expected)
+    assert torch.equal(ours(noisy, sigma, condition), expected)
+    assert (before - expected).abs().max() > 0.1
 
 
 @torch.no_grad()
-def test_a_log_variance_that_is_added_is_zero():
-    _, weights = plain()
-    ours = denoiser(1, **SMALL)
-    ours.load_state_dict(graft(weights, ours.state_dict()))
-    _, log_variance = ours._network(draw(2, 1, 3, 4, 8), torch.ones(2, 1), draw(2, 1, 5, 4, 8), None)
-    assert not log_variance.any()
+def test_a_grafted_denoiser_equals_that_of_k_diffusion():
+    theirs = k_diffusion().models.ImageDenoiserModelV1(3, 32, (1, 2), (32, 64), (False, True))
+    rule.load_weights(theirs, "theirs.")
+    theirs = k_diffusion().layers.Denoiser(theirs, sigma_data=0.5).eval()
+    ours = denoiser(**COARSE)
+    loaded(ours, graft(theirs.state_dict(), ours.state_dict()))
+    noisy, sigma, condition = (value.double() for value in inputs())
+    expected = theirs.double()(noisy[0], sigma[0])
+    # To rounding: its filters between levels are written as sums over all channels, whose order differs.
+    torch.testing.assert_close(ours.double()(noisy, sigma, condition)[0], expected, atol=1e-13, rtol=1e-13)
 
 
 @torch.no_grad()
-def test_a_grown_denoiser_is_the_smaller_one_between_two_filters():
-    small, large = denoiser(1, **SMALL).double(), denoiser(2, **LARGE).double()
-    large.load_state_dict(grow(small.state_dict(), large.state_dict()))
-    images, condition = draw(3, 3, 12, 20).double(), draw(3, 5, 12, 20, seed=2).double()
-    sigma, told = torch.tensor([0.1, 1.0, 60.0]).double(), draw(3, 9, seed=4).double()
-    down, up = Downsample(KERNEL.double()), Upsample(4 * KERNEL.double())
-    grown = large.inner_model(images, sigma, mapping_cond=told, unet_cond=condition)
-    expected = up(small.inner_model(down(images), sigma, mapping_cond=told, unet_cond=down(condition)))
-    torch.testing.assert_close(grown, expected, atol=1e-12, rtol=1e-12)
+def test_the_loss_with_a_grafted_log_variance_is_half_the_squared_error():
+    original, ours = denoiser("plain.", 0, **COARSE, **PLAIN), denoiser(**COARSE)
+    loaded(ours, graft(original.state_dict(), ours.state_dict()))
+    clean, sigma, condition = inputs()
+    noise = rule.randn("noise", clean.shape)
+    halved = original.loss(clean, noise, sigma, condition[:, :, :0]) / 2
+    torch.testing.assert_close(ours.loss(clean, noise, sigma, condition), halved)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("small", "large"), [(COARSE, FINE), (COARSE, FINEST), (SINGLE, PAIR)])
+def test_a_grown_denoiser_is_the_smaller_one_between_filters(small, large):
+    small, large = denoiser("small.", **small).double(), denoiser("large.", **large).double()
+    added = levels(large.state_dict()) - levels(small.state_dict())
+    loaded(large, grow(small.state_dict(), large.state_dict()))
+    images, sigma, condition = (value[0].double() for value in inputs(height=16, width=24))
+    told = rule.randn("augmentation", (3, 9)).double()
+
+    down, up = Downsample(KERNEL), Upsample(4 * KERNEL)
+    coarse_images, coarse_condition = images, condition
+    for _ in range(added):
+        coarse_images, coarse_condition = down(coarse_images), down(coarse_condition)
+    expected = raw(small, coarse_images, sigma, coarse_condition, told)
+    for _ in range(added):
+        expected = up(expected)
+    grown = raw(large, images, sigma, condition, told)
+    assert grown.shape == (3, 4, 16, 24)
     assert expected.std() > 0.1
+    torch.testing.assert_close(grown, expected, atol=1e-13, rtol=1e-12)
 
 
-def test_everything_in_a_grown_denoiser_that_must_learn_gets_a_gradient():
-    small, large = denoiser(1, **SMALL), denoiser(2, **LARGE)
-    large.load_state_dict(grow(small.state_dict(), large.state_dict()))
-    output = large(draw(1, 1, 3, 8, 8), torch.ones(1, 1), draw(1, 1, 5, 8, 8))
-    output.square().sum().backward()
-    ends = [weight for name, weight in large.named_parameters() if ".d_blocks.0.1.main.6.weight" in name]
-    assert len(ends) == 1
-    assert all(weight.grad.any() for weight in ends)
+def test_what_was_added_learns_from_the_first_step():
+    small, large = denoiser("small.", 0, **COARSE, **PLAIN), denoiser("large.", **FINE)
+    adapted, _ = adapt(small.state_dict(), large.state_dict())
+    loaded(large, adapted)
+    noisy, sigma, condition = inputs(height=8, width=12)
+    large.loss(noisy, rule.randn("noise", noisy.shape), sigma, condition).sum().backward()
+    gradients = {name: weight.grad for name, weight in large.named_parameters()}
+    assert (gradients[PROJ_IN][:, 3:] != 0).all()
+    assert (gradients[PROJ_OUT][3] != 0).all()
+    for end in (
+        "d_blocks.0.1.main.6",
+        "d_blocks.0.2.out_proj",
+        "u_blocks.2.0.main.6",
+        "u_blocks.2.1.out_proj",
+    ):
+        assert gradients[f"inner_model.u_net.{end}.weight"].any(), end
+    assert gradients["inner_model.u_net.u_blocks.2.0.skip.weight"][:, 32:].any()
 
 
-def test_adapting_says_what_it_did():
-    _, weights = plain()
-    large = denoiser(2, **LARGE)
-    adapted, notes = adapt(weights, large.state_dict())
-    large.load_state_dict(adapted)
-    assert [note.split(": ")[1].split(" ")[0] for note in notes] == ["grown", "5", "log", "description"]
-    assert levels(weights) == 2
-    assert weights[PROJ_IN].shape[1] == 3  # what was given is as it was
-
-
-def test_what_fits_already_or_is_no_denoiser_is_left_alone():
-    own = denoiser(**SMALL).state_dict()
-    for weights in (own, {"something.else": torch.ones(2)}, {}):
-        adapted, notes = adapt(weights, own)
-        assert adapted is weights
-        assert notes == []
+def test_adapting_does_both_says_so_and_changes_nothing_it_was_given():
+    plain, own = (
+        denoiser("plain.", 0, **COARSE, **PLAIN).state_dict(),
+        denoiser(**FINE).state_dict(),
+    )
+    given = [{name: value.clone() for name, value in state.items()} for state in (plain, own)]
+    adapted, notes = adapt(plain, own)
+    assert {name: value.shape for name, value in adapted.items()} == {
+        name: value.shape for name, value in own.items()
+    }
+    assert notes[:3] == [
+        "denoiser: 5 condition channels added with zero weights",
+        "denoiser: variance row added with zero weights: log variance 0 until it is trained",
+        "denoiser: augmentation input (9 numbers) added with zero weights",
+    ]
+    assert notes[3].startswith(ONE_LEVEL)
+    assert len(notes) == 4
+    for state, before in zip((plain, own), given, strict=True):
+        assert state.keys() == before.keys()
+        assert all(torch.equal(state[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "notes"),
     [
-        {"channels": (64, 32, 64)},
-        {"depths": (2, 2, 2)},
-        {"mapping_width": 32},
-        {"self_attention": (True,) * 3},
+        ({"variance_head": False}, ["variance row"]),
+        ({"augment_condition": False}, ["augmentation input"]),
+        (PLAIN, ["variance row", "augmentation input"]),
     ],
 )
-def test_levels_that_differ_cannot_be_grown(change):
-    own = denoiser(**{**LARGE, **change}).state_dict()
-    with pytest.raises(ValueError, match=r"model\.denoiser.*must"):
-        grow(denoiser(**SMALL).state_dict(), own)
+def test_a_conditioned_denoiser_is_given_what_else_it_lacks(change, notes):
+    weights, own = denoiser(**COARSE, **change).state_dict(), denoiser(**COARSE).state_dict()
+    adapted, found = adapt(weights, own)
+    assert len(found) == len(notes)
+    assert all(note in line for note, line in zip(notes, found, strict=True))
+    assert adapted.keys() == own.keys()
+    assert torch.equal(adapted[PROJ_IN], weights[PROJ_IN])
+
+
+def test_what_fits_already_or_cannot_be_compared_is_left_alone():
+    own = denoiser(**FINE).state_dict()
+    wider = {**COARSE, "channels": (64, 128)}
+    others = ({}, {"something.else": torch.ones(2)}, {PROJ_IN: torch.ones(32, 3, 1, 1)})
+    blocks = {name: value for name, value in own.items() if "u_net" in name}
+    for weights in (own, blocks, *others, denoiser(**wider).state_dict(), denoiser(**FINEST).state_dict()):
+        adapted, notes = adapt(weights, own)
+        assert adapted is weights
+        assert notes == []
+    assert adapt(own, {}) == (own, [])
+
+
+def test_other_numbers_of_channels_are_not_padded():
+    weights, own = denoiser("w.", 4, **COARSE).state_dict(), denoiser(**COARSE).state_dict()
+    assert graft(weights, own)[PROJ_IN] is weights[PROJ_IN]
+    assert adapt(weights, own) == (weights, [])
+
+
+def test_levels_are_counted():
+    assert [levels(denoiser(**config).state_dict()) for config in (SINGLE, COARSE, FINEST)] == [1, 2, 4]
+    assert levels({"inner_model.u_net.d_blocks.0.1.main.2.weight": torch.ones(1)}) == 0
+
+
+def test_what_is_added_has_the_precision_of_the_weights():
+    weights = {
+        name: value.half() for name, value in denoiser("plain.", 0, **COARSE, **PLAIN).state_dict().items()
+    }
+    adapted, _ = adapt(weights, denoiser(**FINE).state_dict())
+    assert {value.dtype for value in adapted.values()} == {torch.float16}
+    assert adapted[MAPPING].shape == (32, 9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": (64, 32, 64)}, r"model\.denoiser\.channels=\[64, 32, 64\].*set .*=\[32, 32, 64\]"),
+        ({"channels": (32, 32, 128)}, r"set model\.denoiser\.channels=\[32, 32, 64\]"),
+        ({"depths": (2, 1, 3)}, r"d_blocks\.2\..* would be missing .*model\.denoiser\.depths"),
+        ({"depths": (2, 1, 1)}, r"d_blocks\.2\..* must be absent; set model\.denoiser\.depths"),
+        ({"self_attention": (True,) * 3}, "self_attention"),
+        ({"mapping_width": 64}, r"set model\.denoiser\.mapping_width"),
+        ({"variance_head": False}, r"set model\.denoiser\.variance_head"),
+        ({"augment_condition": False}, r"set model\.denoiser\.augment_condition"),
+        ({"condition_channels": 6}, r"set model\.renderer\.latent_channels"),
+        (COARSE, r"2 levels cannot grow into one of 2; put finer levels"),
+        (SINGLE, r"2 levels cannot grow into one of 1; put finer levels"),
+    ],
+)
+def test_levels_that_cannot_be_grown_are_one_clear_line(change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        grow(denoiser(**COARSE).state_dict(), denoiser(**{**FINE, **change}).state_dict())
+    assert "\n" not in str(caught.value)

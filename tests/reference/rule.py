@@ -38,6 +38,17 @@ def weight(key: str, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.asarray(numbers, dtype=np.float64).astype(np.float32))
 
 
+def volume(num_views: int, channels: int, planes: int, height: int, width: int, *, tag: int) -> Tensor:
+    """Features [v, channels * planes, h, w] in closed form; a channel's planes follow one another."""
+    sizes = (num_views, channels, planes, height, width)
+    v, c, z, y, x = np.meshgrid(*map(np.arange, sizes), indexing="ij")
+    across, down, away = x / (width - 1), y / (height - 1), z / (planes - 1)
+    wave = np.sin(0.7 * (c + 1) + 1.3 * v + 5.0 * across + 3.0 * down + 4.0 * away + 0.9 * tag)
+    wave *= np.cos((c % 5 + 1) * (across - 0.5 * down) + away * (v + 1))
+    checks = 0.3 * (((7 * x + 13 * y + 5 * z + 3 * c + 11 * v) % 8) - 3.5) / 3.5
+    return torch.from_numpy((wave + checks).reshape(num_views, -1, height, width).astype(np.float32))
+
+
 def load_weights(module: nn.Module, prefix: str) -> None:
     """Give every entry of the module's state dict its value; entries are named `prefix` + their own key."""
     drawn = {

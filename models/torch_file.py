@@ -1,0 +1,105 @@
+"""Files of torch.save: told apart, and read without executing anything. What is in them is then looked at."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+ZIP = b"PK"
+PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file begins as pickles do, or as the zip archives of torch.save, and is no safetensors file.
+
+    A safetensors file begins with the length of its header, which may be any number.
+    """
+    with path.open("rb") as file:
+        if file.read(2) not in (ZIP, *PICKLES):
+            return False
+    try:
+        with safe_open(path, framework="pt"):
+            return False
+    except SafetensorError:
+        return True
+
+
+def read_torch_file(path: Path) -> Any:
+    """What torch.save wrote: tensors on the CPU, mapped from the file if that is possible, plain values, and
+    containers of these.
+
+    Raises ValueError where there is anything else in it, which opening might execute, or it is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            mapped = file.read(2) == ZIP
+        with warnings.catch_warnings(action="ignore"):  # of unusual pickles, which either load or do not
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a checkpoint"
+        ) from error
+    except Exception as error:  # a made-up pickle can fail in any way
+        wanted = re.search(r"GLOBAL (\S{1,60})", str(error))
+        if wanted:
+            raise ValueError(
+                f"{path}: is a pickle that would run code ('{wanted[1]}'); only tensors and plain values are "
+                "read, so have the sender save it with those alone"
+            ) from error
+        raise ValueError(
+            f"{path}: is cut short, or a pickle of something else than tensors; copy it again"
+        ) from error
+
+
+def without_prefixes(path: Path, state: Any, prefixes: tuple[str, ...] = WRAPPERS) -> dict[str, Any]:
+    """A state dict by the names that its entries have without the prefixes of wrappers around the model.
+
+    The values may be anything. Raises ValueError where it is no state dict, or two entries have one name.
+    """
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds {type(state).__name__} where a state dict should be; save that")
+    bare: dict[str, Any] = {}
+    for key, value in state.items():
+        name = str(key)
+        while name.startswith(prefixes):
+            name = name.split(".", 1)[1]
+        if name in bare:
+            raise refusal(path, key, "is there twice, with a wrapper's prefix and without", "remove one")
+        bare[name] = value
+    return bare
+
+
+def check_tensor(path: Path, key: object, value: Any) -> None:
+    """Raise ValueError unless `value` is a plain float32 tensor, all of whose numbers are in the file."""
+    remedy = "save plain float32 tensors"
+    if type(value) not in (Tensor, nn.Parameter):
+        raise refusal(path, key, f"is of type {type(value).__name__}", remedy)
+    if value.is_nested or value.layout is not torch.strided or value.device.type != "cpu":
+        raise refusal(path, key, f"is no dense tensor in memory ({value.layout}, {value.device})", remedy)
+    if value.dtype is not torch.float32:
+        raise refusal(path, key, f"is {value.dtype}", remedy)
+    if value.nbytes > value.untyped_storage().nbytes():
+        raise refusal(path, key, f"has shape {list(value.shape)}, but fewer numbers are stored", remedy)
+
+
+def refusal(path: Path, key: object, problem: str, remedy: str) -> ValueError:
+    """What is wrong with one entry of a file, in one line."""
+    shown = str(key)[:100].encode("unicode_escape").decode()
+    return ValueError(f"{path}: '{shown}' {problem}; {remedy}")
+
+
+def separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each contiguous in memory of its own: copies where they are parts of something
+    larger."""
+    seen, apart = set(), {}
+    for name, value in tensors.items():
+        storage = value.untyped_storage()
+        own = storage.nbytes() == value.nbytes and value.is_contiguous() and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        apart[name] = value.detach() if own else value.detach().clone(memory_format=torch.contiguous_format)
+    return apart

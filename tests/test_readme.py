@@ -10,7 +10,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from scenes import TINY_MODEL
+
+from config import load_config
+from models import family
+from models.checkpoint import Checkpoint
+from models.published import pack
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,8 +51,20 @@ def checkout(tmp_path_factory) -> Path:
     return folder
 
 
+def published_weights(folder: Path) -> None:
+    """A small genvs.pt, and published.json with the config that fits it."""
+    changes = ["name=published", "data.root=data/embedded", *SMALL_RUN]
+    config = load_config(ROOT / "config" / "srn_cars_128_published.json", changes)
+    (folder / "published.json").write_text(config.model_dump_json())
+    model = family(config.model.family)(config.model)
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save(pack(Checkpoint(folder, 5, {}, tensors), model), folder / "genvs.pt")
+
+
 def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
+    published_weights(checkout)
+    monkeypatch.setattr("config.foreign.PUBLISHED_CONFIG", checkout / "published.json")
     commands = readme_commands()
     assert len(commands) > 12
     for command in commands:
@@ -57,6 +75,9 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     names = {"preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr", "seconds"}
     assert names <= set(figures)
     assert (checkout / "runs/srn_cars_128/log.jsonl").exists()
+    files = [torch.load(checkout / name, weights_only=True) for name in ("genvs.pt", "genvs_again.pt")]
+    assert files[0]["model"].keys() == files[1]["model"].keys()
+    assert all(torch.equal(value, files[1]["model"][name]) for name, value in files[0]["model"].items())
 
 
 def test_every_picture_of_the_readme_is_there():

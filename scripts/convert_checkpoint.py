@@ -1,0 +1,171 @@
+"""Convert published GeNVS weights (genvs.pt) to a checkpoint or run of ours, or ours to that format."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from config import RunConfig
+
+HELP = """\
+examples:
+  python -m scripts.convert_checkpoint genvs.pt runs/published
+  python -m scripts.convert_checkpoint genvs.pt published.safetensors
+  python -m scripts.convert_checkpoint genvs_64.pt runs/published_64 --config my_64.json
+  python -m scripts.convert_checkpoint --to-published runs/srn_cars_128 genvs_mine.pt
+
+The published format is that of the earlier open implementation: a file of torch.save with the entries model,
+optim, step and epoch. Opening it executes nothing. The denoiser, which it holds under two names, may be there
+under either or both; names may begin with "module."; the weights alone will do.
+
+What is converted keeps the optimiser's state, so that training goes on where it was left, and comes back from
+--to-published as it was, to the last bit. sample_views.py --transfer and train.py transfer= take genvs.pt as
+it is, too; converting reads it once and for all.
+
+Weights mean something only together with a config: the published code samples its volumes in other places
+than the paper says, for one. config/srn_cars_128_published.json has what fits the published weights. Weights
+of another config can be written to the published format, but the published code will not compute the same.
+
+Exit codes: 0 done, 2 bad input.
+"""
+EVERYTHING = ("model", "ema", "optim")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and convert; user errors become one line and exit code 2."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        convert = to_published if arguments.to_published else from_published
+        lines = convert(arguments)
+    except (ValueError, OSError) as error:
+        print(f"convert_checkpoint: {error}", file=sys.stderr)
+        return 2
+    print(*lines, sep="\n")
+    return 0
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> None:
+        """Leave with exit code 2."""
+        self.exit(2, f"convert_checkpoint: {message}; see --help\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = OneLineParser(
+        prog="python -m scripts.convert_checkpoint",
+        description=__doc__,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("input", type=Path, metavar="IN", help="published file; with --to-published a run or checkpoint")
+    add(
+        "output",
+        type=Path,
+        metavar="OUT",
+        help="FILE.safetensors, or a new run's folder; or a published file",
+    )
+    add("--config", metavar="FILE", help="of the published weights (default: srn_cars_128_published.json)")
+    add("--to-published", action="store_true", help="write the published format")
+    add("--raw", action="store_true", help="not the averaged weights but those that training left")
+    return parser
+
+
+def from_published(arguments: argparse.Namespace) -> list[str]:
+    """Write published weights as a checkpoint or run; returns what to tell the user.
+
+    Raises ValueError or OSError, in one line for the user, before anything is written wherever possible.
+    """
+    from config import load_config
+    from config.foreign import PUBLISHED_CONFIG, open_checkpoint
+    from config.run_folder import RunFolder
+    from models.checkpoint import checkpoint_path, find_checkpoint, write_checkpoint
+    from models.torch_file import is_torch_file
+
+    source, output = find_checkpoint(arguments.input), arguments.output
+    _refuse_overwriting(source, output)
+    if arguments.raw:
+        raise ValueError("--raw chooses among the weights of a run; give it with --to-published only")
+    if not is_torch_file(source):
+        raise ValueError(f"{source}: is no file of torch.save; to write the published one, --to-published")
+    settings = arguments.config or PUBLISHED_CONFIG
+    as_run = output.suffix != ".safetensors"
+    if as_run and (output.is_file() or (output / "config.json").exists()):
+        raise ValueError(f"{output}: exists already; name a new folder, or a file that ends in .safetensors")
+    config = load_config(settings, [f"name={output.name}", f"runs={output.parent}"] if as_run else [])
+    checkpoint = open_checkpoint(source, config=config)
+    if checkpoint.partial:
+        raise ValueError(
+            f"{source}: holds a denoiser alone; train with it: train.py CONFIG transfer={source}"
+        )
+    path = checkpoint_path(output, checkpoint.step) if as_run else output
+    write_checkpoint(replace(checkpoint, path=path))
+    if as_run:
+        RunFolder(config).open(checkpoint.step)
+    num = len(checkpoint.section("model"))
+    return [
+        f"read: {source}, {checkpoint.origin['entries']} entries, {_size(num, config, source)}",
+        f"step: {checkpoint.step}, optimiser {'kept' if checkpoint.section('optim') else 'not in the file'}",
+        f"config: {settings}",
+        f"written: {path}",
+    ]
+
+
+def to_published(arguments: argparse.Namespace) -> list[str]:
+    """Write a checkpoint in the published format; returns what to tell the user.
+
+    Raises ValueError or OSError, in one line for the user, before anything is written.
+    """
+    import torch
+
+    from config import load_config, validate_config
+    from config.foreign import PUBLISHED_CONFIG, empty_model, open_checkpoint
+    from config.run_folder import model_differences
+    from models.checkpoint import find_checkpoint, write_synced
+    from models.published import pack
+
+    source, output = find_checkpoint(arguments.input), arguments.output
+    _refuse_overwriting(source, output)
+    if arguments.config:
+        raise ValueError("--config is for published weights; a checkpoint has its own, so leave it out")
+    checkpoint = open_checkpoint(source, sections=EVERYTHING)
+    if checkpoint.partial:
+        raise ValueError(
+            f"{source}: holds a denoiser alone; train with it: train.py CONFIG transfer={source}"
+        )
+    config = validate_config(checkpoint.config, str(source))
+    document = pack(checkpoint, empty_model(config, source), raw=arguments.raw)
+    write_synced(output, lambda unfinished: torch.save(document, unfinished))
+    averaged = checkpoint.section("ema") and not arguments.raw
+    num = len(checkpoint.section("model"))
+    others = model_differences(checkpoint, load_config(PUBLISHED_CONFIG)).items()
+    return [
+        f"read: {source}, {'averaged ' if averaged else ''}weights, {_size(num, config, source)}",
+        f"step: {checkpoint.step}, optimiser {'kept' if document['optim'] else 'left out'}",
+        *(f"the published code differs: {key} is {there}, here {here}" for key, (here, there) in others),
+        f"written: {output}, {len(document['model'])} entries",
+    ]
+
+
+def _refuse_overwriting(source: Path, output: Path) -> None:
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"{output}: is the file to be converted; give the result another name")
+
+
+def _size(num: int, config: "RunConfig", source: Path) -> str:
+    """How much there is of a model of `num` tensors of ours."""
+    from config.foreign import empty_model
+    from models.published import CONSTANTS
+
+    parameters = sum(parameter.numel() for parameter in empty_model(config, source).parameters())
+    return f"{num + len(CONSTANTS)} distinct tensors, {parameters:,} parameters"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

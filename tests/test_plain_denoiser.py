@@ -72,7 +72,7 @@ def test_a_training_checkpoint_gives_its_average_and_the_rest_stays(networks, tm
     torch.save(content | {"config": config, "step": 31, "epoch": 2}, path)
     model, before, report = begun(path, tmp_path)
     assert_begun_with(model, before, average)
-    assert "4 channels of condition added" in report
+    assert "4 condition channels added" in report
     assert "(step 31)" in report
     assert "trained with another model.denoiser.sigma_data (0.25, now 0.5)" in report
     assert report.count("trained with another") == 1

@@ -153,8 +153,9 @@ class GeNVS(NVSModel):
         if self.config.frame == "first_source":
             first = scene.valid.int().argmax(dim=1)  # of equal ones the first
             pose = scene.cameras.cam_to_world[torch.arange(len(first)), first][:, None]
-            scene = replace(scene, cameras=in_frame_of(scene.cameras, pose))
-            cameras = in_frame_of(cameras, pose)
+            with torch.autocast(pose.device.type, enabled=False):  # 8 bits are too few for a pose
+                scene = replace(scene, cameras=in_frame_of(scene.cameras, pose))
+                cameras = in_frame_of(cameras, pose)
         return self.renderer(scene, cameras, jitter)
 
     def condition(self, rendering: LatentImages, size: Sequence[int]) -> Float[Tensor, "b t f h w"]:

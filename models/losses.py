@@ -62,7 +62,9 @@ def depth_prior(
     depth = rendering.depth
     if along == "ray":
         size = depth.shape[-2:]
-        depth = depth / cameras.rays(*size).cosine.unflatten(-1, size)[:, :, None]
+        with torch.autocast(depth.device.type, enabled=False):  # as the renderer makes its rays
+            cosine = cameras.rays(*size).cosine
+        depth = depth / cosine.unflatten(-1, size)[:, :, None]
     surface = depth / (rendering.opacity + EPSILON)
     return (rendering.opacity * (surface - middle).square()).mean()
 

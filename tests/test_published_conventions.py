@@ -75,6 +75,21 @@ def test_the_first_source_s_frame_makes_the_world_s_axes_immaterial():
         assert torch.allclose(before, after, atol=2e-4) == immaterial
 
 
+@torch.no_grad()
+def test_autocast_rounds_neither_the_frame_nor_the_depth_prior():
+    model, source, target = (
+        tiny_model(frame="first_source", **CUBE).eval(),
+        views(1, 2, seed=3),
+        cameras(1, 2, seed=4),
+    )
+    volume = model.encode(source)
+    exact = model.render(volume, target)
+    prior = depth_prior(exact, target, along="ray")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.render(volume, target).latent, exact.latent)
+        assert depth_prior(exact, target, along="ray") == prior
+
+
 def moved(given, motion):
     """Cameras moved with the world."""
     return type(given)(motion @ given.cam_to_world, given.intrinsics, given.near, given.far)

@@ -91,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add, whole = parser.add_argument, _number(int, 1, 100_000)
-    add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, or a checkpoint file")
+    add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
 
     add = parser.add_argument_group("what to look at").add_argument
     add("--data", metavar="ROOT", help="data set in the SRN layout (default: the one of the training)")

@@ -36,7 +36,7 @@ keys that are often changed:
   train.steps       updates in all            train.batch       scenes per process and pass
   train.accumulate  passes per update         train.save_every  steps between checkpoints
   optim.lr          learning rate             seed              all randomness follows from it
-  transfer          run or checkpoint to take the first weights from
+  transfer          run, checkpoint or published genvs.pt to take the first weights from
   train.wandb       on, offline or off
 
 A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.

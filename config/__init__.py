@@ -41,7 +41,9 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     name: str = Field(description="the run lives in RUNS/NAME")
     runs: str = Field("runs", description="folder of all runs")
     seed: int = Field(0, ge=0, lt=2**63, description="all randomness follows from it")
-    transfer: str | None = Field(None, description="run or checkpoint whose weights are the first ones")
+    transfer: str | None = Field(
+        None, description="run, checkpoint or published genvs.pt with the first weights"
+    )
     model: SerializeAsAny[BaseModel]
     data: DataConfig
     optim: OptimConfig = OptimConfig()

@@ -332,6 +332,21 @@ def test_a_run_of_another_model_is_not_resumed(saved, trained):
     assert "model.renderer.coarse (5, now 6)" in message
 
 
+def test_a_run_that_does_not_know_a_newer_setting_resumes_with_its_default(saved, trained, tmp_path):
+    model, ema, optimizer = trained
+    document = json.loads(header(saved)["__metadata__"]["config"]) | {"runs": str(tmp_path)}
+    folder = RunFolder(validate_config(document, "test"))
+    path = checkpoint_path(folder.path, 2)
+    path.parent.mkdir(parents=True)
+    assert document["model"].pop("latent_upsampling") == "bilinear"
+    with_metadata(saved, path, config=json.dumps(document))
+    assert folder.start(model, ema, optimizer)[0] == 2
+    other = validate_config(
+        document | {"model": document["model"] | {"latent_upsampling": "nearest"}}, "test"
+    )
+    assert '("bilinear", now "nearest")' in complaint(RunFolder(other).start, model, ema, optimizer)
+
+
 def test_the_log_is_cut_back_to_what_the_weights_have_seen(tmp_path):
     folder = RunFolder(validate_config(run_document("data", tmp_path), "test"))
     folder.path.mkdir()

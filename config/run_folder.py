@@ -25,6 +25,8 @@ from models.checkpoint import (
 )
 from models.ema import EMA
 
+GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what a model sees
+
 
 class RunFolder:
     """What a run leaves on disk."""
@@ -135,11 +137,16 @@ def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
     """
     theirs, ours = checkpoint.config.get("model"), config.model.model_dump(mode="json")
     found = _differences(theirs, ours) if checkpoint.partial else _differences(_completed(theirs), ours)
+    data = checkpoint.config.get("data")
+    if isinstance(data, dict):
+        known = {key: data[key] for key in GEOMETRY if key in data}
+        found |= _differences(known, {key: getattr(config.data, key) for key in known}, "data")
     ignored = family(config.model.family).training_settings
     return {
         key: values
         for key, values in found.items()
-        if not key.startswith(tuple(ignored)) and not (checkpoint.partial and values[0] is None)
+        if not any(f"{key}.".startswith(f"{name}.") for name in ignored)
+        and not (checkpoint.partial and values[0] is None)
     }
 
 

@@ -81,14 +81,18 @@ class Cameras:
         return in_camera @ self.cam_to_world[..., :3, :3].transpose(-1, -2) + self.positions[..., None, :]
 
     def rays(self, height: int, width: int) -> Rays:
-        """One ray through the centre of each pixel of a height x width picture, row by row."""
-        in_camera = self._directions(pixel_centres(height, width).to(self.near))
-        length = in_camera.norm(dim=-1)
-        directions = in_camera @ self.cam_to_world[..., :3, :3].transpose(-1, -2) / length[..., None]
+        """One ray through the centre of each pixel of a height x width picture, row by row.
+
+        In full precision, also under autocast. A ray begins at the camera where the working volume begins
+        behind it.
+        """
+        with torch.autocast(self.near.device.type, enabled=False):
+            in_camera = self._directions(pixel_centres(height, width).to(self.near))
+            length = in_camera.norm(dim=-1)
+            directions = in_camera @ self.cam_to_world[..., :3, :3].transpose(-1, -2) / length[..., None]
         origins = self.positions[..., None, :].expand_as(directions)
-        return Rays(
-            origins, directions, self.near[..., None] * length, self.far[..., None] * length, 1 / length
-        )
+        near = self.near[..., None].clamp_min(0) * length
+        return Rays(origins, directions, near, self.far[..., None] * length, 1 / length)
 
     def _directions(self, uv: Tensor) -> Tensor:
         """Camera-space vectors through (u, v), scaled to z = 1."""
@@ -125,8 +129,8 @@ def cameras_from_poses(
 ) -> Cameras:
     """Cameras whose working volume is the sphere of `object_radius` round the origin.
 
-    Without a radius it is the sphere that the camera shows whole (`seen_radius`). Near is kept positive where
-    a camera stands inside the sphere.
+    Without a radius it is the sphere that the camera shows whole (`seen_radius`). Near is negative where a
+    camera stands inside the sphere.
     """
     intrinsics = intrinsics.expand(len(cam_to_world), 3, 3)
     distance = cam_to_world[:, :3, 3].norm(dim=-1)
@@ -135,9 +139,7 @@ def cameras_from_poses(
         if object_radius is None
         else torch.full_like(distance, object_radius)
     )
-    return Cameras(
-        cam_to_world, intrinsics, near=(distance - radius).clamp_min(0.05 * distance), far=distance + radius
-    )
+    return Cameras(cam_to_world, intrinsics, near=distance - radius, far=distance + radius)
 
 
 def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras:
@@ -149,11 +151,12 @@ def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras
     """
     to_axes = first.new_tensor(OPENGL_FROM_OPENCV)[:3, None] * first[..., :3, :3].transpose(-1, -2)
     position = first[..., :3, 3]
-    moved = -(to_axes @ position[..., None])[..., 0]
+    moved = -(to_axes * position[..., None, :]).sum(dim=-1)
     moved = torch.cat([moved[..., :2], moved[..., 2:] + position.norm(dim=-1, keepdim=True)], dim=-1)
     world_to_frame = torch.eye(4).to(first).expand(*first.shape[:-2], 4, 4).clone()
     world_to_frame[..., :3, :3], world_to_frame[..., :3, 3] = to_axes, moved
-    cam_to_frame = world_to_frame @ cameras.cam_to_world
+    with torch.autocast(first.device.type, enabled=False):  # 8 bits are too few for a pose
+        cam_to_frame = world_to_frame @ cameras.cam_to_world
     farther = cam_to_frame[..., :3, 3].norm(dim=-1) - cameras.positions.norm(dim=-1)
     return Cameras(cam_to_frame, cameras.intrinsics, cameras.near + farther, cameras.far + farther)
 

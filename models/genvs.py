@@ -104,7 +104,8 @@ class GeNVS(NVSModel):
         config = self.config.loss
         volume = self.encoder(self._with_noise(batch.source, batch.seeds))
         views = _join_first_source(batch) if config.rgb_source else batch.target
-        rendering = self.render(volume, views.cameras, self._jitter(views.cameras, batch.seeds))
+        volume, cameras = self._in_frame(volume, views.cameras)
+        rendering = self.renderer(volume, cameras, self._jitter(cameras, batch.seeds))
         latent = self.condition(rendering, views.images.shape[-2:])
         num_target = batch.target.images.shape[1]
 
@@ -115,13 +116,13 @@ class GeNVS(NVSModel):
             "rgb": lambda: losses.rgb(latent[:, :num_target], batch.target.images),
             "rgb_source": lambda: losses.rgb(latent[:, num_target:], views.images[:, num_target:]),
             "opacity": lambda: losses.opacity(rendering),
-            "depth": lambda: losses.depth_prior(rendering, views.cameras, along=config.depth_along),
+            "depth": lambda: losses.depth_prior(rendering, cameras, along=config.depth_along),
         }
         weighted = {
             name: getattr(config, name) * term() for name, term in terms.items() if getattr(config, name)
         }
         if config.depth_consistency or config.opacity_consistency:
-            disagreement = self._consistency_losses(volume, batch.target.cameras)
+            disagreement = self._consistency_losses(volume, cameras[:, :num_target])
             weighted |= {
                 name: getattr(config, name) * term
                 for name, term in disagreement.items()
@@ -143,20 +144,15 @@ class GeNVS(NVSModel):
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Render the volumes at the target cameras and draw the views that the latent images suggest."""
-        rendering = self.render(scene, cameras)
+        scene, cameras = self._in_frame(scene, cameras)
+        rendering = self.renderer(scene, cameras)
         condition = self.condition(rendering, scene.features.shape[-2:])
         images = self._denoise(condition, seeds, options, callback)
         return Prediction(images, 2 * condition[:, :, :3] - 1, *_surfaces(rendering, cameras, images))
 
-    def render(self, scene: FrustumVolume, cameras: Cameras, jitter: Jitter | None = None) -> LatentImages:
+    def render(self, scene: FrustumVolume, cameras: Cameras) -> LatentImages:
         """Latent images, depth and opacity of an encoded scene from `cameras` [b, t]."""
-        if self.config.frame == "first_source":
-            first = scene.valid.int().argmax(dim=1)  # of equal ones the first
-            pose = scene.cameras.cam_to_world[torch.arange(len(first)), first][:, None]
-            with torch.autocast(pose.device.type, enabled=False):  # 8 bits are too few for a pose
-                scene = replace(scene, cameras=in_frame_of(scene.cameras, pose))
-                cameras = in_frame_of(cameras, pose)
-        return self.renderer(scene, cameras, jitter)
+        return self.renderer(*self._in_frame(scene, cameras))
 
     def condition(self, rendering: LatentImages, size: Sequence[int]) -> Float[Tensor, "b t f h w"]:
         """What the denoiser is told: the latent images at the `size` (height, width) of the views."""
@@ -234,9 +230,17 @@ class GeNVS(NVSModel):
         s = volume.valid.shape[1]
         alone = volume.apply(lambda tensor: tensor.flatten(0, 1)[:, None])
         repeated = cameras.apply(lambda tensor: tensor.repeat_interleave(s, dim=0))
-        rendering = self.render(alone, repeated)
+        rendering = self.renderer(alone, repeated)
         surfaces = [part.unflatten(0, (-1, s)) for part in (rendering.depth, rendering.opacity)]
         return losses.consistency(*surfaces, volume.valid)
+
+    def _in_frame(self, scene: FrustumVolume, cameras: Cameras) -> tuple[FrustumVolume, Cameras]:
+        """A scene and cameras [b, t] in the world in which they are rendered."""
+        if self.config.frame == "world":
+            return scene, cameras
+        first = scene.valid.int().argmax(dim=1)  # of equal ones the first
+        pose = scene.cameras.cam_to_world[torch.arange(len(first)), first][:, None]
+        return replace(scene, cameras=in_frame_of(scene.cameras, pose)), in_frame_of(cameras, pose)
 
     def _jitter(self, cameras: Cameras, seeds: Tensor) -> Jitter:
         config = self.config.renderer

@@ -62,9 +62,7 @@ def depth_prior(
     depth = rendering.depth
     if along == "ray":
         size = depth.shape[-2:]
-        with torch.autocast(depth.device.type, enabled=False):  # as the renderer makes its rays
-            cosine = cameras.rays(*size).cosine
-        depth = depth / cosine.unflatten(-1, size)[:, :, None]
+        depth = depth / cameras.rays(*size).cosine.unflatten(-1, size)[:, :, None]
     surface = depth / (rendering.opacity + EPSILON)
     return (rendering.opacity * (surface - middle).square()).mean()
 

@@ -37,9 +37,10 @@ def plain_denoiser(path: Path, content: Any) -> Checkpoint | None:
 
 
 def _known_config(config: Any) -> dict[str, Any]:
-    """What a config of k-diffusion says in terms of ours."""
+    """What a config of k-diffusion says in terms of ours; its images are always from -1 to 1."""
+    known: dict[str, Any] = {"image_range": "symmetric"}
     model = config.get("model") if isinstance(config, dict) else None
     sigma_data = model.get("sigma_data") if isinstance(model, dict) else None
-    if type(sigma_data) not in (int, float):
-        return {}
-    return {"model": {"denoiser": {"sigma_data": float(sigma_data)}}}
+    if type(sigma_data) in (int, float):
+        known["denoiser"] = {"sigma_data": float(sigma_data)}
+    return {"model": known}

@@ -38,7 +38,7 @@ def parity() -> int:
         figures = list(figures_of())
         worst = max(figures, key=lambda figure: figure.deviation / figure.tolerance)
         ratio, seconds = worst.deviation / worst.tolerance, time.perf_counter() - begin
-        beyond += ratio > 1
+        beyond += not all(figure.within for figure in figures)
         print(
             f"{group:32}{len(figures):7}{worst.deviation:10.1e}{worst.tolerance:10.1e}{ratio:8.3f}  "
             f"{worst.name:34}{seconds:8.1f}"

@@ -220,10 +220,15 @@ def test_the_seen_sphere_touches_the_border_of_the_picture(aspect):
     torch.testing.assert_close(cameras.far, 1.3 + radius)
 
 
-def test_near_stays_positive_for_a_camera_inside_the_sphere():
-    cameras = cameras_from_poses(srn_test_path(3), pinhole(), object_radius=2.0)
-    torch.testing.assert_close(cameras.near, torch.full((3,), 0.065))
-    torch.testing.assert_close(cameras.far, torch.full((3,), 3.3))
+def test_from_within_the_sphere_near_is_behind_the_camera_and_rays_begin_at_it():
+    eye = torch.tensor([[0.3, 0.0, 0.2]])
+    found = cameras_from_poses(look_at(eye, torch.zeros(1, 3)), pinhole(), object_radius=0.7)
+    distance = eye.norm()
+    torch.testing.assert_close(found.near, (distance - 0.7)[None])
+    torch.testing.assert_close(found.far, (distance + 0.7)[None])
+    rays = found.rays(3, 5)
+    assert not rays.near.any()
+    torch.testing.assert_close(rays.far * rays.cosine, found.far.expand(1, 15))
 
 
 def test_resizing_a_picture_leaves_the_normalised_projection_alone():

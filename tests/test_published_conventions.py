@@ -1,5 +1,7 @@
 """Each option of the published conventions by itself: what it does, and that the default does otherwise."""
 
+from dataclasses import replace
+
 import torch
 from scenes import TINY_MODEL, cameras, reconfigured, scene_batch, tiny_model, views
 
@@ -73,6 +75,20 @@ def test_the_first_source_s_frame_makes_the_world_s_axes_immaterial():
         before = model.render(model.encode(source), target).latent
         after = model.render(model.encode(elsewhere), turned[1]).latent
         assert torch.allclose(before, after, atol=2e-4) == immaterial
+
+
+@torch.no_grad()
+def test_sources_that_agree_have_no_consistency_loss_whatever_the_frame():
+    everywhere = {"renderer": CUBE["renderer"] | {"field": {"outside": "clamp"}}}
+    weights = {"depth_consistency": 1.0, "opacity_consistency": 1.0}
+    model = tiny_model(frame="first_source", loss=weights, **everywhere)
+    batch = scene_batch([[True, True, True]])
+    volume = model.encode(batch.source)
+    alike = replace(volume, features=torch.full_like(volume.features, 0.3))
+    model.encoder.forward = lambda views: alike
+    terms = model.eval().loss(batch, step=0)
+    assert terms["depth_consistency"] < 1e-9
+    assert terms["opacity_consistency"] < 1e-9
 
 
 @torch.no_grad()

@@ -16,6 +16,11 @@ class Figure:
     tolerance: float  # absolute
 
     @property
+    def within(self) -> bool:
+        """Whether the deviation is allowed; no number is not."""
+        return self.deviation <= self.tolerance
+
+    @property
     def deviation(self) -> float:
         """Largest absolute difference. Raises ValueError where the shapes differ."""
         if self.ours.shape != self.theirs.shape:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from config import load_config
 from data.batch import Views
-from data.cameras import Cameras, look_at, opencv_to_opengl
+from data.cameras import Cameras, cameras_from_poses, look_at, opencv_to_opengl
 from diffusion.noise import normal
 from diffusion.samplers import SampleOptions, karras_sigmas
 from diffusion.upstream import k_diffusion
@@ -48,15 +48,16 @@ def poses(num: int, seed: int) -> Tensor:
     """Cameras round a point beside the origin, at unequal distances."""
     generator = torch.Generator().manual_seed(seed)
     eyes = F.normalize(torch.randn(num, 3, generator=generator), dim=-1)
-    eyes = eyes * (1.2 + 0.4 * torch.rand(num, 1, generator=generator))
+    eyes = eyes * (
+        0.9 + 0.7 * torch.rand(num, 1, generator=generator)
+    )  # a volume may reach behind its camera
     return look_at(eyes.double(), torch.tensor([0.02, -0.03, 0.01]).double().expand(num, 3))
 
 
 def cameras(cam_to_world: Tensor, focal: tuple[float, float]) -> Cameras:
     matrix = torch.tensor([[focal[0], 0, 0.5], [0, focal[1], 0.5], [0, 0, 1]]).double()
-    distance = cam_to_world[..., :3, 3].norm(dim=-1)
-    batch = cam_to_world.shape[:-2]
-    return Cameras(cam_to_world, matrix.expand(*batch, 3, 3), distance - 1, distance + 1)
+    found = cameras_from_poses(cam_to_world.flatten(0, 1), matrix, object_radius=1.0)
+    return found.apply(lambda tensor: tensor.unflatten(0, cam_to_world.shape[:2]))
 
 
 @pytest.fixture(scope="module")

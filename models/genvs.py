@@ -67,10 +67,9 @@ class GeNVS(NVSModel):
 
     Config = GeNVSConfig
     training_settings = (
-        *(
-            f"model.{key}"
-            for key in ("loss", "noise", "augment", "drop_condition", "denoised_", "source_noise")
-        ),
+        *(f"model.{key}" for key in ("loss", "noise", "augment", "source_noise")),
+        "model.drop_condition_prob",
+        "model.denoised_targets",
         "model.encoder.weights",
         "model.denoiser.dropout",
     )

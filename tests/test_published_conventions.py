@@ -9,6 +9,7 @@ from data.batch import Views
 from data.cameras import in_frame_of, opencv_to_opengl
 from diffusion.samplers import SampleOptions
 from models.encoder import Encoder, EncoderConfig
+from models.genvs import GeNVS, GeNVSConfig
 from models.losses import depth_prior
 from nerf.renderer import LatentImages
 from nerf.volume import FrustumVolume
@@ -186,3 +187,12 @@ def test_a_smaller_model_is_grown_and_says_so():
     same, nothing = large.adapt(large.state_dict())
     assert nothing == []
     assert all(torch.equal(value, large.state_dict()[name]) for name, value in same.items())
+
+
+def test_every_setting_that_matters_in_training_alone_is_a_key_of_the_config():
+    document = GeNVSConfig().model_dump(mode="json")
+    for name in GeNVS.training_settings:
+        part = {"model": document}
+        for key in name.split("."):
+            assert key in part, name
+            part = part[key]

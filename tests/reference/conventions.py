@@ -4,7 +4,6 @@ There, cameras have OpenGL axes and intrinsics in pixels, a volume's first row i
 plane the farthest, and every volume reaches one scene unit before and behind the world's origin.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +28,7 @@ def arrays(name: str) -> dict[str, Tensor]:
 def names(name: str, key: str) -> list[str]:
     """An array of text in NAME.npz."""
     with np.load(FOLDER / f"{name}.npz") as stored:
-        text = stored[key]
-    return text.tolist() if text.ndim else json.loads(str(text))
+        return stored[key].tolist()
 
 
 def published_model() -> GeNVSConfig:

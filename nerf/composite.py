@@ -3,7 +3,7 @@
 The reference for every faster implementation. Axes: b scene, r ray, n sample, f latent channel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -27,8 +27,8 @@ class Rendering:
 
 
 def absorption_weights(
-    density: Float[Tensor, "b r n"], width: Float[Tensor, "b r n"]
-) -> Float[Tensor, "b r n"]:
+    density: Float[Tensor, "*batch r n"], width: Float[Tensor, "*batch r n"]
+) -> Float[Tensor, "*batch r n"]:
     """Share of the light that ends in each sample: transmittance up to it times its own opacity."""
     thickness = density * width
     before = torch.cumsum(thickness, dim=-1) - thickness
@@ -60,9 +60,27 @@ def query(
     return density.unflatten(1, size), latent.unflatten(1, size)
 
 
+def density_reference(
+    volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
+) -> Float[Tensor, "b r n"]:
+    """Density of the field at the samples."""
+    return query(volume, field, rays, samples)[0]
+
+
 def render_reference(
     volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
 ) -> Rendering:
     """Render rays through a volume at given samples: deterministic, plain PyTorch."""
     density, latent = query(volume, field, rays, samples)
     return composite(density, latent, rays, samples)
+
+
+def refuse_gradients(volume: FrustumVolume, rays: Rays, samples: RaySamples) -> None:
+    """Raise ValueError where geometry wants a gradient, which only the reference gives."""
+    for owner in (rays, samples, volume.cameras):
+        for part in fields(owner):
+            if getattr(owner, part.name).requires_grad:
+                raise ValueError(
+                    f"{type(owner).__name__}.{part.name} wants a gradient, which only the reference renderer "
+                    "gives; use model.renderer.backend=reference"
+                )

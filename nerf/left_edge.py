@@ -2,12 +2,12 @@
 included.
 
 Kept for weights that were trained with it. The field is taken to be constant from each sample to the next;
-behind the last one stands one more interval of the mean length. Same promises as `nerf.sampling`. Axes: b
-scene, r ray, n sample.
+behind the last one stands one more interval of the mean length. Same promises as `nerf.sampling`. Axes: r
+ray, n sample, m more of them, k both.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from data.cameras import Rays
@@ -17,7 +17,7 @@ FEWEST_FOR_IMPORTANCE = 3  # the first and the last sample have no cell of their
 EMPTY_CELL = 1e-5  # share of the weight below which a place within a cell is not worked out
 
 
-def uniform(rays: Rays, num: int, jitter: Float[Tensor, "b r n"] | None = None) -> RaySamples:
+def uniform(rays: Rays, num: int, jitter: Float[Tensor, "*batch r n"] | None = None) -> RaySamples:
     """`num` samples at equal distances from near to far; `jitter` (0 to 1) moves each by up to half a mean
     interval."""
     near, far = rays.near[..., None], rays.far[..., None]
@@ -30,11 +30,11 @@ def uniform(rays: Rays, num: int, jitter: Float[Tensor, "b r n"] | None = None) 
 def importance(
     rays: Rays,
     samples: RaySamples,
-    weight: Float[Tensor, "b r n"],
+    weight: Float[Tensor, "*batch r n"],
     num: int,
-    jitter: Float[Tensor, "b r m"] | None = None,
-) -> RaySamples:
-    """`samples` and `num` more, drawn where `weight` is large. No gradient passes.
+    jitter: Float[Tensor, "*batch r m"] | None = None,
+) -> Float[Tensor, "*batch r num"]:
+    """Distances of `num` more samples, drawn where `weight` is large. No gradient passes.
 
     Cells lie between the midpoints of neighbouring samples, so that the outermost half intervals get none.
     """
@@ -49,8 +49,16 @@ def importance(
     start, end = cumulative.gather(-1, low), cumulative.gather(-1, high)
     width = torch.where(end - start < EMPTY_CELL, 1.0, end - start)
     distance = torch.lerp(borders.gather(-1, low), borders.gather(-1, high), (wanted - start) / width)
-    merged = torch.cat([samples.distance, distance.detach()], dim=-1).sort(dim=-1).values
-    return _with_widths(merged, _mean_interval(rays, samples.distance.shape[-1]))
+    return distance.detach()
+
+
+def merge(
+    rays: Rays, samples: RaySamples, more: Float[Tensor, "*batch r m"]
+) -> tuple[RaySamples, Int[Tensor, "*batch r k"]]:
+    """`samples` and those at the distances `more` in one row, and which of the two, laid end to end, each
+    was."""
+    distance, order = torch.cat([samples.distance, more], dim=-1).sort(dim=-1)
+    return _with_widths(distance, _mean_interval(rays, samples.distance.shape[-1])), order
 
 
 def _mean_interval(rays: Rays, num: int) -> Tensor:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from data.cameras import Cameras, Rays
 from nerf import left_edge, sampling
+from nerf.backends import BACKENDS, BackendName, choose_backend
 from nerf.bounds import within_cube
-from nerf.composite import absorption_weights, query, render_reference
 from nerf.field import FieldConfig, RadianceField
+from nerf.refinement import Refinement
 from nerf.sampling import RaySamples
 from nerf.volume import FrustumVolume
 
@@ -43,6 +44,11 @@ class RendererConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
         0.5, ge=0, description="where rays begin at the earliest, in scene units; with bounds = cube"
     )
     field: FieldConfig = FieldConfig()
+    backend: BackendName = Field(
+        "auto",
+        description="what computes: fused is for GPUs with Triton, blocked for the CPU, reference for all, "
+        "and alone gives gradients to cameras; auto is the fastest that can run",
+    )
 
     @model_validator(mode="after")
     def _importance_has_cells(self) -> "RendererConfig":
@@ -86,7 +92,8 @@ class VolumeRenderer(nn.Module):
         with torch.autocast(volume.features.device.type, enabled=False):
             volume = volume.apply(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
             rays = self.rays(cameras).apply(lambda tensor: tensor.flatten(1, 2))
-            rendering = render_reference(volume, self.field, rays, self._place(volume, rays, jitter))
+            samples, refinement = self._place(rays, jitter)
+            rendering = BACKENDS[self.backend](volume, self.field, rays, samples, refinement)
         shape = (t, size, size)
         return LatentImages(
             rendering.latent.unflatten(1, shape).movedim(-1, 2),
@@ -94,17 +101,27 @@ class VolumeRenderer(nn.Module):
             rendering.opacity.unflatten(1, shape)[:, :, None],
         )
 
+    @property
+    def backend(self) -> BackendName:
+        """What renders on the device of the weights. Raises ValueError where the one asked for cannot."""
+        return choose_backend(self.config.backend, self.field.hidden.weight.device)
+
+    @property
+    def notice(self) -> str | None:
+        """Which backend was chosen, where that was left open."""
+        if self.config.backend != "auto":
+            return None
+        return f"renderer.backend auto: {self.backend} on {self.field.hidden.weight.device.type}"
+
     def rays(self, cameras: Cameras) -> Rays:
         """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered."""
         rays = cameras.rays(self.config.size, self.config.size)
         return within_cube(rays, self.config.nearest) if self.config.bounds == "cube" else rays
 
-    def _place(self, volume: FrustumVolume, rays: Rays, jitter: Jitter | None) -> RaySamples:
+    def _place(self, rays: Rays, jitter: Jitter | None) -> tuple[RaySamples, Refinement | None]:
+        """The evenly spaced samples, and how more are added by importance."""
         quadrature = QUADRATURES[self.config.quadrature]
         samples = quadrature.uniform(rays, self.config.coarse, jitter.coarse if jitter else None)
         if self.config.fine == 0:
-            return samples
-        with torch.no_grad():
-            density, _ = query(volume, self.field, rays, samples)
-            weight = absorption_weights(density, samples.width)
-        return quadrature.importance(rays, samples, weight, self.config.fine, jitter.fine if jitter else None)
+            return samples, None
+        return samples, Refinement(quadrature, self.config.fine, jitter.fine if jitter else None)

@@ -67,7 +67,7 @@ class FrustumVolume:
         # Without align_corners, grid_sample puts -1 and 1 at the outer edges of the texels. Pixels are such
         # texels; planes are not: the outermost planes lie on the faces themselves.
         scale = 1.0 if self.align_corners else (d - 1) / d
-        at = coordinates * coordinates.new_tensor([1.0, 1.0, scale])
+        at = torch.cat([coordinates[..., :2], scale * coordinates[..., 2:]], dim=-1)
         found = F.grid_sample(
             self.features.flatten(0, 1),
             at.flatten(0, 1)[:, None, None],

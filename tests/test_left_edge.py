@@ -49,7 +49,8 @@ def test_importance_goes_where_the_weight_is_and_keeps_what_was_there():
     given, coarse = rays(), left_edge.uniform(rays(), N)
     weight = torch.zeros(B, R, N)
     weight[..., 3] = 1.0  # between the midpoints of samples 2, 3 and 3, 4
-    merged = left_edge.importance(given, coarse, weight, 50)
+    merged, order = left_edge.merge(given, coarse, left_edge.importance(given, coarse, weight, 50))
+    assert ((order < N).sum(dim=-1) == N).all()
     low = (coarse.distance[..., 2] + coarse.distance[..., 3])[..., None] / 2
     high = (coarse.distance[..., 3] + coarse.distance[..., 4])[..., None] / 2
     within = ((merged.distance >= low - 1e-6) & (merged.distance <= high + 1e-6)).sum(dim=-1)
@@ -62,7 +63,7 @@ def test_importance_goes_where_the_weight_is_and_keeps_what_was_there():
 
 def test_importance_passes_no_gradient():
     coarse, weight = left_edge.uniform(rays(), N), torch.rand(B, R, N, requires_grad=True)
-    assert not left_edge.importance(rays(), coarse, weight, 5).distance.requires_grad
+    assert not left_edge.importance(rays(), coarse, weight, 5).requires_grad
 
 
 def test_too_few_samples_for_importance_are_refused():

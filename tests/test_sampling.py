@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data.cameras import Rays
-from nerf.sampling import WEIGHT_FLOOR, RaySamples, importance, uniform, with_widths
+from nerf.sampling import WEIGHT_FLOOR, RaySamples, importance, merge, uniform, with_widths
 
 B, R, N, M = 2, 3, 5, 7
 
@@ -21,6 +21,16 @@ def rays(dtype: torch.dtype = torch.float64) -> Rays:
 
 def jitter(*shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+def refined(along: Rays, samples: RaySamples, weight: torch.Tensor, num: int, amount=None) -> RaySamples:
+    """The samples and `num` more; `merge` must say which of them each was."""
+    more = importance(along, samples, weight, num, amount)
+    merged, order = merge(along, samples, more)
+    both = torch.cat([samples.distance, more], dim=-1)
+    assert torch.equal(order.sort(dim=-1).values, torch.arange(both.shape[-1]).expand(both.shape))
+    torch.testing.assert_close(both.gather(-1, order), merged.distance, rtol=0, atol=0)
+    return merged
 
 
 def edges_by_hand(near: float, far: float, distances: list[float]) -> list[float]:
@@ -45,7 +55,7 @@ def test_widths_cover_the_ray_without_gaps():
         uniform(along, N),
         uniform(along, N, jitter(B, R, N)),
         uniform(along, 1),
-        importance(along, uniform(along, N), jitter(B, R, N), M),
+        refined(along, uniform(along, N), jitter(B, R, N), M),
     ):
         torch.testing.assert_close(samples.width.sum(dim=-1), along.far - along.near)
         assert (samples.width > 0).all()
@@ -85,7 +95,7 @@ def test_importance_samples_are_the_inverse_of_the_gathered_weight(jittered):
     weight = jitter(B, R, N) ** 4
     weight[0, 0] = torch.tensor([0.0, 0.0, 3.0, 0.0, 1e-9])
     amount = jitter(B, R, M) if jittered else None
-    found = importance(along, coarse, weight, M, amount)
+    found = refined(along, coarse, weight, M, amount)
     for b in range(B):
         for r in range(R):
             near, far = along.near[b, r].item(), along.far[b, r].item()
@@ -99,7 +109,7 @@ def test_importance_samples_are_the_inverse_of_the_gathered_weight(jittered):
 def test_the_share_of_samples_in_a_cell_is_its_share_of_the_weight():
     along, many = rays(), 4000
     coarse, weight = uniform(along, N), jitter(B, R, N)
-    fine = importance(along, coarse, weight, many).distance
+    fine = refined(along, coarse, weight, many).distance
     step = ((along.far - along.near) / N)[..., None]
     cell = ((fine - along.near[..., None]) / step).long().clamp(0, N - 1)
     counts = torch.nn.functional.one_hot(cell, N).sum(dim=-2).double() - 1  # the coarse sample of each
@@ -109,7 +119,7 @@ def test_the_share_of_samples_in_a_cell_is_its_share_of_the_weight():
 
 def test_where_nothing_is_seen_samples_are_spread_evenly():
     along = rays()
-    found = importance(along, uniform(along, N), torch.zeros(B, R, N).double(), M).distance
+    found = refined(along, uniform(along, N), torch.zeros(B, R, N).double(), M).distance
     merged = torch.cat([uniform(along, N).distance, uniform(along, M).distance], dim=-1).sort(dim=-1).values
     torch.testing.assert_close(found, merged)
 
@@ -119,7 +129,7 @@ def test_samples_are_sorted_and_stay_on_the_ray_also_in_single_precision():
     weight = torch.zeros(B, R, N)
     weight[..., -1] = 1e6
     for amount in (None, torch.full((B, R, M), 1 - 2**-24), torch.zeros(B, R, M)):
-        found = importance(along, uniform(along, N), weight, M, amount)
+        found = refined(along, uniform(along, N), weight, M, amount)
         assert (found.distance.diff(dim=-1) >= 0).all()
         assert (found.width >= 0).all()
         assert (found.distance >= along.near[..., None]).all()
@@ -129,7 +139,7 @@ def test_samples_are_sorted_and_stay_on_the_ray_also_in_single_precision():
 def test_no_gradient_passes_through_the_places():
     along = rays()
     weight = jitter(B, R, N).requires_grad_()
-    assert not importance(along, uniform(along, N), weight, M).distance.requires_grad
+    assert not importance(along, uniform(along, N), weight, M).requires_grad
 
 
 def test_cells_end_halfway_between_neighbours():

@@ -94,21 +94,14 @@ def samples(name: str) -> Iterator[Figure]:
     with torch.no_grad():
         coarse = left_edge.uniform(rays, config.coarse)
         coarse_weights = weights(coarse)
-        merged = left_edge.importance(rays, coarse, coarse_weights, config.fine)
+        more = left_edge.importance(rays, coarse, coarse_weights, config.fine)
+        merged, _ = left_edge.merge(rays, coarse, more)
         final_weights = weights(merged)
     borders = (coarse.distance[..., 1:] + coarse.distance[..., :-1]) / 2
-    fine = without(merged.distance, coarse.distance)
     yield Figure("bins", on_chosen(borders), stored[f"{name}_sub_bins"], 2e-6)
     yield Figure("coarse weights", on_chosen(coarse_weights)[..., 1:-1], stored[f"{name}_sub_cw"], OPACITY)
-    yield Figure("fine samples", on_chosen(fine), stored[f"{name}_sub_fine"], PLACE)
+    yield Figure("fine samples", on_chosen(more), stored[f"{name}_sub_fine"], PLACE)
     yield Figure("final weights", on_chosen(final_weights), stored[f"{name}_sub_weights"], OPACITY)
-
-
-def without(merged: Tensor, removed: Tensor) -> Tensor:
-    """Sorted numbers less those of `removed`, each of which they hold."""
-    place = torch.searchsorted(merged.contiguous(), removed.contiguous())
-    kept = torch.ones_like(merged, dtype=torch.bool).scatter(-1, place, False)
-    return merged[kept].unflatten(0, (*merged.shape[:-1], -1))
 
 
 def gradients() -> Iterator[Figure]:

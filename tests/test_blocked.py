@@ -1,0 +1,203 @@
+"""nerf/blocked.py: rendering by blocks on the CPU against the reference, in float64 unless said otherwise."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from scenes import cameras
+
+from data.cameras import Rays
+from nerf import blocked, left_edge, lookup, mlp, sampling
+from nerf.backends import BACKENDS, choose_backend
+from nerf.blocked import render_blocked
+from nerf.composite import render_reference
+from nerf.field import FieldConfig, RadianceField
+from nerf.refinement import Refinement
+from nerf.sampling import RaySamples
+from nerf.volume import FrustumVolume
+
+B, SIDE, N, C, F = 2, 3, 6, 5, 4
+RULES = [
+    {"pool": pool, "outside": outside}
+    for pool, outside in itertools.product(("before", "after"), ("clamp", "mask"))
+]
+
+
+@pytest.fixture(autouse=True)
+def _small_groups(monkeypatch):
+    """Several blocks, groups and strips also in small cases, none of them full at the end."""
+    monkeypatch.setattr(blocked, "BLOCK", 40)
+    monkeypatch.setattr(mlp, "GROUP", 16)
+    monkeypatch.setattr(lookup, "STRIP", 7)
+    monkeypatch.setattr(lookup, "SCATTERED", 9)
+
+
+def volume(
+    sources: int = 2, size: tuple[int, int, int] = (4, 5, 7), dtype=torch.float64, **rules
+) -> FrustumVolume:
+    features = torch.randn(B, sources, C, *size, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    valid = torch.tensor([[True] + [False] * (sources - 1), [True] * sources])
+    there = cameras(B, sources).apply(lambda tensor: tensor.to(dtype))
+    return FrustumVolume(features.requires_grad_(), there, valid, **rules)
+
+
+def field(dtype=torch.float64, **config) -> RadianceField:
+    torch.manual_seed(2)
+    net = RadianceField(FieldConfig(hidden=7, density_scale=5, **config), channels=C, latent_channels=F).to(
+        dtype
+    )
+    with torch.no_grad():
+        net.hidden.weight.mul_(4)
+    return net
+
+
+def rays(dtype=torch.float64) -> Rays:
+    seen_by = cameras(B, 2, seed=3).apply(lambda tensor: tensor.to(dtype))
+    return seen_by.rays(SIDE, SIDE).apply(lambda tensor: tensor.flatten(1, 2))
+
+
+def place(along: Rays, num: int = N, quadrature=sampling) -> RaySamples:
+    amount = torch.rand(*along.near.shape, num, generator=torch.Generator().manual_seed(4))
+    return quadrature.uniform(along, num, amount.to(along.near))
+
+
+def compare(volume, field, along, samples, refinement=None, *, atol: float = 1e-10) -> None:
+    """Results and every gradient of both, for gradients of the results that differ everywhere."""
+    outcomes = []
+    for render in (BACKENDS["reference"], render_blocked):
+        found = render(volume, field, along, samples, refinement)
+        parts = [found.latent, found.depth, found.opacity]
+        given = [torch.linspace(-1, 2, part.numel()).view_as(part).to(part) for part in parts]
+        wanted = [volume.features, *field.parameters()]
+        outcomes.append([*parts, *torch.autograd.grad(parts, wanted, given)])
+    for expected, found in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, expected, atol=atol, rtol=atol)
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("sources", [1, 3])
+@pytest.mark.parametrize("quadrature", [sampling, left_edge])
+def test_blocks_compute_what_the_reference_computes(rules, align_corners, sources, quadrature):
+    along, scene = rays(), volume(sources, align_corners=align_corners)
+    samples = place(along, quadrature=quadrature)
+    compare(scene, field(**rules), along, samples)
+    jitter = torch.rand(*along.near.shape, 5, generator=torch.Generator().manual_seed(5)).double()
+    compare(scene, field(**rules), along, samples, Refinement(quadrature, 5, jitter))
+    compare(scene, field(**rules), along, samples, Refinement(quadrature, 5))
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 3), (3, 6, 1)])
+def test_a_volume_may_be_one_point_thin(size):
+    along = rays()
+    # (d - 1) / d of the reference is zero for one plane: every depth is at it.
+    compare(volume(size=size), field(), along, place(along))
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_eight_sources_and_a_single_sample(rules):
+    along = rays()
+    compare(volume(8), field(**rules), along, place(along, 1))
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_a_scene_without_valid_source_is_white(rules):
+    along, scene = rays(), volume(2)
+    scene = replace(scene, valid=torch.tensor([[False, False], [True, True]]))
+    compare(scene, field(**rules), along, place(along))
+    found = render_blocked(scene, field(**rules), along, place(along))
+    assert (found.latent[0] == 1).all()
+    assert (found.opacity[0] == 0).all()
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_rays_that_miss_every_frustum(rules):
+    along = rays()
+    missing = replace(along, origins=along.origins + 50.0)
+    compare(volume(), field(**rules), missing, place(missing))
+
+
+@pytest.mark.parametrize("bias", [-1e4, 1e4])
+def test_density_of_zero_and_of_a_wall(bias):
+    along, net = rays(), field(outside="clamp")
+    with torch.no_grad():
+        net.output.bias[0] = bias
+    compare(volume(), net, along, place(along))
+    opacity = render_blocked(volume(), net, along, place(along)).opacity
+    torch.testing.assert_close(opacity, torch.full_like(opacity, float(bias > 0)), atol=1e-12, rtol=0)
+
+
+def test_features_so_large_that_their_exponential_overflows():
+    along, scene = rays(torch.float32), volume(dtype=torch.float32)
+    steep = replace(scene, features=(1e3 * scene.features.detach()).requires_grad_())
+    assert not mlp._is_moderate(steep.features[0, 0].flatten(1).t(), mlp.Layers.of(field(torch.float32)))
+    # Both in float32: the logits are thousands, so that rounding of the last bit is 1e-4 of a logit.
+    compare(steep, field(torch.float32), along, place(along), atol=3e-3)
+
+
+def test_single_precision_agrees_to_rounding():
+    along = rays(torch.float32)
+    # Worst seen: 2e-6, of a gradient of size 3.
+    compare(volume(dtype=torch.float32), field(torch.float32), along, place(along), atol=1e-5)
+
+
+def test_a_volume_that_lies_point_by_point_in_memory_is_not_copied():
+    features = torch.randn(2, 3, 4, 5, C).movedim(-1, 1)
+    table = lookup.Sources.table(features)
+    assert table.data_ptr() == features.data_ptr()
+    torch.testing.assert_close(lookup.Sources.table(features.contiguous()), table, rtol=0, atol=0)
+
+
+def test_no_second_derivative():
+    along, scene = rays(), volume()
+    latent = render_blocked(scene, field(), along, place(along)).latent
+    (gradient,) = torch.autograd.grad(latent.square().sum(), scene.features, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_gradients_that_would_be_lost_are_refused():
+    along = rays()
+    samples = place(along)
+    moved = replace(along, origins=along.origins.clone().requires_grad_())
+    with pytest.raises(ValueError, match=r"Rays\.origins.*renderer\.backend=reference"):
+        render_blocked(volume(), field(), moved, samples)
+    turned = volume()
+    turned.cameras.near.requires_grad_()
+    with pytest.raises(ValueError, match=r"Cameras\.near"):
+        render_blocked(turned, field(), along, samples)
+
+
+def test_autocast_changes_nothing_in_the_backward_pass():
+    along, gradients = rays(torch.float32), []
+    for enabled in (False, True):
+        scene, net = volume(dtype=torch.float32), field(torch.float32)
+        loss = render_blocked(scene, net, along, place(along)).latent.square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            gradients.append(torch.autograd.grad(loss, [scene.features, *net.parameters()]))
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_every_sample_is_evaluated_once(monkeypatch):
+    seen = []
+    evaluate = mlp.forward
+
+    def counted(features, layers):
+        seen.append(len(features))
+        return evaluate(features, layers)
+
+    monkeypatch.setattr(mlp, "forward", counted)
+    along = rays()
+    render_blocked(volume(), field(outside="clamp"), along, place(along), Refinement(sampling, 5))
+    assert sum(seen) == along.near.numel() * (N + 5)
+
+
+def test_the_backend_follows_the_device():
+    cpu = torch.device("cpu")
+    assert choose_backend("auto", cpu) == "blocked"
+    assert choose_backend("reference", torch.device("cuda")) == "reference"
+    with pytest.raises(ValueError, match="blocked needs the CPU, but the model is on cuda; use auto"):
+        choose_backend("blocked", torch.device("cuda"))
+    assert BACKENDS["reference"] is not render_reference  # it knows refinements

@@ -8,8 +8,6 @@ import argparse
 import os
 import signal
 import sys
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
@@ -21,7 +19,10 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from data.srn import SRNObjects
     from models.base import NVSModel
     from models.ema import EMA
+    from models.workers import Workers
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it has compiled
+CACHE_CHOSEN = CACHE in os.environ  # by the user: asked before torch is imported, which sets it too
 HELP = """\
 examples:
   python train.py config/quickstart.json
@@ -37,7 +38,7 @@ keys that are often changed:
   train.accumulate  passes per update         train.save_every  steps between checkpoints
   optim.lr          learning rate             seed              all randomness follows from it
   transfer          run, checkpoint or published genvs.pt to take the first weights from
-  train.wandb       on, offline or off
+  train.wandb       on, offline or off        train.compile     true: slow start, faster steps
 
 A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
 """
@@ -89,18 +90,19 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from data.srn import open_split
     from models import family
     from models.checkpoint import checkpoint_path
-    from models.device import autocast
+    from models.device import autocast, place
     from models.ema import EMA
     from models.meter import Meter
-    from models.optim import make_optimizer, set_learning_rate
+    from models.optim import clip_gradients, make_optimizer, set_learning_rate
+    from models.workers import exchange, join_workers, reseed
 
-    workers, objects = join_workers(config), open_split(config.data, "train")
+    workers, objects = join_workers(config.train.device, os.environ), open_split(config.data, "train")
     held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
     rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
     loader = SceneLoader(objects, config.data, seed=config.seed, batch=scenes, rank=rank, world=world)
     torch.manual_seed(config.seed)
     folder = RunFolder(config)
-    model = family(config.model.family)(config.model, fresh=not folder.started).to(workers.device)
+    model = place(family(config.model.family)(config.model, fresh=not folder.started), workers.device)
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     step, message = folder.start(model, ema, optimizer)
@@ -109,7 +111,10 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
         tracker = Tracker(config)
         for line in filter(None, (*model.notices, message, tracker.notice)):
             print(line, file=sys.stderr)
-    parallel, batches, meter, saved = wrap(model, workers), loader.batches(step * accumulate), Meter(), step
+    if config.train.compile:
+        compile_model(config, model, workers)
+    parallel, meter, saved = workers.wrap(model), Meter(), step
+    batches = meter.waiting_for(loader.batches(step * accumulate))
     progress = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
     with tqdm(**progress, disable=not workers.first) as bar:
         while step < config.train.steps:
@@ -122,8 +127,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                     losses = parallel(batch, step)
                 (sum(losses.values()) / accumulate).backward()
                 meter.add(step + 1, losses)
-            norm = torch.nn.utils.clip_grad_norm_(trained, config.optim.clip)
-            meter.add(step + 1, {"gradient_norm": norm})
+            meter.add(step + 1, {"gradient_norm": clip_gradients(trained, config.optim.clip)})
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
@@ -135,17 +139,17 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
             preview = config.train.preview_every and step % config.train.preview_every == 0
             if save or preview or step % config.train.log_every == 0:
                 try:
-                    means, seconds = meter.report()
+                    means, times = meter.report()
                 except ValueError as error:
                     kept = checkpoint_path(folder.path, saved) if saved else "none yet"
                     advice = "lower optim.lr or check the data"
                     raise ValueError(f"{error}; last good checkpoint: {kept}; {advice}") from error
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
-                    report = {"step": step, "loss": loss, **means, "seconds": seconds, "lr": lr}
+                    report = {"step": step, "loss": loss, **means, **times, "lr": lr}
                     folder.log(report)
                     tracker.log(report)
-                    bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses)})
+                    bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses, "data_wait")})
             if save:
                 if workers.first:
                     folder.save(model, ema, optimizer, step)
@@ -186,83 +190,20 @@ class StopSignal:
             signal.signal(number, signal.SIG_DFL)
 
 
-@dataclass(frozen=True)
-class Workers:
-    """This process among those that train together."""
+def compile_model(config: "RunConfig", model: "NVSModel", workers: "Workers") -> None:
+    """Compile the model's networks; what that yields is kept among the runs, so that a resumed run has it."""
+    from pathlib import Path
 
-    rank: int
-    world: int
-    device: "torch.device"
-    control: Any = None  # a group of processes for short messages between CPUs
+    from models.device import compile_networks
 
-    @property
-    def first(self) -> bool:
-        """Whether this process writes files and prints."""
-        return self.rank == 0
-
-    def any(self, flag: bool) -> bool:
-        """Whether `flag` is true in any process; all ask at the same step."""
-        if self.world == 1:
-            return flag
-        import torch
-
-        flags = torch.tensor(int(flag))
-        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
-        return bool(flags)
-
-    def leave(self) -> None:
-        """Part from the other processes."""
-        if self.world > 1:
-            import torch
-
-            torch.distributed.destroy_process_group()
-
-
-def join_workers(config: "RunConfig") -> Workers:
-    """Find this process's device, and its place among the processes that torchrun started.
-
-    Raises ValueError where the device asked for does not exist.
-    """
-    import torch
-
-    from models.device import choose_device
-
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    name = config.train.device
-    if world > 1 and name.startswith("cuda:"):
-        raise ValueError(f"train.device: {name} is one device for {world} processes; use auto or cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    device = choose_device(f"cuda:{local_rank}" if name == "cuda" else name, local_rank)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # what does not say where it works, works here
-    if world == 1:
-        return Workers(rank, world, device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Workers(rank, world, device, torch.distributed.new_group(backend="gloo"))
-
-
-def wrap(model: "NVSModel", workers: Workers) -> "torch.nn.Module":
-    """The model, exchanging gradients with its copies in other processes where there are any."""
-    if workers.world == 1:
-        return model
-    import torch
-
-    devices = [workers.device] if workers.device.type == "cuda" else None
-    return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
-
-
-def exchange(parallel: "torch.nn.Module", *, gradients: bool) -> Any:
-    """Context of a pass; without `gradients` they are summed here and exchanged by a later pass."""
-    return nullcontext() if gradients or not hasattr(parallel, "no_sync") else parallel.no_sync()
-
-
-def reseed(seed: int, rank: int, part: int) -> None:
-    """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
-    import torch
-
-    from diffusion.noise import derived_seed
-
-    torch.manual_seed(derived_seed(derived_seed(seed, rank), part))
+    if not CACHE_CHOSEN:
+        os.environ[CACHE] = str(Path(config.runs, ".compiled").absolute())
+    if workers.first:
+        print(
+            f"compiling: the first steps take minutes, or less with what is in {os.environ[CACHE]}",
+            file=sys.stderr,
+        )
+    compile_networks(model, workers.device)
 
 
 def draw_preview(

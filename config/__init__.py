@@ -31,6 +31,9 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the convolutions; auto is bfloat16 on GPUs that have it, else float32"
     )
+    compile: bool = Field(
+        False, description="compile the networks: the first steps take minutes, the others less than without"
+    )
     device: str = Field("auto", description="cuda, cuda:N or cpu; auto takes a GPU where there is one")
     wandb: Literal["on", "offline", "off"] = Field("off", description="tracking by Weights & Biases")
 

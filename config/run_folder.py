@@ -51,7 +51,7 @@ class RunFolder:
         if found:
             checkpoint = load_checkpoint(found[-1])
             theirs, ours = checkpoint.config.get("model"), self.config.model.model_dump(mode="json")
-            changed = _differences(_completed(theirs), ours)
+            changed = _without(_differences(_completed(theirs), ours), model.resource_settings)
             if changed:
                 raise ValueError(
                     f"{found[-1]}: was trained with another {_described(next(iter(changed.items())))}; "
@@ -141,12 +141,17 @@ def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
     if isinstance(data, dict):
         known = {key: data[key] for key in GEOMETRY if key in data}
         found |= _differences(known, {key: getattr(config.data, key) for key in known}, "data")
-    ignored = family(config.model.family).training_settings
+    kind = family(config.model.family)
+    counting = _without(found, kind.training_settings + kind.resource_settings)
+    return {key: values for key, values in counting.items() if not (checkpoint.partial and values[0] is None)}
+
+
+def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """The differences that lie outside the `ignored` keys and sections."""
     return {
         key: values
-        for key, values in found.items()
+        for key, values in differences.items()
         if not any(f"{key}.".startswith(f"{name}.") for name in ignored)
-        and not (checkpoint.partial and values[0] is None)
     }
 
 

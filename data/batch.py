@@ -1,7 +1,7 @@
 """What travels from the loader to a model: views of scenes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -43,17 +43,26 @@ class SceneBatch:
     target: Views  # without padding
     scene_ids: tuple[str, ...]
     seeds: Int[Tensor, "b"]  # on the CPU; all that is drawn at random for a scene follows from its seed
+    # On the CPU, so that no host waits for a GPU to learn it: what `places_of` says of the sources, if known.
+    source_places: Int[Tensor, "k"] | None = None
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "SceneBatch":
         """The same batch with `function` applied to the tensors of its views."""
-        return SceneBatch(
-            self.source.apply(function), self.target.apply(function), self.scene_ids, self.seeds
-        )
+        return replace(self, source=self.source.apply(function), target=self.target.apply(function))
+
+    def pin_memory(self) -> "SceneBatch":
+        """The same batch in memory that a GPU reads without the host; torch's DataLoader calls this."""
+        return self.apply(Tensor.pin_memory)
 
 
 def all_valid(images: Float[Tensor, "b v 3 h w"], cameras: Cameras) -> Views:
     """Views without padding."""
     return Views(images, cameras, torch.ones(images.shape[:2], dtype=torch.bool, device=images.device))
+
+
+def places_of(valid: Bool[Tensor, "b v"]) -> Int[Tensor, "k"]:
+    """Which views are no padding, counted through all scenes. Of a mask on a GPU, the host waits for it."""
+    return valid.flatten().nonzero()[:, 0]
 
 
 def concatenate(parts: Sequence[Together], axis: int) -> Together:

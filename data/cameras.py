@@ -87,7 +87,7 @@ class Cameras:
         behind it.
         """
         with torch.autocast(self.near.device.type, enabled=False):
-            in_camera = self._directions(pixel_centres(height, width).to(self.near))
+            in_camera = self._directions(pixel_centres(height, width, device=self.near.device).to(self.near))
             length = in_camera.norm(dim=-1)
             directions = in_camera @ self.cam_to_world[..., :3, :3].transpose(-1, -2) / length[..., None]
         origins = self.positions[..., None, :].expand_as(directions)
@@ -97,14 +97,14 @@ class Cameras:
     def _directions(self, uv: Tensor) -> Tensor:
         """Camera-space vectors through (u, v), scaled to z = 1."""
         homogeneous = torch.cat([uv, torch.ones_like(uv[..., :1])], dim=-1)
-        return homogeneous @ torch.linalg.inv(self.intrinsics).transpose(-1, -2)
+        # `inv` would have the host wait for a GPU to say whether all went well.
+        return homogeneous @ torch.linalg.inv_ex(self.intrinsics).inverse.transpose(-1, -2)
 
 
-def pixel_centres(height: int, width: int) -> Float[Tensor, "r 2"]:
+def pixel_centres(height: int, width: int, *, device: torch.device | None = None) -> Float[Tensor, "r 2"]:
     """(u, v) of pixel centres, row by row: half a pixel in from the picture's edges."""
-    v, u = torch.meshgrid(
-        (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
-    )
+    rows, columns = (torch.arange(size, device=device) for size in (height, width))
+    v, u = torch.meshgrid((rows + 0.5) / height, (columns + 0.5) / width, indexing="ij")
     return torch.stack([u.flatten(), v.flatten()], dim=-1)
 
 
@@ -149,11 +149,13 @@ def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras
     y axis up: the normalisation of the published code. Where `first` does not look at the old origin, the new
     one is another point, and the working volumes go with it. Broadcasts over batch axes.
     """
-    to_axes = first.new_tensor(OPENGL_FROM_OPENCV)[:3, None] * first[..., :3, :3].transpose(-1, -2)
+    x, y, z = first[..., :3, :3].unbind(-1)
+    to_axes = torch.stack([x, -y, -z], dim=-2)  # OpenGL from OpenCV
     position = first[..., :3, 3]
     moved = -(to_axes * position[..., None, :]).sum(dim=-1)
     moved = torch.cat([moved[..., :2], moved[..., 2:] + position.norm(dim=-1, keepdim=True)], dim=-1)
-    world_to_frame = torch.eye(4).to(first).expand(*first.shape[:-2], 4, 4).clone()
+    world_to_frame = torch.eye(4, device=first.device, dtype=first.dtype)
+    world_to_frame = world_to_frame.expand(*first.shape[:-2], 4, 4).clone()
     world_to_frame[..., :3, :3], world_to_frame[..., :3, 3] = to_axes, moved
     with torch.autocast(first.device.type, enabled=False):  # 8 bits are too few for a pose
         cam_to_frame = world_to_frame @ cameras.cam_to_world

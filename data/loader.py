@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.batch import SceneBatch, Views, concatenate
+from data.batch import SceneBatch, Views, concatenate, places_of
 from data.cameras import Cameras
 from data.srn import DataConfig, SRNObjects
 
@@ -74,7 +74,8 @@ class SceneLoader:
     def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
         """The batches of steps `start_step`, `start_step + 1`, ... without end.
 
-        `config.workers` processes prepare them ahead. Raises ValueError where a file cannot be used.
+        `config.workers` processes prepare them ahead, and for a GPU a thread puts what they made into pinned
+        memory. Raises ValueError where a file cannot be used.
         """
         # The generator keeps DataLoader from drawing its workers' seed out of the global stream.
         steps = DataLoader(
@@ -83,22 +84,24 @@ class SceneLoader:
             sampler=range(start_step, sys.maxsize),
             num_workers=self.config.workers,
             generator=torch.Generator(),
+            pin_memory=torch.cuda.is_available(),
         )
-        pin = torch.cuda.is_available()
         for loaded in steps:
             if isinstance(loaded, ValueError):
                 raise loaded
-            yield loaded.apply(Tensor.pin_memory) if pin else loaded
+            yield loaded
 
 
 def collate(objects: SRNObjects, choices: Sequence[Choice], *, num_sources: int) -> SceneBatch:
     """Read the scenes; sources are padded to `num_sources`, and `valid` marks those that are no padding."""
     scenes = [_read_scene(objects, choice, num_sources) for choice in choices]
+    source = concatenate([source for source, _ in scenes], axis=0)
     return SceneBatch(
-        source=concatenate([source for source, _ in scenes], axis=0),
+        source=source,
         target=concatenate([target for _, target in scenes], axis=0),
         scene_ids=tuple(objects.ids[choice.object_index] for choice in choices),
         seeds=torch.tensor([choice.seed for choice in choices]),
+        source_places=places_of(source.valid),
     )
 
 

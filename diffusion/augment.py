@@ -82,15 +82,18 @@ def warp(images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 3 3"]) -> Fl
     last bit.
     """
     height, width = images.shape[-2:]
-    # Each new pixel asks where it came from.
-    origin = torch.linalg.inv(matrix.double())
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1).to(origin)
-    asked = torch.einsum("nij,hwj->nhwi", origin[:, :2], pixels)
-    last_pixel = asked.new_tensor([max(width - 1, 1), max(height - 1, 1)])
-    grid = (2 * asked / last_pixel - 1).to(images.dtype)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    # Each new pixel asks where it came from, in units of the last pixel, which is where 1 is in the grid.
+    # `inv` would have the host wait for a GPU to say whether all went well.
+    origin = torch.linalg.inv_ex(matrix.double()).inverse
     still = (matrix == torch.eye(3).to(matrix)).flatten(1).all(dim=1)
+    origin, still = (tensor.to(images.device, non_blocking=True) for tensor in (origin, still))
+    x, y = (torch.arange(size, device=images.device, dtype=origin.dtype) for size in (width, height))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    asked = torch.einsum("nij,hwj->nhwi", origin[:, :2], torch.stack([x, y, torch.ones_like(x)], dim=-1))
+    sides = zip(asked.unbind(-1), (width, height), strict=True)
+    grid = torch.stack([2 * places / max(side - 1, 1) - 1 for places, side in sides], dim=-1)
+    grid = grid.to(images.dtype)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
     return torch.where(still[:, None, None, None], images, moved)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
-from diffusion.layers import improve
+from diffusion.layers import CheckpointedUNet, improve
 from diffusion.upstream import k_diffusion
 
 NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/augment.py
@@ -35,6 +35,7 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     variance_head: bool = True  # one more output, the log variance of the error, which weighs the loss
     sigma_data: float = Field(0.5, gt=0)  # standard deviation of the clean images
     augment_condition: bool = True  # the network is told how its input was augmented
+    checkpointing: bool = False  # less memory in training for more time: the blocks are computed twice
 
     @model_validator(mode="after")
     def _levels_agree(self) -> "DenoiserConfig":
@@ -86,6 +87,8 @@ class EDMDenoiser(nn.Module):
             has_variance=config.variance_head,
         )
         improve(self.inner_model)
+        if config.checkpointing:
+            self.inner_model.u_net = CheckpointedUNet(self.inner_model.u_net)
 
     def forward(
         self,

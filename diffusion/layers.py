@@ -1,6 +1,6 @@
-"""Replacements for four of k-diffusion's layers: the same numbers and state-dict keys, fewer operations.
+"""Replacements for k-diffusion's layers: same numbers and state-dict keys, fewer operations or less memory.
 
-Nothing here is trained; `improve` swaps them into a U-Net that k-diffusion has built.
+Nothing here adds a weight; they are swapped into a U-Net that k-diffusion has built.
 """
 
 import math
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from diffusion.upstream import k_diffusion
 
@@ -73,6 +74,31 @@ class AttentionDropout(nn.Module):
         return self.rate if self.training else 0.0
 
 
+class CheckpointedUNet(nn.Module):
+    """k-diffusion's U-Net, of which training keeps the inputs of each block alone, and computes it again.
+
+    Random numbers are repeated, so that results and gradients are the same.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.d_blocks, self.u_blocks = network.d_blocks, network.u_blocks
+
+    def forward(
+        self, images: Float[Tensor, "n c h w"], condition: dict[str, Float[Tensor, "n m"]]
+    ) -> Float[Tensor, "n o h w"]:
+        """Down and up again, each level on the way up beside what the level put out on the way down."""
+        skips = []
+        for level in self.d_blocks:
+            images = _through(level, images, condition)
+            skips.append(images)
+        skips.pop()  # what the coarsest level put out is where the way up begins
+        images = _through(self.u_blocks[0], images, condition)
+        for level in self.u_blocks[1:]:
+            images = _through(level, torch.cat([images, skips.pop()], dim=1), condition)
+        return images
+
+
 def improve(network: nn.Module) -> None:
     """Swap these layers into k-diffusion's `network`, in place. State-dict keys and results stay."""
     theirs = k_diffusion().layers
@@ -86,6 +112,17 @@ def improve(network: nn.Module) -> None:
     for name, layer in list(network.named_modules()):
         if type(layer) in replacements:
             network.set_submodule(name, replacements[type(layer)](layer))
+
+
+def _through(level: nn.Module, images: Tensor, condition: dict[str, Tensor]) -> Tensor:
+    for block in level:
+        if isinstance(block, Downsample | Upsample | nn.Identity):
+            images = block(images)
+        elif torch.is_grad_enabled():
+            images = checkpoint(block, images, condition, use_reentrant=False)
+        else:
+            images = block(images, condition)
+    return images
 
 
 def _per_channel(kernel: Tensor, images: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 STRIDE = 16  # input pixels per pixel of the deepest features
@@ -17,6 +18,20 @@ DEPTH = 5  # stages; with the input itself, six maps of features
 HUB = "huggingface.co"  # where segmentation-models-pytorch keeps weights
 
 WeightSource = Literal["imagenet", "imagenet-if-available"]
+
+
+class FrozenNorm(FrozenBatchNorm2d):
+    """torchvision's frozen batch norm, in one pass over the activations and in their precision.
+
+    torchvision's turns what autocast has computed in bfloat16, and all that comes next, back into float32.
+    """
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Scale and shift each channel."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        scale, shift = (factor.to(x.dtype)[:, None, None] for factor in (scale, shift))
+        return torch.addcmul(shift, x, scale)
 
 
 def make_backbone(
@@ -112,7 +127,7 @@ def _freeze_batch_norm(module: nn.Module) -> nn.Module:
     """Replace every batch norm below `module` by a fixed scale and shift."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            frozen = FrozenBatchNorm2d(child.num_features, eps=child.eps)
+            frozen = FrozenNorm(child.num_features, eps=child.eps)
             state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
             frozen.load_state_dict(state)
             # timm has batch norms that end in an activation (BatchNormAct2d), which must not be lost.

@@ -35,6 +35,7 @@ class NVSModel(nn.Module, ABC):
 
     notices: tuple[str, ...] = ()  # what the user should know about how the model was made
     training_settings: tuple[str, ...] = ()  # keys of the config that do not change what weights compute
+    resource_settings: tuple[str, ...] = ()  # keys that change neither that nor training, but what both cost
 
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:
@@ -86,6 +87,11 @@ class NVSModel(nn.Module, ABC):
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The parts that may learn at their own rates. Together they hold every trained parameter once."""
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The parts of it worth compiling, each called many times or for long: none, unless a family knows
+        better."""
+        return ()
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Weights of a related model, made to fit this one where that is possible, and what was done, line by

@@ -175,8 +175,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
         for parameter in group["params"]:
             found = {key: state.get(f"{names[parameter]}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
             if all(value is not None for value in found.values()):
-                # Also the count of steps: the fused optimiser keeps it beside the weights.
-                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in found.items()}
+                optimizer.state[parameter] = {key: _beside(parameter, value) for key, value in found.items()}
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
@@ -228,6 +227,14 @@ def require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) -
             f"{path}: is of another model: {len(missing)} tensors missing {missing[:2]}, "
             f"{len(surplus)} surplus {surplus[:2]}, {len(other)} of another kind {other[:2]}"
         )
+
+
+def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """A part of the optimiser's state where it belongs: on the parameter's device, also the count of steps,
+    and in the parameter's order in memory, because the fused optimiser walks through both side by side."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:

@@ -1,6 +1,9 @@
 """Where to compute, and how precisely."""
 
 import torch
+from torch import Tensor, nn
+
+from models.base import NVSModel
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -28,3 +31,45 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     enabled = precision == "bfloat16" or (precision == "auto" and native)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def to_device_of(like: Tensor, tensor: Tensor) -> Tensor:
+    """A CPU tensor on the device of `like`, and in its precision where both are numbers with a fraction.
+
+    The host does not wait for the copy: it goes on while the device still works on what came before.
+    """
+    pinned = tensor.pin_memory() if like.is_cuda and not tensor.is_cuda else tensor
+    dtype = like.dtype if tensor.is_floating_point() else tensor.dtype
+    return pinned.to(like.device, dtype, non_blocking=True)
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to a device, in place; on a GPU, convolutions' weights then lie with the channels last.
+
+    That is the order that tensor cores want, and activations follow it. On a CPU it would be slower: the
+    full-size encoder's forward and backward pass takes 1.3 times as long, the U-Net's 0.93 times. Names,
+    shapes and values stay.
+    """
+    order = torch.channels_last if device.type == "cuda" else torch.preserve_format
+    return model.to(device=device, memory_format=order)
+
+
+def compile_networks(model: NVSModel, device: torch.device) -> None:
+    """Have `torch.compile` make faster programs of the model's networks, in place, when they are first used.
+
+    Raises ValueError in one line where this machine cannot: a C++ compiler may be missing.
+    """
+    try:
+        torch.compile(_attempt)(torch.zeros(3, device=device))
+    except RuntimeError as error:  # torch's exceptions of compilation are such
+        reason = f"{error}".strip().partition("\n")[0]
+        raise ValueError(
+            f"train.compile: this machine cannot compile ({reason}); install a C++ compiler such as g++, or "
+            "set train.compile=false"
+        ) from error
+    for network in model.networks():
+        network.compile()
+
+
+def _attempt(x: Tensor) -> Tensor:
+    return x.sin() + 1

@@ -5,17 +5,20 @@ s source view, k photo (the valid views of all scenes), c feature, d depth plane
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.functional as TF
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from data.batch import Views
+from data.batch import Views, places_of
+from models import upsampling
 from models.backbone import STRIDE, WeightSource, make_backbone
+from models.device import to_device_of
 from nerf.volume import FrustumVolume
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -43,6 +46,9 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
         False,
         description="centres of the outermost texels lie on the photo's edges, half a texel off (published)",
     )
+    checkpointing: bool = Field(
+        False, description="less memory in training for more time: the decoder is computed twice"
+    )
 
 
 class Encoder(nn.Module):
@@ -57,15 +63,26 @@ class Encoder(nn.Module):
         self.config = config
         self.backbone, self.notice = make_backbone(config.backbone, config.weights, fresh=fresh)
         self.decoder = Decoder(
-            self.backbone.out_channels, width=config.channels * config.planes, dilations=config.dilations
+            self.backbone.out_channels,
+            width=config.channels * config.planes,
+            dilations=config.dilations,
+            checkpointing=config.checkpointing,
         )
 
-    def forward(self, views: Views) -> FrustumVolume:
-        """Volumes of the source views at the photos' resolution. Views that are padding cost nothing."""
-        b, s = views.valid.shape
-        planes = self._planes(views.images[views.valid])
-        features = planes.new_zeros(b, s, *planes.shape[1:])
-        features[views.valid] = planes
+    def forward(self, views: Views, places: Int[Tensor, "k"] | None = None) -> FrustumVolume:
+        """Volumes of the source views at the photos' resolution. Views that are padding cost nothing.
+
+        `places` are those that are not (`places_of`), where that is known on the CPU: otherwise the host
+        waits for a GPU to say how many they are.
+        """
+        photos = views.images.flatten(0, 1)
+        places = places_of(views.valid) if places is None else to_device_of(photos, places)
+        if len(places) == len(photos):
+            planes = self._planes(photos)
+        else:
+            found = self._planes(photos[places])
+            planes = found.new_zeros(len(photos), *found.shape[1:]).index_copy_(0, places, found)
+        features = planes.unflatten(0, views.valid.shape)
         volumes = features.unflatten(2, (self.config.channels, self.config.planes))
         # However the network learnt to see, a volume's first row is the top and its first plane the nearest.
         turned = [3] * (self.config.first_plane == "far") + [4] * self.config.upside_down
@@ -74,7 +91,10 @@ class Encoder(nn.Module):
 
     def _planes(self, photos: Float[Tensor, "k 3 h w"]) -> Float[Tensor, "k cd h w"]:
         h, w = photos.shape[-2:]
-        normalised = TF.normalize((photos + 1) / 2, IMAGENET_MEAN, IMAGENET_STD)
+        # Channel by channel: numbers for all of them would first have to be copied to the device.
+        colours = ((photos + 1) / 2).unbind(1)
+        statistics = zip(colours, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+        normalised = torch.stack([(colour - mean) / std for colour, mean, std in statistics], dim=1)
         entering = normalised.flip(-2) if self.config.upside_down else normalised
         padded = F.pad(entering, (0, -w % STRIDE, 0, -h % STRIDE), mode="replicate")
         return self.decoder(self.backbone(padded))[..., :h, :w]
@@ -84,11 +104,14 @@ class Decoder(nn.Module):
     """The DeepLabV3+ decoder carried on to full resolution by learned up-sampling with skip connections.
 
     Without normalisation and without dropout. `skips` are the channels of the backbone's features at strides
-    1, 2, 4, 8, 16 and 16 again.
+    1, 2, 4, 8, 16 and 16 again. With `checkpointing`, training keeps the inputs of each stage alone.
     """
 
-    def __init__(self, skips: list[int], *, width: int, dilations: tuple[int, int, int]):
+    def __init__(
+        self, skips: list[int], *, width: int, dilations: tuple[int, int, int], checkpointing: bool = False
+    ):
         super().__init__()
+        self.checkpointing = checkpointing
         self.pyramid = AtrousPyramid(skips[5], width, dilations)
         self.refine = _separable(width, width)
         self.up_to_8 = UpBlock(width, skips[3])
@@ -102,11 +125,19 @@ class Decoder(nn.Module):
         """Backbone features, finest first, to planes at full resolution."""
         full, half, quarter, eighth, _, deepest = features
         x = F.relu(self.refine(self.pyramid(deepest)))
-        x = F.relu(self.up_to_8(x, eighth))
+        x = F.relu(self._stage(self.up_to_8, x, eighth))
+        x = F.relu(self._stage(self._to_4, x, quarter))
+        x = F.relu(self._stage(self.up_to_2, x, half))
+        return self._stage(self.up_to_1, x, full)
+
+    def _to_4(self, x: Tensor, quarter: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        x = F.relu(self.merge(torch.cat([x, F.relu(self.shallow(quarter))], dim=1)))
-        x = F.relu(self.up_to_2(x, half))
-        return self.up_to_1(x, full)
+        return self.merge(torch.cat([x, F.relu(self.shallow(quarter))], dim=1))
+
+    def _stage(self, compute: Callable[[Tensor, Tensor], Tensor], x: Tensor, skip: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(compute, x, skip, use_reentrant=False)
+        return compute(x, skip)
 
 
 class AtrousPyramid(nn.Module):
@@ -138,7 +169,12 @@ class UpBlock(nn.Module):
         self, x: Float[Tensor, "k c h w"], skip: Float[Tensor, "k e h2 w2"]
     ) -> Float[Tensor, "k c h2 w2"]:
         """`skip` has twice the resolution of `x`."""
-        return self.conv(torch.cat([self.up(x), skip], dim=1))
+        if not upsampling.worthwhile(x):
+            return self.conv(torch.cat([self.up(x), skip], dim=1))
+        width = self.up.out_channels
+        of_x, of_skip = self.conv.weight[:, :width], self.conv.weight[:, width:]
+        grown = upsampling.double(x, self.up.weight, self.up.bias, of_x)
+        return grown + F.conv2d(skip, of_skip, self.conv.bias, padding=1)
 
 
 def _keep_variance(module: nn.Module) -> None:

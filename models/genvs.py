@@ -24,6 +24,7 @@ from diffusion.noise import NoiseConfig, derived_seed, level_at, normal, sigma_f
 from diffusion.samplers import SampleOptions, guided, sample
 from models import losses
 from models.base import NVSModel, Prediction, SampleCallback
+from models.device import to_device_of
 from models.encoder import Encoder, EncoderConfig
 from models.losses import LossConfig
 from nerf.renderer import Jitter, LatentImages, RendererConfig, VolumeRenderer
@@ -73,6 +74,11 @@ class GeNVS(NVSModel):
         "model.encoder.weights",
         "model.denoiser.dropout",
     )
+    resource_settings = (
+        "model.renderer.backend",
+        "model.encoder.checkpointing",
+        "model.denoiser.checkpointing",
+    )
 
     def __init__(self, config: GeNVSConfig, *, fresh: bool = True):
         super().__init__()
@@ -82,7 +88,6 @@ class GeNVS(NVSModel):
         self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.renderer.latent_channels)
         # Without its loss the denoiser takes no part; data-parallel training would wait for its gradients.
         self.denoiser.requires_grad_(config.loss.diffusion > 0)
-        self.notices = (self.encoder.notice,) if self.encoder.notice else ()
 
     @staticmethod
     def check_image_size(config: GeNVSConfig, image_size: int) -> None:
@@ -94,14 +99,23 @@ class GeNVS(NVSModel):
                 f"{len(config.denoiser.channels)} levels; use a multiple of {multiple}, at least {smallest}"
             )
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Initial weights that were not to be had, and what renders on the device the model is on."""
+        return tuple(filter(None, (self.encoder.notice, self.renderer.notice)))
+
     def parts(self) -> dict[str, nn.Module]:
         """Encoder, renderer and denoiser."""
         return {"encoder": self.encoder, "renderer": self.renderer, "denoiser": self.denoiser}
 
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The encoder's two networks and the U-Net."""
+        return self.encoder.backbone, self.encoder.decoder, self.denoiser.inner_model
+
     def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
         """Diffusion loss of the target views, and losses that teach the volume colour and shape."""
         config = self.config.loss
-        volume = self.encoder(self._with_noise(batch.source, batch.seeds))
+        volume = self.encoder(self._with_noise(batch.source, batch.seeds), batch.source_places)
         views = _join_first_source(batch) if config.rgb_source else batch.target
         volume, cameras = self._in_frame(volume, views.cameras)
         rendering = self.renderer(volume, cameras, self._jitter(cameras, batch.seeds))
@@ -212,17 +226,18 @@ class GeNVS(NVSModel):
         clean, condition = images[:, :num].flatten(0, 1), latent[:, :num].flatten(0, 1)
         clean = (clean + 1) / 2 if config.image_range == "unit" else clean
         seeds = _view_seeds(seeds, len(clean) // len(images))
-        dropped = uniform(seeds, (1, 1, 1), stream="drop condition").to(clean) < config.drop_condition_prob
-        condition = torch.where(dropped, self._no_condition(condition, seeds), condition)
+        dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < config.drop_condition_prob
+        condition = torch.where(to_device_of(clean, dropped), self._no_condition(condition, seeds), condition)
         augmentation = None
         if config.augment.prob:
-            parameters = draw_parameters(config.augment, seeds).to(clean)
+            parameters = draw_parameters(config.augment, seeds)
             clean, condition = augment_pair(clean, condition, parameters)
-            augmentation = conditioning(parameters)[:, None]
+            augmentation = to_device_of(clean, conditioning(parameters)[:, None])
         sigma = sigma_from_normal(normal(seeds, (1,), stream="noise level"), level_at(config.noise, step))
-        noise = normal(seeds, clean.shape[1:], stream="noise").to(clean)
+        sigma = to_device_of(clean, sigma)
+        noise = to_device_of(clean, normal(seeds, clean.shape[1:], stream="noise"))
         one_view = [tensor[:, None] for tensor in (clean, noise)]
-        return self.denoiser.loss(*one_view, sigma.to(clean), condition[:, None], augmentation).mean()
+        return self.denoiser.loss(*one_view, sigma, condition[:, None], augmentation).mean()
 
     def _consistency_losses(self, volume: FrustumVolume, cameras: Cameras) -> dict[str, Tensor]:
         """How far the volumes of a scene's sources, each rendered alone, disagree about the target views."""
@@ -238,7 +253,7 @@ class GeNVS(NVSModel):
         if self.config.frame == "world":
             return scene, cameras
         first = scene.valid.int().argmax(dim=1)  # of equal ones the first
-        pose = scene.cameras.cam_to_world[torch.arange(len(first)), first][:, None]
+        pose = scene.cameras.cam_to_world[torch.arange(len(first), device=first.device), first][:, None]
         return replace(scene, cameras=in_frame_of(scene.cameras, pose)), in_frame_of(cameras, pose)
 
     def _jitter(self, cameras: Cameras, seeds: Tensor) -> Jitter:
@@ -246,18 +261,15 @@ class GeNVS(NVSModel):
         num_rays = cameras.shape[1] * config.size**2
         coarse = uniform(seeds, (num_rays, config.coarse), stream="coarse samples")
         fine = uniform(seeds, (num_rays, config.fine), stream="fine samples")
-        return Jitter(coarse.to(cameras.near), fine.to(cameras.near))
+        return Jitter(to_device_of(cameras.near, coarse), to_device_of(cameras.near, fine))
 
     def _with_noise(self, source: Views, seeds: Tensor) -> Views:
         """Noise augmentation of photos, so that the encoder tolerates views that the model drew itself."""
         if not self.config.source_noise:
             return source
-        images = source.images
-        amount = self.config.source_noise * uniform(seeds, (1, 1, 1, 1), stream="source noise level").to(
-            images
-        )
-        noise = normal(seeds, images.shape[1:], stream="source noise").to(images)
-        return Views(images + amount * noise, source.cameras, source.valid)
+        amount = self.config.source_noise * uniform(seeds, (1, 1, 1, 1), stream="source noise level")
+        noise = amount * normal(seeds, source.images.shape[1:], stream="source noise")
+        return replace(source, images=source.images + to_device_of(source.images, noise))
 
     def _from_denoiser(self, images: Tensor) -> Tensor:
         return 2 * images - 1 if self.config.image_range == "unit" else images
@@ -265,7 +277,7 @@ class GeNVS(NVSModel):
     @staticmethod
     def _no_condition(condition: Tensor, seeds: Tensor) -> Tensor:
         """What stands in for the latent image where there is none: noise in its range."""
-        return uniform(seeds, condition.shape[1:], stream="no condition").to(condition)
+        return to_device_of(condition, uniform(seeds, condition.shape[1:], stream="no condition"))
 
 
 def _view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:

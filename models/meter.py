@@ -1,25 +1,48 @@
-"""Loss terms between two lines of the log, kept on the device so that no step waits for them."""
+"""Loss terms and times between two lines of the log. Terms stay on the device: no step waits for them."""
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Item = TypeVar("Item")
+
 
 @dataclass
 class Meter:
-    """Means of scalar terms since the last report."""
+    """Means of scalar terms since the last report, and where the time went."""
 
+    clock: Callable[[], float] = time.monotonic  # seconds
     entries: list[tuple[int, str, Tensor]] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(init=False)
+    waited: float = field(default=0.0, init=False)  # seconds for data, since the last report
+
+    def __post_init__(self) -> None:
+        """Begin to measure."""
+        self.since = self.clock()
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
         """Remember terms of an update, which may add several times (accumulation)."""
         self.entries += [(step, name, value.detach()) for name, value in terms.items()]
 
-    def report(self) -> tuple[dict[str, float], float]:
-        """Mean of every term and the seconds since the last report.
+    def waiting_for(self, data: Iterable[Item]) -> Iterator[Item]:
+        """The same data; the time until each item is there counts as waiting."""
+        source = iter(data)
+        while True:
+            begun = self.clock()
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            self.waited += self.clock() - begun
+            yield item
+
+    def report(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Mean of every term, and times: `seconds` since the last report, and `data_wait`, the share of them
+        that this process waited for data (0 to 1; while a GPU is busy, it need not have waited).
 
         Raises ValueError naming the first step and term that are not finite.
         """
@@ -29,7 +52,10 @@ class Meter:
             if not abs(value) < float("inf"):
                 raise ValueError(f"step {step}: '{name}' is not finite")
             collected.setdefault(name, []).append(value)
-        now = time.monotonic()
-        seconds, self.since = now - self.since, now
         self.entries.clear()
-        return {name: sum(found) / len(found) for name, found in collected.items()}, seconds
+        return {name: sum(found) / len(found) for name, found in collected.items()}, self._times()
+
+    def _times(self) -> dict[str, float]:
+        now = self.clock()
+        seconds, waited, self.since, self.waited = now - self.since, self.waited, now, 0.0
+        return {"seconds": seconds, "data_wait": waited / seconds if seconds > 0 else 0.0}

@@ -3,7 +3,9 @@
 import math
 
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, Field, NonNegativeFloat, model_validator
+from torch import Tensor, nn
 
 from models.base import NVSModel
 
@@ -75,3 +77,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, ste
     """Give every group its learning rate for a step."""
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * learning_rate_factor(config, step)
+
+
+def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Float[Tensor, ""]:
+    """Scale gradients, in place, so that their common norm is at most `largest`; returns what it was.
+
+    A norm that is not finite makes them all so: the host does not wait for a GPU to find out.
+    """
+    return nn.utils.clip_grad_norm_(parameters, largest, foreach=True)

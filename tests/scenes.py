@@ -2,13 +2,14 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from config import validate_config
-from data.batch import SceneBatch, Views
+from data.batch import SceneBatch, Views, places_of
 from data.cameras import Cameras, cameras_from_poses, orbit
 from models.base import NVSModel
 
@@ -65,6 +66,12 @@ def scene_batch(valid: list[list[bool]], *, num_target: int = 1, first_seed: int
         scene_ids=tuple(f"scene{i}" for i in range(len(valid))),
         seeds=torch.arange(first_seed, first_seed + len(valid)),
     )
+
+
+def ready_batch(valid: list[list[bool]], **options: int) -> SceneBatch:
+    """`scene_batch` as a loader makes it: it is known on the CPU where the padding is."""
+    batch = scene_batch(valid, **options)
+    return replace(batch, source_places=places_of(batch.source.valid))
 
 
 def scene(batch: SceneBatch, index: int) -> SceneBatch:

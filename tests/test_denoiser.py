@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
-from diffusion.layers import Downsample, FourierFeatures, Upsample
+from diffusion.layers import CheckpointedUNet, Downsample, FourierFeatures, Upsample
 from diffusion.upstream import k_diffusion
 
 TINY = {"channels": (32, 64), "depths": (1, 1), "self_attention": (False, True), "mapping_width": 32}
@@ -114,6 +114,43 @@ def test_dropout_acts_in_training_only():
     )
     assert attention.dropout.p == 0.5
     assert attention.eval().dropout.p == 0
+
+
+def test_attention_is_computed_by_torch_s_own_kernel(monkeypatch):
+    denoiser, inputs = small(dropout=0.5)
+    original, rates = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(*tensors, dropout_p):
+        rates.append(dropout_p)
+        return original(*tensors, dropout_p=dropout_p)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    denoise(denoiser, inputs)
+    denoise(denoiser.train(), inputs)
+    assert rates == [0, 0, 0.5, 0.5]  # one on the way down, one on the way up
+
+
+def test_a_network_that_saves_memory_has_the_same_names_and_numbers():
+    plain, inputs = small()
+    saving, _ = small(checkpointing=True)
+    assert list(saving.state_dict()) == list(plain.state_dict())
+    assert isinstance(saving.inner_model.u_net, CheckpointedUNet)
+    saving.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert torch.equal(denoise(saving, inputs), denoise(plain, inputs))
+    for denoiser in (saving, plain):
+        denoiser.loss(**inputs).sum().backward()
+    for one, other in zip(saving.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_three_levels_join_the_right_skips_when_saving_memory():
+    sizes = {"channels": (32, 64, 32), "depths": (1, 2, 1), "self_attention": (False, True, False)}
+    (plain, _), (saving, _) = small(**sizes), small(**sizes, checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
+    images, condition = torch.randn(1, 1, 3, 8, 12), torch.randn(1, 1, 5, 8, 12)
+    found, expected = (denoiser(images, torch.full((1, 1), 0.7), condition) for denoiser in (saving, plain))
+    assert torch.equal(found, expected)
 
 
 def test_views_and_scenes_do_not_see_one_another():

@@ -1,5 +1,7 @@
 """models/ema.py: the average of weights, against a loop."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -81,3 +83,17 @@ def test_the_average_of_half_precision_weights_is_kept_in_single():
         ema.update(module, update)
     assert ema.shadow["weight"].dtype == torch.float32
     assert 1 < ema.shadow["weight"].max() < 1.0078125
+
+
+def test_weights_with_channels_last_are_averaged_the_same():
+    torch.manual_seed(0)
+    modules = [nn.Conv2d(3, 4, 2)]
+    modules.append(copy.deepcopy(modules[0]).to(memory_format=torch.channels_last))
+    averages = [EMA(module, 0.9) for module in modules]
+    for module, ema in zip(modules, averages, strict=True):
+        with torch.no_grad():
+            module.weight.add_(torch.arange(48.0).reshape(4, 3, 2, 2))
+        ema.update(module, 5)
+    plain, turned = (ema.shadow["weight"] for ema in averages)
+    assert turned.stride() == modules[1].weight.stride() != plain.stride()
+    assert torch.equal(turned, plain)

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from scenes import TINY_MODEL, views
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from data.batch import Views
 from models import backbone as backbones
-from models.backbone import make_backbone
+from models.backbone import FrozenNorm, make_backbone
 from models.encoder import Encoder, EncoderConfig
 
 TINY = EncoderConfig.model_validate(TINY_MODEL["encoder"])
@@ -69,6 +70,8 @@ def test_views_that_are_padding_cost_nothing_and_change_nothing(encoder):
     assert torch.equal(volume.valid, valid)
     assert (volume.features[~valid] == 0).all()
     torch.testing.assert_close(volume.features[valid], encoder(source).features[valid], atol=1e-5, rtol=1e-5)
+    told = encoder(Views(images, source.cameras, valid), torch.tensor([0, 1, 3]))
+    assert torch.equal(told.features, volume.features)
 
 
 @torch.no_grad()
@@ -102,6 +105,41 @@ def test_batch_norm_is_frozen_also_while_training(encoder):
         assert torch.equal(value, before[name])
     encoder.eval()
     torch.testing.assert_close(encoder(views(1, 2)).features, first)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_frozen_norm_computes_what_torchvision_s_does(dtype):
+    generator = torch.Generator().manual_seed(2)
+    state = {name: torch.rand(5, generator=generator) + 0.1 for name in ("weight", "bias", "running_var")}
+    state["running_mean"] = torch.randn(5, generator=generator)
+    ours, theirs = FrozenNorm(5, eps=1e-3), FrozenBatchNorm2d(5, eps=1e-3)
+    for norm in (ours, theirs):
+        norm.load_state_dict(state)
+        norm.to(dtype)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    images = torch.randn(2, 5, 3, 7, generator=generator).to(dtype)
+    torch.testing.assert_close(ours(images), theirs(images))
+    images = images.to(memory_format=torch.channels_last)
+    assert ours(images).stride() == images.stride()
+
+
+@torch.no_grad()
+def test_activations_stay_in_the_precision_of_autocast(encoder):
+    seen, hooks = {}, []
+    for name, module in encoder.named_modules():
+        if isinstance(module, FrozenNorm | nn.Conv2d | nn.ConvTranspose2d):
+            hook = lambda _, inputs, output, name=name: seen.update({name: output.dtype})  # noqa: E731
+            hooks.append(module.register_forward_hook(hook))
+    exact = encoder(views(1, 2)).features
+    seen.clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = encoder(views(1, 2)).features
+    for hook in hooks:
+        hook.remove()
+    assert any("bn" in name for name in seen)
+    assert set(seen.values()) == {torch.bfloat16}
+    assert 0 < (rounded - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
 def fresh_copy_with_norms(name: str) -> nn.Module:

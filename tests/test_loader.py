@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from data.loader import SceneLoader, held_out, held_out_choice, scene_seed
 from data.srn import DataConfig, SRNObjects, open_split
@@ -124,6 +125,27 @@ def test_padding_repeats_the_first_source_and_is_marked(root):
         target, _ = loader.objects.read(choice.object_index, choice.target)
         assert torch.equal(batch.target.images[i], target)
     assert not batch.source.valid.all()
+
+
+def test_it_is_known_on_the_cpu_which_sources_are_no_padding(root):
+    batch = make_loader(root).load(3)
+    flat = batch.source.valid.flatten().tolist()
+    assert batch.source_places.tolist() == [place for place, valid in enumerate(flat) if valid]
+    moved = batch.apply(lambda tensor: tensor.to("meta"))
+    assert moved.source.valid.is_meta
+    assert not moved.source_places.is_meta
+    assert not moved.seeds.is_meta
+
+
+def test_torch_s_loader_pins_whole_batches_and_hands_on_errors(root, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    batch = make_loader(root).load(3)
+    copied = pin_memory(batch)
+    assert len(pinned) == len(tensors(batch)) == 12
+    assert_same(copied, batch)
+    error = ValueError("a file cannot be used")
+    assert pin_memory(error) is error
 
 
 def test_seeds_are_those_of_the_scenes_and_of_63_bits(root):

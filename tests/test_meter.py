@@ -11,9 +11,9 @@ def test_a_report_holds_the_means_since_the_last_one():
     meter.add(1, {"rgb": torch.tensor(1.0), "depth": torch.tensor(5.0)})
     meter.add(1, {"rgb": torch.tensor(2.0, requires_grad=True)})
     meter.add(2, {"rgb": torch.tensor(6.0)})
-    means, seconds = meter.report()
+    means, times = meter.report()
     assert means == {"rgb": 3.0, "depth": 5.0}
-    assert seconds >= 0
+    assert times["seconds"] >= 0
     meter.add(3, {"rgb": torch.tensor(7.0)})
     assert meter.report()[0] == {"rgb": 7.0}
 
@@ -32,3 +32,25 @@ def test_the_first_step_and_term_that_are_not_finite_are_named(value):
     meter.add(9, {"rgb": torch.tensor(value), "depth": torch.tensor(1.0)})
     with pytest.raises(ValueError, match="step 8: 'depth' is not finite"):
         meter.report()
+
+
+def test_times_say_which_share_of_them_was_spent_waiting_for_data():
+    now = [100.0]
+    meter = Meter(clock=lambda: now[0])
+
+    def data():
+        for number in range(3):
+            now[0] += 1 + number  # the first takes one second, the next two, the last three
+            yield number
+
+    batches = meter.waiting_for(data())
+    assert [next(batches), next(batches)] == [0, 1]
+    now[0] += 9  # the steps
+    meter.add(1, {"rgb": torch.tensor(1.0)})
+    assert meter.report()[1] == {"seconds": 12.0, "data_wait": pytest.approx(3 / 12)}
+    assert list(batches) == [2]
+    now[0] += 1
+    meter.add(2, {"rgb": torch.tensor(1.0)})
+    assert meter.report()[1] == {"seconds": 4.0, "data_wait": pytest.approx(3 / 4)}
+    meter.add(3, {"rgb": torch.tensor(1.0)})
+    assert meter.report()[1] == {"seconds": 0.0, "data_wait": 0.0}

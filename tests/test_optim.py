@@ -6,7 +6,7 @@ import pytest
 import torch
 from scenes import tiny_model
 
-from models.optim import OptimConfig, learning_rate_factor, make_optimizer, set_learning_rate
+from models.optim import OptimConfig, clip_gradients, learning_rate_factor, make_optimizer, set_learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,30 @@ def test_a_part_that_takes_no_part_in_the_loss_is_not_trained():
     trained = sum(len(group["params"]) for group in optimizer.param_groups)
     assert trained == len(names) > 0
     assert not any(name.startswith("denoiser") for name in names)
+
+
+def test_gradients_are_scaled_to_the_largest_norm_and_their_own_is_told():
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.zeros(*shape)) for shape in ((3,), (2, 5))]
+    for largest in (0.1, 100.0):
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        before = torch.cat([weight.grad.flatten() for weight in weights])
+        norm = clip_gradients(weights, largest)
+        torch.testing.assert_close(norm, before.square().sum().sqrt())
+        after = torch.cat([weight.grad.flatten() for weight in weights])
+        torch.testing.assert_close(after, before * min(1.0, largest / norm.item()), rtol=1e-5, atol=1e-6)
+
+
+def test_a_fused_step_equals_a_plain_one_also_with_channels_last():
+    generator = torch.Generator().manual_seed(0)
+    weight, gradients = torch.randn(4, 3, 2, 5, generator=generator), torch.randn(3, 4, 3, 2, 5)
+    found = []
+    for order, fused in ((torch.contiguous_format, False), (torch.channels_last, True)):
+        parameter = torch.nn.Parameter(weight.clone().to(memory_format=order))
+        optimizer = torch.optim.AdamW([parameter], lr=0.01, betas=(0.9, 0.99), fused=fused)
+        for gradient in gradients:
+            parameter.grad = gradient.to(memory_format=order)
+            optimizer.step()
+        found.append(parameter.detach())
+    torch.testing.assert_close(found[1], found[0], atol=1e-7, rtol=1e-6)

@@ -86,7 +86,7 @@ def test_sources_that_agree_have_no_consistency_loss_whatever_the_frame():
     batch = scene_batch([[True, True, True]])
     volume = model.encode(batch.source)
     alike = replace(volume, features=torch.full_like(volume.features, 0.3))
-    model.encoder.forward = lambda views: alike
+    model.encoder.forward = lambda views, places: alike
     terms = model.eval().loss(batch, step=0)
     assert terms["depth_consistency"] < 1e-9
     assert terms["opacity_consistency"] < 1e-9

@@ -17,7 +17,9 @@ from torch import Tensor
 import train as program
 from config import load_config, validate_config
 from config.run_folder import load_model
+from data.batch import places_of
 from data.images import read_picture
+from models import device as devices
 from models.checkpoint import checkpoints_of, load_checkpoint
 from models.genvs import GeNVS
 from models.optim import OptimConfig, learning_rate_factor
@@ -79,7 +81,9 @@ def last(folder: Path) -> dict[str, Tensor]:
 
 def log(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    times = {"seconds", "data_wait"}
+    assert all(times <= line.keys() and 0 <= line["data_wait"] <= 1 for line in lines)
+    return [{key: value for key, value in line.items() if key not in times} for line in lines]
 
 
 def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, float]:
@@ -133,6 +137,47 @@ def test_a_resumed_run_repeats_the_steps_whose_weights_were_lost(write_config):
     train(path, "train.steps=4", "train.accumulate=2")
     assert max(differences(last(whole), last(lost)).values()) == 0
     assert log(whole) == log(lost)
+
+
+def test_a_run_goes_on_to_the_last_bit_when_it_is_told_to_save_memory(write_config, capsys):
+    whole = train(write_config("whole", model=RANDOM), "train.steps=4")
+    path = write_config("frugal", model=RANDOM)
+    train(path, "train.steps=2")
+    saving = ("model.encoder.checkpointing=true", "model.denoiser.checkpointing=true")
+    frugal = train(path, "train.steps=4", *saving)
+    assert max(differences(last(whole), last(frugal)).values()) == 0
+    assert log(whole) == log(frugal)
+    capsys.readouterr()
+    train(write_config("heir"), f"transfer={frugal}", "train.steps=1")
+    assert "checkpointing" not in capsys.readouterr().err
+
+
+def test_what_is_compiled_is_kept_among_the_runs_unless_the_user_chose(write_config, monkeypatch, capsys):
+    compiled = []
+    monkeypatch.setattr(devices, "compile_networks", lambda model, device: compiled.append(model))
+    for chosen in (True, False):
+        monkeypatch.setenv(program.CACHE, "elsewhere")
+        monkeypatch.setattr(program, "CACHE_CHOSEN", chosen)
+        folder = train(write_config(f"chosen_{chosen}".lower()), "train.steps=1", "train.compile=true")
+        where = "elsewhere" if chosen else str(folder.parent / ".compiled")
+        assert os.environ[program.CACHE] == where
+        assert f"compiling: the first steps take minutes, or less with what is in {where}" in (
+            capsys.readouterr().err
+        )
+    assert len(compiled) == 2
+    train(write_config("plain"), "train.steps=1")
+    assert len(compiled) == 2
+
+
+def test_a_run_names_the_place_of_the_padding_to_its_model(write_config, monkeypatch):
+    seen, original = [], GeNVS.loss
+    monkeypatch.setattr(
+        GeNVS, "loss", lambda self, batch, *, step: seen.append(batch) or original(self, batch, step=step)
+    )
+    train(write_config())
+    for batch in seen:
+        assert torch.equal(batch.source_places, places_of(batch.source.valid))
+    assert len({len(batch.source_places) for batch in seen}) > 1
 
 
 def test_two_passes_of_one_scene_equal_one_of_two(write_config):

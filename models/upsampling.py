@@ -1,0 +1,64 @@
+"""A learned doubling of the resolution and the convolution that follows it, as one operation.
+
+Nothing lies between a transposed convolution of 2x2 with stride 2 and a convolution of 3x3, so together they
+are a transposed convolution of 4x4 with stride 2, whose kernel is the product of both, as polynomials are
+multiplied. The result is the same but for rounding; a large image takes 2.5 times fewer multiplications, and
+the image between is never in memory. Axes: i channels entering, m between, o leaving.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from models.device import to_device_of
+
+# Polynomials of three and of two coefficients are multiplied by their values at 0, 1, -1 and infinity
+# (Toom 1963, Cook 1966): four products instead of six along an axis, sixteen instead of thirty-six in all.
+OF_THREE = ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (0.0, 0.0, 1.0))
+OF_TWO = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))
+TO_FOUR = ((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, -0.5, -1.0), (-1.0, 0.5, 0.5, 0.0), (0.0, 0.0, 0.0, 1.0))
+
+
+def worthwhile(x: Float[Tensor, "n i h w"]) -> bool:
+    """Whether doubling `x` in one operation saves more than multiplying the kernels costs.
+
+    With as many channels m and o as i, and p pixels, that takes 16 (p + i) i^2 multiplications instead of
+    40 p i^2: less from p = 0.7 i. At twice that it was seen to be faster on a CPU, too.
+    """
+    return x[:, 0].numel() >= 2 * x.shape[1]
+
+
+def double(
+    x: Float[Tensor, "n i h w"],
+    up: Float[Tensor, "i m 2 2"],
+    up_bias: Float[Tensor, "m"],
+    convolution: Float[Tensor, "o m 3 3"],
+) -> Float[Tensor, "n o 2*h 2*w"]:
+    """conv2d(conv_transpose2d(x, up, up_bias, stride=2), convolution, padding=1)."""
+    with torch.autocast(x.device.type, enabled=False):  # the product needs more digits than its factors
+        kernel = product(up, convolution)
+        # The bias is a channel of ones: beyond the border it is missing, as the padding has it.
+        bias_kernel = torch.einsum("omyx,m->oyx", convolution.flip(2, 3), up_bias)
+        bias_kernel = F.conv_transpose2d(x.new_ones(1, 1, 2, 2, dtype=up.dtype), bias_kernel[None])
+        ones = x.new_ones(1, 1, *x.shape[2:], dtype=up.dtype)
+        bias = F.conv_transpose2d(ones, bias_kernel, stride=2, padding=1)
+    grown = F.conv_transpose2d(x, kernel, stride=2, padding=1)
+    return grown + bias.to(grown.dtype)
+
+
+def product(up: Float[Tensor, "i m 2 2"], convolution: Float[Tensor, "o m 3 3"]) -> Float[Tensor, "i o 4 4"]:
+    """The kernel of the transposed convolution that does what both do."""
+    three, two, four = (_both_axes(rows, like=up) for rows in (OF_THREE, OF_TWO, TO_FOUR))
+    # A convolution reads its kernel the other way round than a transposed one.
+    entering = two @ up.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
+    leaving = three @ convolution.flip(2, 3).permute(2, 3, 1, 0).flatten(0, 1).flatten(1)
+    i, m, o = *up.shape[:2], len(convolution)
+    values = torch.bmm(entering.unflatten(1, (i, m)), leaving.unflatten(1, (m, o)))
+    return (four @ values.flatten(1)).unflatten(1, (i, o)).unflatten(0, (4, 4)).permute(2, 3, 0, 1)
+
+
+def _both_axes(rows: tuple[tuple[float, ...], ...], *, like: Tensor) -> Float[Tensor, "16 k"]:
+    """What `rows` do along one axis, done along two."""
+    along = torch.tensor(rows)
+    return to_device_of(like, torch.kron(along, along))

@@ -1,0 +1,78 @@
+"""The processes that train together, one on each device, as torchrun starts them."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffusion.noise import derived_seed
+from models.base import NVSModel
+from models.device import choose_device
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+    control: Any = None  # a group of processes for short messages between CPUs
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process; all ask at the same step."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(int(flag))
+        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
+        return bool(flags)
+
+    def wrap(self, model: NVSModel) -> nn.Module:
+        """The model, exchanging gradients with its copies in other processes where there are any."""
+        if self.world == 1:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if self.world > 1:
+            torch.distributed.destroy_process_group()
+
+
+def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
+    """Find this process's device, and its place among the processes that torchrun started, which tells them
+    their ranks by the environment.
+
+    Raises ValueError where the device asked for does not exist.
+    """
+    rank, world = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
+    name = device_name
+    if world > 1 and name.startswith("cuda:"):
+        raise ValueError(f"train.device: {name} is one device for {world} processes; use auto or cpu")
+    local_rank = int(environment.get("LOCAL_RANK", 0))
+    device = choose_device(f"cuda:{local_rank}" if name == "cuda" else name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what does not say where it works, works here
+    if world == 1:
+        return Workers(rank, world, device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Workers(rank, world, device, torch.distributed.new_group(backend="gloo"))
+
+
+def exchange(parallel: nn.Module, *, gradients: bool) -> AbstractContextManager:
+    """Context of a pass; without `gradients` they are summed here and exchanged by a later pass."""
+    return nullcontext() if gradients or not hasattr(parallel, "no_sync") else parallel.no_sync()
+
+
+def reseed(seed: int, rank: int, part: int) -> None:
+    """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
+    torch.manual_seed(derived_seed(derived_seed(seed, rank), part))

@@ -1,0 +1,102 @@
+"""What every measurement needs to know: device, sizes, repeats, and where to note what could not be had."""
+
+import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from config import RunConfig, load_config
+from data.batch import SceneBatch, Views
+from data.cameras import Cameras, cameras_from_poses, orbit, pinhole
+from models import family
+from models.base import NVSModel
+from models.device import place
+from scripts.benchmark.machine import ROOT, Ceilings
+from scripts.benchmark.work import Work
+
+FULL = ROOT / "config" / "srn_cars_128.json"
+UNTRAINED = ["model.encoder.weights=null", "data.root=unused"]  # speed does not depend on what was learnt
+SMALL = [
+    "model.encoder.backbone=tu-tf_mobilenetv3_small_minimal_100",
+    "model.encoder.channels=2",
+    "model.encoder.planes=4",
+    "model.encoder.dilations=[1, 2, 3]",
+    'model.renderer={"size": 4, "latent_channels": 4, "coarse": 4, "fine": 4, "field": {"hidden": 5}}',
+    "model.denoiser.channels=[32, 32]",
+    "model.denoiser.depths=[1, 1]",
+    "model.denoiser.self_attention=[false, true]",
+    "model.denoiser.mapping_width=16",
+    "data.image_size=16",
+    "data.workers=0",
+    "sample.steps=2",
+]
+
+
+@dataclass
+class Bench:
+    """One run of the program. Inputs are the same each time they are asked for."""
+
+    device: torch.device
+    size: str  # "full" or "small"
+    repeats: int
+    plain_steps: int  # denoising steps of the plain sampler that are run
+    ceilings: Ceilings
+    variants: tuple[str, ...] = ()  # wanted; none: all
+    unmeasured: list[str] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)  # by section
+    counted: dict[tuple[str, bool], Work] = field(default_factory=dict)  # see `networks.part_work`
+
+    def wants(self, variant: str) -> bool:
+        """Whether a variant is to be measured."""
+        return not self.variants or variant in self.variants
+
+    def remark(self, section: str, text: str) -> None:
+        """Say something below the table of a section."""
+        self.remarks.setdefault(section, []).append(text)
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The run whose model is measured."""
+        return load_config(FULL, UNTRAINED + (SMALL if self.size == "small" else []))
+
+    def model(self) -> NVSModel:
+        """A new model of the config on the device, with the same random weights every time."""
+        return place(copy.deepcopy(self._first_model), self.device)
+
+    @cached_property
+    def _first_model(self) -> NVSModel:
+        """On the CPU; to copy it takes less time than to make another."""
+        torch.manual_seed(0)
+        return family(self.config.model.family)(self.config.model)
+
+    @property
+    def network_precision(self) -> str:
+        """Of float32 convolutions: torch rounds their inputs on GPUs, unless it is told otherwise."""
+        rounded = self.device.type == "cuda" and torch.backends.cudnn.allow_tf32
+        return "tf32" if rounded else "float32"
+
+    def cameras(self, num: int, *, first: int = 0) -> Cameras:
+        """Cameras [1, num] around the object, a different place for every number from `first` on."""
+        number = torch.arange(first, first + num, dtype=torch.float32)
+        poses = orbit(2.4 * number, 0.1 + 0.3 * (number % 4))
+        return cameras_from_poses(poses, pinhole()).apply(lambda tensor: tensor[None].to(self.device))
+
+    def views(self, num: int, *, num_valid: int | None = None, first: int = 0) -> Views:
+        """Photos [1, num] of noise, the first `num_valid` (None: all) valid."""
+        size = self.config.data.image_size
+        images = self.uniform(1, num, 3, size, size) * 2 - 1
+        valid = torch.arange(num, device=self.device)[None] < (num if num_valid is None else num_valid)
+        return Views(images, self.cameras(num, first=first), valid)
+
+    def scene_batch(self, num_valid: int) -> SceneBatch:
+        """One scene of the config's most sources, of which `num_valid` are valid, and its targets."""
+        most, targets = self.config.data.sources[1], self.config.data.targets
+        source, target = self.views(most, num_valid=num_valid), self.views(targets, first=most)
+        places = torch.arange(num_valid)
+        return SceneBatch(source, target, ("noise",), torch.tensor([5]), source_places=places)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers from 0 to 1."""
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(7)).to(self.device)

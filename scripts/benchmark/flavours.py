@@ -1,0 +1,43 @@
+"""The models that sections other than the renderer's compare."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from models.base import NVSModel
+from models.device import autocast, compile_networks
+from scripts.benchmark.bench import Bench
+from scripts.benchmark.plain import plain_model
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A model and how precisely its networks compute."""
+
+    name: str
+    model: NVSModel
+    autocast: str  # "float32" or "bfloat16"
+    precision: str  # of its matrix products, as `Ceilings.flops` calls it
+
+
+def flavours(bench: Bench) -> Iterator[Flavour]:
+    """Those that are wanted, one by one, all with the same random weights."""
+    low = _configured_precision(bench)
+    wanted = {"plain": "float32", "ours": low}
+    if bench.device.type == "cuda":
+        wanted |= {"float32": "float32", "compiled": low}
+    for name, autocast_to in wanted.items():
+        if not bench.wants(name):
+            continue
+        model = plain_model(bench.model()) if name == "plain" else bench.model()
+        if name == "compiled":
+            try:
+                compile_networks(model, bench.device)
+            except ValueError as error:
+                bench.unmeasured.append(f"{name}: {error}")
+                continue
+        yield Flavour(name, model, autocast_to, bench.network_precision if autocast_to == "float32" else low)
+
+
+def _configured_precision(bench: Bench) -> str:
+    enabled = autocast(bench.config.train.precision, bench.device)._enabled
+    return "bfloat16" if enabled else "float32"

@@ -1,0 +1,183 @@
+"""Measure this project, beside the plain way to do the same and beside what the machine can do at best.
+
+    python -m scripts.benchmark all
+    python -m scripts.benchmark renderer --variant plain blocked --repeats 9
+    python -m scripts.benchmark parity
+
+what to measure:
+  renderer  volumes to latent images: forward, forward and backward, and a chart of how the time grows
+  encoder   a photo to a volume                denoiser  a noisy view to a clean one
+  step      a whole training step              sample    a photo to a novel view, all denoising steps
+  loader    views a second from a PNG folder   all       all of these
+  parity    no speed: how far the model is from the figures of the published implementation, group by group
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from scripts.benchmark.bench import Bench
+    from scripts.benchmark.measure import Figure
+
+NAMES = ("renderer", "encoder", "denoiser", "step", "sample", "loader")
+VARIANTS = {
+    "plain": "the yardstick: PyTorch's operations one after another, as in the published code (all sections)",
+    "reference": "the renderer's backend that defines its results",
+    "blocked": "the renderer's backend for CPUs: block by block of rays, within the caches",
+    "fused": "the renderer's backend for GPUs: one kernel",
+    "ours": "the model, the step and the sampler as configured (all sections but renderer)",
+    "float32": "on a GPU, ours without bfloat16",
+    "compiled": "on a GPU, ours through torch.compile",
+}
+HELP = """\
+variants:
+{variants}
+
+Variants of a task take turns in one process, after a warm-up; medians, their ratios to plain and the peak of
+extra memory are told. Beside each figure stands its floor: the time in which this machine could move the
+least bytes and do the least operations of the task, by its own copy and matrix product, measured first. The
+sizes are those of config/srn_cars_128.json. On two cores `all` takes about an hour, during which nothing else
+should run.
+
+OUTPUT/YYYY-MM-DD_MACHINE.md holds the tables and what was not measured, the PNG beside it the chart; files
+that exist are left alone. The chart needs: pip install -r requirements-benchmark.txt
+
+parity runs the modules on stored inputs (tests/reference/), in float32 on the CPU, and prints for each group
+of arrays the largest absolute deviation, the tolerance that goes with it, and the array where the two are
+closest. The last column is their ratio: below 1 is within tolerance. Exit code 1 where one is not.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and measure; user errors become one line and exit code 2."""
+    command = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(command)
+    if arguments.name == "parity":
+        from scripts.benchmark.parity import parity
+
+        return parity()
+    try:
+        for path in benchmark(arguments, command):
+            print(path)
+    except (ValueError, OSError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("benchmark: interrupted, nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
+    """Measure, print the tables, and return the files that were written.
+
+    Raises ValueError or OSError, in one line for the user, where something asked for cannot be had.
+    """
+    _check(arguments)
+    from models.device import choose_device
+    from scripts.benchmark.bench import Bench
+    from scripts.benchmark.chart import check_matplotlib, write_chart
+    from scripts.benchmark.machine import device_name, measure_ceilings
+    from scripts.benchmark.renderer import renderer_growth
+    from scripts.benchmark.report import Results, report_path, table, write_report
+
+    device = choose_device(arguments.device)
+    sections = NAMES if arguments.name == "all" else (arguments.name,)
+    if "renderer" in sections:
+        check_matplotlib()
+    arguments.output.mkdir(parents=True, exist_ok=True)  # now rather than after an hour
+    size, repeats, steps = arguments.size, arguments.repeats, arguments.steps
+    ceilings = measure_ceilings(device, size)
+    bench = Bench(device, size, repeats, steps, ceilings, tuple(arguments.variant or ()))
+    bench.unmeasured += _left_out(device.type, sections, bench.variants)
+    results, measurements, day = Results(), _measurements(), date.today()
+    for section in sections:
+        results.figures[section] = measurements[section](bench)
+        print(f"{section}\n{table(results.figures[section])}", flush=True)
+    if "renderer" in sections:
+        results.growth = renderer_growth(bench)
+    path = report_path(arguments.output, bench, day)
+    write_report(path, bench, results, command, day)
+    if not results.growth:
+        return [path]
+    write_chart(path.with_suffix(".png"), results.growth, f"{device_name(device)}, {day.isoformat()}")
+    return [path, path.with_suffix(".png")]
+
+
+def _left_out(device: str, sections: Sequence[str], variants: Sequence[str]) -> list[str]:
+    """What is known not to be measured before anything is."""
+    found = [f"section {name}: not asked for" for name in NAMES if name not in sections]
+    if variants:
+        found.append(f"variants other than {', '.join(variants)}: not asked for")
+    if device == "cpu":
+        found.append("anything on a GPU: this run is on the CPU")
+    return found
+
+
+def _measurements() -> dict[str, Callable[["Bench"], list["Figure"]]]:
+    from scripts.benchmark.loader import loader_figures
+    from scripts.benchmark.networks import denoiser_figures, encoder_figures
+    from scripts.benchmark.renderer import renderer_figures
+    from scripts.benchmark.sample import sample_figures
+    from scripts.benchmark.step import step_figures
+
+    return {
+        "renderer": renderer_figures,
+        "encoder": encoder_figures,
+        "denoiser": denoiser_figures,
+        "step": step_figures,
+        "sample": sample_figures,
+        "loader": loader_figures,
+    }
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.repeats < 1:
+        raise ValueError(f"--repeats is {arguments.repeats}; give 1 or more")
+    if not 2 <= arguments.steps <= 250:
+        raise ValueError(f"--steps is {arguments.steps}; give 2 to 250")
+    unknown = [name for name in arguments.variant or () if name not in VARIANTS]
+    if unknown:
+        raise ValueError(
+            f"--variant {unknown[0]}: there is none of that name; choose of {', '.join(VARIANTS)}"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    explained = "\n".join(f"  {name:10}{meaning}" for name, meaning in VARIANTS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.benchmark",
+        description=__doc__,
+        epilog=HELP.format(variants=explained),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=(*NAMES, "all", "parity"), help="what to measure, see above")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
+    )
+    parser.add_argument(
+        "--size", choices=("full", "small"), default="full", help="small: seconds, to see that all works"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="runs of each variant (%(default)s)"
+    )
+    parser.add_argument("--variant", nargs="+", metavar="NAME", help="only these, see below (default: all)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=4,
+        metavar="N",
+        help="plain denoising steps that are run, of 250, to work out the time of all (%(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("benchmarks"),
+        metavar="DIR",
+        help="folder of the files (%(default)s)",
+    )
+    return parser

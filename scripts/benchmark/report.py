@@ -1,0 +1,125 @@
+"""What was measured, as Markdown."""
+
+import platform
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from data.images import write_whole
+from scripts.benchmark.bench import Bench
+from scripts.benchmark.machine import commit, device_name, processor, slug
+from scripts.benchmark.measure import Figure
+
+HEADER = "| task | variant | median | range | times plain | peak extra memory | floor | times floor |"
+RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
+LEGEND = """\
+Times are medians over runs in which the variants take turns in one process, after a warm-up; the range is the
+fastest and the slowest run. *Times plain* is the time over that of the plain variant. *Peak extra memory* is
+what a run needed at its worst moment beyond its inputs: on a GPU as torch's allocator counts, on the CPU as
+the kernel counts resident memory, libraries' scratch space included. The *floor* is the time that the least
+bytes and the least operations of the task need at the ceilings below, whichever is longer; what is counted is
+said in `scripts/benchmark/work.py`.
+"""
+
+
+@dataclass
+class Results:
+    """All figures of a run of the program, by section."""
+
+    figures: dict[str, list[Figure]] = field(default_factory=dict)
+    growth: dict[str, dict[int, list[Figure]]] = field(default_factory=dict)
+
+
+def report_path(folder: Path, bench: Bench, day: date) -> Path:
+    """FOLDER/YYYY-MM-DD_MACHINE.md, with a number behind it where that is taken: nothing is overwritten."""
+    stem = f"{day.isoformat()}_{slug(device_name(bench.device))}"
+    names = (f"{stem}.md" if number == 1 else f"{stem}_{number}.md" for number in range(1, 10_000))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
+def write_report(path: Path, bench: Bench, results: Results, command: list[str], day: date) -> None:
+    """Write the Markdown file, which appears whole or not at all. Raises ValueError where it cannot."""
+    text = markdown(bench, results, command, day, chart=path.with_suffix(".png").name)
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def markdown(bench: Bench, results: Results, command: list[str], day: date, *, chart: str) -> str:
+    """The whole file."""
+    parts = [f"# Speed on {day.isoformat()}, {device_name(bench.device)}", _origin(bench, command), LEGEND]
+    parts += ["## Ceilings of the machine", _ceilings(bench)]
+    for section, figures in results.figures.items():
+        parts += [f"## {section.capitalize()}", table(figures), _bullets(bench.remarks.get(section, []))]
+    if results.growth:
+        parts += ["## How the renderer's time grows", f"![time over rays, sources, samples]({chart})"]
+        parts += [
+            table([figure for row in grown.values() for figure in row]) for grown in results.growth.values()
+        ]
+    parts += ["## Not measured", _bullets(dict.fromkeys(bench.unmeasured)) or "Nothing was left out."]
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """Figures as a Markdown table, tasks in their order, each variant beside the plain one of its task."""
+    figures = list(figures)
+    plain = {figure.task: figure.seconds for figure in figures if figure.variant == "plain"}
+    return "\n".join([HEADER, RULE, *(_row(figure, plain.get(figure.task)) for figure in figures)])
+
+
+def duration(seconds: float) -> str:
+    """Three figures and a unit."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return (
+                f"{seconds * factor:.3g} {unit}"
+                if seconds * factor < 1000
+                else f"{seconds * factor:.0f} {unit}"
+            )
+    return f"{seconds * 1e6:.3g} us"
+
+
+def _row(figure: Figure, plain: float | None) -> str:
+    task = f"{figure.task} ({figure.note})" if figure.note else figure.task
+    memory = "not known" if figure.peak_bytes is None else f"{figure.peak_bytes / 2**20:.1f} MiB"
+    cells = [
+        task,
+        figure.variant,
+        duration(figure.seconds),
+        f"{duration(figure.fastest)} to {duration(figure.slowest)}",
+        f"{figure.seconds / plain:.3g}" if plain else "",
+        memory,
+        duration(figure.floor) if figure.floor else "",
+        f"{figure.seconds / figure.floor:.3g}" if figure.floor else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _origin(bench: Bench, command: list[str]) -> str:
+    gpu = device_name(bench.device) if bench.device.type == "cuda" else "none used"
+    return _bullets(
+        [
+            f"CPU: {processor()}; torch uses {torch.get_num_threads()} threads",
+            f"GPU: {gpu}",
+            f"torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}",
+            f"commit {commit()}",
+            f"command: `{shlex.join(['python', '-m', 'scripts.benchmark', *command])}`",
+            f"size {bench.size}, {bench.repeats} runs of each variant",
+        ]
+    )
+
+
+def _ceilings(bench: Bench) -> str:
+    ceilings = bench.ceilings
+    lines = [f"memory: {ceilings.bandwidth / 1e9:.1f} GB/s read and written, in a large copy"]
+    lines += [
+        f"{name}: {flops / 1e9:.0f} GFLOP/s in a large matrix product"
+        for name, flops in ceilings.flops.items()
+    ]
+    return _bullets(lines)
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)

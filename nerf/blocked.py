@@ -7,8 +7,8 @@ no source has a say. Axes: s source view, r ray, n sample, k sample that a sourc
 channel, q sources whose features enter the MLP one by one (1 where they are pooled before).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,9 +25,10 @@ from nerf.lookup import Places, Sources
 from nerf.mlp import Layers
 from nerf.refinement import Refinement
 from nerf.sampling import RaySamples
+from nerf.threads import Turns, in_parallel
 from nerf.volume import FrustumVolume
 
-BLOCK = 65536  # samples; enough to be worth sharing out among cores
+BLOCK = 32768  # samples; what is known of them is a few megabytes
 
 
 def render_blocked(
@@ -92,14 +93,12 @@ class _Task:
     refinement: Refinement | None
     remember: bool  # what the backward pass needs
 
-    def blocks(self) -> Iterator[_Block]:
-        """The rays of all scenes, a few at a time."""
-        num_scenes, num_rays, num = self.samples.distance.shape
+    def blocks(self, scene: int) -> list[_Block]:
+        """The rays of a scene, a few at a time."""
+        num_rays, num = self.samples.distance.shape[1:]
         step = max(1, BLOCK // (num + (self.refinement.num if self.refinement else 0)))
-        for scene in range(num_scenes):
-            for first in range(0, num_rays, step):
-                rows = slice(first, min(first + step, num_rays))
-                yield self._block(scene, rows)
+        firsts = range(0, num_rays, step)
+        return [self._block(scene, slice(first, min(first + step, num_rays))) for first in firsts]
 
     def _block(self, scene: int, rows: slice) -> _Block:
         def part(tensor: Tensor) -> Tensor:
@@ -118,39 +117,86 @@ class _Render(torch.autograd.Function):
         b, num_rays = task.samples.distance.shape[:2]
         latent = features.new_empty(b, num_rays, len(layers[3]) - 1)
         depth, opacity = features.new_empty(2, b, num_rays)
-        ctx.task, ctx.plans, scene = task, [], None
+        ctx.task, ctx.plans = task, []
         ctx.save_for_backward(*layers)
-        for block in task.blocks():
-            if block.scene != scene:
-                scene, sources = block.scene, Sources(task.volume, block.scene)
-                table = sources.table(features[scene])
-            plan = _plan(block, sources, table, Layers(*layers), task.config)
-            found = _blend(
-                plan, [(turn.density, turn.colour) for turn in plan.rounds], block.rays, task.config
-            )
-            for whole, part in zip((latent, depth, opacity), found, strict=True):
-                whole[scene, block.rows] = part
-            if task.remember:
+        for scene in range(b):
+            blocks, sources = task.blocks(scene), Sources(task.volume, scene)
+            work = _Forward(task, sources, sources.table(features[scene]), Layers(*layers))
+            for block, (plan, found) in zip(blocks, in_parallel(work, blocks), strict=True):
+                for whole, part in zip((latent, depth, opacity), found, strict=True):
+                    whole[scene, block.rows] = part
                 ctx.plans.append(plan)
         return latent, depth, opacity
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        task, layers = ctx.task, Layers(*ctx.saved_tensors)
+        task, layers, plans = ctx.task, Layers(*ctx.saved_tensors), iter(ctx.plans)
         sums = Layers(*(torch.zeros_like(layer) for layer in layers.tensors()))
         volumes = torch.zeros_like(task.volume.features.movedim(2, -1), memory_format=torch.contiguous_format)
-        with torch.autocast("cpu", enabled=False):
-            for block, plan in zip(task.blocks(), ctx.plans, strict=True):
-                sources, table = Sources(task.volume, block.scene), volumes[block.scene].flatten(0, 3)
-                given = [gradient[block.scene, block.rows] for gradient in gradients]
-                of_logits = _blend_backward(plan, block.rays, task.config, given)
-                for turn, changes in zip(plan.rounds, of_logits, strict=True):
-                    gradient = _decode_backward(turn, layers, task.config, changes, sums)
-                    if ctx.needs_input_grad[1]:
-                        corners = sources.corners(turn.places, pooled=task.config.pool == "before")
-                        corners.scatter(gradient, table)
+        for scene, volume in enumerate(volumes):
+            given = [gradient[scene] for gradient in gradients]
+            sources = Sources(task.volume, scene)
+            work = _Backward(
+                task, sources, layers, given, volume.flatten(0, 3) if ctx.needs_input_grad[1] else None
+            )
+            items = [(number, block, next(plans)) for number, block in enumerate(task.blocks(scene))]
+            for found in in_parallel(work, items):
+                for total, part in zip(sums.tensors(), found.tensors(), strict=True):
+                    total += part
         return (None, volumes.movedim(-1, 2), *sums.tensors())
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """What is done with each block of a scene."""
+
+    task: _Task
+    sources: Sources
+    table: Float[Tensor, "v c"]
+    layers: Layers
+
+    @torch.no_grad()
+    def __call__(self, block: _Block) -> tuple[_Plan | None, tuple[Tensor, Tensor, Tensor]]:
+        plan = _plan(block, self.sources, self.table, self.layers, self.task.config)
+        logits = [(turn.density, turn.colour) for turn in plan.rounds]
+        found = _blend(plan, logits, block.rays, self.task.config)
+        return plan if self.task.remember else None, found
+
+
+@dataclass(frozen=True)
+class _Backward:
+    """What is done with each block of a scene afterwards. In their order they add to the volume's gradient,
+    so that its rounding does not depend on who comes first."""
+
+    task: _Task
+    sources: Sources
+    layers: Layers
+    given: list[Tensor]  # gradients of latent image, depth and opacity
+    table: Float[Tensor, "v c"] | None  # gradient of the volume; None: not wanted
+    turns: Turns = field(default_factory=Turns)
+
+    @torch.no_grad()
+    def __call__(self, item: tuple[int, _Block, _Plan]) -> Layers:
+        """The layers' gradients."""
+        (number, block, plan), config = item, self.task.config
+        sums = Layers(*(torch.zeros_like(layer) for layer in self.layers.tensors()))
+        with self.turns.number(number) as wait, torch.autocast("cpu", enabled=False):
+            given = [gradient[block.rows] for gradient in self.given]
+            of_logits = _blend_backward(plan, block.rays, config, given)
+            found = [
+                _decode_backward(turn, self.layers, config, changes, sums)
+                for turn, changes in zip(plan.rounds, of_logits, strict=True)
+            ]
+            if self.table is None:
+                return sums
+            corners = [
+                self.sources.corners(turn.places, pooled=config.pool == "before") for turn in plan.rounds
+            ]
+            wait()
+            for where, gradient in zip(corners, found, strict=True):
+                where.scatter(gradient, self.table)
+        return sums
 
 
 def _plan(block: _Block, sources: Sources, table: Tensor, layers: Layers, config: FieldConfig) -> _Plan:

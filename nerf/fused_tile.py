@@ -20,10 +20,17 @@ OPAQUE = tl.constexpr(24.0)
 @triton.jit
 @no_type_check
 def place(
-    origins, directions, distance, width, passed, ray, on_ray, step, num_samples,
+    origins, directions, distance, width, passed, begun, ray, on_ray, step, num_samples,
     BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr,
 ):  # fmt: skip
-    """Points of a tile, their distances and widths, and the rows that can add anything."""
+    """Points of a tile, their distances and widths, and the rows that can add anything.
+
+    Rays are counted from the block's first, `begun`: offsets of 32 bits take half the registers.
+    """
+    origins += begun * 3
+    directions += begun * 3
+    distance += begun * num_samples
+    width += begun * num_samples
     at = ray * num_samples + step
     real = on_ray & (step < num_samples)
     far = tl.load(distance + at, mask=real, other=0.0)

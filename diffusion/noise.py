@@ -92,3 +92,8 @@ def _splitmix64(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & WORD
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & WORD
     return value ^ (value >> 31)
+
+
+def view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:
+    """A seed for each of `num` views of every scene."""
+    return torch.tensor([derived_seed(seed, view) for seed in seeds.tolist() for view in range(num)])

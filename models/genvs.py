@@ -20,7 +20,7 @@ from data.cameras import Cameras, in_frame_of
 from diffusion import transplant
 from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
-from diffusion.noise import NoiseConfig, derived_seed, level_at, normal, sigma_from_normal, uniform
+from diffusion.noise import NoiseConfig, level_at, normal, sigma_from_normal, uniform, view_seeds
 from diffusion.samplers import SampleOptions, guided, sample
 from models import losses
 from models.base import NVSModel, Prediction, SampleCallback
@@ -194,23 +194,26 @@ class GeNVS(NVSModel):
     ) -> Float[Tensor, "b t 3 h w"]:
         """Sample views with the denoiser; views of all scenes share its batch axis."""
         b, t, _, h, w = condition.shape
-        nothing = self._no_condition(condition.flatten(0, 1), seeds.flatten())
+        given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn there
+        guidance = 0.0 if options.unconditional else options.guidance
+        nothing = given if guidance == 1 else self._no_condition(given, seeds)
 
         def denoise(about: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
             return self.denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
 
         denoiser = guided(
-            lambda noisy, sigma: denoise(condition.flatten(0, 1), noisy, sigma),
+            lambda noisy, sigma: denoise(given, noisy, sigma),
             lambda noisy, sigma: denoise(nothing, noisy, sigma),
-            0.0 if options.unconditional else options.guidance,
+            guidance,
         )
         images = sample(
             denoiser,
             (3, h, w),
-            seeds.flatten().to(condition.device),
+            seeds,
             options,
             callback=callback
             and (lambda i, _, clean: callback(i, self._from_denoiser(clean).unflatten(0, (b, t)))),
+            device=condition.device,
         )
         return self._from_denoiser(images).unflatten(0, (b, t)).clamp(-1, 1)
 
@@ -225,7 +228,7 @@ class GeNVS(NVSModel):
         config, num = self.config, self.config.denoised_targets
         clean, condition = images[:, :num].flatten(0, 1), latent[:, :num].flatten(0, 1)
         clean = (clean + 1) / 2 if config.image_range == "unit" else clean
-        seeds = _view_seeds(seeds, len(clean) // len(images))
+        seeds = view_seeds(seeds, len(clean) // len(images))
         dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < config.drop_condition_prob
         condition = torch.where(to_device_of(clean, dropped), self._no_condition(condition, seeds), condition)
         augmentation = None
@@ -278,11 +281,6 @@ class GeNVS(NVSModel):
     def _no_condition(condition: Tensor, seeds: Tensor) -> Tensor:
         """What stands in for the latent image where there is none: noise in its range."""
         return to_device_of(condition, uniform(seeds, condition.shape[1:], stream="no condition"))
-
-
-def _view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:
-    """A seed for each of `num` views of every scene."""
-    return torch.tensor([derived_seed(seed, view) for seed in seeds.tolist() for view in range(num)])
 
 
 def _join_first_source(batch: SceneBatch) -> Views:

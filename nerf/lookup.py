@@ -53,13 +53,34 @@ class Places:
 
 
 class Sources:
-    """The volumes of one scene: a table of features and what projects samples into it."""
+    """The volumes of one scene, and `rays` as the source cameras see them, ready for samples along them."""
 
-    def __init__(self, volume: FrustumVolume, scene: int):
-        self.size = volume.features.shape[3:]
-        self.align_corners = volume.align_corners
-        self.valid = volume.valid[scene]
-        self.cameras = volume.cameras[scene]
+    def __init__(self, volume: FrustumVolume, scene: int, rays: Rays):
+        cameras: Cameras = volume.cameras[scene]
+        self.size, self.valid = volume.features.shape[3:], volume.valid[scene]
+        # On the image plane, and in depth, a sample is a ray's beginning and its distance times the slope.
+        plane = cameras.intrinsics[:, :2, :2].transpose(-1, -2)
+        rotation = cameras.cam_to_world[:, :3, :3]
+        ends = (rays.origins - cameras.positions[:, None]) @ rotation, rays.directions @ rotation
+        self._start, self._slope = (
+            torch.cat([end[..., :2] @ plane, end[..., 2:]], dim=-1).movedim(-1, 0)[..., None] for end in ends
+        )  # [3 s r 1]
+        self._centre = cameras.intrinsics[:, :2, 2].t()[..., None, None]
+        self._per_depth = (cameras.far - cameras.near).reciprocal()[:, None, None]
+        self._at_zero = -cameras.near[:, None, None] * self._per_depth
+        # Pixels are texels whose outer edges, planes are points that, lie at 0 and 1.
+        texels = torch.tensor([not volume.align_corners] * 2 + [False])[:, None, None]
+        count = torch.tensor(self.size[::-1], dtype=rays.near.dtype)[:, None, None]
+        self._last, self._last_cell = count - 1, (count - 2).clamp_min(0)
+        self._scale = torch.where(texels, count, count - 1)
+        self._offset = torch.where(texels, -0.5, 0.0).to(count)
+        # From one corner to the next; along an axis of one grid point there is nowhere to go.
+        depth, height, width = self.size
+        plane_step, line_step, step = height * width * (depth > 1), width * (height > 1), int(width > 1)
+        steps = [i * plane_step + j * line_step + k * step for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+        num_points = len(self.valid) * depth * height * width
+        self._steps = torch.tensor(steps, dtype=torch.int32 if num_points < 2**31 else torch.int64)
+        self._volume = torch.arange(len(self.valid), dtype=self._steps.dtype)[:, None] * depth
 
     @staticmethod
     def table(features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
@@ -75,49 +96,54 @@ class Sources:
             pass
         return table
 
-    def place(self, rays: Rays, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
-        """Which of the samples along `rays` a source has a say about, and where they are in its volume."""
-        at, say = _project(self.cameras, rays, distance), self.valid[:, None]
+    def place(self, rows: slice, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
+        """Which of the samples along the rays `rows` a source has a say about, and where they are in its
+        volume."""
+        at, say = self._project(rows, distance), self.valid[:, None]
         if outside == "mask":
             say = say & ((at - 0.5).abs_().amax(dim=0) <= 0.5)
-        index = say.expand(at.shape[1:]).any(dim=0).nonzero()[:, 0]
-        if len(index) < at.shape[-1]:
-            at, say = at.index_select(2, index), say.expand(at.shape[1:]).index_select(1, index)
+        total = at.shape[-1]
+        index = say.expand(len(say), total).any(dim=0).nonzero()[:, 0]
+        if len(index) < total:
+            # Of a matrix: of more axes, torch selects ten times as slowly.
+            at = at.flatten(0, 1).index_select(1, index).unflatten(0, at.shape[:2])
+            say = say.expand(len(say), total).index_select(1, index)
         share = say.to(at).expand(at.shape[1:])
-        return Places(index, share / share.sum(dim=0), at)
+        return Places(index, share / share.sum(dim=0) if len(share) > 1 else share, at)
+
+    def _project(self, rows: slice, distance: Float[Tensor, "r n"]) -> Float[Tensor, "3 s rn"]:
+        """Samples in each source's frustum, as `FrustumVolume.coordinates` has them, but from 0 to 1."""
+        start, slope = self._start[:, :, rows], self._slope[:, :, rows]
+        at = torch.empty(*start.shape[:-1], distance.shape[1], dtype=distance.dtype)
+        depth = torch.addcmul(start[2], slope[2], distance)
+        torch.addcmul(self._at_zero, depth, self._per_depth, out=at[2])
+        image = torch.addcmul(start[:2], slope[:2], distance, out=at[:2])
+        image.mul_(depth.clamp_min_(SMALLEST_DEPTH).reciprocal_()).add_(self._centre)
+        return at.flatten(2)
 
     def corners(self, places: Places, *, pooled: bool) -> Corners:
         """The rows that a look-up needs: one look-up a sample where features are `pooled` over the sources,
         else one a source and sample."""
-        (depth, height, width), num_sources = self.size, len(self.valid)
+        (_, height, width), num_sources = self.size, len(self.valid)
         low, part = self._cells(places.at)
-        source = torch.arange(num_sources, dtype=low.dtype)[:, None] * depth
-        first = ((source + low[2]) * height + low[1]) * width + low[0]
-        # From one corner to the next; along an axis of one grid point there is nowhere to go.
-        plane, line, step = height * width * (depth > 1), width * (height > 1), int(width > 1)
-        steps = [i * plane + j * line + k * step for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-        row = (first.t() if pooled else first)[..., None] + first.new_tensor(steps)
-        weight = part.new_empty(row.shape)
-        corners = iter((weight.transpose(0, 1) if pooled else weight).unbind(-1))
-        (left, right), (above, below), (before, behind) = torch.stack([1 - part, part], dim=1)
-        for away in (before, behind):
-            share = away * places.share if pooled and num_sources > 1 else away
-            for down in (above, below):
-                of_line = share * down
-                for across in (left, right):
-                    torch.mul(of_line, across, out=next(corners))
-        return Corners(*(tensor.flatten(1) if pooled else tensor.flatten(0, 1) for tensor in (row, weight)))
+        x, y, z = low.to(self._steps.dtype)
+        first = ((self._volume + z) * height + y) * width + x
+        across, down, away = torch.stack([1 - part, part], dim=1)
+        if pooled and num_sources > 1:
+            away = away * places.share
+        weight = (away[:, None, None] * (down[:, None] * across)).flatten(0, 2)  # [8 s k]
+        if pooled:
+            row = first.t()[..., None] + self._steps
+            return Corners(row.flatten(1), weight.permute(2, 1, 0).flatten(1))
+        row = first[..., None] + self._steps
+        return Corners(row.flatten(0, 1), weight.permute(1, 2, 0).flatten(0, 1))
 
-    def _cells(self, at: Float[Tensor, "3 s k"]) -> tuple[Int[Tensor, "3 s k"], Float[Tensor, "3 s k"]]:
-        """Index of the grid point before each place, and how far it is on the way to the next one."""
-        count = torch.tensor(self.size[::-1], dtype=at.dtype)[:, None, None]
-        # Pixels are texels whose outer edges, planes are points that lie, at 0 and 1.
-        texels = torch.tensor([not self.align_corners] * 2 + [False])[:, None, None]
-        place = torch.where(texels, 0.0, -1.0) + count
-        place = torch.addcmul(torch.where(texels, -0.5, 0.0), at, place)
-        place = place.clamp_(torch.zeros(()), count - 1)
-        low = torch.minimum(place.floor(), (count - 2).clamp_min(0))
-        return low.int(), place - low
+    def _cells(self, at: Float[Tensor, "3 s k"]) -> tuple[Float[Tensor, "3 s k"], Float[Tensor, "3 s k"]]:
+        """The grid point before each place, and how far it is on the way to the next one."""
+        place = torch.addcmul(self._offset, at, self._scale).clamp_min_(0)
+        place = torch.minimum(place, self._last, out=place)
+        low = torch.minimum(place.floor(), self._last_cell)
+        return low, place.sub_(low)
 
 
 @torch.no_grad()
@@ -125,21 +151,3 @@ def _turn(pair: tuple[Float[Tensor, "v c"], Float[Tensor, "c v"]]) -> None:
     """Write the second of a pair into the first, columns as rows."""
     rows, columns = pair
     rows.copy_(columns.t())
-
-
-def _project(cameras: Cameras, rays: Rays, distance: Float[Tensor, "r n"]) -> Float[Tensor, "3 s rn"]:
-    """Samples in each source's frustum: a ray is projected once, its samples follow along the line."""
-    rotation, intrinsics = cameras.cam_to_world[:, :3, :3], cameras.intrinsics
-    start = (rays.origins - cameras.positions[:, None]) @ rotation
-    slope = rays.directions @ rotation
-    plane = intrinsics[:, :2, :2].transpose(-1, -2)
-    (x, y), (along_x, along_y) = ((part[..., :2] @ plane).unbind(-1) for part in (start, slope))
-    at = torch.empty(3, len(start), *distance.shape, dtype=distance.dtype)
-    depth = torch.addcmul(start[..., 2:], slope[..., 2:], distance, out=at[2])
-    closer = depth.clamp_min(SMALLEST_DEPTH).reciprocal_()
-    for axis, (begin, along) in enumerate(((x, along_x), (y, along_y))):
-        line = torch.addcmul(begin[..., None], along[..., None], distance, out=at[axis])
-        line.mul_(closer).add_(intrinsics[:, axis, 2, None, None])
-    near, far = cameras.near[:, None, None], cameras.far[:, None, None]
-    depth.sub_(near).div_(far - near)
-    return at.flatten(2)

@@ -118,13 +118,13 @@ def mean_image(objects: "SRNObjects") -> "torch.Tensor":
 def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
     from config.run_folder import load_model
     from data.srn import open_split
-    from models.device import choose_device
+    from models.device import choose_device, place
 
     model, config, _ = load_model(arguments.transfer)
     data = config.data.model_copy(update={"root": arguments.data, "views": None} if arguments.data else {})
     device = choose_device(arguments.device)
     figures = evaluate(
-        model.to(device),
+        place(model, device),
         config,
         open_split(data, arguments.split),
         open_split(data, "train"),

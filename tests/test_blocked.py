@@ -1,6 +1,8 @@
 """nerf/blocked.py: rendering by blocks on the CPU against the reference, in float64 unless said otherwise."""
 
 import itertools
+import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from nerf.composite import render_reference
 from nerf.field import FieldConfig, RadianceField
 from nerf.refinement import Refinement
 from nerf.sampling import RaySamples
+from nerf.threads import Turns, in_parallel
 from nerf.volume import FrustumVolume
 
 B, SIDE, N, C, F = 2, 3, 6, 5, 4
@@ -192,6 +195,58 @@ def test_every_sample_is_evaluated_once(monkeypatch):
     along = rays()
     render_blocked(volume(), field(outside="clamp"), along, place(along), Refinement(sampling, 5))
     assert sum(seen) == along.near.numel() * (N + 5)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    along, outcomes = rays(torch.float32), []
+    before = torch.get_num_threads()
+    for num_threads in (1, 3, 2):
+        torch.set_num_threads(num_threads)
+        scene, net = volume(dtype=torch.float32), field(torch.float32)
+        latent = render_blocked(scene, net, along, place(along), Refinement(sampling, 5)).latent
+        assert torch.get_num_threads() == num_threads
+        outcomes.append(
+            [latent, *torch.autograd.grad(latent.square().sum(), [scene.features, *net.parameters()])]
+        )
+    torch.set_num_threads(before)
+    for first, *others in zip(*outcomes, strict=True):
+        assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_piece_of_work_that_fails_keeps_nobody_waiting():
+    turns, order = Turns(), []
+
+    def work(number: int) -> None:
+        with suppress(ValueError), turns.number(number) as wait:
+            if number == 1:
+                raise ValueError("before its turn")
+            wait()
+            order.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in (2, 1, 3, 0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert order == [0, 2, 3]
+
+
+def test_errors_in_threads_reach_the_caller():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with pytest.raises(ZeroDivisionError):
+        list(in_parallel(lambda number: 1 / number, [1, 0, 2]))
+    torch.set_num_threads(before)
+
+
+def test_inference_mode_renders_the_same():
+    along = rays(torch.float32)
+    expected = render_blocked(volume(dtype=torch.float32), field(torch.float32), along, place(along)).latent
+    with torch.inference_mode():
+        found = render_blocked(
+            volume(dtype=torch.float32).apply(torch.clone), field(torch.float32), along, place(along)
+        )
+    assert torch.equal(found.latent, expected)
 
 
 def test_the_backend_follows_the_device():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from diffusion.noise import normal
+from diffusion.noise import derived_seed, normal
 from diffusion.samplers import (
     CHURN_GAMMA,
     CHURN_NOISE,
@@ -16,6 +16,7 @@ from diffusion.samplers import (
     SampleOptions,
     guided,
     karras_sigmas,
+    num_evaluations,
     sample,
 )
 from diffusion.upstream import k_diffusion
@@ -144,6 +145,94 @@ def test_churn_is_that_of_k_diffusion(sampler, monkeypatch):
     theirs = function(gaussian_denoiser, initial, sigmas, disable=True, **churn)
     assert drawn == 6
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_noise_levels_on_the_host_change_nothing(sampler):
+    options, seeds, step = SampleOptions(sampler=sampler, steps=7), torch.tensor([3, 4]), iter(range(99))
+    ours = sample(gaussian_denoiser, (2, 4, 5), seeds, options)
+    sampling = k_diffusion().sampling
+    noise = {}
+    if SAMPLERS[sampler] == "ancestral":
+        noise["noise_sampler"] = lambda *_: normal(seeds, (2, 4, 5), stream=f"ancestral.{next(step)}")
+    if SAMPLERS[sampler] == "brownian":
+        tree_seeds = [derived_seed(seed, "brownian") for seed in seeds.tolist()]
+        noise["noise_sampler"] = sampling.BrownianTreeNoiseSampler(
+            torch.zeros(2, 2, 4, 5), 0.99 * options.sigma_min, 1.01 * options.sigma_max, seed=tree_seeds
+        )
+    levels = karras_sigmas(options)
+    initial = levels[0] * normal(seeds, (2, 4, 5), stream="initial")
+    function = getattr(sampling, f"sample_{sampler}")
+    assert torch.equal(ours, function(gaussian_denoiser, initial, levels, disable=True, **noise))
+
+
+@pytest.mark.parametrize(
+    "sampler", [name for name in SAMPLERS if SAMPLERS[name] in ("ancestral", "brownian")]
+)
+def test_a_brownian_path_is_kept_where_noise_of_overlapping_intervals_is_asked_for(sampler):
+    asked = []
+
+    def noise(sigma, sigma_next):
+        asked.append((float(sigma), float(sigma_next)))
+        return torch.zeros(1, 1, 2, 2)
+
+    function = getattr(k_diffusion().sampling, f"sample_{sampler}")
+    levels = karras_sigmas(SampleOptions(sampler=sampler, steps=6))
+    function(gaussian_denoiser, torch.zeros(1, 1, 2, 2), levels, noise_sampler=noise, disable=True)
+    overlapping = any(later[0] > 1.001 * earlier[1] for earlier, later in itertools.pairwise(asked))
+    assert len(asked) >= 5
+    assert overlapping == (SAMPLERS[sampler] == "brownian")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "stochastic"), [(name, False) for name in SAMPLERS] + [(name, True) for name in CHURNING]
+)
+def test_no_step_waits_for_the_device(sampler, stochastic, monkeypatch):
+    # Tensors on the device "meta" have no values: reading one raises, as mixing devices does.
+    monkeypatch.setattr("diffusion.samplers._on_device", lambda noise, _: noise.to("meta"))
+    options = SampleOptions(sampler=sampler, stochastic=stochastic, steps=4)
+    images = sample(gaussian_denoiser, (1, 3, 5), torch.arange(2), options)
+    assert images.device.type == "meta"
+    assert images.shape == (2, 1, 3, 5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize(
+    ("sampler", "stochastic"), [(name, False) for name in SAMPLERS] + [(name, True) for name in CHURNING]
+)
+def test_no_step_waits_for_a_gpu_whose_views_are_those_of_the_cpu(sampler, stochastic):
+    options = SampleOptions(sampler=sampler, stochastic=stochastic, steps=6)
+    seeds, calls = torch.arange(3, device="cuda"), 0
+
+    def denoise(noisy, sigma):
+        nonlocal calls
+        calls += 1
+        # From the first evaluation on, so that what is done once is left out.
+        torch.cuda.set_sync_debug_mode("error" if calls < num_evaluations(options) else "default")
+        return gaussian_denoiser(noisy, sigma)
+
+    try:
+        images = sample(denoise, (2, 3, 5), seeds, options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected = sample(gaussian_denoiser, (2, 3, 5), seeds.cpu(), options)
+    torch.testing.assert_close(images.cpu(), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 0.0, 2.5])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_evaluations_are_one_a_step_or_two_but_for_the_last(sampler, guidance):
+    twice = sampler in {"heun", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde"}
+    for stochastic in (False, True) if sampler in CHURNING else (False,):
+        options = SampleOptions(sampler=sampler, steps=9, guidance=guidance, stochastic=stochastic)
+        assert num_evaluations(options) == (17 if twice else 9) * (2 if guidance == 2.5 else 1)
+
+
+def test_evaluations_are_counted_where_rounding_saves_one():
+    # From 80 to 0.01: the first step goes to sqrt(0.01^2 - up^2), which is 0, so there is no second half.
+    assert num_evaluations(SampleOptions(sampler="dpm_2_ancestral", steps=2)) == 2
+    assert num_evaluations(SampleOptions(sampler="dpm_2_ancestral", steps=2, sigma_min=30)) == 3
 
 
 def test_random_numbers_of_the_denoiser_are_its_own():

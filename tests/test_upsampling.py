@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from models.encoder import UpBlock
 from models.upsampling import double, product, worthwhile
 
-N, I, M, O, H, W = 2, 3, 5, 4, 3, 7
+N, ENTERING, BETWEEN, LEAVING, H, W = 2, 3, 5, 4, 3, 7
 
 
 def weights() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(N, I, H, W), (I, M, 2, 2), (M,), (O, M, 3, 3)]
+    shapes = [(N, ENTERING, H, W), (ENTERING, BETWEEN, 2, 2), (BETWEEN,), (LEAVING, BETWEEN, 3, 3)]
     return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
 
 
@@ -25,7 +25,7 @@ def test_one_operation_does_what_both_do_up_to_the_border():
 
 
 def test_gradients_are_the_same():
-    given = torch.randn(N, O, 2 * H, 2 * W, generator=torch.Generator().manual_seed(1)).double()
+    given = torch.randn(N, LEAVING, 2 * H, 2 * W, generator=torch.Generator().manual_seed(1)).double()
     found, expected = (
         torch.autograd.grad(function(*inputs), inputs, given)
         for function, inputs in ((double, weights()), (in_two_steps, weights()))
@@ -37,7 +37,7 @@ def test_gradients_are_the_same():
 def test_the_kernel_is_the_product_of_polynomials():
     _, up, _, convolution = weights()
     found = product(up, convolution)
-    expected = torch.zeros(I, O, 4, 4, dtype=torch.float64)
+    expected = torch.zeros(ENTERING, LEAVING, 4, 4, dtype=torch.float64)
     for y in range(3):
         for x in range(3):
             for v in range(2):

@@ -1,0 +1,84 @@
+"""How near pictures are to the truth: SSIM, and a perceptual distance. PSNR is in `models.preview`.
+
+All take images in [-1, 1] and round them to 8 bits first, as if they were saved. What they need beside
+requirements.txt is in requirements-metrics.txt, and imported on first use.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data.images import from_uint8, to_uint8
+from models.torch_file import read_torch_file
+
+# Images and truth [n 3 h w] -> [n]
+Distance = Callable[[Tensor, Tensor], Tensor]
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
+INSTALL = "pip install -r requirements-metrics.txt"
+SMALLEST_PERCEIVED = 32  # pixels: below, the deepest layers of stLPIPS have nothing left to look at
+
+
+def ssim(
+    images: Float[Tensor, "*batch 3 h w"], truth: Float[Tensor, "*batch 3 h w"]
+) -> Float[Tensor, "*batch"]:
+    """Structural similarity of each picture, 1 where equal, by torchmetrics in float64.
+
+    That of Wang et al. 2004 on each colour channel: 8-bit pixels (data range 255), a Gaussian window of 11
+    pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; the mean is taken where the window lies within the picture.
+    Raises ValueError where the picture is smaller than the window, or torchmetrics is missing.
+    """
+    if min(images.shape[-2:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"pictures of {_size(images)} are smaller than SSIM's window; use {SSIM_WINDOW} or more"
+        )
+    function = extra("torchmetrics.functional.image").structural_similarity_index_measure
+    pictures = [to_uint8(part).movedim(-1, -3).flatten(0, -4).double() for part in (images, truth)]
+    options = {"kernel_size": SSIM_WINDOW, "sigma": SSIM_SIGMA, "data_range": 255.0, "reduction": "none"}
+    _, everywhere = function(*pictures, **options, return_full_image=True)
+    # Near the border torchmetrics mirrors the picture, and versions differ in whether that counts.
+    margin = SSIM_WINDOW // 2
+    inside = everywhere[..., margin:-margin, margin:-margin]
+    return inside.mean(dim=(1, 2, 3)).reshape(images.shape[:-3]).float()
+
+
+def load_stlpips(device: torch.device) -> Distance:
+    """stLPIPS, a distance by the features of a network: 0 where equal, larger the less alike.
+
+    LPIPS (Zhang et al. 2018, arXiv:1801.03924) on the AlexNet of Ghildyal and Liu 2022 (arXiv:2207.13686),
+    which tolerates small shifts, with the weights of the package stlpips-pytorch: its figures are not those
+    of other versions of LPIPS. Raises ValueError where the package is missing or damaged; what it returns
+    raises it where pictures have less than 32 pixels on a side.
+    """
+    package = extra("stlpips_pytorch.stlpips")
+    # Loaded here, not by the package, which would neither say what fits nor promise to execute nothing.
+    network = package.LPIPS(net="alex", variant="shift_tolerant", pretrained=False, verbose=False)
+    path = Path(package.__file__).parent / "weights" / "vST0.0" / "alex_shift_tolerant.pth"
+    missing, surplus = network.load_state_dict(read_torch_file(path), strict=False)
+    # The layers `lin0`, `lin1` ... are also in a list `lins`.
+    if surplus or any(not name.startswith("lins.") for name in missing):
+        raise ValueError(f"{path}: does not fit stlpips-pytorch; {INSTALL}")
+    network = network.to(device).eval().requires_grad_(False)
+
+    def distance(images: Tensor, truth: Tensor) -> Tensor:
+        if min(images.shape[-2:]) < SMALLEST_PERCEIVED:
+            raise ValueError(f"pictures of {_size(images)} are too small for stLPIPS; use 32 x 32 or more")
+        return network(*(from_uint8(to_uint8(part)) for part in (images, truth))).flatten()
+
+    return distance
+
+
+def extra(name: str) -> ModuleType:
+    """A module that only measuring needs. Raises ValueError naming the remedy where it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ValueError(f"{error.name or name} is not installed; {INSTALL}") from error
+
+
+def _size(images: Tensor) -> str:
+    return f"{images.shape[-2]} x {images.shape[-1]}"

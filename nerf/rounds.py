@@ -1,0 +1,111 @@
+"""Samples that were placed and evaluated in rounds, and their blending along the rays of a block.
+
+The sums of `nerf.composite.composite`, over the samples that a source knows. Axes: r ray, n sample, k sample
+that a source knows, c feature, f latent channel, p rows that enter the MLP.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from data.cameras import Rays
+from nerf.composite import BACKGROUND, absorption_weights
+from nerf.field import FieldConfig
+from nerf.lookup import Places
+from nerf.sampling import RaySamples
+
+
+@dataclass(frozen=True)
+class Round:
+    """Samples of a block that were placed at the same time, and what the sources know about them."""
+
+    num: int  # a ray
+    places: Places
+    features: Float[Tensor, "p c"]
+    density: Float[Tensor, "k"]  # logits, united over the sources
+    colour: Float[Tensor, "k f"]  # likewise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The samples of a block, placed and looked up."""
+
+    rounds: list[Round]
+    samples: RaySamples  # of all rounds, in the order of their distance
+    order: Int[Tensor, "r n"] | None  # which of the rounds' samples, laid end to end, each was
+
+
+def density_of(logits: Float[Tensor, "k"], config: FieldConfig) -> Float[Tensor, "k"]:
+    """Density per scene unit."""
+    return config.density_scale * F.softplus(logits)
+
+
+def blend(
+    plan: Plan, logits: Sequence[tuple[Tensor, Tensor]], rays: Rays, config: FieldConfig
+) -> tuple[Float[Tensor, "r f"], Float[Tensor, "r"], Float[Tensor, "r"]]:
+    """Latent image, depth and opacity of a block's rays from the `logits` of density and colour of each
+    round."""
+    num_rays, samples = len(plan.samples.distance), plan.samples
+    density = [
+        spread(turn, density_of(thickness, config), num_rays)
+        for turn, (thickness, _) in zip(plan.rounds, logits, strict=True)
+    ]
+    density = density[0] if plan.order is None else torch.cat(density, dim=-1).gather(-1, plan.order)
+    weight = absorption_weights(density, samples.width)
+    opacity = weight.sum(dim=-1)
+    depth = (weight * samples.distance).sum(dim=-1) * rays.cosine
+    if plan.order is not None:
+        weight = torch.empty_like(weight).scatter(-1, plan.order, weight)
+    latent = ((1 - opacity) * BACKGROUND)[:, None]
+    weights = weight.split([turn.num for turn in plan.rounds], dim=-1)
+    for turn, (_, colour), share in zip(plan.rounds, logits, weights, strict=True):
+        index = turn.places.index
+        known = share.flatten() if len(index) == share.numel() else share.flatten().index_select(0, index)
+        latent = latent + _RaySums.apply(torch.sigmoid(colour), known, index // turn.num, num_rays)
+    return latent, depth, opacity
+
+
+def blend_backward(
+    plan: Plan, rays: Rays, config: FieldConfig, given: Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Gradients of the logits of density and colour, round by round, from those of what `blend` returns."""
+    with torch.enable_grad():
+        logits = [
+            tuple(part.detach().requires_grad_() for part in (turn.density, turn.colour))
+            for turn in plan.rounds
+        ]
+        found = torch.autograd.grad(blend(plan, logits, rays, config), sum(logits, ()), given)
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+class _RaySums(torch.autograd.Function):
+    """Weighted sums of the samples of each ray."""
+
+    @staticmethod
+    def forward(ctx: Any, colour: Tensor, weight: Tensor, ray: Tensor, num_rays: int) -> Tensor:
+        ctx.save_for_backward(colour, weight, ray)
+        first = torch.searchsorted(ray, torch.arange(num_rays))
+        samples = torch.arange(len(ray))
+        return F.embedding_bag(samples, colour, first, per_sample_weights=weight, mode="sum")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        colour, weight, ray = ctx.saved_tensors
+        given = gradient.index_select(0, ray)
+        of_weight = torch.linalg.vecdot(colour, given)
+        return given.mul_(weight[:, None]), of_weight, None, None
+
+
+def spread(turn: Round, values: Float[Tensor, "k"], num_rays: int) -> Float[Tensor, "r n"]:
+    """Values of the known samples among zeros for the others."""
+    total = num_rays * turn.num
+    if len(values) < total:
+        values = values.new_zeros(total).index_copy(0, turn.places.index, values)
+    return values.unflatten(0, (num_rays, turn.num))

@@ -126,6 +126,8 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                 with sync, autocast(config.train.precision, workers.device):
                     losses = parallel(batch, step)
                 (sum(losses.values()) / accumulate).backward()
+                # Without the graph, whose memory the next pass needs.
+                losses = {name: loss.detach() for name, loss in losses.items()}
                 meter.add(step + 1, losses)
             meter.add(step + 1, {"gradient_norm": clip_gradients(trained, config.optim.clip)})
             optimizer.step()

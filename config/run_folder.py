@@ -124,10 +124,22 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
             f"{path}: holds a denoiser alone, without volumes; train a model that begins with it: "
             f"train.py CONFIG transfer={path}"
         )
-    config = validate_config(checkpoint.config, str(path))
+    config = _on_any_machine(validate_config(checkpoint.config, str(path)))
     model = empty_model(config, path)
     load_weights(model, checkpoint.best_weights(), path, assign=True)
     return model.eval().requires_grad_(False), config, checkpoint.step
+
+
+def _on_any_machine(config: RunConfig) -> RunConfig:
+    """The config without choices that the machine it was trained on suggested."""
+    document = config.model_dump(mode="json")
+    for setting in family(config.model.family).resource_settings:
+        *sections, key = setting.split(".")
+        place = document
+        for section in sections:
+            place = place[section]
+        del place[key]
+    return validate_config(document, config.name)
 
 
 def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -86,7 +86,11 @@ def warp(images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 3 3"]) -> Fl
     # `inv` would have the host wait for a GPU to say whether all went well.
     origin = torch.linalg.inv_ex(matrix.double()).inverse
     still = (matrix == torch.eye(3).to(matrix)).flatten(1).all(dim=1)
-    origin, still = (tensor.to(images.device, non_blocking=True) for tensor in (origin, still))
+    pin = images.is_cuda and not matrix.is_cuda  # a GPU fetches by itself what cannot move
+    origin, still = (
+        (tensor.pin_memory() if pin else tensor).to(images.device, non_blocking=True)
+        for tensor in (origin, still)
+    )
     x, y = (torch.arange(size, device=images.device, dtype=origin.dtype) for size in (width, height))
     y, x = torch.meshgrid(y, x, indexing="ij")
     asked = torch.einsum("nij,hwj->nhwi", origin[:, :2], torch.stack([x, y, torch.ones_like(x)], dim=-1))

@@ -28,10 +28,9 @@ class FrozenNorm(FrozenBatchNorm2d):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Scale and shift each channel."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        scale, shift = (factor.to(x.dtype)[:, None, None] for factor in (scale, shift))
-        return torch.addcmul(shift, x, scale)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
 
 
 def make_backbone(

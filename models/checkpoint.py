@@ -175,6 +175,12 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
         for parameter in group["params"]:
             found = {key: state.get(f"{names[parameter]}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
             if all(value is not None for value in found.values()):
+                for key, value in found.items():
+                    if value.shape != (() if key == "step" else parameter.shape):
+                        raise ValueError(
+                            f"{checkpoint.path}: the optimiser's '{names[parameter]}.{key}' is of shape "
+                            f"{list(value.shape)}, which does not fit; use an earlier checkpoint"
+                        )
                 optimizer.state[parameter] = {key: _beside(parameter, value) for key, value in found.items()}
 
 

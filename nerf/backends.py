@@ -15,7 +15,8 @@ from data.cameras import Rays
 from nerf.blocked import render_blocked
 from nerf.composite import Rendering, absorption_weights, density_reference, render_reference
 from nerf.field import RadianceField
-from nerf.fused import fused_available, fused_density, render_fused
+from nerf.fused import channels_last, fused_available, fused_density, render_fused
+from nerf.fused_operators import WIDEST
 from nerf.refinement import Refinement
 from nerf.sampling import RaySamples
 from nerf.volume import FrustumVolume
@@ -25,22 +26,34 @@ Render = Callable[[FrustumVolume, RadianceField, Rays, RaySamples, Refinement | 
 Density = Callable[[FrustumVolume, RadianceField, Rays, RaySamples], Float[Tensor, "b r n"]]
 
 
-def choose_backend(name: BackendName, device: torch.device) -> BackendName:
-    """The backend that a name means for tensors on `device`; "auto" is the fastest that can run there.
+def choose_backend(name: BackendName, device: torch.device, *, widest: int = 1) -> BackendName:
+    """The backend that a name means for tensors on `device` with at most `widest` channels; "auto" is the
+    fastest that can run there.
 
     Raises ValueError where the backend asked for cannot.
     """
     if name == "auto":
         if device.type == "cpu":
             return "blocked"
-        return "fused" if fused_available(device) else "reference"
-    needs = {"blocked": "the CPU", "fused": "a CUDA device and Triton"}
-    can = {"blocked": device.type == "cpu", "fused": fused_available(device)}
-    if not can.get(name, True):
+        return "fused" if widest <= WIDEST and fused_available(device) else "reference"
+    missing = None
+    if name == "blocked" and device.type != "cpu":
+        missing = "the CPU"
+    if name == "fused" and not fused_available(device):
+        missing = "a CUDA device and Triton"
+    if missing:
         raise ValueError(
-            f"model.renderer.backend: {name} needs {needs[name]}, but the model is on {device}; use auto"
+            f"model.renderer.backend: {name} needs {missing}, but the model is on {device}; use auto"
         )
     return name
+
+
+def prepared(name: BackendName, volume: FrustumVolume) -> FrustumVolume:
+    """The volume as a backend reads it, once for all its passes: in float32, but the fused one reads half
+    precision, too (its MLP then keeps ten bits), and wants the features of a point side by side."""
+    if name == "fused" and volume.features.dtype in (torch.bfloat16, torch.float16, torch.float32):
+        return channels_last(volume)
+    return volume.apply(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
 
 def _in_two_passes(density: Density, render: Callable[..., Rendering]) -> Render:

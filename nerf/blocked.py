@@ -103,8 +103,10 @@ class _Render(torch.autograd.Function):
         ctx.task, ctx.plans = task, []
         ctx.save_for_backward(*layers)
         for scene in range(b):
-            blocks, sources = task.blocks(scene), task.sources(scene)
-            work = _Forward(task, sources, sources.table(features[scene]), Layers(*layers))
+            # Threads are never in inference mode, and could not write to what is made in it.
+            with torch.inference_mode(False), torch.no_grad():
+                blocks, sources = task.blocks(scene), task.sources(scene)
+                work = _Forward(task, sources, sources.table(features[scene]), Layers(*layers))
             for block, (plan, found) in zip(blocks, in_parallel(work, blocks), strict=True):
                 for whole, part in zip((latent, depth, opacity), found, strict=True):
                     whole[scene, block.rows] = part
@@ -116,18 +118,19 @@ class _Render(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         task, layers, plans = ctx.task, Layers(*ctx.saved_tensors), iter(ctx.plans)
         sums = Layers(*(torch.zeros_like(layer) for layer in layers.tensors()))
-        volumes = torch.zeros_like(task.volume.features.movedim(2, -1), memory_format=torch.contiguous_format)
-        for scene, volume in enumerate(volumes):
+        volumes = None
+        if ctx.needs_input_grad[1]:
+            point_by_point = task.volume.features.movedim(2, -1)
+            volumes = torch.zeros_like(point_by_point, memory_format=torch.contiguous_format)
+        for scene in range(len(gradients[0])):
             given = [gradient[scene] for gradient in gradients]
-            sources = task.sources(scene)
-            work = _Backward(
-                task, sources, layers, given, volume.flatten(0, 3) if ctx.needs_input_grad[1] else None
-            )
+            table = None if volumes is None else volumes[scene].flatten(0, 3)
+            work = _Backward(task, task.sources(scene), layers, given, table)
             items = [(number, block, next(plans)) for number, block in enumerate(task.blocks(scene))]
             for found in in_parallel(work, items):
                 for total, part in zip(sums.tensors(), found.tensors(), strict=True):
                     total += part
-        return (None, volumes.movedim(-1, 2), *sums.tensors())
+        return (None, None if volumes is None else volumes.movedim(-1, 2), *sums.tensors())
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,10 @@ class _Forward:
 
     @torch.no_grad()
     def __call__(self, block: _Block) -> tuple[Plan | None, tuple[Tensor, Tensor, Tensor]]:
-        plan = _make_plan(block, self.sources, self.table, self.layers, self.task.config)
-        logits = [(turn.density, turn.colour) for turn in plan.rounds]
-        found = blend(plan, logits, block.rays, self.task.config)
+        with torch.autocast("cpu", enabled=False):
+            plan = _make_plan(block, self.sources, self.table, self.layers, self.task.config)
+            logits = [(turn.density, turn.colour) for turn in plan.rounds]
+            found = blend(plan, logits, block.rays, self.task.config)
         return plan if self.task.remember else None, found
 
 

@@ -8,7 +8,7 @@ r ray, n sample, c feature, d depth plane, h, w, f latent channel.
 
 import importlib.util
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data.cameras import Cameras, Rays
-from nerf.composite import Rendering
+from nerf.composite import Rendering, refuse_gradients
 from nerf.field import RadianceField
 from nerf.fused_operators import DOT_PRECISION, WIDEST, density, render
 from nerf.sampling import RaySamples
@@ -104,22 +104,22 @@ def _frusta(volume: FrustumVolume) -> Float[Tensor, "b s 21"]:
 
 def _check(volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples) -> None:
     features = volume.features
-    remedy = "use renderer.backend=reference"
+    remedy = "use model.renderer.backend=reference"
     # A compiler cannot follow this question; it was answered when the backend was chosen.
     if not torch.compiler.is_compiling() and not fused_available(features.device):
         raise ValueError(
-            f"renderer.backend: fused kernels need CUDA and Triton, not {features.device}; {remedy}"
+            f"model.renderer.backend: fused kernels need CUDA and Triton, not {features.device}; {remedy}"
         )
     if features.dtype not in DOT_PRECISION:
-        raise ValueError(f"renderer.backend: fused kernels do not read volumes of {features.dtype}; {remedy}")
+        raise ValueError(
+            f"model.renderer.backend: fused kernels do not read volumes of {features.dtype}; {remedy}"
+        )
     widest = max(features.shape[2], field.output.out_features - 1)
     if widest > WIDEST:
-        raise ValueError(f"renderer.backend: fused kernels hold {WIDEST} channels, not {widest}; {remedy}")
-    for owner in (rays, samples, volume.cameras):
-        for part in fields(owner):
-            if getattr(owner, part.name).requires_grad:
-                name = f"{type(owner).__name__}.{part.name}"
-                raise ValueError(f"renderer.backend: fused kernels give no gradient to {name}; {remedy}")
+        raise ValueError(
+            f"model.renderer.backend: fused kernels hold {WIDEST} channels, not {widest}; {remedy}"
+        )
+    refuse_gradients(volume, rays, samples)
 
 
 def _interpreted() -> bool:

@@ -82,13 +82,15 @@ def spread(
             d_weights, C, HIDDEN, LATENT, C_PAD, HIDDEN_BLOCK, LATENT_PAD, PRECISION,
         )  # fmt: skip
         d_source = d_united * share[:, None]
+    # Pointers that move on from source to source: an offset from the first may need more than 32 bits.
+    volume, d_volume = features, d_features
     for source in range(num_source):
-        frustum, start = frusta + source * FRUSTUM, source * source_size
+        frustum = frusta + source * FRUSTUM
         if tl.load(frustum + VALID) > 0:
             change = d_source
             if POOL_AFTER:
                 found, heard = visit(
-                    features + start,
+                    volume,
                     frustum,
                     px,
                     py,
@@ -113,7 +115,9 @@ def spread(
                 )  # fmt: skip
             if SCATTER:
                 visit(
-                    d_features + start, frustum, px, py, pz, known, change,
+                    d_volume, frustum, px, py, pz, known, change,
                     C, D, H, W, C_PAD, MASK, ALIGN, WIDE, True,
                 )  # fmt: skip
+        volume += source_size
+        d_volume += source_size
     return d_first, d_to_latent

@@ -184,7 +184,8 @@ def _differentiate(ctx: Any, *changes: Tensor) -> tuple:
 
 def _refuse(ctx: Any, *changes: Tensor) -> None:
     raise ValueError(
-        "renderer.backend: fused kernels have no second derivative; use renderer.backend=reference"
+        "model.renderer.backend: fused kernels have no second derivative; "
+        "use model.renderer.backend=reference"
     )
 
 

@@ -63,10 +63,11 @@ def field(
     count = tl.full([ROWS], 0.0, tl.float32)
     density = tl.full([ROWS], 0.0, tl.float32)
     latent = tl.full([ROWS, LATENT_PAD], 0.0, tl.float32)
+    # A pointer that moves on from source to source: an offset from the first may need more than 32 bits.
+    volume = features
     for source in range(num_source):
         frustum = frusta + source * FRUSTUM
         if tl.load(frustum + VALID) > 0:
-            volume = features + source * source_size
             found, heard = visit(
                 volume, frustum, px, py, pz, asked, 0.0, C, D, H, W, C_PAD, MASK, ALIGN, WIDE, False
             )
@@ -81,6 +82,7 @@ def field(
                 latent += one_latent * say[:, None]
             else:
                 united += found
+        volume += source_size
     share = 1.0 / tl.maximum(count, 1.0)
     if POOL_AFTER:
         density *= share

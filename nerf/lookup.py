@@ -56,8 +56,10 @@ class Sources:
     """The volumes of one scene, and `rays` as the source cameras see them, ready for samples along them."""
 
     def __init__(self, volume: FrustumVolume, scene: int, rays: Rays):
-        cameras: Cameras = volume.cameras[scene]
-        self.size, self.valid = volume.features.shape[3:], volume.valid[scene]
+        # Padding is left out; of a scene without any source, the first stays, and has no say.
+        self.chosen = volume.valid[scene].nonzero()[:, 0] if volume.valid[scene].any() else torch.tensor([0])
+        cameras: Cameras = volume.cameras[scene][self.chosen]
+        self.size, self.valid = volume.features.shape[3:], volume.valid[scene][self.chosen]
         # On the image plane, and in depth, a sample is a ray's beginning and its distance times the slope.
         plane = cameras.intrinsics[:, :2, :2].transpose(-1, -2)
         rotation = cameras.cam_to_world[:, :3, :3]
@@ -78,23 +80,25 @@ class Sources:
         depth, height, width = self.size
         plane_step, line_step, step = height * width * (depth > 1), width * (height > 1), int(width > 1)
         steps = [i * plane_step + j * line_step + k * step for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-        num_points = len(self.valid) * depth * height * width
+        num_points = volume.valid.shape[1] * depth * height * width
         self._steps = torch.tensor(steps, dtype=torch.int32 if num_points < 2**31 else torch.int64)
-        self._volume = torch.arange(len(self.valid), dtype=self._steps.dtype)[:, None] * depth
+        self._volume = self.chosen.to(self._steps.dtype)[:, None] * depth
 
-    @staticmethod
-    def table(features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
-        """The features of all volume points, source by source, plane by plane, row by row."""
+    def table(self, features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
+        """The features of all volume points, source by source, plane by plane, row by row; of padding, they
+        are not set."""
         together = features.movedim(1, -1)
         if together.is_contiguous():
             return together.flatten(0, 3)
-        table = features.new_empty(together[..., 0].numel(), features.shape[1])
-        strips = [strip for source in features.flatten(2) for strip in source.split(STRIP, dim=1)]
-        parts = [part for rows in table.unflatten(0, (len(features), -1)) for part in rows.split(STRIP)]
+        table = torch.empty_like(together, memory_format=torch.contiguous_format)
         # In strips, of which both sides stay in the cache; in one go it takes twice as long.
-        for _ in in_parallel(_turn, zip(parts, strips, strict=True)):
+        strips = [
+            strip for source in self.chosen for strip in features[source].flatten(1).split(STRIP, dim=1)
+        ]
+        parts = [part for source in self.chosen for part in table[source].flatten(0, 2).split(STRIP)]
+        for _ in in_parallel(_transpose, zip(parts, strips, strict=True)):
             pass
-        return table
+        return table.flatten(0, 3)
 
     def place(self, rows: slice, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
         """Which of the samples along the rays `rows` a source has a say about, and where they are in its
@@ -142,12 +146,13 @@ class Sources:
         """The grid point before each place, and how far it is on the way to the next one."""
         place = torch.addcmul(self._offset, at, self._scale).clamp_min_(0)
         place = torch.minimum(place, self._last, out=place)
-        low = torch.minimum(place.floor(), self._last_cell)
+        # What is no number stays one, by its share of the next point.
+        low = torch.minimum(place.floor(), self._last_cell).nan_to_num_(0)
         return low, place.sub_(low)
 
 
 @torch.no_grad()
-def _turn(pair: tuple[Float[Tensor, "v c"], Float[Tensor, "c v"]]) -> None:
+def _transpose(pair: tuple[Float[Tensor, "v c"], Float[Tensor, "c v"]]) -> None:
     """Write the second of a pair into the first, columns as rows."""
     rows, columns = pair
     rows.copy_(columns.t())

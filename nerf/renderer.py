@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from data.cameras import Cameras, Rays
 from nerf import left_edge, sampling
-from nerf.backends import BACKENDS, BackendName, choose_backend
+from nerf.backends import BACKENDS, BackendName, choose_backend, prepared
 from nerf.bounds import within_cube
 from nerf.field import FieldConfig, RadianceField
 from nerf.refinement import Refinement
@@ -79,7 +79,8 @@ class Jitter:
 
 
 class VolumeRenderer(nn.Module):
-    """Renders feature volumes of any number of source views. Works in float32, also under autocast."""
+    """Renders feature volumes of any number of source views. Works in float32, also under
+    autocast; on GPUs, volumes are read in the precision they come in."""
 
     def __init__(self, config: RendererConfig, *, channels: int):
         super().__init__()
@@ -90,10 +91,11 @@ class VolumeRenderer(nn.Module):
         """Latent images seen by `cameras` [b, t]; without `jitter` the result is deterministic."""
         t, size = cameras.shape[1], self.config.size
         with torch.autocast(volume.features.device.type, enabled=False):
-            volume = volume.apply(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+            backend = self.backend
+            volume = prepared(backend, volume)
             rays = self.rays(cameras).apply(lambda tensor: tensor.flatten(1, 2))
             samples, refinement = self._place(rays, jitter)
-            rendering = BACKENDS[self.backend](volume, self.field, rays, samples, refinement)
+            rendering = BACKENDS[backend](volume, self.field, rays, samples, refinement)
         shape = (t, size, size)
         return LatentImages(
             rendering.latent.unflatten(1, shape).movedim(-1, 2),
@@ -104,14 +106,16 @@ class VolumeRenderer(nn.Module):
     @property
     def backend(self) -> BackendName:
         """What renders on the device of the weights. Raises ValueError where the one asked for cannot."""
-        return choose_backend(self.config.backend, self.field.hidden.weight.device)
+        hidden = self.field.hidden
+        widest = max(hidden.in_features, self.config.latent_channels)
+        return choose_backend(self.config.backend, hidden.weight.device, widest=widest)
 
     @property
     def notice(self) -> str | None:
         """Which backend was chosen, where that was left open."""
         if self.config.backend != "auto":
             return None
-        return f"renderer.backend auto: {self.backend} on {self.field.hidden.weight.device.type}"
+        return f"model.renderer.backend auto: {self.backend} on {self.field.hidden.weight.device.type}"
 
     def rays(self, cameras: Cameras) -> Rays:
         """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered."""

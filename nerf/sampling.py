@@ -57,7 +57,7 @@ def importance(
     cell = torch.searchsorted(cumulative, wanted, right=True).clamp_max(weight.shape[-1] - 1)
     before = cumulative.gather(-1, cell) - mass.gather(-1, cell)
     within = ((wanted - before) / mass.gather(-1, cell)).clamp(0, 1)
-    return torch.lerp(edges.gather(-1, cell), edges.gather(-1, cell + 1), within)
+    return torch.lerp(edges.gather(-1, cell), edges.gather(-1, cell + 1), within).detach()
 
 
 def merge(

@@ -4,6 +4,7 @@ torch itself shares out single operations, which only pays for large ones. Block
 small, so that they stay in the caches; what is shared out is the blocks.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ Result = TypeVar("Result")
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Results of `function` for the items, in their order, whatever thread found them.
 
-    `function` starts with gradients on, and without autocast, as new threads do.
+    Gradients, autocast and inference mode are a thread's own: `function` switches on or off what it needs.
     """
     num_threads = torch.get_num_threads()
     return map(function, items) if num_threads == 1 else _pool(num_threads).map(function, items)
@@ -60,6 +61,11 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
     # What the threads have set is also what later ones begin with.
     torch.set_num_threads(num_threads)
     return pool
+
+
+# Threads do not survive a fork; a child process begins with new ones.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _keep_to_one_core() -> None:

@@ -1,6 +1,7 @@
 """nerf/blocked.py: rendering by blocks on the CPU against the reference, in float64 unless said otherwise."""
 
 import itertools
+import math
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -146,10 +147,46 @@ def test_single_precision_agrees_to_rounding():
 
 
 def test_a_volume_that_lies_point_by_point_in_memory_is_not_copied():
-    features = torch.randn(2, 3, 4, 5, C).movedim(-1, 1)
-    table = lookup.Sources.table(features)
-    assert table.data_ptr() == features.data_ptr()
-    torch.testing.assert_close(lookup.Sources.table(features.contiguous()), table, rtol=0, atol=0)
+    scene = volume(2, dtype=torch.float32)
+    sources, features = (
+        lookup.Sources(scene, 1, rays(torch.float32).apply(lambda t: t[1])),
+        scene.features[1].detach(),
+    )
+    beside = features.movedim(1, -1).contiguous().movedim(-1, 1)
+    table = sources.table(beside)
+    assert table.data_ptr() == beside.data_ptr()
+    torch.testing.assert_close(sources.table(features), table, rtol=0, atol=0)
+
+
+def test_padding_is_never_looked_at():
+    along, scene = rays(), volume(3)
+    broken = scene.features.detach().clone()
+    broken[~scene.valid] = math.nan
+    pair = [
+        replace(scene, features=features.requires_grad_()) for features in (scene.features.detach(), broken)
+    ]
+    outcomes = []
+    for each in pair:
+        latent = render_blocked(each, field(pool="after"), along, place(along)).latent
+        outcomes.append((latent, *torch.autograd.grad(latent.square().sum(), each.features)))
+    assert all(torch.equal(one, other) for one, other in zip(*outcomes, strict=True))
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_weights_that_are_no_numbers_end_in_pictures_that_are_none(rules):
+    along, net = rays(torch.float32), field(torch.float32, **rules)
+    with torch.no_grad():
+        net.output.weight[0, 0] = math.nan
+    found = render_blocked(volume(dtype=torch.float32), net, along, place(along), Refinement(sampling, 5))
+    assert found.latent.isnan().any()
+
+
+def test_no_gradient_of_the_volume_where_none_is_wanted():
+    along, scene, net = rays(), volume(), field()
+    scene = replace(scene, features=scene.features.detach())
+    render_blocked(scene, net, along, place(along)).latent.sum().backward()
+    assert scene.features.grad is None
+    assert all(parameter.grad is not None for parameter in net.parameters())
 
 
 def test_no_second_derivative():
@@ -242,10 +279,13 @@ def test_errors_in_threads_reach_the_caller():
 def test_inference_mode_renders_the_same():
     along = rays(torch.float32)
     expected = render_blocked(volume(dtype=torch.float32), field(torch.float32), along, place(along)).latent
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
     with torch.inference_mode():
         found = render_blocked(
             volume(dtype=torch.float32).apply(torch.clone), field(torch.float32), along, place(along)
         )
+    torch.set_num_threads(before)
     assert torch.equal(found.latent, expected)
 
 

@@ -7,6 +7,7 @@ import torch
 from scenes import cameras
 
 from data.cameras import Cameras, cameras_from_poses, orbit, pinhole
+from nerf.backends import prepared
 from nerf.renderer import Jitter, RendererConfig, VolumeRenderer
 from nerf.volume import FrustumVolume
 
@@ -192,3 +193,22 @@ def test_gradients_reach_the_features_and_every_weight_of_the_field():
     (found.latent.sum() + found.depth.sum()).backward()
     assert (volume.features.grad != 0).any()
     assert all((parameter.grad != 0).any() for parameter in net.parameters())
+
+
+def test_only_the_fused_backend_reads_half_precision():
+    volume = random_volume(1, 1).apply(lambda t: t.to(torch.bfloat16) if t.is_floating_point() else t)
+    assert prepared("blocked", volume).features.dtype == torch.float32
+    kept = prepared("fused", volume).features
+    assert kept.dtype == torch.bfloat16
+    assert kept.movedim(2, -1).is_contiguous()
+    torch.testing.assert_close(kept, volume.features, rtol=0, atol=0)
+
+
+def test_the_choice_of_backend_is_told_where_it_was_left_open():
+    assert renderer().notice == "model.renderer.backend auto: blocked on cpu"
+    config = RendererConfig(latent_channels=4, backend="reference")
+    assert VolumeRenderer(config, channels=C).notice is None
+    with pytest.raises(
+        ValueError, match="fused needs a CUDA device and Triton, but the model is on cpu; use auto"
+    ):
+        _ = VolumeRenderer(config.model_copy(update={"backend": "fused"}), channels=C).notice

@@ -48,6 +48,8 @@ def _lines(rows: dict[int, list[Figure]]) -> dict[str, list[tuple[int, float]]]:
     """(amount, seconds) of every variant, and of the floor."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for amount, figures in rows.items():
+        if not figures:  # nothing that was asked for can run here
+            continue
         for figure in figures:
             lines.setdefault(figure.variant, []).append((amount, figure.seconds))
         lines.setdefault(FLOOR, []).append((amount, figures[0].floor))

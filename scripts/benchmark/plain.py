@@ -23,6 +23,7 @@ from diffusion.layers import AttentionDropout
 from diffusion.upstream import k_diffusion
 from models.backbone import FrozenNorm
 from models.base import NVSModel
+from models.encoder import UpBlock
 from nerf.renderer import QUADRATURES, Jitter, LatentImages, VolumeRenderer
 from nerf.sampling import RaySamples
 from nerf.volume import FrustumVolume
@@ -92,6 +93,18 @@ class PlainRenderer(nn.Module):
         )
 
 
+class PlainUpBlock(nn.Module):
+    """Doubles the resolution first, and convolves then."""
+
+    def __init__(self, block: UpBlock):
+        super().__init__()
+        self.up, self.conv = block.up, block.conv
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """As `UpBlock.forward`."""
+        return self.conv(torch.cat([self.up(x), skip], dim=1))
+
+
 class PlainEncoder(nn.Module):
     """Encodes every photo that it is given, also those whose volumes nobody uses; torchvision's norms."""
 
@@ -103,6 +116,8 @@ class PlainEncoder(nn.Module):
                 theirs = FrozenBatchNorm2d(len(layer.weight), eps=layer.eps).to(layer.weight.device)
                 theirs.load_state_dict(layer.state_dict())
                 encoder.set_submodule(name, theirs)
+            elif type(layer) is UpBlock:
+                encoder.set_submodule(name, PlainUpBlock(layer))
 
     def forward(self, views: Views, places: Int[Tensor, "k"] | None = None) -> FrustumVolume:
         """As `Encoder.forward`, but with volumes also of padding; `places` is not looked at."""

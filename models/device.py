@@ -48,8 +48,8 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to a device, in place; convolutions' weights then lie in the order that is fastest there.
 
     With the channels last, as tensor cores want them, and activations follow. On a CPU that suits denoisers
-    (the full-size U-Net takes 0.9 to 0.95 of the time), but not encoders (1.3 times). Names, shapes and values
-    stay.
+    (the full-size U-Net takes 0.9 to 0.95 of the time), but not encoders (1.3 times). Names, shapes and
+    values stay.
     """
     model.to(device)
     denoisers = [part for part in model.modules() if isinstance(part, EDMDenoiser)]

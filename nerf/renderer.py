@@ -112,10 +112,11 @@ class VolumeRenderer(nn.Module):
 
     @property
     def notice(self) -> str | None:
-        """Which backend was chosen, where that was left open."""
+        """Which backend was chosen, where that was left open. Raises ValueError as `backend` does."""
+        chosen = self.backend
         if self.config.backend != "auto":
             return None
-        return f"model.renderer.backend auto: {self.backend} on {self.field.hidden.weight.device.type}"
+        return f"model.renderer.backend auto: {chosen} on {self.field.hidden.weight.device.type}"
 
     def rays(self, cameras: Cameras) -> Rays:
         """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered."""

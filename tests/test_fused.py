@@ -161,7 +161,9 @@ def test_what_the_kernels_cannot_hold_is_refused():
     with pytest.raises(ValueError, match=f"hold {WIDEST} channels, not {WIDEST + 1}; use"):
         fused_density(wide.volume, wide.field, wide.rays, wide.samples)
     double = case().double()
-    with pytest.raises(ValueError, match=r"volumes of torch\.float64; use renderer\.backend=reference"):
+    with pytest.raises(
+        ValueError, match=r"volumes of torch\.float64; use model\.renderer\.backend=reference"
+    ):
         render_fused(double.volume, double.field, double.rays, double.samples)
 
 

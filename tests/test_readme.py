@@ -82,7 +82,7 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
 
 def test_every_picture_of_the_readme_is_there():
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for picture in pictures:
         assert (ROOT / picture).is_file(), picture
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.command_line import OneLineParser
+
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
     from tqdm import tqdm
@@ -71,14 +73,6 @@ def fail(code: int, message: str) -> int:
     """Say why the program leaves with an exit code."""
     print(f"sample_views.py: {message}", file=sys.stderr)
     return code
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> None:
-        """Leave with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

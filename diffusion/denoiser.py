@@ -75,17 +75,7 @@ class EDMDenoiser(nn.Module):
     def __init__(self, config: DenoiserConfig, *, condition_channels: int) -> None:
         super().__init__()
         self.config = config
-        self.inner_model = k_diffusion().models.ImageDenoiserModelV1(
-            c_in=3,
-            feats_in=config.mapping_width,
-            depths=config.depths,
-            channels=config.channels,
-            self_attn_depths=config.self_attention,
-            mapping_cond_dim=NUM_AUGMENTATION if config.augment_condition else 0,
-            unet_cond_dim=condition_channels,
-            dropout_rate=config.dropout,
-            has_variance=config.variance_head,
-        )
+        self.inner_model = upstream_network(config, condition_channels=condition_channels)
         improve(self.inner_model)
         if config.checkpointing:
             self.inner_model.u_net = CheckpointedUNet(self.inner_model.u_net)
@@ -176,6 +166,21 @@ class EDMDenoiser(nn.Module):
                 f"images of height {height} and width {width} do not suit a denoiser of "
                 f"{len(self.config.channels)} levels; use multiples of {multiple}, at least {smallest}"
             )
+
+
+def upstream_network(config: DenoiserConfig, *, condition_channels: int) -> nn.Module:
+    """k-diffusion's network of a config's size, with its own layers."""
+    return k_diffusion().models.ImageDenoiserModelV1(
+        c_in=3,
+        feats_in=config.mapping_width,
+        depths=config.depths,
+        channels=config.channels,
+        self_attn_depths=config.self_attention,
+        mapping_cond_dim=NUM_AUGMENTATION if config.augment_condition else 0,
+        unet_cond_dim=condition_channels,
+        dropout_rate=config.dropout,
+        has_variance=config.variance_head,
+    )
 
 
 def _divides(channels: int) -> bool:

@@ -54,7 +54,6 @@ def render_blocked(
 class _Block:
     """Some rays of one scene."""
 
-    scene: int
     rows: slice
     rays: Rays
     samples: RaySamples
@@ -89,7 +88,7 @@ class _Task:
 
         samples = RaySamples(part(self.samples.distance), part(self.samples.width))
         refinement = self.refinement and self.refinement.apply(part)
-        return _Block(scene, rows, self.rays.apply(part), samples, refinement)
+        return _Block(rows, self.rays.apply(part), samples, refinement)
 
 
 class _Render(torch.autograd.Function):

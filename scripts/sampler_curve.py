@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from scripts.command_line import OneLineParser
+
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
 
@@ -52,14 +54,6 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     print(*written, sep="\n")
     return 0
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> None:
-        """Leave with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

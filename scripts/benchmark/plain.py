@@ -18,9 +18,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from data.batch import SceneBatch, Views, concatenate
 from data.cameras import Cameras, Rays
-from diffusion.denoiser import NUM_AUGMENTATION, EDMDenoiser
+from diffusion.denoiser import EDMDenoiser, upstream_network
 from diffusion.layers import AttentionDropout
-from diffusion.upstream import k_diffusion
 from models.backbone import FrozenNorm
 from models.base import NVSModel
 from models.encoder import UpBlock
@@ -127,18 +126,8 @@ class PlainEncoder(nn.Module):
 
 def plain_denoiser(denoiser: EDMDenoiser) -> EDMDenoiser:
     """The same weights in k-diffusion's own layers, with their dense [c, c, 4, 4] kernels for resizing."""
-    config, plain = denoiser.config, copy.deepcopy(denoiser)
-    plain.inner_model = k_diffusion().models.ImageDenoiserModelV1(
-        c_in=3,
-        feats_in=config.mapping_width,
-        depths=config.depths,
-        channels=config.channels,
-        self_attn_depths=config.self_attention,
-        mapping_cond_dim=NUM_AUGMENTATION if config.augment_condition else 0,
-        unet_cond_dim=denoiser.inner_model.unet_cond_dim,
-        dropout_rate=config.dropout,
-        has_variance=config.variance_head,
-    )
+    plain, num_channels = copy.deepcopy(denoiser), denoiser.inner_model.unet_cond_dim
+    plain.inner_model = upstream_network(denoiser.config, condition_channels=num_channels)
     # Its dropout would go on in evaluation, where attention is then slower and its result another.
     for name, layer in list(plain.inner_model.named_modules()):
         if type(layer) is nn.Dropout:

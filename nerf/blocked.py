@@ -19,7 +19,7 @@ from data.cameras import Rays
 from nerf import mlp
 from nerf.composite import Rendering, absorption_weights, refuse_gradients
 from nerf.field import FieldConfig, RadianceField
-from nerf.lookup import Sources
+from nerf.lookup import Sources, zeros_in_rows
 from nerf.mlp import Layers
 from nerf.refinement import Refinement
 from nerf.rounds import Plan, Round, blend, blend_backward, density_of, spread
@@ -117,19 +117,17 @@ class _Render(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         task, layers, plans = ctx.task, Layers(*ctx.saved_tensors), iter(ctx.plans)
         sums = Layers(*(torch.zeros_like(layer) for layer in layers.tensors()))
-        volumes = None
-        if ctx.needs_input_grad[1]:
-            point_by_point = task.volume.features.movedim(2, -1)
-            volumes = torch.zeros_like(point_by_point, memory_format=torch.contiguous_format)
+        volumes = zeros_in_rows(task.volume.features) if ctx.needs_input_grad[1] else None
         for scene in range(len(gradients[0])):
             given = [gradient[scene] for gradient in gradients]
-            table = None if volumes is None else volumes[scene].flatten(0, 3)
-            work = _Backward(task, task.sources(scene), layers, given, table)
+            sources = task.sources(scene)
+            table = None if volumes is None else sources.table(volumes[scene])
+            work = _Backward(task, sources, layers, given, table)
             items = [(number, block, next(plans)) for number, block in enumerate(task.blocks(scene))]
             for found in in_parallel(work, items):
                 for total, part in zip(sums.tensors(), found.tensors(), strict=True):
                     total += part
-        return (None, None if volumes is None else volumes.movedim(-1, 2), *sums.tensors())
+        return (None, volumes, *sums.tensors())
 
 
 @dataclass(frozen=True)

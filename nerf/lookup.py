@@ -1,12 +1,14 @@
 """Look-ups in the volumes of one scene, made for the CPU: eight corners of eight bytes of address each, one
 pass over memory.
 
-A volume's features lie together, point by point, so that a corner is one or two cache lines. The same numbers
-as `FrustumVolume.look_up`. Axes: s source view, r ray, n sample, k sample (of all rays), c feature, d depth
+The features of a point of the volume lie together, so that a corner is one or two cache lines. The same
+numbers as `FrustumVolume.look_up`. Axes: s source view, r ray, n sample, k sample (of all rays), c feature, d depth
 plane, h, w; v volume points of all sources, p look-ups, e corners of a look-up.
 """
 
 from dataclasses import dataclass
+from itertools import product
+from operator import mul
 from typing import Literal
 
 import torch
@@ -20,6 +22,21 @@ from nerf.volume import SMALLEST_DEPTH, FrustumVolume
 
 STRIP = 16384  # volume points that change from planes of features to rows at a time
 SCATTERED = 4096  # look-ups whose contributions to a gradient exist at the same time
+
+
+def in_rows(features: Float[Tensor, "*b c d h w"]) -> bool:
+    """Whether a point's features lie side by side in memory, and beside them those of other points, in
+    whatever order."""
+    channel = features.dim() - 4
+    others = [axis for axis in range(features.dim()) if axis != channel]
+    return features.permute(*sorted(others, key=features.stride, reverse=True), channel).is_contiguous()
+
+
+def zeros_in_rows(like: Float[Tensor, "b s c d h w"]) -> Float[Tensor, "b s c d h w"]:
+    """Zeros that lie in memory as `like` does if that is in rows, else point by point."""
+    if in_rows(like):
+        return torch.zeros_like(like)
+    return torch.zeros_like(like.movedim(2, -1), memory_format=torch.contiguous_format).movedim(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -76,21 +93,22 @@ class Sources:
         self._last, self._last_cell = count - 1, (count - 2).clamp_min(0)
         self._scale = torch.where(texels, count, count - 1)
         self._offset = torch.where(texels, -0.5, 0.0).to(count)
-        # From one corner to the next; along an axis of one grid point there is nowhere to go.
-        depth, height, width = self.size
-        plane_step, line_step, step = height * width * (depth > 1), width * (height > 1), int(width > 1)
-        steps = [i * plane_step + j * line_step + k * step for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-        num_points = volume.valid.shape[1] * depth * height * width
-        self._steps = torch.tensor(steps, dtype=torch.int32 if num_points < 2**31 else torch.int64)
-        self._volume = self.chosen.to(self._steps.dtype)[:, None] * depth
+        # Rows from one grid point to the next; along an axis of one point there is nowhere to go.
+        source, *axes = self._rows_between(volume.features[scene])
+        steps = [step * (num > 1) for step, num in zip(axes, self.size, strict=True)]
+        corners = [sum(map(mul, steps, corner)) for corner in product((0, 1), repeat=3)]
+        num_points = volume.features[scene, :, 0].numel()
+        self._steps = torch.tensor(corners, dtype=torch.int32 if num_points < 2**31 else torch.int64)
+        self._plane, self._line, self._column = steps
+        self._volume = self.chosen.to(self._steps.dtype)[:, None] * source
 
     def table(self, features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
-        """The features of all volume points, source by source, plane by plane, row by row; of padding, they
-        are not set."""
-        together = features.movedim(1, -1)
-        if together.is_contiguous():
-            return together.flatten(0, 3)
-        table = torch.empty_like(together, memory_format=torch.contiguous_format)
+        """The features of all volume points as rows: a view where they lie so already (`in_rows`), else source
+        by source, plane by plane, line by line, and of padding they are not set."""
+        channels = features.shape[1]
+        if in_rows(features):
+            return features.as_strided((features[:, 0].numel(), channels), (channels, 1))
+        table = torch.empty_like(features.movedim(1, -1), memory_format=torch.contiguous_format)
         # In strips, of which both sides stay in the cache; in one go it takes twice as long.
         strips = [
             strip for source in self.chosen for strip in features[source].flatten(1).split(STRIP, dim=1)
@@ -99,6 +117,14 @@ class Sources:
         for _ in in_parallel(_transpose, zip(parts, strips, strict=True)):
             pass
         return table.flatten(0, 3)
+
+    def _rows_between(self, features: Float[Tensor, "s c d h w"]) -> tuple[int, int, int, int]:
+        """Rows of the table from one source, depth plane, line and column to the next."""
+        _, channels, depth, height, width = features.shape
+        if in_rows(features):
+            source, _, *axes = features.stride()
+            return tuple(stride // channels for stride in (source, *axes))
+        return depth * height * width, height * width, width, 1
 
     def place(self, rows: slice, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
         """Which of the samples along the rays `rows` a source has a say about, and where they are in its
@@ -128,10 +154,10 @@ class Sources:
     def corners(self, places: Places, *, pooled: bool) -> Corners:
         """The rows that a look-up needs: one look-up a sample where features are `pooled` over the sources,
         else one a source and sample."""
-        (_, height, width), num_sources = self.size, len(self.valid)
+        num_sources = len(self.valid)
         low, part = self._cells(places.at)
         x, y, z = low.to(self._steps.dtype)
-        first = ((self._volume + z) * height + y) * width + x
+        first = self._volume + z * self._plane + y * self._line + x * self._column
         across, down, away = torch.stack([1 - part, part], dim=1)
         if pooled and num_sources > 1:
             away = away * places.share

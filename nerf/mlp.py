@@ -49,15 +49,14 @@ def forward(
     density = features.new_empty(len(features))
     colour = features.new_empty(len(features), len(layers.output_bias) - 1)
     softplus_ = _softplus_ if _is_moderate(features, layers) else _safe_softplus_
-    to_density, to_colour = layers.output[0], layers.output[1:].t()
-    of_density, of_colour = layers.output_bias[:1], layers.output_bias[1:]
-    room = features.new_empty(len(layers.hidden) * GROUP)
+    entry, room = layers.hidden.t().contiguous(), features.new_empty(GROUP, len(layers.hidden))
+    to_density, to_colour = layers.output[0], layers.output[1:].t().contiguous()
     parts = (tensor.split(GROUP) for tensor in (features, density, colour))
     for entering, thickness, shade in zip(*parts, strict=True):
-        hidden = softplus_(_hidden(entering, layers, room)).t()
-        torch.addmv(of_density, hidden, to_density, out=thickness)
-        torch.addmm(of_colour, hidden, to_colour, out=shade)
-    return density, colour
+        hidden = softplus_(_hidden(entering, entry, layers.hidden_bias, room))
+        torch.mv(hidden, to_density, out=thickness)
+        torch.mm(hidden, to_colour, out=shade)
+    return density.add_(layers.output_bias[0]), colour.add_(layers.output_bias[1:])
 
 
 def backward(
@@ -71,27 +70,31 @@ def backward(
     `sums`."""
     found, of_output = torch.empty_like(features), torch.cat([density[:, None], colour], dim=1)
     moderate = _is_moderate(features, layers)
-    rooms = features.new_empty(3, len(layers.hidden) * GROUP)
+    entry, rooms = layers.hidden.t().contiguous(), features.new_empty(3, GROUP, len(layers.hidden))
     parts = (tensor.split(GROUP) for tensor in (features, of_output, found))
     for entering, leaving, change in zip(*parts, strict=True):
-        hidden = _hidden(entering, layers, rooms[0])
-        other, of_hidden = (room[: hidden.numel()].view_as(hidden) for room in rooms[1:])
+        hidden = _hidden(entering, entry, layers.hidden_bias, rooms[0])
+        other, of_hidden = rooms[1:, : len(hidden)]
         hidden, slope = (_softplus_and_slope if moderate else _safe_softplus_and_slope)(hidden, other)
-        sums.output.addmm_(leaving.t(), hidden.t())
-        torch.mm(layers.output.t(), leaving.t(), out=of_hidden).mul_(slope)
-        sums.hidden.addmm_(of_hidden, entering)
-        sums.hidden_bias.add_(of_hidden.sum(dim=1))
-        torch.mm(of_hidden.t(), layers.hidden, out=change)
+        sums.output.addmm_(leaving.t(), hidden)
+        torch.mm(leaving, layers.output, out=of_hidden).mul_(slope)
+        sums.hidden.addmm_(of_hidden.t(), entering)
+        sums.hidden_bias.add_(of_hidden.sum(dim=0))
+        torch.mm(of_hidden, layers.hidden, out=change)
     sums.output_bias.add_(of_output.sum(dim=0))
     return found
 
 
-def _hidden(features: Float[Tensor, "p c"], layers: Layers, room: Float[Tensor, "m"]) -> Float[Tensor, "i p"]:
-    """The hidden layer before its softplus, in the memory of `room`; samples are columns, as the products run
-    fastest. New memory for each group would cost more than the product."""
-    hidden = room[: len(layers.hidden) * len(features)].view(len(layers.hidden), len(features))
-    # Twice as fast as `addmm`, which first writes the bias everywhere.
-    return torch.mm(layers.hidden, features.t(), out=hidden).add_(layers.hidden_bias[:, None])
+def _hidden(
+    features: Float[Tensor, "p c"],
+    weight: Float[Tensor, "c i"],
+    bias: Float[Tensor, "i"],
+    room: Float[Tensor, "g i"],
+) -> Float[Tensor, "p i"]:
+    """The hidden layer before its softplus, in the memory of `room`: new memory for each group would cost
+    more than the product."""
+    # Faster than `addmm`, which first writes the bias everywhere.
+    return torch.mm(features, weight, out=room[: len(features)]).add_(bias)
 
 
 def _softplus_(hidden: Tensor) -> Tensor:

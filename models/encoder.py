@@ -64,7 +64,8 @@ class Encoder(nn.Module):
         self.backbone, self.notice = make_backbone(config.backbone, config.weights, fresh=fresh)
         self.decoder = Decoder(
             self.backbone.out_channels,
-            width=config.channels * config.planes,
+            planes=config.planes,
+            channels=config.channels,
             dilations=config.dilations,
             checkpointing=config.checkpointing,
         )
@@ -78,18 +79,18 @@ class Encoder(nn.Module):
         photos = views.images.flatten(0, 1)
         places = places_of(views.valid) if places is None else to_device_of(photos, places)
         if len(places) == len(photos):
-            planes = self._planes(photos)
+            volumes = self._volumes(photos)
         else:
-            found = self._planes(photos[places])
-            planes = found.new_zeros(len(photos), *found.shape[1:]).index_copy_(0, places, found)
-        features = planes.unflatten(0, views.valid.shape)
-        volumes = features.unflatten(2, (self.config.channels, self.config.planes))
+            found = self._volumes(photos[places])
+            k, (_, c, d, h, w) = len(photos), found.shape
+            volumes = found.new_zeros(k, h, w, d, c).permute(0, 4, 3, 1, 2).index_copy_(0, places, found)
+        volumes = volumes.unflatten(0, views.valid.shape)
         # However the network learnt to see, a volume's first row is the top and its first plane the nearest.
         turned = [3] * (self.config.first_plane == "far") + [4] * self.config.upside_down
         volumes = volumes.flip(turned) if turned else volumes
         return FrustumVolume(volumes, views.cameras, views.valid, align_corners=self.config.align_corners)
 
-    def _planes(self, photos: Float[Tensor, "k 3 h w"]) -> Float[Tensor, "k cd h w"]:
+    def _volumes(self, photos: Float[Tensor, "k 3 h w"]) -> Float[Tensor, "k c d h w"]:
         h, w = photos.shape[-2:]
         # Channel by channel: numbers for all of them would first have to be copied to the device.
         colours = ((photos + 1) / 2).unbind(1)
@@ -108,9 +109,16 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, skips: list[int], *, width: int, dilations: tuple[int, int, int], checkpointing: bool = False
+        self,
+        skips: list[int],
+        *,
+        planes: int,
+        channels: int,
+        dilations: tuple[int, int, int],
+        checkpointing: bool = False,
     ):
         super().__init__()
+        width = planes * channels
         self.checkpointing = checkpointing
         self.pyramid = AtrousPyramid(skips[5], width, dilations)
         self.refine = _separable(width, width)
@@ -118,11 +126,11 @@ class Decoder(nn.Module):
         self.shallow = nn.Conv2d(skips[2], SHALLOW_CHANNELS, 1, bias=False)
         self.merge = _separable(width + SHALLOW_CHANNELS, width)
         self.up_to_2 = UpBlock(width, skips[1])
-        self.up_to_1 = UpBlock(width, skips[0])
+        self.up_to_1 = VolumeUpBlock(width, skips[0], channels)
         self.apply(_keep_variance)
 
-    def forward(self, features: list[Tensor]) -> Float[Tensor, "k cd h w"]:
-        """Backbone features, finest first, to planes at full resolution."""
+    def forward(self, features: list[Tensor]) -> Float[Tensor, "k c d h w"]:
+        """Backbone features, finest first, to volumes at full resolution, pixel by pixel in memory."""
         full, half, quarter, eighth, _, deepest = features
         x = F.relu(self.refine(self.pyramid(deepest)))
         x = F.relu(self._stage(self.up_to_8, x, eighth))
@@ -169,12 +177,35 @@ class UpBlock(nn.Module):
         self, x: Float[Tensor, "k c h w"], skip: Float[Tensor, "k e h2 w2"]
     ) -> Float[Tensor, "k c h2 w2"]:
         """`skip` has twice the resolution of `x`."""
+        weight, bias = self._convolution()
         if not upsampling.worthwhile(x):
-            return self.conv(torch.cat([self.up(x), skip], dim=1))
-        width = self.up.out_channels
-        of_x, of_skip = self.conv.weight[:, :width], self.conv.weight[:, width:]
+            return F.conv2d(torch.cat([self.up(x), skip], dim=1), weight, bias, padding=1)
+        of_x, of_skip = weight.split([self.up.out_channels, skip.shape[1]], dim=1)
         grown = upsampling.double(x, self.up.weight, self.up.bias, of_x)
-        return grown + F.conv2d(skip, of_skip, self.conv.bias, padding=1)
+        return grown + F.conv2d(skip, of_skip, bias, padding=1)
+
+    def _convolution(self) -> tuple[Float[Tensor, "o i 3 3"], Float[Tensor, "o"]]:
+        return self.conv.weight, self.conv.bias
+
+
+class VolumeUpBlock(UpBlock):
+    """An up block whose result is read as a volume, and lies in memory as renderers read it: pixel by pixel,
+    of a pixel plane by plane, and of a plane feature by feature."""
+
+    def __init__(self, width: int, skip: int, channels: int):
+        super().__init__(width, skip)
+        self.channels = channels
+
+    def forward(
+        self, x: Float[Tensor, "k cd h w"], skip: Float[Tensor, "k e h2 w2"]
+    ) -> Float[Tensor, "k c d h2 w2"]:
+        """`skip` has twice the resolution of `x`."""
+        entering = (part.contiguous(memory_format=torch.channels_last) for part in (x, skip))
+        return super().forward(*entering).unflatten(1, (-1, self.channels)).transpose(1, 2)
+
+    def _convolution(self) -> tuple[Float[Tensor, "dc i 3 3"], Float[Tensor, "dc"]]:
+        parts = (part.unflatten(0, (self.channels, -1)) for part in super()._convolution())
+        return tuple(part.transpose(0, 1).flatten(0, 1) for part in parts)
 
 
 def _keep_variance(module: nn.Module) -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.encoder import UpBlock
+from models.encoder import UpBlock, VolumeUpBlock
+from nerf.lookup import in_rows
 from models.upsampling import double, product, worthwhile
 
 N, ENTERING, BETWEEN, LEAVING, H, W = 2, 3, 5, 4, 3, 7
@@ -55,6 +56,24 @@ def test_a_block_computes_the_same_both_ways(size, monkeypatch):
     found = block(x, skip)
     # Worst seen: 5e-7, float32.
     torch.testing.assert_close(found, block.conv(torch.cat([block.up(x), skip], dim=1)), atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [2, 9])
+def test_a_volume_s_channels_are_planes_within_features_and_its_points_lie_together(size):
+    torch.manual_seed(4)
+    block, plain = VolumeUpBlock(6, 2, channels=3).double(), UpBlock(6, 2).double()
+    plain.load_state_dict(block.state_dict())
+    x = torch.randn(2, 6, size, size + 1).double().requires_grad_()
+    skip = torch.randn(2, 2, 2 * size, 2 * size + 2).double().requires_grad_()
+    found, expected = block(x, skip), plain(x, skip).unflatten(1, (3, 2))
+    assert in_rows(found)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(expected)
+    changes = [
+        torch.autograd.grad((volume * weight).sum(), [x, skip, *network.parameters()])
+        for volume, network in ((found, block), (expected, plain))
+    ]
+    torch.testing.assert_close(*changes)
 
 
 def test_under_autocast_the_kernel_is_multiplied_in_full_precision():

@@ -22,7 +22,7 @@ from diffusion.denoiser import EDMDenoiser, upstream_network
 from diffusion.layers import AttentionDropout
 from models.backbone import FrozenNorm
 from models.base import NVSModel
-from models.encoder import UpBlock
+from models.encoder import UpBlock, VolumeUpBlock
 from nerf.renderer import QUADRATURES, Jitter, LatentImages, VolumeRenderer
 from nerf.sampling import RaySamples
 from nerf.volume import FrustumVolume
@@ -104,6 +104,18 @@ class PlainUpBlock(nn.Module):
         return self.conv(torch.cat([self.up(x), skip], dim=1))
 
 
+class PlainVolumeUpBlock(PlainUpBlock):
+    """The channels of the result are features, and of a feature planes, as torch lays them."""
+
+    def __init__(self, block: VolumeUpBlock):
+        super().__init__(block)
+        self.channels = block.channels
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """As `VolumeUpBlock.forward`."""
+        return super().forward(x, skip).unflatten(1, (self.channels, -1))
+
+
 class PlainEncoder(nn.Module):
     """Encodes every photo that it is given, also those whose volumes nobody uses; torchvision's norms."""
 
@@ -115,8 +127,9 @@ class PlainEncoder(nn.Module):
                 theirs = FrozenBatchNorm2d(len(layer.weight), eps=layer.eps).to(layer.weight.device)
                 theirs.load_state_dict(layer.state_dict())
                 encoder.set_submodule(name, theirs)
-            elif type(layer) is UpBlock:
-                encoder.set_submodule(name, PlainUpBlock(layer))
+            elif isinstance(layer, UpBlock):
+                plain = PlainVolumeUpBlock if isinstance(layer, VolumeUpBlock) else PlainUpBlock
+                encoder.set_submodule(name, plain(layer))
 
     def forward(self, views: Views, places: Int[Tensor, "k"] | None = None) -> FrustumVolume:
         """As `Encoder.forward`, but with volumes also of padding; `places` is not looked at."""

@@ -38,7 +38,7 @@ def full() -> Iterator[Figure]:
         )
     pyramid = torch.relu(network.decoder.refine(network.decoder.pyramid(features[5])))
     yield Figure("pyramid", pyramid[:, ::16], stored["s64_aspp_slice"], TOLERANCE)
-    planes = network.decoder(features)
+    planes = network.decoder(features).flatten(1, 2)
     yield Figure("planes", planes[:, ::16, ::8, ::8], stored["s64_out_slice"], TOLERANCE)
     yield Figure("means of channels", planes.mean((2, 3)), stored["s64_chan_mean"], TOLERANCE)
     yield Figure(

@@ -76,8 +76,7 @@ def scene() -> tuple[Views, Cameras]:
 def literal_planes(model: GeNVS, photo: Tensor) -> Tensor:
     """[c, d, h, w] with the bottom row and the far plane first."""
     x = (((photo + 1) / 2) - MEAN[:, None, None]) / STD[:, None, None]
-    planes = model.encoder.decoder(model.encoder.backbone(x.flip(1)[None]))[0]
-    return planes.unflatten(0, (TINY_MODEL["encoder"]["channels"], -1))
+    return model.encoder.decoder(model.encoder.backbone(x.flip(1)[None]))[0]
 
 
 def literal_normalisation(first: Tensor, others: Tensor) -> Tensor:

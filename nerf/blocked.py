@@ -1,13 +1,15 @@
 """The renderer for the CPU: the sums of `nerf.composite`, block by block of rays.
 
 The reference writes every intermediate of every sample to memory, several times. Here a block of rays goes
-through the whole calculation while it is in the caches, and of a sample only its features are kept, for the
-backward pass. A sample is evaluated once, also where a second round follows the first, and not at all where
-no source has a say. Axes: s source view, r ray, n sample, k sample that a source knows, c feature, f latent
-channel, q sources whose features enter the MLP one by one (1 where they are pooled before).
+through the whole calculation while it is in the caches, and of a sample only its place is kept, for the
+backward pass. A pass evaluates a sample once, also where a second round follows the first, and not at all
+where no source has a say. Axes: b scene, s source view, r ray, n sample, m sample of a round, c feature, d
+depth plane, h, w; v volume points of all sources, p look-ups.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from data.cameras import Rays
 from nerf import mlp
 from nerf.composite import Rendering, absorption_weights, refuse_gradients
 from nerf.field import FieldConfig, RadianceField
-from nerf.lookup import Sources, zeros_in_rows
+from nerf.lookup import Corners, Places, Sources, zeros_in_rows
 from nerf.mlp import Layers
 from nerf.refinement import Refinement
 from nerf.rounds import Plan, Round, blend, blend_backward, density_of, spread
@@ -27,7 +29,7 @@ from nerf.sampling import RaySamples
 from nerf.threads import Turns, in_parallel
 from nerf.volume import FrustumVolume
 
-BLOCK = 32768  # samples; what is known of them is a few megabytes
+BLOCK = 65536  # samples; with fewer, threads would mostly wait for each other's turn in Python
 
 
 def render_blocked(
@@ -54,6 +56,8 @@ def render_blocked(
 class _Block:
     """Some rays of one scene."""
 
+    scene: int
+    number: int  # within the scene
     rows: slice
     rays: Rays
     samples: RaySamples
@@ -71,24 +75,75 @@ class _Task:
     refinement: Refinement | None
     remember: bool  # what the backward pass needs
 
-    def sources(self, scene: int) -> Sources:
-        """The source volumes of a scene."""
-        return Sources(self.volume, scene, self.rays.apply(lambda tensor: tensor[scene]))
+    def scenes(self, features: Float[Tensor, "b s c d h w"], layers: Layers) -> list["_Scene"]:
+        """All scenes, ready for look-ups."""
+        scenes = []
+        # Threads are never in inference mode, and could not write to what is made in it.
+        with torch.autocast("cpu", enabled=False), torch.inference_mode(False), torch.no_grad():
+            for scene, part in enumerate(features):
+                sources = Sources(self.volume, scene, self.rays.apply(itemgetter(scene)))
+                scenes.append(_Scene(sources, sources.table(part), layers, self.config))
+        return scenes
 
-    def blocks(self, scene: int) -> list[_Block]:
-        """The rays of a scene, a few at a time."""
-        num_rays, num = self.samples.distance.shape[1:]
+    def blocks(self) -> list[_Block]:
+        """The rays of all scenes, a few at a time."""
+        b, num_rays, num = self.samples.distance.shape
         step = max(1, BLOCK // (num + (self.refinement.num if self.refinement else 0)))
         firsts = range(0, num_rays, step)
-        return [self._block(scene, slice(first, min(first + step, num_rays))) for first in firsts]
+        return [
+            self._block(scene, number, slice(first, min(first + step, num_rays)))
+            for scene in range(b)
+            for number, first in enumerate(firsts)
+        ]
 
-    def _block(self, scene: int, rows: slice) -> _Block:
+    def _block(self, scene: int, number: int, rows: slice) -> _Block:
         def part(tensor: Tensor) -> Tensor:
             return tensor[scene, rows]
 
         samples = RaySamples(part(self.samples.distance), part(self.samples.width))
         refinement = self.refinement and self.refinement.apply(part)
-        return _Block(rows, self.rays.apply(part), samples, refinement)
+        return _Block(scene, number, rows, self.rays.apply(part), samples, refinement)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the field says of some samples, and what it takes to say how that would change."""
+
+    places: Places
+    corners: Corners
+    features: Float[Tensor, "p c"]
+    round: Round
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """The source volumes of a scene, and the MLP that reads them."""
+
+    sources: Sources
+    table: Float[Tensor, "v c"]
+    layers: Layers
+    config: FieldConfig
+
+    def evaluate(self, block: _Block, distance: Float[Tensor, "r m"]) -> _Found:
+        """The samples at these distances along the rays of a block."""
+        places = self.sources.place(block.rows, distance, self.config.outside)
+        corners = self.sources.corners(places, pooled=self.config.pool == "before")
+        features = corners.gather(self.table)
+        density, colour = mlp.forward(features, self.layers)
+        if self.config.pool == "after":
+            density = (density.view_as(places.share) * places.share).sum(dim=0)
+            colour = torch.einsum("skf,sk->kf", colour.unflatten(0, places.share.shape), places.share)
+        return _Found(places, corners, features, Round(distance, places.index, density, colour))
+
+    def decode_backward(
+        self, found: _Found, of_logits: tuple[Tensor, Tensor], sums: Layers
+    ) -> Float[Tensor, "p c"]:
+        """Gradient of the features; the layers' are added to `sums`."""
+        density, colour = of_logits
+        if self.config.pool == "after":
+            share = found.places.share
+            density, colour = (density * share).flatten(), (colour * share[..., None]).flatten(0, 1)
+        return mlp.backward(found.features, self.layers, density, colour, sums)
 
 
 class _Render(torch.autograd.Function):
@@ -100,119 +155,86 @@ class _Render(torch.autograd.Function):
         latent = features.new_empty(b, num_rays, len(layers[3]) - 1)
         depth, opacity = features.new_empty(2, b, num_rays)
         ctx.task, ctx.plans = task, []
-        ctx.save_for_backward(*layers)
-        for scene in range(b):
-            # Threads are never in inference mode, and could not write to what is made in it.
-            with torch.inference_mode(False), torch.no_grad():
-                blocks, sources = task.blocks(scene), task.sources(scene)
-                work = _Forward(task, sources, sources.table(features[scene]), Layers(*layers))
-            for block, (plan, found) in zip(blocks, in_parallel(work, blocks), strict=True):
-                for whole, part in zip((latent, depth, opacity), found, strict=True):
-                    whole[scene, block.rows] = part
+        ctx.save_for_backward(features, *layers)
+        blocks, work = task.blocks(), _Forward(task.scenes(features, Layers(*layers)))
+        for block, (plan, found) in zip(blocks, in_parallel(work, blocks), strict=True):
+            for whole, part in zip((latent, depth, opacity), found, strict=True):
+                whole[block.scene, block.rows] = part
+            if task.remember:
                 ctx.plans.append(plan)
         return latent, depth, opacity
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        task, layers, plans = ctx.task, Layers(*ctx.saved_tensors), iter(ctx.plans)
-        sums = Layers(*(torch.zeros_like(layer) for layer in layers.tensors()))
-        volumes = zeros_in_rows(task.volume.features) if ctx.needs_input_grad[1] else None
-        for scene in range(len(gradients[0])):
-            given = [gradient[scene] for gradient in gradients]
-            sources = task.sources(scene)
-            table = None if volumes is None else sources.table(volumes[scene])
-            work = _Backward(task, sources, layers, given, table)
-            items = [(number, block, next(plans)) for number, block in enumerate(task.blocks(scene))]
-            for found in in_parallel(work, items):
-                for total, part in zip(sums.tensors(), found.tensors(), strict=True):
-                    total += part
+        task, (features, *layers) = ctx.task, ctx.saved_tensors
+        scenes = task.scenes(features, Layers(*layers))
+        sums = Layers(*(torch.zeros_like(layer) for layer in layers))
+        volumes = tables = None
+        if ctx.needs_input_grad[1]:
+            volumes = zeros_in_rows(features)
+            tables = [scene.sources.table(part) for scene, part in zip(scenes, volumes, strict=True)]
+        work = _Backward(scenes, gradients, tables, [Turns() for _ in scenes])
+        for found in in_parallel(work, zip(task.blocks(), ctx.plans, strict=True)):
+            for total, part in zip(sums.tensors(), found.tensors(), strict=True):
+                total += part
         return (None, volumes, *sums.tensors())
 
 
 @dataclass(frozen=True)
 class _Forward:
-    """What is done with each block of a scene."""
+    """What is done with each block."""
 
-    task: _Task
-    sources: Sources
-    table: Float[Tensor, "v c"]
-    layers: Layers
+    scenes: list[_Scene]
 
     @torch.no_grad()
-    def __call__(self, block: _Block) -> tuple[Plan | None, tuple[Tensor, Tensor, Tensor]]:
+    def __call__(self, block: _Block) -> tuple[Plan, tuple[Tensor, Tensor, Tensor]]:
+        """How its samples were placed, and what is seen."""
+        scene = self.scenes[block.scene]
         with torch.autocast("cpu", enabled=False):
-            plan = _make_plan(block, self.sources, self.table, self.layers, self.task.config)
-            logits = [(turn.density, turn.colour) for turn in plan.rounds]
-            found = blend(plan, logits, block.rays, self.task.config)
-        return plan if self.task.remember else None, found
+            first = scene.evaluate(block, block.samples.distance).round
+            if block.refinement is None:
+                plan, rounds = Plan([first.distance], block.samples, None), [first]
+            else:
+                density = spread(first, density_of(first.density, scene.config))
+                weight = absorption_weights(density, block.samples.width)
+                samples, more, order = block.refinement(block.rays, block.samples, weight)
+                plan = Plan([first.distance, more], samples, order)
+                rounds = [first, scene.evaluate(block, more).round]
+            return plan, blend(plan, rounds, block.rays, scene.config)
 
 
 @dataclass(frozen=True)
 class _Backward:
-    """What is done with each block of a scene afterwards. In their order they add to the volume's gradient,
-    so that its rounding does not depend on who comes first."""
+    """What is done with each block afterwards: its samples are evaluated once more, which takes a tenth of
+    the time and saves half of the memory.
 
-    task: _Task
-    sources: Sources
-    layers: Layers
-    given: list[Tensor]  # gradients of latent image, depth and opacity
-    table: Float[Tensor, "v c"] | None  # gradient of the volume; None: not wanted
-    turns: Turns = field(default_factory=Turns)
+    In their order the blocks of a scene add to its volumes' gradient, so that its rounding does not depend on
+    who comes first.
+    """
+
+    scenes: list[_Scene]
+    given: Sequence[Tensor]  # gradients of latent image, depth and opacity
+    tables: list[Float[Tensor, "v c"]] | None  # gradients of the volumes; None: not wanted
+    turns: list[Turns]  # of the scenes
 
     @torch.no_grad()
-    def __call__(self, item: tuple[int, _Block, Plan]) -> Layers:
+    def __call__(self, item: tuple[_Block, Plan]) -> Layers:
         """The layers' gradients."""
-        (number, block, plan), config = item, self.task.config
-        sums = Layers(*(torch.zeros_like(layer) for layer in self.layers.tensors()))
-        with self.turns.number(number) as wait, torch.autocast("cpu", enabled=False):
-            given = [gradient[block.rows] for gradient in self.given]
-            of_logits = blend_backward(plan, block.rays, config, given)
-            found = [
-                _decode_backward(turn, self.layers, config, changes, sums)
-                for turn, changes in zip(plan.rounds, of_logits, strict=True)
+        block, plan = item
+        scene = self.scenes[block.scene]
+        sums = Layers(*(torch.zeros_like(layer) for layer in scene.layers.tensors()))
+        with self.turns[block.scene].number(block.number) as wait, torch.autocast("cpu", enabled=False):
+            given = [gradient[block.scene, block.rows] for gradient in self.given]
+            found = [scene.evaluate(block, distance) for distance in plan.distances]
+            of_logits = blend_backward(plan, [each.round for each in found], block.rays, scene.config, given)
+            changes = [
+                (each.corners, scene.decode_backward(each, change, sums))
+                for each, change in zip(found, of_logits, strict=True)
             ]
-            if self.table is None:
-                return sums
-            corners = [
-                self.sources.corners(turn.places, pooled=config.pool == "before") for turn in plan.rounds
-            ]
-            wait()
-            for where, gradient in zip(corners, found, strict=True):
-                where.scatter(gradient, self.table)
+            del found, of_logits
+            if self.tables is not None:
+                wait()
+                for corners, change in changes:
+                    corners.scatter(change, self.tables[block.scene])
         return sums
-
-
-def _make_plan(block: _Block, sources: Sources, table: Tensor, layers: Layers, config: FieldConfig) -> Plan:
-    """Place and evaluate the samples of a block, round by round."""
-    turn = _evaluate(block, block.samples.distance, sources, table, layers, config)
-    if block.refinement is None:
-        return Plan([turn], block.samples, None)
-    density = spread(turn, density_of(turn.density, config), len(block.samples.distance))
-    weight = absorption_weights(density, block.samples.width)
-    samples, more, order = block.refinement(block.rays, block.samples, weight)
-    return Plan([turn, _evaluate(block, more, sources, table, layers, config)], samples, order)
-
-
-def _evaluate(
-    block: _Block, distance: Tensor, sources: Sources, table: Tensor, layers: Layers, config: FieldConfig
-) -> Round:
-    places = sources.place(block.rows, distance, config.outside)
-    pooled = config.pool == "before"
-    features = sources.corners(places, pooled=pooled).gather(table)
-    density, colour = mlp.forward(features, layers)
-    if not pooled:
-        density = (density.view_as(places.share) * places.share).sum(dim=0)
-        colour = torch.einsum("skf,sk->kf", colour.unflatten(0, places.share.shape), places.share)
-    return Round(distance.shape[1], places, features, density, colour)
-
-
-def _decode_backward(
-    turn: Round, layers: Layers, config: FieldConfig, of_logits: tuple[Tensor, Tensor], sums: Layers
-) -> Float[Tensor, "p c"]:
-    """Gradient of a round's features; the layers' are added to `sums`."""
-    density, colour = of_logits
-    if config.pool == "after":
-        share = turn.places.share
-        density, colour = (density * share).flatten(), (colour * share[..., None]).flatten(0, 1)
-    return mlp.backward(turn.features, layers, density, colour, sums)

@@ -2,8 +2,8 @@
 pass over memory.
 
 The features of a point of the volume lie together, so that a corner is one or two cache lines. The same
-numbers as `FrustumVolume.look_up`. Axes: s source view, r ray, n sample, k sample (of all rays), c feature, d depth
-plane, h, w; v volume points of all sources, p look-ups, e corners of a look-up.
+numbers as `FrustumVolume.look_up`. Axes: s source view, r ray, n sample, k sample (of all rays), c feature, d
+depth plane, h, w; v volume points of all sources, p look-ups, e corners of a look-up.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from nerf.threads import in_parallel
 from nerf.volume import SMALLEST_DEPTH, FrustumVolume
 
 STRIP = 16384  # volume points that change from planes of features to rows at a time
-SCATTERED = 4096  # look-ups whose contributions to a gradient exist at the same time
+SCATTERED = 2**19  # contributions to a gradient, numbers that exist at the same time
 
 
 def in_rows(features: Float[Tensor, "*b c d h w"]) -> bool:
@@ -53,9 +53,9 @@ class Corners:
     def scatter(self, gradient: Float[Tensor, "p c"], table: Float[Tensor, "v c"]) -> None:
         """Add to `table`, in place, what the sums' `gradient` means for the rows."""
         channels = gradient.shape[1]
-        for row, weight, part in zip(
-            self.row.split(SCATTERED), self.weight.split(SCATTERED), gradient.split(SCATTERED), strict=True
-        ):
+        step = max(1, SCATTERED // (self.row.shape[1] * channels))
+        parts = (tensor.split(step) for tensor in (self.row, self.weight, gradient))
+        for row, weight, part in zip(*parts, strict=True):
             each = (part[:, None] * weight[..., None]).flatten(0, 1)
             table.scatter_add_(0, row.long().flatten()[:, None].expand(-1, channels), each)
 
@@ -64,7 +64,7 @@ class Corners:
 class Places:
     """Samples that a source has a say about, in the volumes of the sources."""
 
-    index: Int[Tensor, "k"]  # among all samples
+    index: Int[Tensor, "k"] | None  # among all samples; None: they are all
     share: Float[Tensor, "s k"]  # each source's say about a sample; they sum to 1
     at: Float[Tensor, "3 s k"]  # (x, y, z), 0 to 1 between the faces of the frustum
 
@@ -103,8 +103,8 @@ class Sources:
         self._volume = self.chosen.to(self._steps.dtype)[:, None] * source
 
     def table(self, features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
-        """The features of all volume points as rows: a view where they lie so already (`in_rows`), else source
-        by source, plane by plane, line by line, and of padding they are not set."""
+        """The features of all volume points as rows: a view where they lie so already (`in_rows`), else
+        source by source, plane by plane, line by line, and of padding they are not set."""
         channels = features.shape[1]
         if in_rows(features):
             return features.as_strided((features[:, 0].numel(), channels), (channels, 1))
@@ -132,12 +132,12 @@ class Sources:
         at, say = self._project(rows, distance), self.valid[:, None]
         if outside == "mask":
             say = say & ((at - 0.5).abs_().amax(dim=0) <= 0.5)
-        total = at.shape[-1]
-        index = say.expand(len(say), total).any(dim=0).nonzero()[:, 0]
-        if len(index) < total:
+        index, known = None, say.any(dim=0)
+        if not known.all():
+            index = known.expand(at.shape[-1]).nonzero()[:, 0]
             # Of a matrix: of more axes, torch selects ten times as slowly.
             at = at.flatten(0, 1).index_select(1, index).unflatten(0, at.shape[:2])
-            say = say.expand(len(say), total).index_select(1, index)
+            say = say.expand(len(say), len(known)).index_select(1, index)
         share = say.to(at).expand(at.shape[1:])
         return Places(index, share / share.sum(dim=0) if len(share) > 1 else share, at)
 

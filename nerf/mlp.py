@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nerf.field import RadianceField
 
-GROUP = 4096  # samples; 2 MB of a hidden layer of 64 units
+GROUP = 2**18  # hidden values of the samples that go through together; a megabyte
 STEEPEST = 80.0  # the exp of less is finite in float32
 
 
@@ -49,9 +49,9 @@ def forward(
     density = features.new_empty(len(features))
     colour = features.new_empty(len(features), len(layers.output_bias) - 1)
     softplus_ = _softplus_ if _is_moderate(features, layers) else _safe_softplus_
-    entry, room = layers.hidden.t().contiguous(), features.new_empty(GROUP, len(layers.hidden))
+    entry, room = layers.hidden.t().contiguous(), _room(features, layers)
     to_density, to_colour = layers.output[0], layers.output[1:].t().contiguous()
-    parts = (tensor.split(GROUP) for tensor in (features, density, colour))
+    parts = (tensor.split(len(room)) for tensor in (features, density, colour))
     for entering, thickness, shade in zip(*parts, strict=True):
         hidden = softplus_(_hidden(entering, entry, layers.hidden_bias, room))
         torch.mv(hidden, to_density, out=thickness)
@@ -70,11 +70,11 @@ def backward(
     `sums`."""
     found, of_output = torch.empty_like(features), torch.cat([density[:, None], colour], dim=1)
     moderate = _is_moderate(features, layers)
-    entry, rooms = layers.hidden.t().contiguous(), features.new_empty(3, GROUP, len(layers.hidden))
-    parts = (tensor.split(GROUP) for tensor in (features, of_output, found))
+    entry, rooms = layers.hidden.t().contiguous(), [_room(features, layers) for _ in range(3)]
+    parts = (tensor.split(len(rooms[0])) for tensor in (features, of_output, found))
     for entering, leaving, change in zip(*parts, strict=True):
         hidden = _hidden(entering, entry, layers.hidden_bias, rooms[0])
-        other, of_hidden = rooms[1:, : len(hidden)]
+        other, of_hidden = (room[: len(hidden)] for room in rooms[1:])
         hidden, slope = (_softplus_and_slope if moderate else _safe_softplus_and_slope)(hidden, other)
         sums.output.addmm_(leaving.t(), hidden)
         torch.mm(leaving, layers.output, out=of_hidden).mul_(slope)
@@ -83,6 +83,12 @@ def backward(
         torch.mm(of_hidden, layers.hidden, out=change)
     sums.output_bias.add_(of_output.sum(dim=0))
     return found
+
+
+def _room(features: Tensor, layers: Layers) -> Float[Tensor, "g i"]:
+    """Memory for the hidden layer of as many samples as go through together."""
+    num_units = len(layers.hidden)
+    return features.new_empty(max(1, GROUP // num_units), num_units)
 
 
 def _hidden(

@@ -5,7 +5,7 @@ that a source knows, c feature, f latent channel, p rows that enter the MLP.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from torch.autograd.function import once_differentiable
 from data.cameras import Rays
 from nerf.composite import BACKGROUND, absorption_weights
 from nerf.field import FieldConfig
-from nerf.lookup import Places
 from nerf.sampling import RaySamples
 
 
@@ -25,18 +24,23 @@ from nerf.sampling import RaySamples
 class Round:
     """Samples of a block that were placed at the same time, and what the sources know about them."""
 
-    num: int  # a ray
-    places: Places
-    features: Float[Tensor, "p c"]
+    distance: Float[Tensor, "r m"]
+    index: Int[Tensor, "k"] | None  # of the samples that a source knows, ray by ray; None: all
     density: Float[Tensor, "k"]  # logits, united over the sources
     colour: Float[Tensor, "k f"]  # likewise
+
+    def rays(self) -> Int[Tensor, "k"]:
+        """The ray of each sample that a source knows."""
+        num = self.distance.shape[1]
+        index = torch.arange(self.distance.numel()) if self.index is None else self.index
+        return index.div(num, rounding_mode="floor")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The samples of a block, placed and looked up."""
+    """Where the samples of a block are: all that is kept of them until the backward pass."""
 
-    rounds: list[Round]
+    distances: list[Float[Tensor, "r _"]]  # of each round
     samples: RaySamples  # of all rounds, in the order of their distance
     order: Int[Tensor, "r n"] | None  # which of the rounds' samples, laid end to end, each was
 
@@ -47,15 +51,11 @@ def density_of(logits: Float[Tensor, "k"], config: FieldConfig) -> Float[Tensor,
 
 
 def blend(
-    plan: Plan, logits: Sequence[tuple[Tensor, Tensor]], rays: Rays, config: FieldConfig
+    plan: Plan, rounds: Sequence[Round], rays: Rays, config: FieldConfig
 ) -> tuple[Float[Tensor, "r f"], Float[Tensor, "r"], Float[Tensor, "r"]]:
-    """Latent image, depth and opacity of a block's rays from the `logits` of density and colour of each
-    round."""
+    """Latent image, depth and opacity of a block's rays."""
     num_rays, samples = len(plan.samples.distance), plan.samples
-    density = [
-        spread(turn, density_of(thickness, config), num_rays)
-        for turn, (thickness, _) in zip(plan.rounds, logits, strict=True)
-    ]
+    density = [spread(turn, density_of(turn.density, config)) for turn in rounds]
     density = density[0] if plan.order is None else torch.cat(density, dim=-1).gather(-1, plan.order)
     weight = absorption_weights(density, samples.width)
     opacity = weight.sum(dim=-1)
@@ -63,24 +63,24 @@ def blend(
     if plan.order is not None:
         weight = torch.empty_like(weight).scatter(-1, plan.order, weight)
     latent = ((1 - opacity) * BACKGROUND)[:, None]
-    weights = weight.split([turn.num for turn in plan.rounds], dim=-1)
-    for turn, (_, colour), share in zip(plan.rounds, logits, weights, strict=True):
-        index = turn.places.index
-        known = share.flatten() if len(index) == share.numel() else share.flatten().index_select(0, index)
-        latent = latent + _RaySums.apply(torch.sigmoid(colour), known, index // turn.num, num_rays)
+    weights = weight.split([turn.distance.shape[1] for turn in rounds], dim=-1)
+    for turn, share in zip(rounds, weights, strict=True):
+        known = share.flatten() if turn.index is None else share.flatten().index_select(0, turn.index)
+        latent = latent + _RaySums.apply(torch.sigmoid(turn.colour), known, turn.rays(), num_rays)
     return latent, depth, opacity
 
 
 def blend_backward(
-    plan: Plan, rays: Rays, config: FieldConfig, given: Sequence[Tensor]
+    plan: Plan, rounds: Sequence[Round], rays: Rays, config: FieldConfig, given: Sequence[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
     """Gradients of the logits of density and colour, round by round, from those of what `blend` returns."""
     with torch.enable_grad():
-        logits = [
-            tuple(part.detach().requires_grad_() for part in (turn.density, turn.colour))
-            for turn in plan.rounds
+        leaves = [
+            replace(turn, density=turn.density.requires_grad_(), colour=turn.colour.requires_grad_())
+            for turn in rounds
         ]
-        found = torch.autograd.grad(blend(plan, logits, rays, config), sum(logits, ()), given)
+        logits = [logit for turn in leaves for logit in (turn.density, turn.colour)]
+        found = torch.autograd.grad(blend(plan, leaves, rays, config), logits, given)
     return list(zip(found[::2], found[1::2], strict=True))
 
 
@@ -103,9 +103,8 @@ class _RaySums(torch.autograd.Function):
         return given.mul_(weight[:, None]), of_weight, None, None
 
 
-def spread(turn: Round, values: Float[Tensor, "k"], num_rays: int) -> Float[Tensor, "r n"]:
+def spread(turn: Round, values: Float[Tensor, "k"]) -> Float[Tensor, "r m"]:
     """Values of the known samples among zeros for the others."""
-    total = num_rays * turn.num
-    if len(values) < total:
-        values = values.new_zeros(total).index_copy(0, turn.places.index, values)
-    return values.unflatten(0, (num_rays, turn.num))
+    if turn.index is not None:
+        values = values.new_zeros(turn.distance.numel()).index_copy(0, turn.index, values)
+    return values.view_as(turn.distance)

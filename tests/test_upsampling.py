@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from models.encoder import UpBlock, VolumeUpBlock
-from nerf.lookup import in_rows
 from models.upsampling import double, product, worthwhile
+from nerf.lookup import in_rows
 
 N, ENTERING, BETWEEN, LEAVING, H, W = 2, 3, 5, 4, 3, 7
 

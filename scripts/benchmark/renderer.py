@@ -1,10 +1,12 @@
 """The volume renderer: every backend beside the plain one, and how its time grows.
 
 Volumes of noise and the field as it begins: a haze that light passes through, so that no sample can be left
-out because what is before it is opaque.
+out because what is before it is opaque. A variant gets volumes in the order in which its encoder lays them in
+memory, which is part of the encoder's time.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -97,9 +99,11 @@ def _tasks(bench: Bench) -> Iterator[Task]:
 def _forward(bench: Bench, config: RendererConfig, num_source: int, num_target: int, name: str) -> Task:
     """As when sampling: without gradients, samples in the middles of their cells."""
     volume, cameras = volume_of_noise(bench, num_source), bench.cameras(num_target, first=num_source)
+    laid = as_encoded(volume)
 
     def run_of(renderer: torch.nn.Module) -> Callable[[], LatentImages]:
-        return torch.no_grad()(lambda: renderer(volume, cameras))
+        entering = volume if isinstance(renderer, PlainRenderer) else laid
+        return torch.no_grad()(lambda: renderer(entering, cameras))
 
     return _task(bench, config, volume, cameras, name, run_of, backward=False)
 
@@ -107,12 +111,14 @@ def _forward(bench: Bench, config: RendererConfig, num_source: int, num_target: 
 def _backward(bench: Bench, config: RendererConfig, num_source: int, num_target: int, name: str) -> Task:
     """As in training: samples jittered, gradients of the volumes' features and the field's weights."""
     volume, cameras = volume_of_noise(bench, num_source), bench.cameras(num_target, first=num_source)
-    volume.features.requires_grad_()
+    laid = as_encoded(volume)
     num_rays = num_target * config.size**2
     jitter = Jitter(bench.uniform(1, num_rays, config.coarse), bench.uniform(1, num_rays, config.fine))
 
     def run_of(renderer: torch.nn.Module) -> Callable[[], tuple[Tensor, ...]]:
-        return lambda: gradients(renderer, volume, cameras, jitter)
+        entering = volume if isinstance(renderer, PlainRenderer) else laid
+        entering.features.requires_grad_()
+        return lambda: gradients(renderer, entering, cameras, jitter)
 
     return _task(bench, config, volume, cameras, name, run_of, backward=True)
 
@@ -127,11 +133,18 @@ def gradients(
 
 
 def volume_of_noise(bench: Bench, num_source: int) -> FrustumVolume:
-    """Volumes [1, num_source] of the configured size."""
+    """Volumes [1, num_source] of the configured size, in memory plane by plane, as the plain encoder lays
+    them."""
     config, side = bench.config.model.encoder, bench.config.data.image_size
     features = 2 * bench.uniform(1, num_source, config.channels, config.planes, side, side) - 1
     valid = torch.ones(1, num_source, dtype=torch.bool, device=bench.device)
     return FrustumVolume(features, bench.cameras(num_source), valid)
+
+
+def as_encoded(volume: FrustumVolume) -> FrustumVolume:
+    """The same numbers as our encoder lays them in memory: pixel by pixel, the features of a point together."""
+    features = volume.features.permute(0, 1, 4, 5, 3, 2).contiguous()
+    return replace(volume, features=features.permute(0, 1, 5, 4, 2, 3))
 
 
 def _task(

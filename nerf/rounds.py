@@ -29,12 +29,6 @@ class Round:
     density: Float[Tensor, "k"]  # logits, united over the sources
     colour: Float[Tensor, "k f"]  # likewise
 
-    def rays(self) -> Int[Tensor, "k"]:
-        """The ray of each sample that a source knows."""
-        num = self.distance.shape[1]
-        index = torch.arange(self.distance.numel()) if self.index is None else self.index
-        return index.div(num, rounding_mode="floor")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -65,8 +59,12 @@ def blend(
     latent = ((1 - opacity) * BACKGROUND)[:, None]
     weights = weight.split([turn.distance.shape[1] for turn in rounds], dim=-1)
     for turn, share in zip(rounds, weights, strict=True):
-        known = share.flatten() if turn.index is None else share.flatten().index_select(0, turn.index)
-        latent = latent + _RaySums.apply(torch.sigmoid(turn.colour), known, turn.rays(), num_rays)
+        colour = torch.sigmoid(turn.colour)
+        if turn.index is None:
+            latent = latent + (share[:, None] @ colour.view(*share.shape, -1))[:, 0]
+        else:
+            known = share.flatten().index_select(0, turn.index)
+            latent = latent + _RaySums.apply(colour, known, turn.index // share.shape[1], num_rays)
     return latent, depth, opacity
 
 

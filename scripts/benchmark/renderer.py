@@ -142,7 +142,7 @@ def volume_of_noise(bench: Bench, num_source: int) -> FrustumVolume:
 
 
 def as_encoded(volume: FrustumVolume) -> FrustumVolume:
-    """The same numbers as our encoder lays them in memory: pixel by pixel, the features of a point together."""
+    """The same numbers as our encoder lays them: pixel by pixel, the features of a point side by side."""
     features = volume.features.permute(0, 1, 4, 5, 3, 2).contiguous()
     return replace(volume, features=features.permute(0, 1, 5, 4, 2, 3))
 

@@ -236,7 +236,7 @@ def photo_jobs(config: "RunConfig", arguments: argparse.Namespace) -> list["Job"
 def data_jobs(config: "RunConfig", arguments: argparse.Namespace) -> list["Job"]:
     """Objects of a data set."""
     from data.selection import choose_objects, data_job, parse_views
-    from data.srn import open_split
+    from data.sets import open_split
 
     views = parse_views(arguments.cond_views) if arguments.cond_views else None
     objects = open_split(config.data, arguments.split)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     import torch
 
     from config import RunConfig
-    from data.srn import SRNObjects
+    from data.objects import Objects
     from models.base import NVSModel
     from models.ema import EMA
     from models.workers import Workers
@@ -87,7 +87,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     from config.run_folder import RunFolder
     from config.tracking import Tracker
     from data.loader import SceneLoader
-    from data.srn import open_split
+    from data.sets import open_split
     from models import family
     from models.checkpoint import checkpoint_path
     from models.device import autocast, place
@@ -103,6 +103,7 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
     torch.manual_seed(config.seed)
     folder = RunFolder(config)
     model = place(family(config.model.family)(config.model, fresh=not folder.started), workers.device)
+    loader.geometry = model.needs_geometry
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     step, message = folder.start(model, ema, optimizer)
@@ -212,7 +213,7 @@ def draw_preview(
     config: "RunConfig",
     model: "NVSModel",
     ema: "EMA",
-    objects: "SRNObjects",
+    objects: "Objects",
     path: "Path",
     device: "torch.device",
 ) -> None:

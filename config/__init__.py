@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from data.srn import DataConfig
+from data.objects import DataConfig
 from diffusion.samplers import SampleOptions
 from models import FAMILIES, family
 from models.optim import OptimConfig

@@ -23,16 +23,30 @@ Together = TypeVar("Together", bound=Applicable)
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """What a set knows of the objects' surfaces, pixel by pixel."""
+
+    depth: Float[Tensor, "*batch h w"]  # scene units along the optical axis; 0 where nothing is
+    alpha: Float[Tensor, "*batch h w"]  # share of the pixel that the object covers, 0 to 1
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Geometry":
+        """The same with `function` applied to both tensors."""
+        return Geometry(function(self.depth), function(self.alpha))
+
+
+@dataclass(frozen=True)
 class Views:
     """Pictures with their cameras. A view axis is always there; `valid` marks views that are no padding."""
 
     images: Float[Tensor, "b v 3 h w"]  # RGB in [-1, 1], white background
     cameras: Cameras  # batch shape [b, v]
     valid: Bool[Tensor, "b v"]
+    geometry: Geometry | None = None  # batch shape [b, v]; None: not known, or not asked for
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Views":
         """The same views with `function` applied to every tensor (a slice, a move to a device)."""
-        return Views(function(self.images), self.cameras.apply(function), function(self.valid))
+        geometry = self.geometry and self.geometry.apply(function)
+        return Views(function(self.images), self.cameras.apply(function), function(self.valid), geometry)
 
 
 @dataclass(frozen=True)

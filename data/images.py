@@ -52,6 +52,20 @@ def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
         ) from error
 
 
+def read_channel(path: Path) -> Float[Tensor, "h w"]:
+    """The values of a picture of one channel, of 8 or 16 bits. Raises ValueError where there is none."""
+    try:
+        with Image.open(path) as file:
+            values = np.asarray(file)
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
+        ) from error
+    if values.ndim != 2:
+        raise ValueError(f"{path}: has {values.shape[-1]} channels instead of one; write it as grey")
+    return torch.from_numpy(values.astype(np.float32))
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """(height, width) of a picture file, from its header. Raises ValueError where there is none."""
     try:
@@ -68,9 +82,14 @@ def resize_area(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UIn
     if picture.shape[:2] == (height, width):
         return picture
     # In numpy: thousands of small pictures lose more to torch's threads than they gain.
-    rows = _stretch_means(picture.numpy().astype(np.float64), height)
-    pixels = _stretch_means(rows.swapaxes(0, 1), width).swapaxes(0, 1)
+    pixels = area_means(picture.numpy(), height, width)
     return torch.from_numpy(np.ascontiguousarray(pixels.round().astype(np.uint8)))
+
+
+def area_means(values: np.ndarray, height: int, width: int) -> Float[np.ndarray, "k l *channels"]:
+    """Means of an array [h, w, ...] over the rectangles that a grid of height x width cuts it into."""
+    rows = _stretch_means(values.astype(np.float64), height)
+    return _stretch_means(rows.swapaxes(0, 1), width).swapaxes(0, 1)
 
 
 def resize_bicubic(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UInt8[Tensor, "k l 3"]:

@@ -8,16 +8,14 @@ batch see what one process sees, and a resumed run goes on where it stopped.
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data.batch import SceneBatch, Views, concatenate, places_of
-from data.cameras import Cameras
-from data.srn import DataConfig, SRNObjects
+from data.objects import DataConfig, Objects
 
 CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
 
@@ -35,11 +33,20 @@ class Choice:
 class SceneLoader:
     """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
 
+    Where `geometry` is set to true, views come with their depth and alpha.
+
     Raises ValueError where an object has fewer views than the fewest sources and the targets need.
     """
 
     def __init__(
-        self, objects: SRNObjects, config: DataConfig, *, seed: int, batch: int, rank: int = 0, world: int = 1
+        self,
+        objects: Objects,
+        config: DataConfig,
+        *,
+        seed: int,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
     ):
         assert 0 <= rank < world
         needed = config.sources[0] + config.targets
@@ -51,6 +58,7 @@ class SceneLoader:
                 )
         self.objects, self.config, self.seed = objects, config, seed
         self.batch, self.rank, self.world = batch, rank, world
+        self.geometry = False
 
     def choose(self, number: int) -> Choice:
         """Scene `number` of the sequence."""
@@ -69,7 +77,7 @@ class SceneLoader:
         """The scenes of a step, the sources padded to `config.sources[1]` by repeating the first."""
         first = (step * self.world + self.rank) * self.batch
         choices = [self.choose(first + i) for i in range(self.batch)]
-        return collate(self.objects, choices, num_sources=self.config.sources[1])
+        return collate(self.objects, choices, num_sources=self.config.sources[1], geometry=self.geometry)
 
     def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
         """The batches of steps `start_step`, `start_step + 1`, ... without end.
@@ -92,9 +100,14 @@ class SceneLoader:
             yield loaded
 
 
-def collate(objects: SRNObjects, choices: Sequence[Choice], *, num_sources: int) -> SceneBatch:
-    """Read the scenes; sources are padded to `num_sources`, and `valid` marks those that are no padding."""
-    scenes = [_read_scene(objects, choice, num_sources) for choice in choices]
+def collate(
+    objects: Objects, choices: Sequence[Choice], *, num_sources: int, geometry: bool = False
+) -> SceneBatch:
+    """Read the scenes, on demand with their `geometry`.
+
+    Sources are padded to `num_sources`, and `valid` marks those that are no padding.
+    """
+    scenes = [_read_scene(objects, choice, num_sources, geometry=geometry) for choice in choices]
     source = concatenate([source for source, _ in scenes], axis=0)
     return SceneBatch(
         source=source,
@@ -105,7 +118,7 @@ def collate(objects: SRNObjects, choices: Sequence[Choice], *, num_sources: int)
     )
 
 
-def customary_view(objects: SRNObjects, index: int) -> int:
+def customary_view(objects: Objects, index: int) -> int:
     """The input view that papers use: 64 where there is one, otherwise 0."""
     return CUSTOMARY_VIEW if objects.num_views(index) > CUSTOMARY_VIEW else 0
 
@@ -115,9 +128,7 @@ def evenly_spaced(views: Sequence[int], num: int) -> list[int]:
     return [views[int((part + 0.5) * len(views) / num)] for part in range(num)]
 
 
-def held_out_choice(
-    objects: SRNObjects, index: int, *, num_targets: int | None = None, seed: int = 0
-) -> Choice:
+def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = None, seed: int = 0) -> Choice:
     """A fixed source view of an object and `num_targets` evenly spaced others (None: all others), in order.
 
     The source is view 64 where there is one, otherwise view 0. Raises ValueError where the object has fewer
@@ -134,7 +145,7 @@ def held_out_choice(
     return Choice(index, (source,), tuple(evenly_spaced(others, count)), scene_seed(seed, index))
 
 
-def held_out(objects: SRNObjects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
+def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
     """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`."""
     indices = range(min(num, len(objects)))
     choices = [held_out_choice(objects, index, num_targets=num_targets, seed=seed) for index in indices]
@@ -160,18 +171,18 @@ class _Steps(Dataset):
             return ValueError(str(error))
 
 
-def _read_scene(objects: SRNObjects, choice: Choice, num_sources: int) -> tuple[Views, Views]:
-    images, cameras = objects.read(choice.object_index, choice.source + choice.target)
+def _read_scene(objects: Objects, choice: Choice, num_sources: int, *, geometry: bool) -> tuple[Views, Views]:
+    """Sources and targets, each a batch of one."""
+    index, views = choice.object_index, choice.source + choice.target
+    images, cameras = objects.read(index, views)
+    surfaces = objects.read_geometry(index, views) if geometry else None
+    found = Views(images, cameras, torch.ones(len(views), dtype=torch.bool), surfaces)
     count = len(choice.source)
     padded = torch.tensor([*range(count), *[0] * (num_sources - count)])
-    source = _scene(images[padded], cameras[padded], torch.arange(num_sources) < count)
-    target = _scene(images[count:], cameras[count:], torch.ones(len(choice.target), dtype=torch.bool))
-    return source, target
-
-
-def _scene(images: Tensor, cameras: Cameras, valid: Tensor) -> Views:
-    """A batch of one."""
-    return Views(images[None], cameras.apply(lambda tensor: tensor[None]), valid[None])
+    source = found.apply(lambda tensor: tensor[padded])
+    source = replace(source, valid=torch.arange(num_sources) < count)
+    target = found.apply(lambda tensor: tensor[count:])
+    return source.apply(lambda tensor: tensor[None]), target.apply(lambda tensor: tensor[None])
 
 
 @lru_cache(maxsize=4)

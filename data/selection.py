@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from data.batch import Views
 from data.cameras import Cameras
 from data.loader import customary_view, evenly_spaced
-from data.srn import SRNObjects
+from data.objects import Objects
 from data.trajectories import trajectory
 
 
@@ -21,7 +21,7 @@ class Job:
 
 
 def data_job(
-    objects: SRNObjects,
+    objects: Objects,
     index: int,
     *,
     views: Sequence[int] | None,
@@ -44,7 +44,7 @@ def data_job(
     return Job(objects.ids[index], source, cameras)
 
 
-def choose_objects(objects: SRNObjects, *, num: int = 1, names: Sequence[str] | None = None) -> list[int]:
+def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | None = None) -> list[int]:
     """Indices of the first `num` objects, or of those called `names`.
 
     Raises ValueError where there are fewer, or none of that name, or a name is given twice.
@@ -81,9 +81,7 @@ def parse_views(words: Sequence[str]) -> list[int]:
     return views
 
 
-def other_views(
-    objects: SRNObjects, index: int, views: Sequence[int], *, num: int | None = None
-) -> list[int]:
+def other_views(objects: Objects, index: int, views: Sequence[int], *, num: int | None = None) -> list[int]:
     """`num` evenly spaced views of an object, without `views`; None is all.
 
     Raises ValueError where there are fewer.

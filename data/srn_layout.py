@@ -1,10 +1,9 @@
-"""Where things lie in an SRN data set: splits, objects, pictures with their poses, lists of views.
+"""Where things lie in an SRN data set: splits, objects, pictures with their poses.
 
 Paths and names only; no picture is opened here. Every error is a ValueError of one line.
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -111,32 +110,3 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 def _natural(stem: str) -> list[str | int]:
     """Sorting key by which view 10 comes after view 9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]
-
-
-def read_view_list(path: Path, root: Path) -> dict[str, list[int]]:
-    """The JSON list of views; every object that it names must exist somewhere under the root."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"data.views={path}: cannot be read ({error.strerror}); give a JSON file") from error
-    if path.suffix.lower() in (".pickle", ".pkl") or content[:1] == b"\x80":
-        raise ValueError(f"data.views={path}: is a pickle, which could run code; convert it to JSON")
-    try:
-        views = json.loads(content)
-    except ValueError as error:
-        raise ValueError(
-            f"data.views={path}: is not JSON ({error}); write {{object id: [view numbers]}}"
-        ) from error
-    if not isinstance(views, dict):
-        raise ValueError(f"data.views={path}: holds no object; write {{object id: [view numbers]}}")
-    for name, chosen in views.items():
-        whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
-        if not whole or not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
-    folders = _object_folders([root], levels=3)
-    known = {name for folder in folders for name in (folder.name, folder.relative_to(root).as_posix())}
-    if unknown := sorted(views.keys() - known):
-        raise ValueError(
-            f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
-        )
-    return views

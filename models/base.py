@@ -36,6 +36,7 @@ class NVSModel(nn.Module, ABC):
     notices: tuple[str, ...] = ()  # what the user should know about how the model was made
     training_settings: tuple[str, ...] = ()  # keys of the config that do not change what weights compute
     resource_settings: tuple[str, ...] = ()  # keys that change neither that nor training, but what both cost
+    needs_geometry: bool = False  # whether `loss` reads the views' depth and alpha
 
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:

@@ -104,6 +104,11 @@ class GeNVS(NVSModel):
         """Initial weights that were not to be had, and what renders on the device the model is on."""
         return tuple(filter(None, (self.encoder.notice, self.renderer.notice)))
 
+    @property
+    def needs_geometry(self) -> bool:
+        """Whether depth or opacity are taught by the data set."""
+        return bool(self.config.loss.depth_supervised or self.config.loss.opacity_supervised)
+
     def parts(self) -> dict[str, nn.Module]:
         """Encoder, renderer and denoiser."""
         return {"encoder": self.encoder, "renderer": self.renderer, "denoiser": self.denoiser}
@@ -130,6 +135,8 @@ class GeNVS(NVSModel):
             "rgb_source": lambda: losses.rgb(latent[:, num_target:], views.images[:, num_target:]),
             "opacity": lambda: losses.opacity(rendering),
             "depth": lambda: losses.depth_prior(rendering, cameras, along=config.depth_along),
+            "depth_supervised": lambda: losses.depth_supervised(rendering, views.geometry),
+            "opacity_supervised": lambda: losses.opacity_supervised(rendering, views.geometry),
         }
         weighted = {
             name: getattr(config, name) * term() for name, term in terms.items() if getattr(config, name)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
+from data.batch import Geometry
 from data.cameras import Cameras
 from nerf.renderer import LatentImages
 
@@ -27,6 +28,12 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     depth: float = Field(0.0, ge=0, description="surfaces near the middle of the working volume")
     depth_along: Literal["axis", "ray"] = Field(
         "axis", description="how that measures depth: along the optical axis, or along the ray (published)"
+    )
+    depth_supervised: float = Field(
+        0.0, ge=0, description="surfaces where the data set's depth pictures say; needs depth and alpha"
+    )
+    opacity_supervised: float = Field(
+        0.0, ge=0, description="opacity against the data set's alpha pictures; needs depth and alpha"
     )
     depth_consistency: float = Field(0.0, ge=0, description="volumes of different sources agree about depth")
     opacity_consistency: float = Field(
@@ -65,6 +72,29 @@ def depth_prior(
         depth = depth / cameras.rays(*size).cosine.unflatten(-1, size)[:, :, None]
     surface = depth / (rendering.opacity + EPSILON)
     return (rendering.opacity * (surface - middle).square()).mean()
+
+
+def depth_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, ""]:
+    """Squared distance of surfaces from the true ones, in scene units, where a pixel shows nothing else.
+
+    Weighted by opacity, as in `depth_prior`; pixels count that the object covers whole.
+    """
+    size = rendering.depth.shape[-2:]
+    alpha = _shrink(truth.alpha, size)
+    whole = (alpha > 1 - EPSILON).to(alpha)
+    surface = rendering.depth[:, :, 0] / (rendering.opacity[:, :, 0] + EPSILON)
+    true = _shrink(truth.depth * truth.alpha, size) / alpha.clamp_min(EPSILON)
+    return (whole * rendering.opacity[:, :, 0] * (surface - true).square()).mean()
+
+
+def opacity_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, ""]:
+    """Mean squared error of the opacity against the share of a pixel that the object covers."""
+    return F.mse_loss(rendering.opacity[:, :, 0], _shrink(truth.alpha, rendering.opacity.shape[-2:]))
+
+
+def _shrink(values: Float[Tensor, "b t h w"], size: tuple[int, int]) -> Float[Tensor, "b t k l"]:
+    """Means over the rectangles of a coarser grid."""
+    return F.interpolate(values, size, mode="area")
 
 
 def consistency(

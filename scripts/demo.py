@@ -45,7 +45,7 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     began = time.monotonic()
     from config import load_config
     from config.run_folder import load_model
-    from data.srn import open_split
+    from data.sets import open_split
     from models.device import choose_device
     from sample_views import main as sample_views
     from scripts.evaluate import evaluate, table, write_json

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     import torch
 
     from config import RunConfig
-    from data.srn import SRNObjects
+    from data.objects import Objects
     from models.base import NVSModel
 
 
@@ -63,8 +63,8 @@ def write_json(path: Path, figures: dict[str, float]) -> None:
 def evaluate(
     model: "NVSModel",
     config: "RunConfig",
-    held_out: "SRNObjects",
-    training: "SRNObjects",
+    held_out: "Objects",
+    training: "Objects",
     *,
     device: "torch.device",
     num_objects: int | None = None,
@@ -102,7 +102,7 @@ def evaluate(
     return dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
 
 
-def mean_image(objects: "SRNObjects") -> "torch.Tensor":
+def mean_image(objects: "Objects") -> "torch.Tensor":
     """Mean [3, h, w] over every view of every object."""
     import torch
     from tqdm import tqdm
@@ -117,7 +117,7 @@ def mean_image(objects: "SRNObjects") -> "torch.Tensor":
 
 def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
     from config.run_folder import load_model
-    from data.srn import open_split
+    from data.sets import open_split
     from models.device import choose_device, place
 
     model, config, _ = load_model(arguments.transfer)

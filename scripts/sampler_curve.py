@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from config import RunConfig
     from data.batch import Applicable, SceneBatch
     from data.cameras import Cameras
-    from data.srn import SRNObjects
+    from data.objects import Objects
     from diffusion.samplers import SampleOptions
     from models.base import NVSModel
     from models.curve import Curve, Row
@@ -89,7 +89,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     from tqdm import tqdm
 
     from config.run_folder import load_model
-    from data.srn import open_split
+    from data.sets import open_split
     from diffusion.samplers import num_evaluations
     from models.curve import chart, table
     from models.device import choose_device
@@ -154,7 +154,7 @@ def load_judges(device: "torch.device") -> dict[str, "Distance"]:
     return {"psnr": psnr, "ssim": ssim, "stlpips": load_stlpips(device)}
 
 
-def held_out_objects(objects: "SRNObjects", arguments: argparse.Namespace) -> list["SceneBatch"]:
+def held_out_objects(objects: "Objects", arguments: argparse.Namespace) -> list["SceneBatch"]:
     """Batches of one object each: one source view, evenly spaced target views.
 
     Raises ValueError where there are fewer objects or views than are asked for.

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from data.cameras import cameras_from_poses
-from data.srn import DataConfig, open_split
+from data.objects import DataConfig
+from data.sets import open_split
 
 
 def config(root: Path, **changes) -> DataConfig:

@@ -7,7 +7,8 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from data.loader import SceneLoader, held_out, held_out_choice, scene_seed
-from data.srn import DataConfig, SRNObjects, open_split
+from data.objects import DataConfig, Objects
+from data.sets import open_split
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def root(tmp_path, plant_object):
     return tmp_path
 
 
-def open_both(root, **changes) -> tuple[SRNObjects, DataConfig]:
+def open_both(root, **changes) -> tuple[Objects, DataConfig]:
     config = DataConfig(**{"root": str(root), "image_size": 6, "sources": (1, 3), "targets": 2, **changes})
     return open_split(config, "train"), config
 

@@ -13,7 +13,7 @@ from tiny_run import save_tiny_run, tiny_config
 
 from config.run_folder import load_model
 from data.loader import held_out
-from data.srn import open_split
+from data.sets import open_split
 from diffusion.samplers import SampleOptions, num_evaluations
 from models.curve import BASELINE, Curve, Row, by_label, difference, label, no_worse, table
 from models.preview import psnr

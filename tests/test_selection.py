@@ -7,18 +7,19 @@ import pytest
 import torch
 
 from data.cameras import SRN_RADIUS, cameras_from_poses, look_at, pinhole, spiral, srn_test_path
+from data.objects import DataConfig, Objects
 from data.selection import choose_objects, data_job, other_views, parse_views
-from data.srn import DataConfig, SRNObjects, open_split
+from data.sets import open_split
 from data.trajectories import PATHS, trajectory
 
 
 @pytest.fixture
-def objects(srn_root: Path) -> SRNObjects:
+def objects(srn_root: Path) -> Objects:
     """a with 4 views and bb with 3."""
     return open_split(DataConfig(root=str(srn_root), image_size=6), "train")
 
 
-def test_objects_are_the_first_ones_or_those_named_in_that_order(objects: SRNObjects):
+def test_objects_are_the_first_ones_or_those_named_in_that_order(objects: Objects):
     assert choose_objects(objects) == [0]
     assert choose_objects(objects, num=2) == [0, 1]
     assert choose_objects(objects, names=["bb", "a"]) == [1, 0]
@@ -28,7 +29,7 @@ def test_objects_are_the_first_ones_or_those_named_in_that_order(objects: SRNObj
     ("asked", "problem"),
     [({"num": 3}, "3 objects .* has 2"), ({"names": ["b"]}, "bb"), ({"names": ["a", "a"]}, "twice")],
 )
-def test_objects_that_do_not_exist_are_an_error(objects: SRNObjects, asked: dict, problem: str):
+def test_objects_that_do_not_exist_are_an_error(objects: Objects, asked: dict, problem: str):
     with pytest.raises(ValueError, match=problem):
         choose_objects(objects, **asked)
 
@@ -44,7 +45,7 @@ def test_what_is_no_list_of_views_is_an_error(words: list[str]):
         parse_views(words)
 
 
-def test_other_views_are_spread_evenly_and_leave_out_the_conditioning_ones(objects: SRNObjects):
+def test_other_views_are_spread_evenly_and_leave_out_the_conditioning_ones(objects: Objects):
     assert other_views(objects, 0, [1]) == [0, 2, 3]
     assert other_views(objects, 0, [0], num=1) == [2]
     with pytest.raises(ValueError, match=r"a: 3 views .* has 2"):

@@ -10,7 +10,8 @@ from PIL import Image
 
 from data.cameras import srn_test_path
 from data.images import from_uint8
-from data.srn import DataConfig, open_split
+from data.objects import DataConfig
+from data.sets import open_split
 
 
 def config(root: Path, **changes) -> DataConfig:

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from data.srn import DataConfig, open_split
+from data.objects import DataConfig
+from data.sets import open_split
 
 EYE = "1 0 0 0 0 1 0 0 0 0 1 2 0 0 0 1"
 

@@ -418,7 +418,7 @@ def test_a_run_learns_one_scene_by_heart(tmp_path, write_config):
     assert final < 0.2 * first
 
     from data.loader import held_out
-    from data.srn import open_split
+    from data.sets import open_split
 
     network, config, _ = load_model(folder)
     scene = held_out(open_split(config.data, "train"), 1)

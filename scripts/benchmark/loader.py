@@ -7,7 +7,8 @@ from pathlib import Path
 
 from data.batch import SceneBatch
 from data.loader import SceneLoader
-from data.srn import DataConfig, open_split
+from data.objects import DataConfig
+from data.sets import open_split
 from models.meter import Meter
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.clocks import finish

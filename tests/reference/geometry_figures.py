@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from data.cameras import circle, in_frame_of, opencv_to_opengl, opengl_to_opencv, spiral
-from data.srn import DataConfig, SRNObjects
+from data.objects import DataConfig, Objects
+from data.srn import SRNObjects
 from nerf.volume import FrustumVolume
 from tests.reference.conventions import arrays, cameras, source_cameras
 from tests.reference.figure import Figure
@@ -47,7 +48,9 @@ def dataset() -> Iterator[Figure]:
         with tempfile.TemporaryDirectory() as folder:
             plant(Path(folder) / "car", raw, matrix, stored["srn_img_uint8"])
             config = DataConfig(root=folder, image_size=size, object_radius=1.0, resampling="bicubic")
-            images, found = SRNObjects(config, [Path(folder) / "car"]).read(0, range(len(raw)))
+            images, found = Objects(config, SRNObjects(Path(folder), [Path(folder) / "car"])).read(
+                0, range(len(raw))
+            )
         distance = (found.near[0] + found.far[0]) / 2
         seen = found if case == "raw" else in_frame_of(found, found.cam_to_world[:1])
         theirs = stored[f"{case}_poses"]

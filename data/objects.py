@@ -1,0 +1,223 @@
+"""Objects seen in many views: what a data set holds, and how training asks for it.
+
+A layout of files is a `RawObjects`: it lists objects and reads their pictures and cameras as they are stored.
+`Objects` is made of one and hands out what models work with: squares of one size, and cameras with a working
+volume. Every problem with a file is a ValueError of one line that begins with its path.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import BaseModel, Field, field_validator
+from torch import Tensor
+
+from data.batch import Geometry, Views, all_valid
+from data.cameras import Cameras, cameras_from_poses
+from data.images import RESAMPLING, area_means, from_uint8
+
+Kept = TypeVar("Kept")
+
+
+class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False):
+    """Which pictures to learn from, and how many at a time."""
+
+    root: str = Field(description="folder or file of the data set")
+    layout: Literal["auto", "srn"] = Field(
+        "auto", description="how its files are arranged; auto: by what is there"
+    )
+    image_size: int = Field(
+        128, ge=1, le=8192, description="pixels; pictures are resized to squares of this side"
+    )
+    resampling: Literal["area", "bicubic"] = Field(
+        "area", description="how pictures of another size are resized; published: bicubic"
+    )
+    object_radius: float | None = Field(
+        None,
+        gt=0,
+        description="scene units, sphere round the origin that is modelled; null: as large as is seen",
+    )
+    views: str | None = Field(
+        None,
+        description="JSON file {object id: [numbers of the views to use, from 0]}; objects left out use all",
+    )
+    sources: tuple[int, int] = Field((1, 3), description="fewest and most source views of a scene")
+    targets: int = Field(1, ge=1, description="target views of a scene")
+    workers: int = Field(0, ge=0, description="loading processes per rank; 0: load in the training process")
+    cache_mb: int = Field(
+        2048, ge=0, description="megabytes of decoded pictures kept by a rank's loaders together"
+    )
+
+    @field_validator("sources")
+    @classmethod
+    def _ordered(cls, sources: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= sources[0] <= sources[1]:
+            raise ValueError(f"sources={list(sources)}: give [fewest, most] with 1 <= fewest <= most")
+        return sources
+
+
+class RawObjects(ABC):
+    """The objects of one split as their files have them. Objects and views are counted from 0.
+
+    Making one lists the objects; pictures and cameras are read when they are asked for, and nothing is kept
+    that grows with the number of pictures read. `ids` are different from each other and fit for file names.
+    Every method raises ValueError, in one line that begins with the file, where one cannot be used.
+    """
+
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of objects."""
+        return len(self.ids)
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """What a list of views may call an object, the most specific name first."""
+        return (self.ids[index],)
+
+    @abstractmethod
+    def place(self, index: int) -> str:
+        """Where the object is, for messages: a folder, or a file and what it is called in there."""
+
+    @abstractmethod
+    def num_views(self, index: int) -> int:
+        """Number of views of an object."""
+
+    @abstractmethod
+    def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
+        """Camera-to-world poses (OpenCV axes, world z up) and intrinsics divided by the picture's size."""
+
+    @abstractmethod
+    def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
+        """RGB on white, of the size that is stored."""
+
+    def depth(self, index: int, view: int) -> Float[Tensor, "h w"] | None:
+        """Depth along the optical axis in scene units, 0 where nothing is; None: the set has none."""
+        return None
+
+    def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
+        """255 times the share of a pixel that the object covers; None: the set has none."""
+        return None
+
+
+class Objects:
+    """The objects of one split, as models see them.
+
+    `views` are the views that may be used, for objects of which not all are: by any of their names.
+    """
+
+    def __init__(self, config: DataConfig, raw: RawObjects, *, views: dict[str, list[int]] | None = None):
+        self.raw, self.ids = raw, raw.ids
+        self._config = config
+        self._chosen = views or {}
+        self._cameras: dict[int, Cameras] = {}
+        self._pictures: dict[tuple[int, int], UInt8[Tensor, "h w 3"]] = {}
+        self._geometries: dict[tuple[int, int], Geometry] = {}
+        # Every loading process keeps its own pictures.
+        budget = config.cache_mb * 2**20 // max(1, config.workers)
+        self._max_pictures = budget // (3 * config.image_size**2)
+
+    def __len__(self) -> int:
+        """Number of objects."""
+        return len(self.ids)
+
+    def num_views(self, index: int) -> int:
+        """Number of views of an object that may be used."""
+        return len(self._views(index))
+
+    def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras]:
+        """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
+
+        Raises ValueError where the object has no such view or one of its files cannot be used.
+        """
+        self._check(index, views)
+        pictures = torch.stack([self._picture(index, view) for view in views])
+        return from_uint8(pictures), self._object_cameras(index)[torch.tensor(views)]
+
+    def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
+        """Depth and opacity of views of one object, batch shape [v].
+
+        Raises ValueError where there is no such view, or no depth or alpha with it.
+        """
+        self._check(index, views)
+        parts = [self._geometry(index, view) for view in views]
+        return Geometry(
+            torch.stack([part.depth for part in parts]), torch.stack([part.alpha for part in parts])
+        )
+
+    def read_views(self, index: int, views: Sequence[int]) -> Views:
+        """`read` as a batch of one scene."""
+        images, cameras = self.read(index, views)
+        return all_valid(images[None], cameras.apply(lambda tensor: tensor[None]))
+
+    def _check(self, index: int, views: Sequence[int]) -> None:
+        count = self.num_views(index)
+        beyond = [view for view in views if not 0 <= view < count]
+        if beyond:
+            raise ValueError(
+                f"{self.raw.place(index)}: view {beyond[0]} is asked of an object that has {count}; "
+                f"ask for views 0 to {count - 1}"
+            )
+
+    def _picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
+        size, resize = self._config.image_size, RESAMPLING[self._config.resampling]
+        return self._kept(
+            self._pictures,
+            (index, view),
+            lambda: resize(self.raw.picture(index, self._views(index)[view]), size, size),
+        )
+
+    def _geometry(self, index: int, view: int) -> Geometry:
+        return self._kept(self._geometries, (index, view), lambda: self._read_geometry(index, view))
+
+    def _kept(
+        self, cache: dict[tuple[int, int], Kept], key: tuple[int, int], read: Callable[[], Kept]
+    ) -> Kept:
+        found = cache.get(key)
+        if found is None:
+            found = read()
+            # Random access returns to every picture equally often, so the first come may stay.
+            if len(cache) < self._max_pictures:
+                cache[key] = found
+        return found
+
+    def _read_geometry(self, index: int, view: int) -> Geometry:
+        stored = self._views(index)[view]
+        depth, alpha = self.raw.depth(index, stored), self.raw.alpha(index, stored)
+        if depth is None or alpha is None:
+            raise ValueError(
+                f"{self.raw.place(index)}: has no {'depth' if depth is None else 'alpha'} pictures, which "
+                "loss.depth_supervised and loss.opacity_supervised learn from; set both to 0 or add them"
+            )
+        size = self._config.image_size
+        met = (depth > 0).to(depth)
+        covered, share = _square(met, size), _square(alpha.to(depth) / 255, size)
+        # A mean over what the rays met; where they met nothing, there is no depth.
+        return Geometry(_square(depth * met, size) / covered.clamp_min(1e-6), share)
+
+    def _object_cameras(self, index: int) -> Cameras:
+        if index not in self._cameras:
+            poses, intrinsics = self.raw.cameras(index)
+            chosen = torch.tensor(self._views(index))
+            radius = self._config.object_radius
+            self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
+        return self._cameras[index]
+
+    def _views(self, index: int) -> Sequence[int]:
+        """The stored views of an object that may be used, in their order."""
+        count = self.raw.num_views(index)
+        chosen = next((self._chosen[name] for name in self.raw.names(index) if name in self._chosen), None)
+        if chosen is None:
+            return range(count)
+        beyond = [view for view in chosen if view >= count]
+        if beyond:
+            raise ValueError(
+                f"{self._config.views}: names view {beyond[0]} of {self.ids[index]}, which has "
+                f"{count} in {self.raw.place(index)}; take it out of the list"
+            )
+        return chosen
+
+
+def _square(values: Float[Tensor, "h w"], size: int) -> Float[Tensor, "k k"]:
+    return torch.from_numpy(area_means(values.numpy(), size, size)).to(values)

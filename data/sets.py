@@ -1,0 +1,79 @@
+"""Data sets by what their files look like: one way in for all layouts."""
+
+import json
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.objects import DataConfig, Objects, RawObjects
+from data.srn import open_srn
+from data.srn_layout import SPLITS, Split
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to arrange a data set in files."""
+
+    recognises: Callable[[Path], bool]  # whether this is what lies at a path that exists
+    open: Callable[[Path, Split], RawObjects]
+
+
+# In this order they are asked whether they recognise a data set; the last one says what is missing.
+LAYOUTS: dict[str, Layout] = {"srn": Layout(lambda root: True, open_srn)}
+
+
+def open_split(config: DataConfig, split: Split) -> Objects:
+    """The objects of a split of `config.root`. Raises ValueError where there are none."""
+    root = Path(config.root)
+    raw = open_raw(root, split, config.layout)
+    if config.views is None:
+        return Objects(config, raw)
+    path = Path(config.views)
+    return Objects(config, raw, views=read_view_list(path, root, _names(root, config.layout)))
+
+
+def open_raw(root: Path, split: Split, layout: str = "auto") -> RawObjects:
+    """The objects of a split as they are stored. Raises ValueError where there are none."""
+    if not root.exists():
+        raise ValueError(f"data.root={root}: there is no such folder; give the folder of a data set")
+    if layout == "auto":
+        layout = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
+    return LAYOUTS[layout].open(root, split)
+
+
+def _names(root: Path, layout: str) -> set[str]:
+    """What the objects of all splits may be called."""
+    names: set[str] = set()
+    for split in SPLITS:
+        with suppress(ValueError):  # not every set has every split
+            raw = open_raw(root, split, layout)
+            names.update(name for index in range(len(raw)) for name in raw.names(index))
+    return names
+
+
+def read_view_list(path: Path, root: Path, known: Collection[str]) -> dict[str, list[int]]:
+    """The JSON list of views; every object that it names must be `known`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"data.views={path}: cannot be read ({error.strerror}); give a JSON file") from error
+    if path.suffix.lower() in (".pickle", ".pkl") or content[:1] == b"\x80":
+        raise ValueError(f"data.views={path}: is a pickle, which could run code; convert it to JSON")
+    try:
+        views = json.loads(content)
+    except ValueError as error:
+        raise ValueError(
+            f"data.views={path}: is not JSON ({error}); write {{object id: [view numbers]}}"
+        ) from error
+    if not isinstance(views, dict):
+        raise ValueError(f"data.views={path}: holds no object; write {{object id: [view numbers]}}")
+    for name, chosen in views.items():
+        whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
+        if not whole or not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
+    if unknown := sorted(views.keys() - set(known)):
+        raise ValueError(
+            f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
+        )
+    return views

@@ -142,9 +142,13 @@ class Objects:
         """
         self._check(index, views)
         parts = [self._geometry(index, view) for view in views]
-        return Geometry(
-            torch.stack([part.depth for part in parts]), torch.stack([part.alpha for part in parts])
-        )
+        depth, alpha = (torch.stack([getattr(part, name) for part in parts]) for name in ("depth", "alpha"))
+        return Geometry(depth, alpha)
+
+    def has_geometry(self, index: int) -> bool:
+        """Whether there are depth and alpha with the first view of an object."""
+        first = self._views(index)[0]
+        return self.raw.depth(index, first) is not None and self.raw.alpha(index, first) is not None
 
     def read_views(self, index: int, views: Sequence[int]) -> Views:
         """`read` as a batch of one scene."""

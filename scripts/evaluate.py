@@ -3,7 +3,8 @@
     python -m scripts.evaluate --transfer runs/quickstart
 
 Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced
-target views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects.
+target views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects. Where the
+set has depth and alpha pictures, the shape of the volume is judged, too.
 """
 
 import argparse
@@ -16,8 +17,11 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     import torch
 
     from config import RunConfig
+    from data.batch import Views
     from data.objects import Objects
-    from models.base import NVSModel
+    from models.base import NVSModel, Prediction
+
+PSNRS = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,7 +77,7 @@ def evaluate(
 ) -> dict[str, float]:
     """PSNR in dB of samples, previews, the copied source view and the mean training image.
 
-    Raises ValueError where an object has fewer views than are asked of it.
+    Where the first object has depth and alpha, also `geometry_figures`. Raises ValueError where an object has fewer views than are asked of it.
     """
     import torch
     from tqdm import tqdm
@@ -86,20 +90,36 @@ def evaluate(
         raise ValueError(
             f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
         )
-    mean = mean_image(training)
+    mean, geometry = mean_image(training), held_out.has_geometry(0)
     rows = []
     for index in tqdm(range(num_objects or len(held_out)), desc="evaluating", unit="object"):
         choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
-        batch = collate(held_out, [choice], num_sources=1).apply(lambda tensor: tensor.to(device))
+        batch = collate(held_out, [choice], num_sources=1, geometry=geometry)
+        batch = batch.apply(lambda tensor: tensor.to(device))
         source, target = batch.source, batch.target
         seeds = batch.seeds[:, None] + torch.arange(num_views)
         with torch.no_grad(), autocast(config.train.precision, device):
             prediction = model.sample(source, target.cameras, seeds, config.sample)
         guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
         scores = [psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]
-        rows.append(torch.stack(scores))
-    names = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
-    return dict(zip(names, torch.stack(rows).mean(dim=0).tolist(), strict=True))
+        row = {name: score.item() for name, score in zip(PSNRS, scores, strict=True)}
+        rows.append(row | (geometry_figures(prediction, target) if geometry else {}))
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, float]:
+    """How well the volume knows the shape of an object.
+
+    Mean absolute error of depth, in thousandths of a scene unit, where the object covers a pixel whole; that
+    of a flat picture through the origin, which has the right silhouette and no shape; intersection over union
+    of the silhouettes, in percent.
+    """
+    truth, depth, opaque = target.geometry, prediction.depth[:, :, 0], prediction.opacity[:, :, 0] > 0.5
+    whole, shown = truth.alpha > 1 - 1e-6, truth.alpha > 0.5
+    flat = target.cameras.positions.norm(dim=-1)[..., None, None].expand_as(depth)
+    errors = [1000 * (guess - truth.depth).abs()[whole].mean().item() for guess in (depth, flat)]
+    overlap = 100 * ((opaque & shown).sum() / (opaque | shown).sum()).item()
+    return {"depth_error": errors[0], "flat_depth_error": errors[1], "silhouette_iou": overlap}
 
 
 def mean_image(objects: "Objects") -> "torch.Tensor":

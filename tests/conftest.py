@@ -23,7 +23,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.fixture
 def plant_object() -> Callable[..., Path]:
-    """plant_object(folder, num_views=4, size=(6, 6)): an SRN object of noise, (height, width) in pixels."""
+    """plant_object(folder, num_views=4, size=(6, 6), surfaces=False): an SRN object of noise, (height, width)
+    in pixels, on demand with depth and alpha."""
     return _plant_object
 
 
@@ -35,7 +36,9 @@ def srn_root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _plant_object(folder: Path, *, num_views: int = 4, size: tuple[int, int] = (6, 6)) -> Path:
+def _plant_object(
+    folder: Path, *, num_views: int = 4, size: tuple[int, int] = (6, 6), surfaces: bool = False
+) -> Path:
     from data.cameras import srn_test_path
 
     height, width = size
@@ -45,6 +48,10 @@ def _plant_object(folder: Path, *, num_views: int = 4, size: tuple[int, int] = (
     for view, pose in enumerate(srn_test_path(num_views)):
         pixels = rng.randint(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "rgb" / f"{view:06d}.png")
+        for kind, values in (("depth", np.uint16), ("alpha", np.uint8)) if surfaces else ():
+            (folder / kind).mkdir(exist_ok=True)
+            numbers = rng.randint(0, np.iinfo(values).max + 1, (height, width), dtype=values)
+            Image.fromarray(numbers).save(folder / kind / f"{view:06d}.png")
         # As in the wild: one line, a space at its end and no newline.
         text = " ".join(f"{number:.9g}" for number in pose.flatten().tolist())
         (folder / "pose" / f"{view:06d}.txt").write_text(f"{text} ")

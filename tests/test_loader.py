@@ -187,6 +187,28 @@ def test_the_held_out_source_is_view_64_where_there_is_one(root):
     assert many.target == tuple(view for view in range(67) if view != 64)
 
 
+def test_views_come_with_depth_and_alpha_where_these_are_asked_for(tmp_path, plant_object):
+    plant_object(tmp_path / "cars_train" / "a", num_views=6, surfaces=True)
+    plant_object(tmp_path / "cars_val" / "b")
+    loader = make_loader(tmp_path, batch=2)
+    assert loader.load(3).target.geometry is None
+    loader.geometry = True
+    batch, choices = loader.load(3), [loader.choose(6), loader.choose(7)]
+    for scene, choice in enumerate(choices):
+        expected = loader.objects.read_geometry(0, choice.target)
+        assert torch.equal(batch.target.geometry.depth[scene], expected.depth)
+        assert torch.equal(batch.target.geometry.alpha[scene], expected.alpha)
+        padded = [*choice.source, *[choice.source[0]] * (3 - len(choice.source))]
+        assert torch.equal(batch.source.geometry.alpha[scene], loader.objects.read_geometry(0, padded).alpha)
+
+
+def test_an_object_without_depth_is_named_where_depth_is_asked_for(root):
+    loader = make_loader(root)
+    loader.geometry = True
+    with pytest.raises(ValueError, match=r"cars_train/car\d: has no depth pictures, which loss"):
+        loader.load(0)
+
+
 def test_held_out_scenes_are_the_first_objects_and_always_the_same(root):
     objects, _ = open_both(root)
     batch = held_out(objects, 3, num_targets=2)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scenes import cameras
 
+from data.batch import Geometry
 from models import losses
 from nerf.renderer import LatentImages
 
@@ -115,3 +116,43 @@ def test_padding_sources_change_nothing():
         depth.index_fill(1, torch.tensor(1), 9.0), opacity.index_fill(1, torch.tensor(1), 0.2), valid
     )
     assert expected == wild
+
+
+def geometry() -> Geometry:
+    """Twice as fine as `rendering`; a third of the coarse pixels are covered in part."""
+    alpha = torch.ones(B, T, 2 * H, 2 * W)
+    alpha[..., :2, 1::3] = draw(B, T, 2, len(range(1, 2 * W, 3)), seed=4)
+    return Geometry(0.8 + draw(B, T, 2 * H, 2 * W, seed=5), alpha)
+
+
+def test_supervised_depth_weighs_squared_distance_from_the_truth_by_opacity_where_a_pixel_is_covered_whole():
+    shown, truth, total, count = rendering(), geometry(), 0.0, 0
+    for b in range(B):
+        for t in range(T):
+            for y in range(H):
+                for x in range(W):
+                    block = (b, t, slice(2 * y, 2 * y + 2), slice(2 * x, 2 * x + 2))
+                    if truth.alpha[block].min() < 1:
+                        continue
+                    count += 1
+                    opacity = shown.opacity[b, t, 0, y, x].item()
+                    surface = shown.depth[b, t, 0, y, x].item() / (opacity + 1e-6)
+                    total += opacity * (surface - truth.depth[block].mean().item()) ** 2
+    assert 0 < count < B * T * H * W
+    found = losses.depth_supervised(shown, truth).item()
+    assert found == pytest.approx(total / (B * T * H * W), rel=1e-4)
+
+
+def test_supervised_depth_is_zero_for_the_right_depth_and_not_for_that_of_another_view():
+    shown = rendering()
+    surface = (shown.depth / (shown.opacity + losses.EPSILON))[:, :, 0]
+    right = Geometry(surface, torch.ones_like(surface))
+    assert losses.depth_supervised(shown, right) < 1e-12
+    assert losses.depth_supervised(shown, right.apply(lambda tensor: tensor.flip(1))) > 0.01
+
+
+def test_supervised_opacity_compares_with_the_covered_share_of_each_pixel():
+    shown, truth = rendering(), geometry()
+    share = truth.alpha.unflatten(-1, (W, 2)).unflatten(-3, (H, 2)).mean(dim=(-3, -1))
+    expected = (shown.opacity[:, :, 0] - share).square().mean()
+    torch.testing.assert_close(losses.opacity_supervised(shown, truth), expected)

@@ -219,3 +219,34 @@ def test_a_list_of_views_restricts_the_objects_that_it_names(srn_root):
     images, cameras = objects.read(0, [0])
     assert torch.equal(images[0], from_uint8(pixels(srn_root / "cars_train/a/rgb/000003.png")))
     torch.testing.assert_close(cameras.cam_to_world[0], srn_test_path(4)[3])
+
+
+def test_depth_is_in_scene_units_and_alpha_a_share(tmp_path, plant_object):
+    folder = plant_object(tmp_path / "cars_train" / "a", surfaces=True)
+    plant_object(tmp_path / "cars_val" / "b")
+    found = open_split(config(tmp_path), "train").read_geometry(0, [3, 1])
+    for row, view in enumerate((3, 1)):
+        for kind, values, unit in (("depth", found.depth, 10_000), ("alpha", found.alpha, 255)):
+            stored = np.array(Image.open(folder / kind / f"00000{view}.png")).astype(np.float64) / unit
+            np.testing.assert_allclose(values[row].numpy(), stored, atol=1e-6)
+
+
+def test_where_pixels_are_joined_depth_is_that_of_what_is_met(tmp_path, plant_object):
+    folder = plant_object(tmp_path / "cars_train" / "a", surfaces=True)
+    plant_object(tmp_path / "cars_val" / "b")
+    path = folder / "depth" / "000000.png"
+    values = np.array(Image.open(path))
+    values[:2, :2], values[:2, 2:4] = [[0, 20_000], [0, 10_000]], 0
+    Image.fromarray(values).save(path)
+    found = open_split(config(tmp_path, image_size=3), "train").read_geometry(0, [0])
+    assert found.depth.shape == found.alpha.shape == (1, 3, 3)
+    assert found.depth[0, 0, 0].item() == pytest.approx(1.5, abs=1e-5)
+    assert found.depth[0, 0, 1] == 0
+
+
+def test_a_depth_picture_of_several_channels_is_refused(tmp_path, plant_object):
+    folder = plant_object(tmp_path / "cars_train" / "a", surfaces=True)
+    plant_object(tmp_path / "cars_val" / "b")
+    Image.new("RGB", (6, 6)).save(folder / "depth" / "000000.png")
+    with pytest.raises(ValueError, match=r"depth/000000\.png: has 3 channels instead of one"):
+        open_split(config(tmp_path), "train").read_geometry(0, [0])

@@ -203,7 +203,8 @@ def _stretch_means(values: np.ndarray, num_new: int) -> np.ndarray:
     pixel = np.minimum(edges.astype(int), num_old - 1)
     # The integral from 0 to each edge: all the pixels before it and a part of the one that it cuts.
     before = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
-    integral = before[pixel] + (edges - pixel)[:, None, None] * values[pixel]
+    into = (edges - pixel).reshape(-1, *[1] * (values.ndim - 1))
+    integral = before[pixel] + into * values[pixel]
     return np.diff(integral, axis=0) * num_new / num_old
 
 

@@ -174,15 +174,12 @@ class _Steps(Dataset):
 def _read_scene(objects: Objects, choice: Choice, num_sources: int, *, geometry: bool) -> tuple[Views, Views]:
     """Sources and targets, each a batch of one."""
     index, views = choice.object_index, choice.source + choice.target
-    images, cameras = objects.read(index, views)
-    surfaces = objects.read_geometry(index, views) if geometry else None
-    found = Views(images, cameras, torch.ones(len(views), dtype=torch.bool), surfaces)
+    found = objects.read_views(index, views, geometry=geometry)
     count = len(choice.source)
     padded = torch.tensor([*range(count), *[0] * (num_sources - count)])
-    source = found.apply(lambda tensor: tensor[padded])
-    source = replace(source, valid=torch.arange(num_sources) < count)
-    target = found.apply(lambda tensor: tensor[count:])
-    return source.apply(lambda tensor: tensor[None]), target.apply(lambda tensor: tensor[None])
+    source = found.apply(lambda tensor: tensor[:, padded])
+    source = replace(source, valid=torch.arange(num_sources)[None] < count)
+    return source, found.apply(lambda tensor: tensor[:, count:])
 
 
 @lru_cache(maxsize=4)

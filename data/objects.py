@@ -7,6 +7,7 @@ volume. Every problem with a file is a ValueError of one line that begins with i
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import torch
@@ -150,10 +151,13 @@ class Objects:
         first = self._views(index)[0]
         return self.raw.depth(index, first) is not None and self.raw.alpha(index, first) is not None
 
-    def read_views(self, index: int, views: Sequence[int]) -> Views:
-        """`read` as a batch of one scene."""
+    def read_views(self, index: int, views: Sequence[int], *, geometry: bool = False) -> Views:
+        """The same as a batch of one scene, on demand with its `geometry`."""
         images, cameras = self.read(index, views)
-        return all_valid(images[None], cameras.apply(lambda tensor: tensor[None]))
+        found = all_valid(images[None], cameras.apply(lambda tensor: tensor[None]))
+        if not geometry:
+            return found
+        return replace(found, geometry=self.read_geometry(index, views).apply(lambda tensor: tensor[None]))
 
     def _check(self, index: int, views: Sequence[int]) -> None:
         count = self.num_views(index)

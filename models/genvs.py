@@ -27,7 +27,7 @@ from models.base import NVSModel, Prediction, SampleCallback
 from models.device import to_device_of
 from models.encoder import Encoder, EncoderConfig
 from models.losses import LossConfig
-from nerf.renderer import Jitter, LatentImages, RendererConfig, VolumeRenderer
+from nerf.renderer import Jitter, LatentImages, RendererConfig, VolumeRenderer, surfaces
 from nerf.volume import FrustumVolume
 
 
@@ -168,7 +168,9 @@ class GeNVS(NVSModel):
         rendering = self.renderer(scene, cameras)
         condition = self.condition(rendering, scene.features.shape[-2:])
         images = self._denoise(condition, seeds, options, callback)
-        return Prediction(images, 2 * condition[:, :, :3] - 1, *_surfaces(rendering, cameras, images))
+        return Prediction(
+            images, 2 * condition[:, :, :3] - 1, *surfaces(rendering, cameras, images.shape[-2:])
+        )
 
     def render(self, scene: FrustumVolume, cameras: Cameras) -> LatentImages:
         """Latent images, depth and opacity of an encoded scene from `cameras` [b, t]."""
@@ -255,8 +257,8 @@ class GeNVS(NVSModel):
         alone = volume.apply(lambda tensor: tensor.flatten(0, 1)[:, None])
         repeated = cameras.apply(lambda tensor: tensor.repeat_interleave(s, dim=0))
         rendering = self.renderer(alone, repeated)
-        surfaces = [part.unflatten(0, (-1, s)) for part in (rendering.depth, rendering.opacity)]
-        return losses.consistency(*surfaces, volume.valid)
+        parts = [part.unflatten(0, (-1, s)) for part in (rendering.depth, rendering.opacity)]
+        return losses.consistency(*parts, volume.valid)
 
     def _in_frame(self, scene: FrustumVolume, cameras: Cameras) -> tuple[FrustumVolume, Cameras]:
         """A scene and cameras [b, t] in the world in which they are rendered."""
@@ -293,13 +295,3 @@ class GeNVS(NVSModel):
 def _join_first_source(batch: SceneBatch) -> Views:
     """The target views and, behind them, the first source view of each scene."""
     return concatenate([batch.target, batch.source.apply(lambda tensor: tensor[:, :1])], axis=1)
-
-
-def _surfaces(rendering: LatentImages, cameras: Cameras, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth of the surface, before the far plane, and opacity, at the size of the pictures `like`."""
-    far = cameras.far[:, :, None, None, None]
-    maps = torch.cat([rendering.depth + (1 - rendering.opacity) * far, rendering.opacity], dim=2)
-    grown = F.interpolate(maps.flatten(0, 1), size=like.shape[-2:], mode="bilinear").unflatten(
-        0, maps.shape[:2]
-    )
-    return grown[:, :, :1], grown[:, :, 1:]

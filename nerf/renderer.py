@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
@@ -68,6 +69,16 @@ class LatentImages:
     latent: Float[Tensor, "b t f h w"]  # 0 to 1, on a white background
     depth: Float[Tensor, "b t 1 h w"]  # weighted by opacity
     opacity: Float[Tensor, "b t 1 h w"]  # 0 to 1
+
+
+def surfaces(
+    rendering: LatentImages, cameras: Cameras, size: tuple[int, int]
+) -> tuple[Float[Tensor, "b t 1 k l"], Float[Tensor, "b t 1 k l"]]:
+    """Depth of the surface, before the far plane of `cameras` [b, t], and opacity, as maps of that size."""
+    far = cameras.far[:, :, None, None, None]
+    maps = torch.cat([rendering.depth + (1 - rendering.opacity) * far, rendering.opacity], dim=2)
+    grown = F.interpolate(maps.flatten(0, 1), size=size, mode="bilinear").unflatten(0, maps.shape[:2])
+    return grown[:, :, :1], grown[:, :, 1:]
 
 
 @dataclass(frozen=True)

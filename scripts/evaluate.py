@@ -77,7 +77,8 @@ def evaluate(
 ) -> dict[str, float]:
     """PSNR in dB of samples, previews, the copied source view and the mean training image.
 
-    Where the first object has depth and alpha, also `geometry_figures`. Raises ValueError where an object has fewer views than are asked of it.
+    Where the first object has depth and alpha, also `geometry_figures`. Raises ValueError where an object has
+    fewer views than are asked of it.
     """
     import torch
     from tqdm import tqdm

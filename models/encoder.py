@@ -82,8 +82,12 @@ class Encoder(nn.Module):
             volumes = self._volumes(photos)
         else:
             found = self._volumes(photos[places])
-            k, (_, c, d, h, w) = len(photos), found.shape
-            volumes = found.new_zeros(k, h, w, d, c).permute(0, 4, 3, 1, 2).index_copy_(0, places, found)
+            _, c, d, h, w = found.shape
+            # Not a view, of which writing into a part would cost a copy of the whole in the backward pass.
+            room = found.new_empty_strided(
+                (len(photos), *found.shape[1:]), (h * w * d * c, 1, c, w * d * c, d * c)
+            )
+            volumes = room.zero_().index_copy_(0, places, found)
         volumes = volumes.unflatten(0, views.valid.shape)
         # However the network learnt to see, a volume's first row is the top and its first plane the nearest.
         turned = [3] * (self.config.first_plane == "far") + [4] * self.config.upside_down

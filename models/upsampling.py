@@ -40,7 +40,10 @@ def double(
     up_bias: Float[Tensor, "m"],
     convolution: Float[Tensor, "o m 3 3"],
 ) -> Float[Tensor, "n o 2*h 2*w"]:
-    """conv2d(conv_transpose2d(x, up, up_bias, stride=2), convolution, padding=1)."""
+    """conv2d(conv_transpose2d(x, up, up_bias, stride=2), convolution, padding=1).
+
+    On a CPU, gradients can be taken once.
+    """
     dtype = _precision(x)
     with torch.autocast(x.device.type, enabled=False):  # the product needs more digits than its factors
         kernel = product(up, convolution)
@@ -57,6 +60,7 @@ def _precision(x: Tensor) -> torch.dtype:
     """In which a convolution of `x` is computed."""
     device = x.device.type
     casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    casts = casts and x.dtype != torch.float64  # which autocast leaves alone
     return torch.get_autocast_dtype(device) if casts else x.dtype
 
 
@@ -78,11 +82,12 @@ class _Grow(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, kernel = ctx.saved_tensors
         of_x = of_kernel = None
-        if ctx.needs_input_grad[0]:
-            of_x = F.conv2d(gradient, kernel, stride=2, padding=1)
-        if ctx.needs_input_grad[1]:
-            given, entered = _channels_first(gradient), _channels_first(x)
-            of_kernel = conv2d_weight(given, kernel.shape, entered, stride=2, padding=1)
+        with torch.autocast("cpu", enabled=False):
+            if ctx.needs_input_grad[0]:
+                of_x = F.conv2d(gradient, kernel, stride=2, padding=1)
+            if ctx.needs_input_grad[1]:
+                given, entered = _channels_first(gradient), _channels_first(x)
+                of_kernel = conv2d_weight(given, kernel.shape, entered, stride=2, padding=1)
         return of_x, of_kernel
 
 

@@ -6,6 +6,7 @@ numbers as `FrustumVolume.look_up`. Axes: s source view, r ray, n sample, k samp
 depth plane, h, w; v volume points of all sources, p look-ups, e corners of a look-up.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from operator import mul
@@ -24,19 +25,37 @@ STRIP = 16384  # volume points that change from planes of features to rows at a 
 SCATTERED = 2**19  # contributions to a gradient, numbers that exist at the same time
 
 
-def in_rows(features: Float[Tensor, "*b c d h w"]) -> bool:
-    """Whether a point's features lie side by side in memory, and beside them those of other points, in
-    whatever order."""
-    channel = features.dim() - 4
-    others = [axis for axis in range(features.dim()) if axis != channel]
-    return features.permute(*sorted(others, key=features.stride, reverse=True), channel).is_contiguous()
+def in_rows(features: Float[Tensor, "b s c d h w"]) -> bool:
+    """Whether a point's features lie side by side in memory, and every point a whole number of such rows from
+    the others, in whatever order, and with gaps or without."""
+    channels = features.shape[2]
+    if channels > 1 and features.stride(2) != 1:
+        return False
+    beyond = channels  # where the next point can begin
+    for stride, num in sorted((features.stride(axis), features.shape[axis]) for axis in (0, 1, 3, 4, 5)):
+        if num > 1 and (stride % channels or stride < beyond):
+            return False
+        beyond = max(beyond, stride * num)
+    return True
 
 
 def zeros_in_rows(like: Float[Tensor, "b s c d h w"]) -> Float[Tensor, "b s c d h w"]:
     """Zeros that lie in memory as `like` does if that is in rows, else point by point."""
     if in_rows(like):
-        return torch.zeros_like(like)
+        return like.new_zeros(_span(like)).as_strided(like.shape, like.stride())
     return torch.zeros_like(like.movedim(2, -1), memory_format=torch.contiguous_format).movedim(-1, 2)
+
+
+def as_rows(features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
+    """A view of the memory in which the volumes of a scene lie in rows; `v` counts what lies between, too."""
+    channels = features.shape[1]
+    return features.as_strided((_span(features) // channels, channels), (channels, 1))
+
+
+def _span(features: Tensor) -> int:
+    """Numbers in memory from the first to the last of `features` [..., c, d, h, w], whole rows."""
+    axes = [axis for axis in range(features.dim()) if axis != features.dim() - 4]
+    return features.shape[-4] + sum((features.shape[axis] - 1) * features.stride(axis) for axis in axes)
 
 
 @dataclass(frozen=True)
@@ -94,20 +113,26 @@ class Sources:
         self._scale = torch.where(texels, count, count - 1)
         self._offset = torch.where(texels, -0.5, 0.0).to(count)
         # Rows from one grid point to the next; along an axis of one point there is nowhere to go.
-        source, *axes = self._rows_between(volume.features[scene])
-        steps = [step * (num > 1) for step, num in zip(axes, self.size, strict=True)]
-        corners = [sum(map(mul, steps, corner)) for corner in product((0, 1), repeat=3)]
-        num_points = volume.features[scene, :, 0].numel()
-        self._steps = torch.tensor(corners, dtype=torch.int32 if num_points < 2**31 else torch.int64)
-        self._plane, self._line, self._column = steps
+        self._in_rows = in_rows(volume.features)
+        _, num_sources, channels, *size = volume.features.shape
+        if self._in_rows:
+            between = [volume.features.stride(axis) // channels for axis in (1, 3, 4, 5)]
+        else:
+            between = [math.prod(size[axis:]) for axis in range(4)]
+        source, *axes = (step * (num > 1) for step, num in zip(between, (num_sources, *size), strict=True))
+        corners = [sum(map(mul, axes, corner)) for corner in product((0, 1), repeat=3)]
+        num_rows = 1 + sum(
+            (num - 1) * step for num, step in zip((num_sources, *size), (source, *axes), strict=True)
+        )
+        self._steps = torch.tensor(corners, dtype=torch.int32 if num_rows < 2**31 else torch.int64)
+        self._plane, self._line, self._column = axes
         self._volume = self.chosen.to(self._steps.dtype)[:, None] * source
 
     def table(self, features: Float[Tensor, "s c d h w"]) -> Float[Tensor, "v c"]:
-        """The features of all volume points as rows: a view where they lie so already (`in_rows`), else
-        source by source, plane by plane, line by line, and of padding they are not set."""
-        channels = features.shape[1]
-        if in_rows(features):
-            return features.as_strided((features[:, 0].numel(), channels), (channels, 1))
+        """The features of all volume points as rows: a view where they lie so already (`as_rows`), else a
+        copy, source by source, plane by plane, line by line; of padding it is not set."""
+        if self._in_rows:
+            return as_rows(features)
         table = torch.empty_like(features.movedim(1, -1), memory_format=torch.contiguous_format)
         # In strips, of which both sides stay in the cache; in one go it takes twice as long.
         strips = [
@@ -117,14 +142,6 @@ class Sources:
         for _ in in_parallel(_transpose, zip(parts, strips, strict=True)):
             pass
         return table.flatten(0, 3)
-
-    def _rows_between(self, features: Float[Tensor, "s c d h w"]) -> tuple[int, int, int, int]:
-        """Rows of the table from one source, depth plane, line and column to the next."""
-        _, channels, depth, height, width = features.shape
-        if in_rows(features):
-            source, _, *axes = features.stride()
-            return tuple(stride // channels for stride in (source, *axes))
-        return depth * height * width, height * width, width, 1
 
     def place(self, rows: slice, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
         """Which of the samples along the rays `rows` a source has a say about, and where they are in its

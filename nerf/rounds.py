@@ -74,7 +74,11 @@ def blend_backward(
     """Gradients of the logits of density and colour, round by round, from those of what `blend` returns."""
     with torch.enable_grad():
         leaves = [
-            replace(turn, density=turn.density.requires_grad_(), colour=turn.colour.requires_grad_())
+            replace(
+                turn,
+                density=turn.density.detach().requires_grad_(),
+                colour=turn.colour.detach().requires_grad_(),
+            )
             for turn in rounds
         ]
         logits = [logit for turn in leaves for logit in (turn.density, turn.colour)]

@@ -99,6 +99,72 @@ def test_a_volume_may_be_one_point_thin(size):
     compare(volume(size=size), field(), along, place(along))
 
 
+def pixelwise(features: torch.Tensor) -> torch.Tensor:
+    """As the encoder lays them: pixel by pixel, plane by plane, feature by feature."""
+    return features.permute(0, 1, 4, 5, 3, 2).contiguous().permute(0, 1, 5, 4, 2, 3)
+
+
+# Each takes features [b, s, c, d, h, w] to others of the same numbers or fewer, laid otherwise in memory, and
+# says whether they are still in rows.
+LAYOUTS = {
+    "pixel by pixel": (pixelwise, True),
+    "point by point": (lambda features: features.movedim(2, -1).contiguous().movedim(-1, 2), True),
+    "some of the sources": (lambda features: pixelwise(features.repeat(1, 2, 1, 1, 1, 1))[:, 1:3], True),
+    "every second scene": (lambda features: pixelwise(features.repeat_interleave(2, dim=0))[::2], True),
+    "sources before scenes": (lambda features: pixelwise(features.transpose(0, 1)).transpose(0, 1), True),
+    "cropped": (lambda features: pixelwise(padded(features))[..., :5, :7], True),
+    "one for all scenes": (lambda features: pixelwise(features[:1]).expand_as(features), False),
+    "every second feature": (
+        lambda features: pixelwise(features.repeat_interleave(2, dim=2))[:, :, ::2],
+        False,
+    ),
+}
+
+
+def padded(features: torch.Tensor) -> torch.Tensor:
+    """A row and three columns more."""
+    return torch.nn.functional.pad(features, (0, 3, 0, 1))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("pool", ["before", "after"])
+def test_however_a_volume_lies_in_memory_it_and_its_gradient_are_the_same(name, pool):
+    along, scene = rays(), volume(2)
+    lay, stays = LAYOUTS[name]
+    laid = replace(scene, features=lay(scene.features))
+    assert lookup.in_rows(laid.features) == stays
+    compare(laid, field(pool=pool), along, place(along), Refinement(sampling, 5))
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 3), (3, 6, 1)])
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_thin_volume_may_lie_pixel_by_pixel(size, sources):
+    along, scene = rays(), volume(sources, size)
+    compare(replace(scene, features=pixelwise(scene.features)), field(), along, place(along))
+
+
+def test_a_volume_unpacked_from_where_it_was_saved_may_lie_otherwise():
+    along, net, gradients = rays(), field(), []
+    for unpack in (lambda saved: saved, torch.Tensor.contiguous):
+        scene = volume(2)
+        laid = replace(scene, features=pixelwise(scene.features))
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+            latent = render_blocked(laid, net, along, place(along)).latent
+        gradients.append(torch.autograd.grad(latent.square().sum(), [scene.features, *net.parameters()]))
+    torch.testing.assert_close(*gradients)
+
+
+def test_volumes_made_in_inference_mode_still_train_the_field():
+    along, net = rays(), field()
+    with torch.inference_mode():
+        scene = volume(2).apply(lambda tensor: tensor.detach().clone())
+    expected, found = (
+        torch.autograd.grad(render_blocked(each, net, along, place(along)).latent.sum(), [*net.parameters()])
+        for each in (volume(2), scene)
+    )
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("rules", RULES)
 def test_eight_sources_and_a_single_sample(rules):
     along = rays()
@@ -148,14 +214,14 @@ def test_single_precision_agrees_to_rounding():
 
 def test_a_volume_that_lies_point_by_point_in_memory_is_not_copied():
     scene = volume(2, dtype=torch.float32)
-    sources, features = (
-        lookup.Sources(scene, 1, rays(torch.float32).apply(lambda t: t[1])),
-        scene.features[1].detach(),
+    beside = replace(scene, features=scene.features.detach().movedim(2, -1).contiguous().movedim(-1, 2))
+    along = rays(torch.float32).apply(lambda tensor: tensor[1])
+    copied, table = (
+        lookup.Sources(each, 1, along).table(each.features[1].detach()) for each in (scene, beside)
     )
-    beside = features.movedim(1, -1).contiguous().movedim(-1, 1)
-    table = sources.table(beside)
-    assert table.data_ptr() == beside.data_ptr()
-    torch.testing.assert_close(sources.table(features), table, rtol=0, atol=0)
+    assert table.data_ptr() == beside.features[1].data_ptr()
+    assert copied.data_ptr() != scene.features[1].data_ptr()
+    torch.testing.assert_close(copied, table, rtol=0, atol=0)
 
 
 def test_padding_is_never_looked_at():

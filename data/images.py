@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,17 +53,17 @@ def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
         ) from error
 
 
-def read_channel(path: Path) -> Float[Tensor, "h w"]:
-    """The values of a picture of one channel, of 8 or 16 bits. Raises ValueError where there is none."""
+def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
+    """The values of a grey picture of 8 or 16 bits. Raises ValueError where there is none in the file."""
     try:
         with Image.open(path) as file:
-            values = np.asarray(file)
+            mode, values = file.mode, np.asarray(file)
     except READ_ERRORS as error:
         raise ValueError(
             f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
         ) from error
-    if values.ndim != 2:
-        raise ValueError(f"{path}: has {values.shape[-1]} channels instead of one; write it as grey")
+    if not mode.startswith({8: "L", 16: "I"}[bits]) or values.ndim != 2:
+        raise ValueError(f"{path}: is a picture of mode {mode} instead of {bits}-bit grey; write it as such")
     return torch.from_numpy(values.astype(np.float32))
 
 

@@ -115,9 +115,8 @@ class Objects:
         self._cameras: dict[int, Cameras] = {}
         self._pictures: dict[tuple[int, int], UInt8[Tensor, "h w 3"]] = {}
         self._geometries: dict[tuple[int, int], Geometry] = {}
-        # Every loading process keeps its own pictures.
-        budget = config.cache_mb * 2**20 // max(1, config.workers)
-        self._max_pictures = budget // (3 * config.image_size**2)
+        # Every loading process keeps its own pictures, in so many bytes.
+        self._room = config.cache_mb * 2**20 // max(1, config.workers)
 
     def __len__(self) -> int:
         """Number of objects."""
@@ -174,19 +173,27 @@ class Objects:
             self._pictures,
             (index, view),
             lambda: resize(self.raw.picture(index, self._views(index)[view]), size, size),
+            pixel_bytes=3,
         )
 
     def _geometry(self, index: int, view: int) -> Geometry:
-        return self._kept(self._geometries, (index, view), lambda: self._read_geometry(index, view))
+        return self._kept(
+            self._geometries, (index, view), lambda: self._read_geometry(index, view), pixel_bytes=8
+        )
 
     def _kept(
-        self, cache: dict[tuple[int, int], Kept], key: tuple[int, int], read: Callable[[], Kept]
+        self,
+        cache: dict[tuple[int, int], Kept],
+        key: tuple[int, int],
+        read: Callable[[], Kept],
+        pixel_bytes: int,
     ) -> Kept:
         found = cache.get(key)
         if found is None:
-            found = read()
+            found, needed = read(), pixel_bytes * self._config.image_size**2
             # Random access returns to every picture equally often, so the first come may stay.
-            if len(cache) < self._max_pictures:
+            if needed <= self._room:
+                self._room -= needed
                 cache[key] = found
         return found
 

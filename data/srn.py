@@ -10,13 +10,14 @@ path.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.cameras import require_rigid
-from data.images import read_channel, read_picture
+from data.images import picture_size, read_channel, read_picture
 from data.intrinsics import read_intrinsics, read_numbers
 from data.objects import RawObjects
 from data.srn_layout import Split, is_object, pair_files, split_folders
@@ -60,19 +61,27 @@ class SRNObjects(RawObjects):
 
     def depth(self, index: int, view: int) -> Float[Tensor, "h w"] | None:
         """In scene units."""
-        values = self._channel("depth", index, view)
+        values = self._channel("depth", index, view, bits=16)
         return None if values is None else values / DEPTH_STEPS
 
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
         """0 to 255."""
-        values = self._channel("alpha", index, view)
+        values = self._channel("alpha", index, view, bits=8)
         return None if values is None else values.to(torch.uint8)
 
-    def _channel(self, kind: str, index: int, view: int) -> Float[Tensor, "h w"] | None:
-        folder = self._folders[index] / kind
-        return (
-            read_channel(folder / f"{self._view_files(index)[view][0].stem}.png") if folder.is_dir() else None
-        )
+    def _channel(
+        self, kind: str, index: int, view: int, *, bits: Literal[8, 16]
+    ) -> Float[Tensor, "h w"] | None:
+        picture, folder = self._view_files(index)[view][0], self._folders[index] / kind
+        if not folder.is_dir():
+            return None
+        path = folder / f"{picture.stem}.png"
+        if not path.exists():
+            raise ValueError(f"{path}: missing, but other views have one; restore it or remove the folder")
+        values = read_channel(path, bits=bits)
+        if tuple(values.shape) != picture_size(picture):
+            raise ValueError(f"{path}: is of another size than its picture; write it in the same size")
+        return values
 
     def _view_files(self, index: int) -> list[tuple[Path, Path]]:
         if index not in self._files:

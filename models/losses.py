@@ -77,14 +77,16 @@ def depth_prior(
 def depth_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, ""]:
     """Squared distance of surfaces from the true ones, in scene units, where a pixel shows nothing else.
 
-    Weighted by opacity, as in `depth_prior`; pixels count that the object covers whole.
+    Weighted by opacity, as in `depth_prior`; pixels count that the object covers whole, and whose depth is
+    known everywhere. Opacity is no way out: it gets no gradient from here.
     """
     size = rendering.depth.shape[-2:]
     alpha = _shrink(truth.alpha, size)
-    whole = (alpha > 1 - EPSILON).to(alpha)
+    known = _shrink((truth.depth > 0).to(alpha), size)
+    whole = ((alpha > 1 - EPSILON) & (known > 1 - EPSILON)).to(alpha)
     surface = rendering.depth[:, :, 0] / (rendering.opacity[:, :, 0] + EPSILON)
     true = _shrink(truth.depth * truth.alpha, size) / alpha.clamp_min(EPSILON)
-    return (whole * rendering.opacity[:, :, 0] * (surface - true).square()).mean()
+    return (whole * rendering.opacity[:, :, 0].detach() * (surface - true).square()).mean()
 
 
 def opacity_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, ""]:

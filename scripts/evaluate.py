@@ -9,6 +9,7 @@ set has depth and alpha pictures, the shape of the volume is judged, too.
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,8 +78,8 @@ def evaluate(
 ) -> dict[str, float]:
     """PSNR in dB of samples, previews, the copied source view and the mean training image.
 
-    Where the first object has depth and alpha, also `geometry_figures`. Raises ValueError where an object has
-    fewer views than are asked of it.
+    Where the objects have depth and alpha, also `geometry_figures`. Raises ValueError where an object has
+    fewer views than are asked of it, or some have depth and some have not.
     """
     import torch
     from tqdm import tqdm
@@ -91,11 +92,17 @@ def evaluate(
         raise ValueError(
             f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
         )
-    mean, geometry = mean_image(training), held_out.has_geometry(0)
-    rows = []
-    for index in tqdm(range(num_objects or len(held_out)), desc="evaluating", unit="object"):
+    indices = range(num_objects or len(held_out))
+    geometry = [held_out.has_geometry(index) for index in indices]
+    if any(geometry) and not all(geometry):
+        raise ValueError(
+            f"{held_out.raw.place(geometry.index(False))}: has no depth or no alpha, but others have; add "
+            "them here, or remove them there"
+        )
+    mean, rows = mean_image(training), []
+    for index in tqdm(indices, desc="evaluating", unit="object"):
         choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
-        batch = collate(held_out, [choice], num_sources=1, geometry=geometry)
+        batch = collate(held_out, [choice], num_sources=1, geometry=any(geometry))
         batch = batch.apply(lambda tensor: tensor.to(device))
         source, target = batch.source, batch.target
         seeds = batch.seeds[:, None] + torch.arange(num_views)
@@ -104,8 +111,9 @@ def evaluate(
         guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
         scores = [psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]
         row = {name: score.item() for name, score in zip(PSNRS, scores, strict=True)}
-        rows.append(row | (geometry_figures(prediction, target) if geometry else {}))
-    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        rows.append(row | (geometry_figures(prediction, target) if any(geometry) else {}))
+    known = {name: [row[name] for row in rows if math.isfinite(row[name])] for name in rows[0]}
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
 
 
 def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, float]:
@@ -113,14 +121,22 @@ def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, flo
 
     Mean absolute error of depth, in thousandths of a scene unit, where the object covers a pixel whole; that
     of a flat picture through the origin, which has the right silhouette and no shape; intersection over union
-    of the silhouettes, in percent.
+    of the silhouettes, in percent. Means over the views of which they can be told; nan where there is none.
     """
+    import torch
+
     truth, depth, opaque = target.geometry, prediction.depth[:, :, 0], prediction.opacity[:, :, 0] > 0.5
-    whole, shown = truth.alpha > 1 - 1e-6, truth.alpha > 0.5
-    flat = target.cameras.positions.norm(dim=-1)[..., None, None].expand_as(depth)
-    errors = [1000 * (guess - truth.depth).abs()[whole].mean().item() for guess in (depth, flat)]
-    overlap = 100 * ((opaque & shown).sum() / (opaque | shown).sum()).item()
-    return {"depth_error": errors[0], "flat_depth_error": errors[1], "silhouette_iou": overlap}
+    whole, shown = (truth.alpha > 1 - 1e-6) & (truth.depth > 0), truth.alpha > 0.5
+    origin = torch.zeros(*target.cameras.shape, 1, 3).to(depth)
+    flat = target.cameras.to_camera(origin)[..., 2:]  # the depth of the origin
+    pixels = (-2, -1)
+    errors = [
+        1000 * ((guess - truth.depth).abs() * whole).sum(pixels) / whole.sum(pixels)
+        for guess in (depth, flat)
+    ]
+    overlap = 100 * (opaque & shown).sum(pixels) / (opaque | shown).sum(pixels)
+    figures = {"depth_error": errors[0], "flat_depth_error": errors[1], "silhouette_iou": overlap}
+    return {name: values.nanmean().item() for name, values in figures.items()}
 
 
 def mean_image(objects: "Objects") -> "torch.Tensor":

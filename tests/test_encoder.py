@@ -17,6 +17,8 @@ from data.batch import Views
 from models import backbone as backbones
 from models.backbone import FrozenNorm, make_backbone
 from models.encoder import Encoder, EncoderConfig
+from nerf.field import FieldConfig
+from nerf.renderer import RendererConfig, VolumeRenderer
 
 TINY = EncoderConfig.model_validate(TINY_MODEL["encoder"])
 
@@ -240,3 +242,19 @@ def test_importing_the_model_does_not_load_the_encoders():
     code = "import sys, models.genvs; assert 'segmentation_models_pytorch' not in sys.modules"
     root = Path(__file__).resolve().parent.parent
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=os.environ | {"PYTHONPATH": "."})
+
+
+def test_gradients_reach_the_encoder_through_every_backend_alike_where_photos_are_cropped():
+    config = RendererConfig(size=4, coarse=5, fine=3, latent_channels=3, field=FieldConfig(hidden=6))
+    source, gradients = views(2, 1, size=(40, 48)), []
+    for backend in ("reference", "blocked"):
+        torch.manual_seed(1)
+        network, renderer = (
+            Encoder(TINY),
+            VolumeRenderer(config.model_copy(update={"backend": backend}), channels=TINY.channels),
+        )
+        seen = renderer(network(source), source.cameras)
+        loss = seen.latent.square().mean() + seen.depth.mean()
+        gradients.append(torch.autograd.grad(loss, [*network.decoder.parameters()]))
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())

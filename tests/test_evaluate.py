@@ -1,5 +1,7 @@
 """scripts/evaluate.py: how the shape of a volume is judged."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scenes import cameras
@@ -11,7 +13,10 @@ from scripts.evaluate import geometry_figures
 
 def test_depth_is_judged_where_a_pixel_is_covered_whole_and_silhouettes_by_their_overlap():
     seen_by = cameras(1, 2)
-    distance = seen_by.positions.norm(dim=-1)
+    pose = seen_by.cam_to_world.clone()
+    pose[..., :3, 3] += 0.3 * pose[..., :3, 0] + 0.1 * pose[..., :3, 2]  # now it looks past the origin
+    distance = seen_by.positions.norm(dim=-1) - 0.1
+    seen_by = replace(seen_by, cam_to_world=pose)
     alpha, depth = torch.zeros(1, 2, 3, 5), torch.zeros(1, 2, 3, 5)
     alpha[:, :, 1:, 1:] = 1
     alpha[:, :, 1, 1] = 0.9  # shown, but not whole

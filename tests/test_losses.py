@@ -122,7 +122,9 @@ def geometry() -> Geometry:
     """Twice as fine as `rendering`; a third of the coarse pixels are covered in part."""
     alpha = torch.ones(B, T, 2 * H, 2 * W)
     alpha[..., :2, 1::3] = draw(B, T, 2, len(range(1, 2 * W, 3)), seed=4)
-    return Geometry(0.8 + draw(B, T, 2 * H, 2 * W, seed=5), alpha)
+    depth = 0.8 + draw(B, T, 2 * H, 2 * W, seed=5)
+    depth[0, 0, 3, 4] = 0  # a hole through which a ray found its way
+    return Geometry(depth, alpha)
 
 
 def test_supervised_depth_weighs_squared_distance_from_the_truth_by_opacity_where_a_pixel_is_covered_whole():
@@ -132,7 +134,7 @@ def test_supervised_depth_weighs_squared_distance_from_the_truth_by_opacity_wher
             for y in range(H):
                 for x in range(W):
                     block = (b, t, slice(2 * y, 2 * y + 2), slice(2 * x, 2 * x + 2))
-                    if truth.alpha[block].min() < 1:
+                    if truth.alpha[block].min() < 1 or truth.depth[block].min() == 0:
                         continue
                     count += 1
                     opacity = shown.opacity[b, t, 0, y, x].item()
@@ -149,6 +151,16 @@ def test_supervised_depth_is_zero_for_the_right_depth_and_not_for_that_of_anothe
     right = Geometry(surface, torch.ones_like(surface))
     assert losses.depth_supervised(shown, right) < 1e-12
     assert losses.depth_supervised(shown, right.apply(lambda tensor: tensor.flip(1))) > 0.01
+
+
+def test_supervised_depth_does_not_fade_surfaces_that_are_in_the_wrong_place():
+    shown = rendering()
+    opacity = shown.opacity.requires_grad_()
+    # Surfaces a unit behind the true ones, whatever their opacity.
+    wrong = LatentImages(shown.latent, opacity * 2.0, opacity)
+    truth = Geometry(torch.ones(B, T, H, W), torch.ones(B, T, H, W))
+    (change,) = torch.autograd.grad(losses.depth_supervised(wrong, truth), opacity)
+    assert change.abs().max() < 1e-5
 
 
 def test_supervised_opacity_compares_with_the_covered_share_of_each_pixel():

@@ -248,5 +248,41 @@ def test_a_depth_picture_of_several_channels_is_refused(tmp_path, plant_object):
     folder = plant_object(tmp_path / "cars_train" / "a", surfaces=True)
     plant_object(tmp_path / "cars_val" / "b")
     Image.new("RGB", (6, 6)).save(folder / "depth" / "000000.png")
-    with pytest.raises(ValueError, match=r"depth/000000\.png: has 3 channels instead of one"):
+    with pytest.raises(
+        ValueError, match=r"depth/000000\.png: is a picture of mode RGB instead of 16-bit grey"
+    ):
         open_split(config(tmp_path), "train").read_geometry(0, [0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture", "complaint"),
+    [
+        ("depth", Image.new("L", (6, 6)), "mode L instead of 16-bit grey"),
+        ("alpha", Image.new("I;16", (6, 6)), "mode I;16 instead of 8-bit grey"),
+        ("alpha", Image.new("1", (6, 6)), "mode 1 instead of 8-bit grey"),
+        ("depth", Image.new("I;16", (9, 3)), "of another size than its picture"),
+    ],
+)
+def test_depth_and_alpha_that_are_not_what_they_should_be_are_refused(
+    tmp_path, plant_object, kind, picture, complaint
+):
+    folder = plant_object(tmp_path / "cars_train" / "a", surfaces=True)
+    plant_object(tmp_path / "cars_val" / "b")
+    picture.save(folder / kind / "000000.png")
+    with pytest.raises(ValueError, match=rf"\A\S*{kind}/000000\.png: .*{complaint}[^\n]*\Z"):
+        open_split(config(tmp_path), "train").read_geometry(0, [0])
+    (folder / kind / "000000.png").unlink()
+    with pytest.raises(ValueError, match=rf"{kind}/000000\.png: missing"):
+        open_split(config(tmp_path), "train").read_geometry(0, [0])
+
+
+def test_pictures_and_geometry_share_the_cache_s_bound(tmp_path, plant_object):
+    for name in ("cars_train/a", "cars_val/b"):
+        plant_object(tmp_path / name, num_views=9, size=(256, 256), surfaces=True)
+    objects = open_split(config(tmp_path, image_size=256, cache_mb=2), "train")
+    for view in range(9):
+        objects.read(0, [view])
+        objects.read_geometry(0, [view])
+    kept = [picture.nbytes for picture in objects._pictures.values()]
+    kept += [part.depth.nbytes + part.alpha.nbytes for part in objects._geometries.values()]
+    assert 1.5 * 2**20 < sum(kept) <= 2 * 2**20

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from models import upsampling
 from models.encoder import UpBlock, VolumeUpBlock
 from models.upsampling import double, product, worthwhile
 from nerf.lookup import in_rows
@@ -85,3 +86,30 @@ def test_under_autocast_the_kernel_is_multiplied_in_full_precision():
     assert found.dtype == torch.bfloat16
     # Rounding happens once here and twice there.
     assert (found - exact).abs().mean() < 1.2 * (rounded - exact).abs().mean()
+
+
+def test_autocast_changes_nothing_in_the_backward_pass():
+    x, up, _, convolution = (tensor.detach().float() for tensor in weights())
+    inputs, gradients = (x.requires_grad_(), product(up, convolution).requires_grad_()), []
+    for enabled in (False, True):
+        loss = upsampling._Grow.apply(*inputs).square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            gradients.append(torch.autograd.grad(loss, inputs))
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1, 3)])
+def test_gradients_may_be_wanted_of_some_inputs_alone(wanted):
+    inputs = [tensor.detach().requires_grad_(number in wanted) for number, tensor in enumerate(weights())]
+    expected, found = (
+        torch.autograd.grad(way(*inputs).square().sum(), [inputs[number] for number in wanted])
+        for way in (in_two_steps, double)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_doubles_stay_doubles_under_autocast():
+    inputs = [tensor.detach() for tensor in weights()]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = double(*inputs)
+    torch.testing.assert_close(found, double(*inputs), rtol=0, atol=0)

@@ -4,26 +4,34 @@ Axes: n vertex, f face, v view, r ray, h and w the picture. Cameras are OpenCV (
 camera-to-world; intrinsics are divided by the image size, so they do not depend on the resolution.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
-BACKGROUND = 255  # white; shaded surfaces are never brighter than their own colour
+from data.lighting import soft_lights
+from data.textures import Skin, SkinReader
 
-# Unit directions towards two soft lights, with their shares; what is left of 1 is ambient light.
-_LIGHTS = ((np.array([-0.30, -0.45, 0.84]), 0.30), (np.array([0.75, 0.60, 0.28]), 0.16))
+BACKGROUND = 255  # white; shaded surfaces are never brighter than their own colour
+MOST_LAYERS = 24  # of surfaces that a ray can pass by their holes
+STEP = 2e-5  # how far behind a hole a ray goes on, in diagonals of the mesh
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles, each of one colour. Lengths are scene units; colours are sRGB bytes."""
+    """Triangles. Lengths are scene units; colours are sRGB bytes.
+
+    A point of a face shows the product of the face's colour, of what lies between the colours of its corners
+    and of its texture, as far as there are any, each taken as 0 to 1.
+    """
 
     vertices: Float[ndarray, "n 3"]
     faces: Int[ndarray, "f 3"]
     face_colours: UInt8[ndarray, "f 3"]
+    corner_colours: UInt8[ndarray, "f 3 3"] | None = None  # face, corner, channel
+    skin: Skin | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,29 @@ def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
         vertices=np.concatenate([mesh.vertices for mesh in meshes]),
         faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts[:-1], strict=True)]),
         face_colours=np.concatenate([mesh.face_colours for mesh in meshes]),
+        corner_colours=_join_corner_colours(meshes),
+        skin=_join_skins(meshes),
     )
+
+
+def take_faces(mesh: Mesh, chosen: Bool[ndarray, "f"]) -> Mesh:
+    """The chosen faces, and of the vertices those that they use."""
+    used = np.zeros(len(mesh.vertices), bool)
+    used[mesh.faces[chosen]] = True
+    skin = mesh.skin
+    return Mesh(
+        vertices=mesh.vertices[used],
+        faces=(np.cumsum(used) - 1)[mesh.faces[chosen]],
+        face_colours=mesh.face_colours[chosen],
+        corner_colours=None if mesh.corner_colours is None else mesh.corner_colours[chosen],
+        skin=None if skin is None else replace(skin, texture_of=skin.texture_of[chosen], uv=skin.uv[chosen]),
+    )
+
+
+def normalised(mesh: Mesh) -> Mesh:
+    """Centred on the origin, bounding box of unit diagonal, as ShapeNet's models are."""
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    return replace(mesh, vertices=(mesh.vertices - (low + high) / 2) / np.linalg.norm(high - low))
 
 
 def look_at_origin(position: Float[ndarray, "3"]) -> Float[ndarray, "4 4"]:
@@ -72,23 +102,29 @@ def render_meshes(
     height: int,
     width: int,
     samples: int = 2,
+    lighting: Callable[[ndarray], ndarray] = soft_lights,
 ) -> MeshViews:
     """Pictures of `mesh` from each camera, `samples` x `samples` colour rays a pixel.
 
-    Both sides of a triangle are visible and lit alike, so the winding of the faces does not matter.
-    Raises ValueError for a mesh without faces or a picture without pixels.
+    `lighting` gives the share of their colour that surfaces show, by their unit normals [f, 3]. Both sides of
+    a triangle are visible and lit alike, so the winding of the faces does not matter. Textures are averaged
+    over what a sample covers at the cameras' mean distance. Raises ValueError for a mesh without faces or a
+    picture without pixels.
     """
     if len(mesh.faces) == 0 or min(height, width, samples) < 1:
         raise ValueError(f"nothing to render: {len(mesh.faces)} faces, {height}x{width} pixels, {samples=}")
-    caster = _Caster(mesh)
+    focal = max(intrinsics[0, 0] * width, intrinsics[1, 1] * height)
+    middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    distance = np.linalg.norm(cam_to_world[:, :3, 3] - middle, axis=1).mean() if len(cam_to_world) else 1.0
+    caster = _Caster(mesh, lighting, spacing=float(distance / (focal * samples)))
     views = [_render_view(caster, pose, intrinsics, (height, width), samples) for pose in cam_to_world]
     return MeshViews(*(np.stack(channel) for channel in zip(*views, strict=True)))
 
 
 class _Caster:
-    """What a mesh needs once for all its views: ray-casting scene, planes, both sides' colours."""
+    """What a mesh needs once for all its views: ray-casting scene, planes, brightness of both sides, skin."""
 
-    def __init__(self, mesh: Mesh):
+    def __init__(self, mesh: Mesh, lighting: Callable[[ndarray], ndarray], *, spacing: float):
         import trimesh
         from trimesh.ray.ray_pyembree import RayMeshIntersector
 
@@ -96,26 +132,72 @@ class _Caster:
         self.scene = RayMeshIntersector(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
         corners = mesh.vertices[mesh.faces]
         self.anchors = corners[:, 0]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        normals = np.cross(first, second)
         self.normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
-        self.front_colours = mesh.face_colours * shading(self.normals)[:, None]
-        self.back_colours = mesh.face_colours * shading(-self.normals)[:, None]
+        self.front, self.back = lighting(self.normals), lighting(-self.normals)
+        self.face_colours, self.corner_colours = mesh.face_colours, mesh.corner_colours
+        self.skin = None if mesh.skin is None else SkinReader(mesh.skin, corners, spacing=spacing)
+        self.step = STEP * np.linalg.norm(np.ptp(mesh.vertices, axis=0))
+        # The share of a corner at a point is the point's offset from the anchor times one of these.
+        squared = np.maximum((normals**2).sum(1, keepdims=True), 1e-40)
+        self.duals = (
+            np.stack([np.cross(second, normals), np.cross(normals, first)], axis=1) / squared[:, None]
+        )
 
-    def first_hits(self, origin: Float[ndarray, "3"], directions: Float[ndarray, "r 3"]) -> Int[ndarray, "r"]:
-        """Index of the first face along each ray, -1 where there is none."""
-        return self.scene.intersects_first(np.broadcast_to(origin, directions.shape), directions)
+    def first_hits(
+        self,
+        origin: Float[ndarray, "3"],
+        directions: Float[ndarray, "r 3"],
+        least_opacity: Float[ndarray, "r"],
+    ) -> Int[ndarray, "r"]:
+        """Index of the first face along each ray that is opaque enough there (0 to 1), -1: there is none."""
+        hits = self.scene.intersects_first(np.broadcast_to(origin, directions.shape), directions)
+        if self.skin is None or not self.skin.holed.any():
+            return hits
+        waiting = np.arange(len(hits))
+        for _ in range(MOST_LAYERS):
+            waiting = waiting[(hits[waiting] >= 0) & self.skin.holed[hits[waiting]]]
+            ahead, faces = directions[waiting], hits[waiting]
+            depth = self.depth(faces, ahead, origin)
+            opacity = self.skin.read(faces, self._inside(faces, ahead, depth, origin))[:, 3] / 255
+            through = opacity < least_opacity[waiting]
+            waiting, ahead, depth = waiting[through], ahead[through], depth[through]
+            if len(waiting) == 0:
+                break
+            hits[waiting] = self.scene.intersects_first(origin + ahead * (depth + self.step)[:, None], ahead)
+        return hits
 
-    def colours(self, hits: Int[ndarray, "r"], directions: Float[ndarray, "r 3"]) -> Float[ndarray, "r 3"]:
+    def depth(
+        self, hits: Int[ndarray, "r"], directions: Float[ndarray, "r 3"], origin: Float[ndarray, "3"]
+    ) -> Float[ndarray, "r"]:
+        """Depth where rays, one unit deep, meet the planes of the faces they hit, in double precision."""
+        normals = self.normals[hits]
+        slope = (normals * directions).sum(1)
+        slope = np.where(np.abs(slope) < 1e-12, 1e-12, slope)
+        return ((self.anchors[hits] - origin) * normals).sum(1) / slope
+
+    def colours(
+        self, hits: Int[ndarray, "r"], directions: Float[ndarray, "r 3"], origin: Float[ndarray, "3"]
+    ) -> Float[ndarray, "r 3"]:
         """Shaded colour, 0 to 255, of the side of the faces that the rays see."""
-        seen_from_behind = (self.normals[hits] * directions).sum(1, keepdims=True) > 0
-        return np.where(seen_from_behind, self.back_colours[hits], self.front_colours[hits])
+        seen_from_behind = (self.normals[hits] * directions).sum(1) > 0
+        brightness = np.where(seen_from_behind, self.back[hits], self.front[hits])
+        colours = self.face_colours[hits] * brightness[:, None]
+        if self.corner_colours is None and self.skin is None:
+            return colours
+        inside = self._inside(hits, directions, self.depth(hits, directions, origin), origin)
+        if self.corner_colours is not None:
+            shares = np.concatenate([1 - inside.sum(1, keepdims=True), inside], axis=1)
+            colours *= (self.corner_colours[hits] * np.clip(shares, 0, 1)[..., None]).sum(1) / 255
+        if self.skin is not None:
+            colours *= self.skin.read(hits, inside)[:, :3] / 255
+        return np.minimum(colours, BACKGROUND)
 
-
-def shading(normals: Float[ndarray, "f 3"]) -> Float[ndarray, "f"]:
-    """Share of its colour that a matt surface shows, 0.54 to 1: ambient and two soft lights."""
-    ambient = 1 - sum(share for _, share in _LIGHTS)
-    wrapped = ((0.5 + 0.5 * normals @ (light / np.linalg.norm(light))) * share for light, share in _LIGHTS)
-    return ambient + sum(wrapped)
+    def _inside(self, hits, directions, depth, origin) -> Float[ndarray, "r 2"]:
+        """Shares of the second and third corner where rays meet faces."""
+        offset = directions * depth[:, None] + origin - self.anchors[hits]
+        return np.clip((self.duals[hits] * offset[:, None]).sum(2), 0, 1)
 
 
 def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], samples: int):
@@ -129,24 +211,27 @@ def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], sampl
     window = np.s_[top:bottom, left:right]
 
     steps = (np.arange(samples) + 0.5) / samples
-    offsets = [(across, down) for down in steps for across in steps]
+    # The centre, where the depth is measured, comes last: one call for all rays is the fastest.
+    places = np.array([(across, down) for down in steps for across in steps] + [(0.5, 0.5)])[..., None, None]
     rows, columns = np.mgrid[window]
-    colour_sum, hit_sum = np.zeros((*rows.shape, 3)), np.zeros(rows.shape)
-    for across, down in offsets:
-        directions = _ray_directions(columns + across, rows + down, pose, intrinsics, size)
-        hits = caster.first_hits(pose[:3, 3], directions)
-        valid = (hits >= 0).reshape(rows.shape)
-        colour_sum[valid] += caster.colours(hits[hits >= 0], directions[hits >= 0])
-        hit_sum += valid
-    share = hit_sum / len(offsets)
-    mixed = colour_sum / len(offsets) + BACKGROUND * (1 - share)[..., None]
+    directions = _ray_directions(columns + places[:, 0], rows + places[:, 1], pose, intrinsics, size)
+    # Of a pixel's samples as many meet a half-open texture as there is of it.
+    least_opacity = np.array([*(np.arange(samples**2) + 0.5) / samples**2, 0.5])
+    hits = caster.first_hits(pose[:3, 3], directions, np.repeat(least_opacity, rows.size))
+    hits, directions = hits.reshape(len(places), *rows.shape), directions.reshape(len(places), *rows.shape, 3)
+
+    sampled, met = hits[:-1], hits[:-1] >= 0
+    colours = np.zeros((*met.shape, 3))
+    colours[met] = caster.colours(sampled[met], directions[:-1][met], pose[:3, 3])
+    share = met.sum(0) / len(met)
+    mixed = colours.sum(0) / len(met) + BACKGROUND * (1 - share)[..., None]
     rgb[window], alpha[window] = np.round(mixed), np.round(255 * share)
 
-    directions = _ray_directions(columns + 0.5, rows + 0.5, pose, intrinsics, size)
-    hits = caster.first_hits(pose[:3, 3], directions)
-    valid = (hits >= 0).reshape(rows.shape)
-    directions, hits = directions[hits >= 0], hits[hits >= 0]
-    depth[window][valid] = _plane_depth(caster, hits, directions, pose[:3, 3], vertex_depth)
+    hits, directions, met = hits[-1], directions[-1], hits[-1] >= 0
+    corner_depths = vertex_depth[caster.faces[hits[met]]]
+    crossing = caster.depth(hits[met], directions[met], pose[:3, 3])
+    # A face seen edge-on has no stable crossing, so the depth stays between those of its own corners.
+    depth[window][met] = np.clip(crossing, corner_depths.min(1), corner_depths.max(1))
     return rgb, alpha, depth
 
 
@@ -170,14 +255,25 @@ def _ray_directions(x, y, pose, intrinsics, size: tuple[int, int]) -> Float[ndar
     return pixels @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T
 
 
-def _plane_depth(caster: _Caster, hits, directions, origin, vertex_depth) -> Float[ndarray, "r"]:
-    """z-depth where rays meet the planes of the faces they hit, in double precision.
+def _join_corner_colours(meshes: Sequence[Mesh]) -> UInt8[ndarray, "f 3 3"] | None:
+    """White where a mesh has none; None where none has any."""
+    if all(mesh.corner_colours is None for mesh in meshes):
+        return None
+    white = [np.full((len(mesh.faces), 3, 3), 255, np.uint8) for mesh in meshes]
+    pairs = zip(meshes, white, strict=True)
+    return np.concatenate(
+        [plain if mesh.corner_colours is None else mesh.corner_colours for mesh, plain in pairs]
+    )
 
-    A face seen edge-on has no stable crossing, so the depth stays between those of its own corners.
-    """
-    normals = caster.normals[hits]
-    slope = (normals * directions).sum(1)
-    slope = np.where(np.abs(slope) < 1e-12, 1e-12, slope)
-    corner_depths = vertex_depth[caster.faces[hits]]
-    crossing = ((caster.anchors[hits] - origin) * normals).sum(1) / slope
-    return np.clip(crossing, corner_depths.min(1), corner_depths.max(1))
+
+def _join_skins(meshes: Sequence[Mesh]) -> Skin | None:
+    """All textures, one after the other; None where no mesh has any."""
+    if all(mesh.skin is None for mesh in meshes):
+        return None
+    textures, texture_of, uv = [], [], []
+    for mesh in meshes:
+        skin = mesh.skin or Skin((), np.full(len(mesh.faces), -1), np.zeros((len(mesh.faces), 3, 2)))
+        texture_of.append(np.where(skin.texture_of < 0, -1, skin.texture_of + len(textures)))
+        textures += skin.textures
+        uv.append(skin.uv)
+    return Skin(tuple(textures), np.concatenate(texture_of), np.concatenate(uv))

@@ -1,0 +1,120 @@
+"""A set of objects from mesh files, one task at a time: what is found out of each, how each is drawn.
+
+Both tasks stand alone, so that other processes can do them. A task that cannot be done raises ValueError.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from data.lighting import three_suns
+from data.mesh_axes import Axis, customary_front, upright
+from data.mesh_files import load_mesh
+from data.mesh_sources import MeshSource
+from data.mesh_splits import geometry_key
+from data.mesh_views import Region, random_poses
+from data.meshes import Mesh, normalised, render_meshes
+from data.srn_layout import Split
+from data.srn_writer import INTRINSICS, write_object
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a mesh file turned out to hold."""
+
+    name: str
+    faces: int = 0
+    geometry: str = ""  # fingerprint of the shape, whatever its colours
+    notes: tuple[str, ...] = ()  # what is missing from it
+    credits: dict[str, str] = field(default_factory=dict)
+    problem: str = ""  # why it cannot be drawn; the rest is empty then
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How objects are drawn."""
+
+    views: int  # of a training object
+    size: int  # pixels
+    region: Region
+    up: Axis | None  # None: the custom of each file's format
+    front: Axis | None
+    seed: int
+
+
+def examine(source: MeshSource, drawing: Drawing) -> Finding:
+    """Read a mesh and find out what later decisions need. Raises ValueError where it cannot be drawn."""
+    mesh, notes, credits = _prepared(source, drawing)
+    return Finding(source.name, len(mesh.faces), geometry_key(mesh), notes, credits)
+
+
+def draw(
+    source: MeshSource, folder: Path, drawing: Drawing, held_out_poses: Float[ndarray, "v 4 4"] | None
+) -> None:
+    """Draw a mesh and write it to `folder`; its own random views unless there are poses for it.
+
+    Raises ValueError where it cannot be read, OSError where it cannot be written.
+    """
+    mesh, _, _ = _prepared(source, drawing)
+    poses = held_out_poses
+    if poses is None:
+        # Of its name, so that an object's views do not depend on what else is in the set.
+        name = int.from_bytes(hashlib.sha256(source.name.encode()).digest()[:8], "big")
+        poses = random_poses(drawing.views, drawing.region, np.random.default_rng((drawing.seed, name)))
+    pictures = render_meshes(
+        mesh, poses, intrinsics=INTRINSICS, height=drawing.size, width=drawing.size, lighting=three_suns
+    )
+    write_object(folder, pictures, poses)
+
+
+def fingerprint(sources: Sequence[MeshSource]) -> str:
+    """Changes when objects come, go, or their files change size."""
+    facts = [(source.name, source.member, source.path.stat().st_size) for source in sources]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def read_findings(path: Path) -> dict[str, Finding]:
+    """Those that an earlier run has left, by name; a line that it could not finish is passed over."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            said = json.loads(line)
+            finding = Finding(**said | {"notes": tuple(said["notes"])})
+        except (ValueError, TypeError, KeyError):
+            continue
+        found[finding.name] = finding
+    return found
+
+
+def finding_line(finding: Finding) -> str:
+    """For a file that `read_findings` reads. It begins a line, in case the last one was left unfinished."""
+    return "\n" + json.dumps(asdict(finding))
+
+
+def attribution(
+    sources: Sequence[MeshSource], findings: Mapping[str, Finding], splits: Mapping[str, Split]
+) -> str:
+    """A table, columns separated by tabs: whose the objects are and where they come from."""
+    rows = [("object", "split", "title", "category", "creator", "licence", "file")]
+    for source in sources:
+        if source.name in splits:
+            said = findings[source.name].credits
+            known = (
+                getattr(source, key) or said.get(key, "")
+                for key in ("title", "category", "creator", "licence")
+            )
+            rows.append((source.name, splits[source.name], *known, source.origin))
+    return "".join("\t".join(" ".join(word.split()) for word in row) + "\n" for row in rows)
+
+
+def _prepared(source: MeshSource, drawing: Drawing) -> tuple[Mesh, tuple[str, ...], dict[str, str]]:
+    loaded = load_mesh(source)
+    up = drawing.up or loaded.up
+    turned = upright(loaded.mesh, up, drawing.front or customary_front(up))
+    return normalised(turned), loaded.notes, loaded.credits

@@ -1,0 +1,89 @@
+"""Pictures on the faces of a mesh, read at many points at once.
+
+Axes: f face, r point, h and w a texture. Texture coordinates (u, v) run from the lower left corner (0, 0) of
+a picture to its upper right one (1, 1), and beyond that the picture repeats.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
+
+
+@dataclass(frozen=True)
+class Skin:
+    """Which picture lies on which face, and how."""
+
+    textures: tuple[UInt8[ndarray, "_ _ 4"], ...]  # sRGB and opacity (0: a hole), first row at the top
+    texture_of: Int[ndarray, "f"]  # number of the face's texture, -1: none
+    uv: Float[ndarray, "f 3 2"]  # texture coordinates of the face's corners
+
+
+class SkinReader:
+    """A skin prepared for one distance, where samples of the picture lie `spacing` apart on the surface.
+
+    Where a face's texture is finer than that, it is halved as often as it takes (the mean of 2 x 2 texels
+    each time), so that what is too fine for the picture becomes its mean instead of noise. `holed` says of
+    each face whether its texture has holes.
+    """
+
+    def __init__(self, skin: Skin, corners: Float[ndarray, "f 3 3"], *, spacing: float):
+        wanted = np.stack([skin.texture_of, _halvings(skin, corners, spacing)], axis=1)
+        pages, page_of = np.unique(wanted, axis=0, return_inverse=True)
+        pictures = [_page(skin, number, times) for number, times in pages.tolist()]
+        page_of = page_of.ravel()
+        self.holed = np.array([bool((picture[..., 3] < 255).any()) for picture in pictures])[page_of]
+        self._uv, self._page_of = skin.uv, page_of
+        self._rows, self._columns = np.array([picture.shape[:2] for picture in pictures]).T
+        # A half of an odd number of texels is rounded up, but the texture itself becomes no larger by that.
+        full = [skin.textures[n].shape[1::-1] if n >= 0 else (1, 1) for n, _ in pages.tolist()]
+        self._size = np.array(full, float) / 2.0 ** pages[:, 1:]
+        self._start = np.cumsum([0] + [picture.shape[0] * picture.shape[1] for picture in pictures[:-1]])
+        self._texels = np.concatenate([picture.reshape(-1, 4) for picture in pictures])
+
+    def read(self, faces: Int[ndarray, "r"], inside: Float[ndarray, "r 2"]) -> Float[ndarray, "r 4"]:
+        """Colour and opacity, 0 to 255, mixed of the four nearest texels; white on faces without texture.
+
+        `inside` are a point's shares of the second and third corner of its face.
+        """
+        uv = self._uv[faces]
+        uv = uv[:, 0] + ((uv[:, 1:] - uv[:, :1]) * inside[..., None]).sum(1)
+        mixed = self._bilinear(self._page_of[faces], uv - np.floor(uv))
+        mixed[:, :3] *= 255 / np.maximum(mixed[:, 3:], 1)
+        return mixed
+
+    def _bilinear(self, page: Int[ndarray, "r"], uv: Float[ndarray, "r 2"]) -> Float[ndarray, "r 4"]:
+        size = self._size[page]
+        x, y = uv[:, 0] * size[:, 0] - 0.5, (1 - uv[:, 1]) * size[:, 1] - 0.5
+        left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+        right_share, lower_share = (x - left)[:, None], (y - top)[:, None]
+        columns, rows, start = self._columns[page], self._rows[page], self._start[page]
+        left, right = left % columns, (left + 1) % columns
+        upper, lower = start + top % rows * columns, start + (top + 1) % rows * columns
+        above = self._texels[upper + left] * (1 - right_share) + self._texels[upper + right] * right_share
+        below = self._texels[lower + left] * (1 - right_share) + self._texels[lower + right] * right_share
+        return above * (1 - lower_share) + below * lower_share
+
+
+def _page(skin: Skin, number: int, times: int) -> UInt8[ndarray, "_ _ 4"]:
+    """A texture halved `times` times, its colours times its opacity, so that holes have none to mix in."""
+    from PIL import Image
+
+    if number < 0:
+        return np.full((1, 1, 4), 255, np.uint8)
+    return np.asarray(Image.fromarray(skin.textures[number]).convert("RGBa").reduce(2**times))
+
+
+def _halvings(skin: Skin, corners: Float[ndarray, "f 3 3"], spacing: float) -> Int[ndarray, "f"]:
+    """How often to halve the texture of each face, so that its texels are about `spacing` wide."""
+    if not skin.textures:
+        return np.zeros(len(corners), int)
+    sizes = np.array([texture.shape[1::-1] for texture in skin.textures])
+    edges = (skin.uv[:, 1:] - skin.uv[:, :1]) * sizes[skin.texture_of][:, None]
+    texels = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    per_sample = np.sqrt(texels / np.maximum(area, 1e-12)) * spacing
+    halvings = np.round(np.log2(np.maximum(per_sample, 1))).astype(int)
+    most = np.floor(np.log2(sizes.max(1))).astype(int)[skin.texture_of]
+    return np.where(skin.texture_of >= 0, np.minimum(halvings, most), 0)

@@ -26,7 +26,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     """Which pictures to learn from, and how many at a time."""
 
     root: str = Field(description="folder or file of the data set")
-    layout: Literal["auto", "srn"] = Field(
+    layout: Literal["auto", "srn", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap"] = Field(
         "auto", description="how its files are arranged; auto: by what is there"
     )
     image_size: int = Field(

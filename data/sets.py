@@ -4,11 +4,15 @@ import json
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from data.colmap import is_colmap, open_colmap
+from data.nmr import is_nmr, open_nmr
 from data.objects import DataConfig, Objects, RawObjects
 from data.srn import open_srn
 from data.srn_layout import SPLITS, Split
+from data.transforms_set import is_transforms, open_transforms
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,14 @@ class Layout:
 
 
 # In this order they are asked whether they recognise a data set; the last one says what is missing.
-LAYOUTS: dict[str, Layout] = {"srn": Layout(lambda root: True, open_srn)}
+LAYOUTS: dict[str, Layout] = {
+    "nmr": Layout(is_nmr, open_nmr),
+    "nmr_softras": Layout(partial(is_nmr, prefix="softras_"), partial(open_nmr, prefix="softras_")),
+    "nmr_gen": Layout(partial(is_nmr, prefix="gen_"), partial(open_nmr, prefix="gen_")),
+    "transforms": Layout(is_transforms, open_transforms),
+    "colmap": Layout(is_colmap, open_colmap),
+    "srn": Layout(lambda root: True, open_srn),
+}
 
 
 def open_split(config: DataConfig, split: Split) -> Objects:

@@ -1,0 +1,75 @@
+"""Which part of a picture is the object, and pictures put on white by it.
+
+Opacity is 255 times the share of a pixel that the object covers. Every problem with a file is a ValueError of
+one line that begins with its path.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from data.images import READ_ERRORS
+
+GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may vary
+
+
+def read_opacity(path: Path) -> UInt8[Tensor, "h w"] | None:
+    """Opacity of the pixels of a picture; None: the file knows no transparency.
+
+    Raises ValueError where the file is no readable picture.
+    """
+    with_opacity = _opened(path, lambda file: file if file.has_transparency_data else None)
+    if with_opacity is None:
+        return None
+    return torch.from_numpy(np.array(with_opacity.convert("RGBA").getchannel("A")))
+
+
+def read_mask(path: Path) -> UInt8[Tensor, "h w"]:
+    """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
+
+    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. Raises ValueError where
+    the file is no readable picture.
+    """
+    opacity = read_opacity(path)
+    if opacity is None or opacity.min() == 255:
+        opacity = torch.from_numpy(_brightness(_opened(path, lambda file: file)))
+    return opacity * 255 if opacity.max() == 1 else opacity
+
+
+def on_white(picture: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w"]) -> UInt8[Tensor, "h w 3"]:
+    """The object of a picture on white.
+
+    Edges that hold some of a background of one colour are given as much white instead; so a picture that is
+    on white already stays as it is. Of any other background, edges are taken to hold nothing.
+    """
+    share = opacity[..., None].float() / 255
+    ground = picture[opacity == 0].float()
+    colour = ground.mean(dim=0) if len(ground) else ground.new_full((3,), torch.inf)
+    if len(ground) and (ground - colour).abs().max() <= GROUND_TOLERANCE:
+        composite = picture + (1 - share) * (255 - colour)
+    else:
+        composite = picture * share + 255 * (1 - share)
+    composite[opacity == 0] = 255
+    return composite.round().clamp(0, 255).to(torch.uint8)
+
+
+def _opened(path: Path, choose):
+    """What `choose` makes of the file, loaded."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return choose(file)
+    except READ_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: not a readable picture ({reason}); copy the file again") from error
+
+
+def _brightness(file: Image.Image) -> np.ndarray:
+    if file.mode.startswith("I"):  # 16 bits, of which Pillow would keep the lower ones
+        values = np.asarray(file).astype(np.float64)
+        return (values / 257 if values.max() > 255 else values).round().clip(0, 255).astype(np.uint8)
+    return np.array(file.convert("L"))

@@ -128,6 +128,7 @@ def _images(path: Path, lenses: dict) -> Iterator[tuple[str, Float[Tensor, "4 4"
         after, points = next(lines, (place, ""))
         if len(points.split()) % 3:
             raise ValueError(f"{after}: triples X Y POINT3D_ID are expected; the line is cut or missing")
+        _numbers(after, points.split())
         yield words[9].strip(), _pose(place, numbers[1:5], numbers[5:8]), int(numbers[8])
 
 

@@ -145,7 +145,7 @@ def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
     return chosen
 
 
-def require_aspect(picture: Path, width: float, height: float, described: str) -> None:
+def require_aspect(picture: Path, width: float | int, height: float | int, described: str) -> None:
     """Raise ValueError where a picture has another shape than `described`, the file of its camera, says."""
     found_height, found_width = picture_size(picture)
     if abs(width / height * found_height / found_width - 1) > ASPECT_TOLERANCE:

@@ -23,8 +23,9 @@ PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # without distortion they ar
 def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, width: int) -> dict[str, Any]:
     """The document for cameras [n] of pictures of height x width; what `from_transforms` reads.
 
-    Near and far are not part of the format. Raises ValueError where cameras and file paths differ in number,
-    or where intrinsics are skewed, which the format cannot say.
+    Intrinsics that all cameras share are written once, and also as angles of view, which is all that some
+    programs read. Near and far are not part of the format. Raises ValueError where cameras and file paths
+    differ in number, or where intrinsics are skewed, which the format cannot say.
     """
     if cameras.shape != (len(file_paths),):
         raise ValueError(
@@ -33,11 +34,14 @@ def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, w
     if bool((cameras.intrinsics[:, 0, 1] != 0).any()):
         raise ValueError("to_transforms: skewed intrinsics cannot be written; set intrinsics[:, 0, 1] to 0")
     poses = opencv_to_opengl(cameras.cam_to_world).tolist()
+    keys = [_pixel_intrinsics(matrix, height, width) for matrix in cameras.intrinsics]
+    alike = all(own == keys[0] for own in keys)
     frames = [
-        {"file_path": path, "transform_matrix": pose, **_pixel_intrinsics(matrix, height, width)}
-        for path, pose, matrix in zip(file_paths, poses, cameras.intrinsics, strict=True)
+        {"file_path": path, "transform_matrix": pose} | ({} if alike else own)
+        for path, pose, own in zip(file_paths, poses, keys, strict=True)
     ]
-    return {"camera_model": "OPENCV", "w": width, "h": height, "frames": frames}
+    shared = keys[0] | _angles(keys[0], height, width) if alike and keys else {}
+    return {"camera_model": "OPENCV", "w": width, "h": height, **shared, "frames": frames}
 
 
 def from_transforms(
@@ -68,6 +72,12 @@ def from_transforms(
 def _pixel_intrinsics(intrinsics: Float[Tensor, "3 3"], height: int, width: int) -> dict[str, float]:
     (fx, _, x), (_, fy, y), _ = intrinsics.tolist()
     return {"fl_x": fx * width, "fl_y": fy * height, "cx": x * width, "cy": y * height}
+
+
+def _angles(keys: dict[str, float], height: int, width: int) -> dict[str, float]:
+    """Angles of view in radians."""
+    sizes = {"camera_angle_x": width / keys["fl_x"], "camera_angle_y": height / keys["fl_y"]}
+    return {key: 2 * math.atan(0.5 * size) for key, size in sizes.items()}
 
 
 def _pose(frame: dict[str, Any], name: str) -> Float[Tensor, "4 4"]:

@@ -226,7 +226,7 @@ def truncate(folder: Path) -> None:
 def damage(folder: Path) -> None:
     path = folder / "cameras.npz"
     content = bytearray(path.read_bytes())
-    content[300] ^= 255  # in the first array's numbers
+    content[content.index(b"NUMPY") + 150] ^= 255  # in the first array's numbers
     path.write_bytes(bytes(content))
 
 

@@ -46,6 +46,16 @@ def test_the_document_is_in_pixels_and_opengl_axes():
     torch.testing.assert_close(third_column, -cameras.cam_to_world[1, :3, 2])
 
 
+def test_intrinsics_in_common_are_written_once_and_as_angles_of_view_too():
+    cameras = example_cameras()[torch.tensor([1, 1])]
+    document = to_transforms(cameras, ["a", "b"], height=50, width=70)
+    assert set(document["frames"][0]) == {"file_path", "transform_matrix"}
+    pixels = {"fl_x": 70 * 1.0, "fl_y": 50 * 1.4, "cx": 70 * 0.45, "cy": 50 * 0.6}
+    assert {key: document.pop(key) for key in pixels} == pytest.approx(pixels)
+    by_angles, _ = from_transforms(document)
+    torch.testing.assert_close(by_angles.intrinsics[1, :2, :2], cameras.intrinsics[1, :2, :2])
+
+
 def test_an_angle_of_view_alone_means_square_pictures():
     cameras, _ = from_transforms(example_document())
     focal = 0.5 / math.tan(0.4)

@@ -2,54 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
+from scripts.sample_arguments import check_combinations, make_parser, orbit_angles
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
     from tqdm import tqdm
 
     from config import RunConfig
+    from data.photo_framing import FramedPhoto
     from data.selection import Job
     from models.base import NVSModel
     from models.gallery import Gallery
-
-HELP = """\
-examples:
-  python sample_views.py --transfer runs/quickstart
-  python sample_views.py --transfer runs/srn_cars_128 --cond-views 64 104 --trajectory srn_test --progress
-  python sample_views.py --transfer runs/srn_cars_128 --autoregressive --stochastic --n 5
-  python sample_views.py --transfer runs/srn_cars_128 --object 1a2b3c --trajectory data --steps 50
-  python sample_views.py --transfer runs/srn_cars_128 --image car.png --camera pose.txt --trajectory circle
-
-trajectories (at the distance and with the intrinsics of the first conditioning view):
-  spiral      two turns while the view rises from -10 to 60 degrees      40 views
-  circle      the first conditioning view carried once round the z axis  40 views
-  turntable   one turn at an elevation of 20 degrees                     40 views
-  srn_test    the SRN test spiral                                        251 views
-  data        the object's own views other than the conditioning ones    all of them
-
-samplers: euler, heun, dpm_2 (deterministic, or with churn if --stochastic); lms, dpmpp_2m (deterministic);
-  euler_ancestral, dpm_2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde (stochastic).
-  --stochastic alone replaces a sampler that knows no noise by dpmpp_2m_sde.
-
-files in the output folder, each after --prefix:
-  cond_00.png ...    conditioning views     views.mp4        the views, below them the previews
-  view_0000.png ...  the views              sheet.png        all of it at a glance
-  preview_0000.png   without diffusion      progress.mp4     the denoising of the first views (--progress)
-  depth_0000.png     dark near, light far   transforms.json  cameras of the views (nerfstudio, OpenGL axes)
-
-Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
-object stands at the origin, about as far from the camera as in training. A photo should show the object on
-white or transparent ground; one that is not square gets white borders. A view depends on --seed, the object
-and the number of the view, not on --batch. With --autoregressive, views are drawn one by one, and each looks
-at the conditioning views, up to four earlier views and the last one.
-Ctrl-C leaves the pictures that are finished. Exit codes: 0 done, 2 bad input, 130 interrupted.
-"""
-TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", "data")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,59 +41,12 @@ def fail(code: int, message: str) -> int:
     return code
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = OneLineParser(
-        prog="sample_views.py",
-        description=__doc__,
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add, whole = parser.add_argument, _number(int, 1, 100_000)
-    add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
-
-    add = parser.add_argument_group("what to look at").add_argument
-    add("--data", metavar="ROOT", help="data set in the SRN layout (default: the one of the training)")
-    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
-    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 1)")
-    add("--object", nargs="+", metavar="ID", help="these objects instead")
-    help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
-    add("--cond-views", nargs="+", metavar="VIEW", help=help)
-    add("--image", nargs="+", type=Path, metavar="PHOTO", help="photos of one object instead of a data set")
-    add("--camera", nargs="+", type=Path, metavar="FILE", help="4x4 pose of each photo, or transforms.json")
-    add("--intrinsics", type=Path, metavar="FILE", help="of all photos, in SRN form (default: SRN cars)")
-
-    add = parser.add_argument_group("what to draw").add_argument
-    add("--trajectory", default="spiral", choices=TRAJECTORIES, help="default: spiral")
-    add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
-    add("--autoregressive", action="store_true", help="each view looks at those before it")
-
-    add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
-    add("--sampler", metavar="NAME", help="see below")
-    add("--steps", type=_number(int, 2, 10_000), metavar="N", help="denoising steps")
-    add("--guidance", type=_number(float, -100, 100), metavar="X", help="1: none; more: nearer to the input")
-    add("--stochastic", action="store_true", help="add noise on the way")
-    add("--unconditional", action="store_true", help="do not look at the conditioning views")
-    add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add("--batch", type=whole, default=4, metavar="N", help="views at once (default: 4)")
-
-    add = parser.add_argument_group("what to write").add_argument
-    help = "default: samples/RUN/OBJECT; of several objects, each has its own folder in it"
-    add("--output", type=Path, metavar="FOLDER", help=help)
-    add("--prefix", default="", metavar="TEXT", help="beginning of all file names")
-    add("--progress", action="store_true", help="also a film of the denoising steps")
-    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help="of films (default: 10)")
-    return parser
-
-
 def sample_views(arguments: argparse.Namespace) -> list[Path]:
     """Sample what the command line asks for; returns the films and sheets that were written.
 
     Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
     """
-    _check_combinations(arguments)
+    check_combinations(arguments)
     import torch
     from tqdm import tqdm
 
@@ -138,12 +57,14 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     device = choose_device(arguments.device)
     model, config, _ = load_model(arguments.transfer)
     config = with_choices(config, arguments)
-    jobs = photo_jobs(config, arguments) if arguments.image else data_jobs(config, arguments)
+    framed = frame_photos(arguments) if arguments.image and not arguments.camera else []
+    jobs = photo_jobs(config, arguments, framed) if arguments.image else data_jobs(config, arguments)
     style = {"prefix": arguments.prefix, "fps": arguments.fps}
     folders = output_folders(config, arguments, jobs)
     galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
     for gallery in galleries:
         gallery.open()
+    show_framed(framed, galleries[0])
 
     place(model, device)
     written: list[Path] = []
@@ -219,15 +140,43 @@ def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConf
     return validate_config(document, "command line")
 
 
-def photo_jobs(config: "RunConfig", arguments: argparse.Namespace) -> list["Job"]:
-    """The one object of which the user has photos."""
-    from data.photos import read_photos
+def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
+    """Photos without cameras, made to look like the pictures of the training data."""
+    from data.photo_framing import FILL, frame_photo
+
+    masks = arguments.mask or [None] * len(arguments.image)
+    fill = FILL if arguments.fill is None else arguments.fill
+    return [frame_photo(*files, fill=fill) for files in zip(arguments.image, masks, strict=True)]
+
+
+def show_framed(framed: list["FramedPhoto"], gallery: "Gallery") -> None:
+    """Write what became of the photos, and say what their owner should know."""
+    from data.images import write_png
+
+    for number, photo in enumerate(framed):
+        write_png(gallery.path(f"photo_{number:02d}.png"), photo.picture)
+        if photo.notice is not None:
+            print(f"sample_views.py: {photo.notice}", file=sys.stderr)
+
+
+def photo_jobs(
+    config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]
+) -> list["Job"]:
+    """The one object of which the user has photos: with their cameras, or framed."""
+    from data.photos import framed_views, orbit_cameras, read_photos
     from data.selection import Job
     from data.trajectories import trajectory
 
-    files, radius = (arguments.image, arguments.camera, arguments.intrinsics), config.data.object_radius
+    radius = config.data.object_radius
     options = {"image_size": config.data.image_size, "resampling": config.data.resampling}
-    source = read_photos(*files, object_radius=radius, **options)
+    if arguments.camera:
+        files = (arguments.image, arguments.camera, arguments.intrinsics)
+        source = read_photos(*files, object_radius=radius, **options)
+    else:
+        angles = orbit_angles(arguments)
+        given = {name: getattr(arguments, name) for name in ("distance", "focal")}
+        given = {name: value for name, value in given.items() if value is not None}
+        source = framed_views(framed, orbit_cameras(*angles, object_radius=radius, **given), **options)
     first, path = source.cameras[0, 0], arguments.trajectory
     cameras = trajectory(path, first, arguments.views, object_radius=radius)[None]
     return [Job(arguments.image[0].stem, source, cameras)]
@@ -253,37 +202,6 @@ def output_folders(config: "RunConfig", arguments: argparse.Namespace, jobs: lis
         return [arguments.output]
     parent = Path("samples") / config.name if arguments.output is None else arguments.output
     return [parent / job.name for job in jobs]
-
-
-def _check_combinations(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where flags contradict each other."""
-    photos = arguments.image is not None
-    chosen = [name for name in ("data", "n", "object", "cond_views") if getattr(arguments, name) is not None]
-    if photos and chosen:
-        flag = chosen[0].replace("_", "-")
-        raise ValueError(f"--{flag} is for data sets and --image for photos; give only one")
-    if photos and not arguments.camera:
-        raise ValueError("--image needs --camera FILE: a 4x4 camera-to-world matrix, or a transforms.json")
-    if not photos and (arguments.camera or arguments.intrinsics):
-        raise ValueError("--camera and --intrinsics describe photos; give those with --image")
-    if photos and arguments.trajectory == "data":
-        raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
-    if arguments.n is not None and arguments.object:
-        raise ValueError("--n counts objects and --object names them; give only one")
-    if "/" in arguments.prefix or "\\" in arguments.prefix:
-        raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
-
-
-def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
-    """Reads numbers from `least` to `most`."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
-        return value
-
-    return number
 
 
 if __name__ == "__main__":

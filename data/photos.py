@@ -2,7 +2,11 @@
 
 A camera file is a text file of 16 numbers (a camera-to-world matrix in OpenCV axes, as in the SRN layout) or
 a `transforms.json` whose frames name the photos. A photo that is not square is given white borders rather
-than squeezed.
+than squeezed. Photos are turned upright as their EXIF entry says, except with a `transforms.json`, since the
+programs that write these take photos as they are stored.
+
+Photos without camera files are framed first (`data.photo_framing`) and then given cameras that look at the
+origin.
 """
 
 import json
@@ -15,9 +19,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.batch import Views, all_valid
-from data.cameras import cameras_from_poses, pinhole
+from data.cameras import SRN_RADIUS, Cameras, cameras_from_poses, orbit, pinhole
 from data.images import RESAMPLING, from_uint8, read_picture
 from data.intrinsics import read_intrinsics_file
+from data.photo_framing import FramedPhoto, read_upright
 from data.srn import read_pose
 from data.transforms import from_transforms
 
@@ -48,7 +53,7 @@ def read_photos(
         )
     images, poses, intrinsics = [], [], []
     for photo, camera_file in zip(photos, camera_files, strict=True):
-        picture = read_picture(photo)
+        picture = read_picture(photo) if _is_json(camera_file) else read_upright(photo)[0]
         pose, matrix = _read_camera(camera_file, photo, picture, alone=len(photos) == 1)
         if intrinsics_file is not None:
             matrix = read_intrinsics_file(intrinsics_file, photo)
@@ -58,6 +63,35 @@ def read_photos(
         intrinsics.append(matrix)
     cameras = cameras_from_poses(torch.stack(poses), torch.stack(intrinsics), object_radius=object_radius)
     return all_valid(torch.stack(images)[None], cameras.apply(lambda tensor: tensor[None]))
+
+
+def framed_views(
+    photos: Sequence[FramedPhoto], cameras: Cameras, *, image_size: int, resampling: str = "area"
+) -> Views:
+    """Framed photos of one object and their cameras [n] as a batch of one scene, of `image_size`."""
+    resize = RESAMPLING[resampling]
+    images = [from_uint8(resize(photo.picture, image_size, image_size)) for photo in photos]
+    return all_valid(torch.stack(images)[None], cameras.apply(lambda tensor: tensor[None]))
+
+
+def orbit_cameras(
+    azimuth_deg: Sequence[float],
+    elevation_deg: Sequence[float],
+    *,
+    distance: float = SRN_RADIUS,
+    focal: float | None = None,
+    object_radius: float | None = None,
+) -> Cameras:
+    """Cameras [n] at a distance from the origin that look at it, upright; `focal` in picture widths.
+
+    Azimuths go from x towards y, elevations from the ground. None is the focal length of the SRN cars. Near
+    and far are as in `cameras_from_poses`.
+    """
+    angles = (
+        torch.deg2rad(torch.tensor(values, dtype=torch.float64)) for values in (azimuth_deg, elevation_deg)
+    )
+    intrinsics = pinhole() if focal is None else pinhole(focal)
+    return cameras_from_poses(orbit(*angles, distance).float(), intrinsics, object_radius=object_radius)
 
 
 def square_on_white(

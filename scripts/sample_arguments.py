@@ -1,0 +1,186 @@
+"""The command line of sample_views.py. Imports nothing that takes time."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.command_line import OneLineParser
+
+DESCRIPTION = (
+    "Draw novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
+)
+HELP = """\
+examples:
+  python sample_views.py --transfer runs/quickstart
+  python sample_views.py --transfer runs/srn_cars_128 --cond-views 64 104 --trajectory srn_test --progress
+  python sample_views.py --transfer runs/srn_cars_128 --autoregressive --stochastic --n 5
+  python sample_views.py --transfer runs/srn_cars_128 --object 1a2b3c --trajectory data --steps 50
+  python sample_views.py --transfer runs/srn_cars_128 --image photo.jpg --elevation 15 --trajectory circle
+  python sample_views.py --transfer runs/srn_cars_128 --image car.png --camera pose.txt --trajectory circle
+
+trajectories (at the distance and with the intrinsics of the first conditioning view):
+  spiral      two turns while the view rises from -10 to 60 degrees      40 views
+  circle      the first conditioning view carried once round the z axis  40 views
+  turntable   one turn at an elevation of 20 degrees                     40 views
+  srn_test    the SRN test spiral                                        251 views
+  data        the object's own views other than the conditioning ones    all of them
+
+samplers: euler, heun, dpm_2 (deterministic, or with churn if --stochastic); lms, dpmpp_2m (deterministic);
+  euler_ancestral, dpm_2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde (stochastic).
+  --stochastic alone replaces a sampler that knows no noise by dpmpp_2m_sde.
+
+files in the output folder, each after --prefix:
+  cond_00.png ...    conditioning views     views.mp4        the views, below them the previews
+  view_0000.png ...  the views              sheet.png        all of it at a glance
+  preview_0000.png   without diffusion      progress.mp4     the denoising of the first views (--progress)
+  depth_0000.png     dark near, light far   transforms.json  cameras of the views (nerfstudio, OpenGL axes)
+  photo_00.png       photos after framing
+
+photos: any size, shape and kind of file that Pillow reads, turned upright by EXIF. The object should stand on
+  white or transparent ground, or have a --mask (white: object); removing backgrounds is for other programs.
+  Without --camera, a photo is framed as the training data is: the object in the middle of a white square, the
+  larger side of its bounding box 0.63 of the square's (--fill); and taken from --elevation above the ground,
+  --azimuth round the object (0: from the x axis), --distance and with --focal. Look at photo_00.png. With
+  --camera, a photo keeps its frame, and one that is not square gets white borders.
+
+Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
+object stands at the origin, about as far from the camera as in training. A view depends on --seed, the object
+and the number of the view, not on --batch. With --autoregressive, views are drawn one by one, and each looks
+at the conditioning views, up to four earlier views and the last one.
+Ctrl-C leaves the pictures that are finished. Exit codes: 0 done, 2 bad input, 130 interrupted.
+"""
+FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "fill")  # options of photos without cameras
+AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
+TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", "data")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = OneLineParser(
+        prog="sample_views.py",
+        description=DESCRIPTION,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add, whole = parser.add_argument, _number(int, 1, 100_000)
+    add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
+
+    add = parser.add_argument_group("what to look at").add_argument
+    add("--data", metavar="ROOT", help="data set of any layout (default: the one of the training)")
+    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
+    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 1)")
+    add("--object", nargs="+", metavar="ID", help="these objects instead")
+    help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
+    add("--cond-views", nargs="+", metavar="VIEW", help=help)
+    add("--image", nargs="+", type=Path, metavar="PHOTO", help="photos of one object instead of a data set")
+    add("--camera", nargs="+", type=Path, metavar="FILE", help="4x4 pose of each photo, or transforms.json")
+    add("--intrinsics", type=Path, metavar="FILE", help="of all photos, in SRN form (default: SRN cars)")
+
+    add = parser.add_argument_group(
+        "photos without --camera (several: one value for all, or one for each)"
+    ).add_argument
+    angle, positive = _number(float, -360, 360), _number(float, 0.01, 1000)
+    add("--elevation", nargs="+", type=_number(float, -90, 90), metavar="DEG", help="default: 20")
+    add("--azimuth", nargs="+", type=angle, metavar="DEG", help="default: 0; of several photos, one for each")
+    add("--distance", type=positive, metavar="X", help="scene units from the origin (default: 1.3, SRN cars)")
+    add(
+        "--focal", type=positive, metavar="X", help="of the square, in its widths (default: 1.0254, SRN cars)"
+    )
+    add(
+        "--mask",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="picture of each photo, white where the object is",
+    )
+    add(
+        "--fill",
+        type=_number(float, 0.05, 1),
+        metavar="X",
+        help="of the square, by the object (default: 0.63)",
+    )
+
+    add = parser.add_argument_group("what to draw").add_argument
+    add("--trajectory", default="spiral", choices=TRAJECTORIES, help="default: spiral")
+    add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
+    add("--autoregressive", action="store_true", help="each view looks at those before it")
+
+    add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
+    add("--sampler", metavar="NAME", help="see below")
+    add("--steps", type=_number(int, 2, 10_000), metavar="N", help="denoising steps")
+    add("--guidance", type=_number(float, -100, 100), metavar="X", help="1: none; more: nearer to the input")
+    add("--stochastic", action="store_true", help="add noise on the way")
+    add("--unconditional", action="store_true", help="do not look at the conditioning views")
+    add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--batch", type=whole, default=4, metavar="N", help="views at once (default: 4)")
+
+    add = parser.add_argument_group("what to write").add_argument
+    help = "default: samples/RUN/OBJECT; of several objects, each has its own folder in it"
+    add("--output", type=Path, metavar="FOLDER", help=help)
+    add("--prefix", default="", metavar="TEXT", help="beginning of all file names")
+    add("--progress", action="store_true", help="also a film of the denoising steps")
+    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help="of films (default: 10)")
+    return parser
+
+
+def check_combinations(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where flags contradict each other."""
+    photos = arguments.image is not None
+    chosen = [name for name in ("data", "n", "object", "cond_views") if getattr(arguments, name) is not None]
+    if photos and chosen:
+        flag = chosen[0].replace("_", "-")
+        raise ValueError(f"--{flag} is for data sets and --image for photos; give only one")
+    if not photos and (arguments.camera or arguments.intrinsics):
+        raise ValueError("--camera and --intrinsics describe photos; give those with --image")
+    if arguments.intrinsics and not arguments.camera:
+        raise ValueError("--intrinsics goes with --camera; of a photo without, give --focal")
+    framing = [f"--{name}" for name in FRAMING if getattr(arguments, name) is not None]
+    if framing and (arguments.camera or not photos):
+        raise ValueError(f"{framing[0]} is for photos without --camera; leave one of them out")
+    if photos and not arguments.camera:
+        orbit_angles(arguments)
+        if arguments.mask and len(arguments.mask) != len(arguments.image):
+            raise ValueError(
+                f"{len(arguments.image)} photos, but {len(arguments.mask)} masks; give one for each photo"
+            )
+    if photos and arguments.trajectory == "data":
+        raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
+    if arguments.n is not None and arguments.object:
+        raise ValueError("--n counts objects and --object names them; give only one")
+    if "/" in arguments.prefix or "\\" in arguments.prefix:
+        raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
+
+
+def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """Azimuth and elevation of each photo in degrees. Raises ValueError where there are too few or many."""
+    num = len(arguments.image)
+    angles = {
+        "azimuth": arguments.azimuth or [AZIMUTH_DEG],
+        "elevation": arguments.elevation or [ELEVATION_DEG],
+    }
+    for name, values in angles.items():
+        if len(values) not in (1, num):
+            raise ValueError(f"{num} photos, but {len(values)} values of --{name}; give one for each photo")
+    pairs = list(
+        zip(*(values * num if len(values) == 1 else values for values in angles.values()), strict=True)
+    )
+    if len(set(pairs)) < num:
+        raise ValueError(
+            f"{num} photos, but some from the same place; give --azimuth with one value for each photo, or "
+            "--camera"
+        )
+    return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
+
+
+def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
+    """Reads numbers from `least` to `most`."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+        return value
+
+    return number

@@ -35,7 +35,7 @@ DISTORTED = (
     "THIN_PRISM_FISHEYE",
     "RAD_TAN_THIN_PRISM_FISHEYE",
 )
-FILES = ("cameras.txt", "images.txt")
+TEXT, BINARY = ("cameras.txt", "images.txt"), ("cameras.bin", "images.bin")
 
 
 def open_colmap(root: Path, split: Split) -> SceneObjects:
@@ -51,8 +51,8 @@ def open_colmap(root: Path, split: Split) -> SceneObjects:
 
 
 def is_colmap(root: Path) -> bool:
-    """Whether a data set has this layout."""
-    return holds_scenes(root, _is_scene)
+    """Whether a data set has this layout, be it as a binary model, of which `open_colmap` says the remedy."""
+    return holds_scenes(root, lambda folder: _is_scene(folder) or _is_scene(folder, BINARY))
 
 
 def read_colmap_scene(folder: Path) -> Scene:
@@ -73,12 +73,12 @@ def read_colmap_scene(folder: Path) -> Scene:
     return Scene(pictures, poses.float(), intrinsics)
 
 
-def _is_scene(folder: Path) -> bool:
-    return (folder / "images").is_dir() and any(_has_model(folder / place) for place in MODELS)
+def _is_scene(folder: Path, files: tuple[str, ...] = TEXT) -> bool:
+    return (folder / "images").is_dir() and any(_has_model(folder / place, files) for place in MODELS)
 
 
-def _has_model(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in FILES)
+def _has_model(folder: Path, files: tuple[str, ...] = TEXT) -> bool:
+    return all((folder / name).is_file() for name in files)
 
 
 def _picture(folder: Path, name: str, described: Path) -> Path:

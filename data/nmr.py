@@ -20,8 +20,10 @@ from data.images import read_picture
 from data.masks import on_white, read_mask
 from data.nmr_cameras import read_cameras
 from data.objects import RawObjects
+from data.scenes import subfolders
 from data.srn_layout import SPLITS, Split
 
+LOOK_AT = 64  # folders, to tell what a data set is; there are 13 categories
 LISTS = ("", "softras_", "gen_")  # beginnings of the lists' names that are known
 
 
@@ -96,7 +98,10 @@ def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
 
 def is_nmr(root: Path, prefix: str = "") -> bool:
     """Whether a data set has this layout, with lists of that beginning."""
-    return root.is_dir() and any((folder / f"{prefix}train.lst").is_file() for folder in _categories(root))
+    if not root.is_dir():
+        return False
+    # Not all of them: thousands of other folders may lie there.
+    return any((folder / f"{prefix}train.lst").is_file() for folder in _categories(root)[:LOOK_AT])
 
 
 def _category(folder: Path) -> str:
@@ -107,10 +112,7 @@ def _categories(root: Path) -> list[Path]:
     """Folders with lists: the root itself, or those in it."""
     if any((root / f"{prefix}{split}.lst").is_file() for prefix in LISTS for split in SPLITS):
         return [root]
-    try:
-        return sorted(child for child in root.iterdir() if child.is_dir())
-    except OSError as error:
-        raise ValueError(f"{root}: cannot be listed ({error.strerror}); check its permissions") from error
+    return subfolders(root)
 
 
 def _listed(path: Path) -> list[Path]:
@@ -120,7 +122,7 @@ def _listed(path: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as text ({type(error).__name__}); restore it") from error
     # One listing is faster than asking for each of thousands.
-    there = {child.name for child in path.parent.iterdir() if child.is_dir()}
+    there = {child.name for child in subfolders(path.parent)}
     if absent := [name for name in names if name not in there]:
         raise ValueError(
             f"{path}: names {absent[0]}, which is not in its folder ({len(absent)} of {len(names)} are not); "

@@ -66,40 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add, whole = parser.add_argument, _number(int, 1, 100_000)
     add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
 
-    add = parser.add_argument_group("what to look at").add_argument
-    add("--data", metavar="ROOT", help="data set of any layout (default: the one of the training)")
-    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
-    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 1)")
-    add("--object", nargs="+", metavar="ID", help="these objects instead")
-    help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
-    add("--cond-views", nargs="+", metavar="VIEW", help=help)
-    add("--image", nargs="+", type=Path, metavar="PHOTO", help="photos of one object instead of a data set")
-    add("--camera", nargs="+", type=Path, metavar="FILE", help="4x4 pose of each photo, or transforms.json")
-    add("--intrinsics", type=Path, metavar="FILE", help="of all photos, in SRN form (default: SRN cars)")
-
-    add = parser.add_argument_group(
-        "photos without --camera (several: one value for all, or one for each)"
-    ).add_argument
-    angle, positive = _number(float, -360, 360), _number(float, 0.01, 1000)
-    add("--elevation", nargs="+", type=_number(float, -90, 90), metavar="DEG", help="default: 20")
-    add("--azimuth", nargs="+", type=angle, metavar="DEG", help="default: 0; of several photos, one for each")
-    add("--distance", type=positive, metavar="X", help="scene units from the origin (default: 1.3, SRN cars)")
-    add(
-        "--focal", type=positive, metavar="X", help="of the square, in its widths (default: 1.0254, SRN cars)"
-    )
-    add(
-        "--mask",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="picture of each photo, white where the object is",
-    )
-    add(
-        "--fill",
-        type=_number(float, 0.05, 1),
-        metavar="X",
-        help="of the square, by the object (default: 0.63)",
-    )
+    _add_subject(parser)
 
     add = parser.add_argument_group("what to draw").add_argument
     add("--trajectory", default="spiral", choices=TRAJECTORIES, help="default: spiral")
@@ -123,6 +90,33 @@ def make_parser() -> argparse.ArgumentParser:
     add("--progress", action="store_true", help="also a film of the denoising steps")
     add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help="of films (default: 10)")
     return parser
+
+
+def _add_subject(parser: argparse.ArgumentParser) -> None:
+    """Options that say what to look at."""
+    whole = _number(int, 1, 100_000)
+    add = parser.add_argument_group("what to look at").add_argument
+    add("--data", metavar="ROOT", help="data set of any layout (default: the one of the training)")
+    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
+    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 1)")
+    add("--object", nargs="+", metavar="ID", help="these objects instead")
+    help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
+    add("--cond-views", nargs="+", metavar="VIEW", help=help)
+    add("--image", nargs="+", type=Path, metavar="PHOTO", help="photos of one object instead of a data set")
+    add("--camera", nargs="+", type=Path, metavar="FILE", help="4x4 pose of each photo, or transforms.json")
+    add("--intrinsics", type=Path, metavar="FILE", help="of all photos, in SRN form (default: SRN cars)")
+
+    title = "photos without --camera (several: one value for all, or one for each)"
+    add = parser.add_argument_group(title).add_argument
+    angle, positive, share = _number(float, -360, 360), _number(float, 0.01, 1000), _number(float, 0.05, 1)
+    add("--elevation", nargs="+", type=_number(float, -90, 90), metavar="DEG", help="default: 20")
+    add("--azimuth", nargs="+", type=angle, metavar="DEG", help="default: 0; of several photos, one for each")
+    add("--distance", type=positive, metavar="X", help="scene units from the origin (default: 1.3, SRN cars)")
+    help = "focal length of the square, in its widths (default: 1.0254, SRN cars)"
+    add("--focal", type=positive, metavar="X", help=help)
+    add("--mask", nargs="+", type=Path, metavar="FILE", help="for each photo, white where the object is")
+    help = "share of the square that the object fills (default: 0.63, training data)"
+    add("--fill", type=share, metavar="X", help=help)
 
 
 def check_combinations(arguments: argparse.Namespace) -> None:

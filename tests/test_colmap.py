@@ -241,7 +241,7 @@ def test_a_binary_model_is_no_text_model_and_the_remedy_is_named(tmp_path: Path)
     for name in ("cameras", "images"):
         (folder / f"sparse/0/{name}.txt").rename(folder / f"sparse/0/{name}.bin")
     with refuses("no scenes .*convert a binary model by `colmap model_converter --output_type TXT`"):
-        open_raw(folder, "train", "colmap")
+        open_raw(folder, "train")
 
 
 def test_pictures_that_do_not_agree_about_up_are_refused():

@@ -3,6 +3,10 @@
 Scene number g is the same whoever loads it: its object, its views and its seed follow from (seed, g). Step s
 of rank r holds the numbers s * world * batch + r * batch + (0 .. batch - 1), so two processes with half the
 batch see what one process sees, and a resumed run goes on where it stopped.
+
+With `data.shards` "rank" a rank draws from its own shards of the set alone: those whose number modulo the
+ranks is its own. Its scenes still follow from (seed, g) and the number of ranks, but every rank goes through
+its own objects, so its epochs are as long as its shards, and another number of ranks sees other scenes.
 """
 
 import hashlib
@@ -35,7 +39,8 @@ class SceneLoader:
 
     Where `geometry` is set to true, views come with their depth and alpha.
 
-    Raises ValueError where an object has fewer views than the fewest sources and the targets need.
+    Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
+    ranks are to read their own shards and these are not here, or not as many for every rank.
     """
 
     def __init__(
@@ -59,12 +64,18 @@ class SceneLoader:
         self.objects, self.config, self.seed = objects, config, seed
         self.batch, self.rank, self.world = batch, rank, world
         self.geometry = False
+        self._own = range(len(objects))
+        if config.shards == "rank":
+            self._own = own_objects(objects, rank=rank, world=world)
 
     def choose(self, number: int) -> Choice:
-        """Scene `number` of the sequence."""
+        """Scene `number` of the sequence; where ranks read their own shards, a number of this rank."""
         config, seed = self.config, scene_seed(self.seed, number)
-        epoch, place = divmod(number, len(self.objects))
-        index = _permutation(self.seed, epoch, len(self.objects))[place]
+        turn = number
+        if config.shards == "rank":
+            turn = number // (self.world * self.batch) * self.batch + number % self.batch
+        epoch, place = divmod(turn, len(self._own))
+        index = self._own[_permutation(self.seed, epoch, len(self._own))[place]]
         # A stream of its own: what draws noise from the scene's seed must not meet the same numbers.
         generator = _generator("views", seed)
         num_views = self.objects.num_views(index)
@@ -98,6 +109,28 @@ class SceneLoader:
             if isinstance(loaded, ValueError):
                 raise loaded
             yield loaded
+
+
+def own_objects(objects: Objects, *, rank: int, world: int) -> Sequence[int]:
+    """The objects of the shards of a rank: those whose number modulo `world` is `rank`.
+
+    Raises ValueError where one of them is not here, or where ranks would have different numbers of shards.
+    """
+    raw = objects.raw
+    if raw.num_shards % world:
+        raise ValueError(
+            f"data.shards=rank: {raw.num_shards} shards cannot be dealt out evenly to {world} ranks; pack "
+            "again with another --shards, or run on another number of ranks"
+        )
+    if missing := sorted(set(range(rank, raw.num_shards, world)) - set(raw.shards)):
+        raise ValueError(
+            f"data.shards=rank: rank {rank} of {world} needs shard {missing[0]} of {raw.num_shards}, which "
+            "is not in data.root; copy it there"
+        )
+    own = [index for index in range(len(objects)) if raw.shard_of(index) % world == rank]
+    if not own:
+        raise ValueError(f"data.shards=rank: the shards of rank {rank} hold no objects; pack fewer shards")
+    return own
 
 
 def collate(

@@ -6,7 +6,7 @@ volume. Every problem with a file is a ValueError of one line that begins with i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data.batch import Geometry, Views, all_valid
 from data.cameras import Cameras, cameras_from_poses
-from data.images import RESAMPLING, area_means, from_uint8
+from data.images import RESAMPLING, area_means
 
 Kept = TypeVar("Kept")
 
@@ -26,7 +26,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     """Which pictures to learn from, and how many at a time."""
 
     root: str = Field(description="folder or file of the data set")
-    layout: Literal["auto", "srn", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap"] = Field(
+    layout: Literal["auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "srn"] = Field(
         "auto", description="how its files are arranged; auto: by what is there"
     )
     image_size: int = Field(
@@ -46,6 +46,11 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     )
     sources: tuple[int, int] = Field((1, 3), description="fewest and most source views of a scene")
     targets: int = Field(1, ge=1, description="target views of a scene")
+    shards: Literal["all", "rank"] = Field(
+        "all",
+        description="which files of a packed training set a rank draws from; rank: those whose number "
+        "modulo the ranks is its own, so that it needs no others on its disk",
+    )
     workers: int = Field(0, ge=0, description="loading processes per rank; 0: load in the training process")
     cache_mb: int = Field(
         2048, ge=0, description="megabytes of decoded pictures kept by a rank's loaders together"
@@ -68,10 +73,17 @@ class RawObjects(ABC):
     """
 
     ids: tuple[str, ...]
+    mapped: bool = False  # whether pictures lie in memory already, so that to keep a copy gains nothing
+    num_shards: int = 1  # files that the split is cut into
+    shards: tuple[int, ...] = (0,)  # those that are here, counted from 0
 
     def __len__(self) -> int:
         """Number of objects."""
         return len(self.ids)
+
+    def shard_of(self, index: int) -> int:
+        """The number of the shard that holds an object."""
+        return self.shards[0]
 
     def names(self, index: int) -> tuple[str, ...]:
         """What a list of views may call an object, the most specific name first."""
@@ -115,6 +127,8 @@ class Objects:
         self._cameras: dict[int, Cameras] = {}
         self._pictures: dict[tuple[int, int], UInt8[Tensor, "h w 3"]] = {}
         self._geometries: dict[tuple[int, int], Geometry] = {}
+        self._black = torch.full((config.image_size, config.image_size, 3), -1.0)
+        self._half_scale = torch.tensor(127.5)
         # Every loading process keeps its own pictures, in so many bytes.
         self._room = config.cache_mb * 2**20 // max(1, config.workers)
 
@@ -132,8 +146,12 @@ class Objects:
         Raises ValueError where the object has no such view or one of its files cannot be used.
         """
         self._check(index, views)
-        pictures = torch.stack([self._picture(index, view) for view in views])
-        return from_uint8(pictures), self._object_cameras(index)[torch.tensor(views)]
+        # `from_uint8`, to the last bit, in half the time: each picture by itself, so that it stays in the
+        # processor's cache, and in two passes instead of three.
+        images = torch.empty(len(views), *self._black.shape)
+        for image, view in zip(images, views, strict=True):
+            torch.addcdiv(self._black, image.copy_(self._picture(index, view)), self._half_scale, out=image)
+        return images.movedim(-1, -3), self._object_cameras(index)[torch.tensor(views)]
 
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Depth and opacity of views of one object, batch shape [v].
@@ -168,34 +186,29 @@ class Objects:
             )
 
     def _picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
-        size, resize = self._config.image_size, RESAMPLING[self._config.resampling]
-        return self._kept(
-            self._pictures,
-            (index, view),
-            lambda: resize(self.raw.picture(index, self._views(index)[view]), size, size),
-            pixel_bytes=3,
-        )
+        found = self._pictures.get((index, view))
+        if found is None:
+            stored, size = self.raw.picture(index, self._views(index)[view]), self._config.image_size
+            found = RESAMPLING[self._config.resampling](stored, size, size)
+            if not (self.raw.mapped and found is stored):
+                self._keep(self._pictures, (index, view), found, pixel_bytes=3)
+        return found
 
     def _geometry(self, index: int, view: int) -> Geometry:
-        return self._kept(
-            self._geometries, (index, view), lambda: self._read_geometry(index, view), pixel_bytes=8
-        )
-
-    def _kept(
-        self,
-        cache: dict[tuple[int, int], Kept],
-        key: tuple[int, int],
-        read: Callable[[], Kept],
-        pixel_bytes: int,
-    ) -> Kept:
-        found = cache.get(key)
+        found = self._geometries.get((index, view))
         if found is None:
-            found, needed = read(), pixel_bytes * self._config.image_size**2
-            # Random access returns to every picture equally often, so the first come may stay.
-            if needed <= self._room:
-                self._room -= needed
-                cache[key] = found
+            found = self._read_geometry(index, view)
+            self._keep(self._geometries, (index, view), found, pixel_bytes=8)
         return found
+
+    def _keep(
+        self, cache: dict[tuple[int, int], Kept], key: tuple[int, int], found: Kept, pixel_bytes: int
+    ) -> None:
+        needed = pixel_bytes * self._config.image_size**2
+        # Random access returns to every picture equally often, so the first come may stay.
+        if needed <= self._room:
+            self._room -= needed
+            cache[key] = found
 
     def _read_geometry(self, index: int, view: int) -> Geometry:
         stored = self._views(index)[view]

@@ -10,6 +10,7 @@ from pathlib import Path
 from data.colmap import is_colmap, open_colmap
 from data.nmr import is_nmr, open_nmr
 from data.objects import DataConfig, Objects, RawObjects
+from data.packed import is_packed, open_packed
 from data.srn import open_srn
 from data.srn_layout import SPLITS, Split
 from data.transforms_set import is_transforms, open_transforms
@@ -25,6 +26,7 @@ class Layout:
 
 # In this order they are asked whether they recognise a data set; the last one says what is missing.
 LAYOUTS: dict[str, Layout] = {
+    "packed": Layout(is_packed, open_packed),
     "nmr": Layout(is_nmr, open_nmr),
     "nmr_softras": Layout(partial(is_nmr, prefix="softras_"), partial(open_nmr, prefix="softras_")),
     "nmr_gen": Layout(partial(is_nmr, prefix="gen_"), partial(open_nmr, prefix="gen_")),
@@ -37,7 +39,10 @@ LAYOUTS: dict[str, Layout] = {
 def open_split(config: DataConfig, split: Split) -> Objects:
     """The objects of a split of `config.root`. Raises ValueError where there are none."""
     root = Path(config.root)
-    raw = open_raw(root, split, config.layout)
+    if config.shards == "rank" and split == "train":
+        raw = open_packed(root, split, partial=True)
+    else:
+        raw = open_raw(root, split, config.layout)
     if config.views is None:
         return Objects(config, raw)
     path = Path(config.views)

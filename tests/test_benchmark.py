@@ -346,12 +346,10 @@ def test_a_small_run_of_everything_writes_tables_and_chart(tmp_path, capsys):
     assert f"]({chart.name})" in text
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
     assert list(sections)[:6] == ["Renderer", "Encoder", "Denoiser", "Step", "Sample", "Loader"]
-    for name in ("Encoder", "Denoiser", "Step", "Sample", "Loader"):
-        assert {row.split("|")[2].strip() for row in sections[name].splitlines() if row.startswith("| ")} == {
-            "variant",
-            "plain",
-            "ours",
-        }
+    others = {name: {"plain", "ours"} for name in ("Encoder", "Denoiser", "Step", "Sample")}
+    for name, variants in (others | {"Loader": {"plain", "cached", "packed"}}).items():
+        rows = [row.split("|") for row in sections[name].splitlines() if row.startswith("| ")]
+        assert {row[2].strip() for row in rows} == {"variant", *variants}
     assert {"forward, 1 source", "forward + backward, 3 source", "outside=mask", "outside=clamp"} <= set(
         re.findall(r"forward[ +a-z]*, \d source|outside=\w+", sections["Renderer"])
     )

@@ -8,7 +8,7 @@ what to measure:
   renderer  volumes to latent images: forward, forward and backward, and a chart of how the time grows
   encoder   a photo to a volume                denoiser  a noisy view to a clean one
   step      a whole training step              sample    a photo to a novel view, all denoising steps
-  loader    views a second from a PNG folder   all       all of these
+  loader    views a second from a PNG folder and from a packed set      all       all of these
   parity    no speed: how far the model is from the figures of the published implementation, group by group
 """
 
@@ -29,7 +29,9 @@ VARIANTS = {
     "reference": "the renderer's backend that defines its results",
     "blocked": "the renderer's backend for CPUs: block by block of rays, within the caches",
     "fused": "the renderer's backend for GPUs: one kernel",
-    "ours": "the model, the step and the sampler as configured (all sections but renderer)",
+    "ours": "the model, the step and the sampler as configured (all sections but renderer and loader)",
+    "cached": "the loader with every decoded picture of the PNG folder kept",
+    "packed": "the loader with the same set packed by scripts.pack",
     "float32": "on a GPU, ours without bfloat16",
     "compiled": "on a GPU, ours through torch.compile",
 }

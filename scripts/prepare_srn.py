@@ -1,0 +1,123 @@
+"""Make a packed data set of the archives in which SRN data sets are published, without unpacking them."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.command_line import OneLineParser
+from scripts.pack import without_stand_ins
+from scripts.packing import PackOptions, add_pack_options, exit_code, options_of, pack_and_tell
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from data.archived import ArchivedObjects
+    from data.archives import Member
+    from data.srn_layout import Split
+
+HELP = """\
+examples:
+  python -m scripts.prepare_srn cars_train.zip cars_val.zip cars_test.zip --output /data/srn_cars
+  python -m scripts.prepare_srn chairs_train.zip --output /data/chairs_64 --image-size 64
+  python -m scripts.prepare_srn cars_train.zip --output /data/cars_folder --unpack
+  python train.py config/srn_cars_128.json data.root=/data/srn_cars
+
+The archives are zip or tar files (also compressed ones, which need room in DIR for the plain tar file while
+they are read), or folders. Their objects lie in folders called *_train, *_val or *_test, or the archive is
+called so itself. Without these names, or with training objects alone, a tenth of the objects is held out.
+
+Every picture is decoded, every camera checked (a pose for each picture, rigid; intrinsics that fit), then all
+is packed as by `python -m scripts.pack`, whose --help says more; --unpack makes folders of the SRN layout
+instead, checks cameras and sizes of pictures, and completes what an earlier run has begun.
+
+Exit codes: 0 done, 1 stopped, 2 bad input.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and prepare; user errors become one line and exit code 2."""
+    arguments = _parser().parse_args(argv)
+    return exit_code("prepare_srn", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from data.archives import list_members
+
+    options, output = options_of(arguments), arguments.output
+    if arguments.unpack and options != PackOptions(output):
+        raise ValueError("--unpack: leaves pictures and files as they are; give none of the packing options")
+    output.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=output))
+    try:
+        members = list_members(arguments.archives, scratch)
+        sources = open_splits(members, scratch)
+        if arguments.unpack:
+            return unpack(sources, output)
+        return pack_and_tell(dict(sources), options)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, ArchivedObjects]":
+    """The splits that the archives hold, or that their objects are divided into.
+
+    Raises ValueError where one of them has no objects, or objects lack pictures or poses altogether.
+    """
+    from data.archived import open_archived
+    from data.srn_layout import SPLITS
+
+    folders = {member.place.split("/")[0] for member in members}
+    named = [
+        split for split in SPLITS if any(name == split or name.endswith(f"_{split}") for name in folders)
+    ]
+    # Training objects alone are divided; without them there is nothing to divide.
+    wanted = named if named and "train" not in named else SPLITS
+    return without_stand_ins({split: open_archived(members, split, scratch) for split in wanted})
+
+
+def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
+    """Write every object as a folder, whole or not at all; those that are there already are left alone.
+
+    Raises ValueError where the cameras of an object cannot be used, OSError where it cannot be written.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=sum(len(raw) for raw in sources.values()), unit="object") as bar:
+        for raw in sources.values():
+            for index in range(len(raw)):
+                folder = output / raw.names(index)[0]
+                if not folder.is_dir():
+                    raw.cameras(index)
+                    unfinished = output / ".unfinished"
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    raw.unpack(index, unfinished)
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    (unfinished / raw.names(index)[0]).replace(folder)
+                bar.update()
+    shutil.rmtree(output / ".unfinished", ignore_errors=True)
+    counts = ", ".join(f"{len(raw)} {split}" for split, raw in sources.items())
+    print(f"{output}: {counts} objects")
+    print(f"to train: python train.py config/srn_cars_128.json data.root={output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m scripts.prepare_srn",
+        description=__doc__,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("archives", type=Path, nargs="+", metavar="ARCHIVE", help="zip or tar files, or folders")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the new set")
+    add("--unpack", action="store_true", help="unpack into folders instead of packing")
+    add_pack_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trimesh
 from scenes import TINY_MODEL
 
 from config import load_config
@@ -61,9 +62,22 @@ def published_weights(folder: Path) -> None:
     torch.save(pack(Checkpoint(folder, 5, {}, tensors), model), folder / "genvs.pt")
 
 
+def meshes(folder: Path) -> None:
+    """Three boxes in a folder `models`."""
+    (folder / "models").mkdir()
+    for number in range(3):
+        trimesh.creation.box((1, 2, 3 + number)).export(folder / "models" / f"box{number}.glb")
+
+
+def archive(name: str) -> None:
+    """A split of the embedded set as its archive would be published."""
+    shutil.make_archive(name, "zip", "data/embedded", name)
+
+
 def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     published_weights(checkout)
+    meshes(checkout)
     monkeypatch.setattr("config.foreign.PUBLISHED_CONFIG", checkout / "published.json")
     commands = readme_commands()
     assert len(commands) > 12
@@ -82,7 +96,7 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
 
 def test_every_picture_of_the_readme_is_there():
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for picture in pictures:
         assert (ROOT / picture).is_file(), picture
 
@@ -97,6 +111,9 @@ def run(command: str) -> int:
         launch = [sys.executable, "-m", "torch.distributed.run", *words[1:], *SMALL_RUN]
         return subprocess.run(launch, check=False).returncode
     assert words[0] == "python", command
+    if words[2] == "scripts.prepare_srn":
+        for name in ("cars_train", "cars_val"):
+            archive(name)
     if words[1] == "-m":
         fewer_views = ["3" if word == "8" else word for word in words[3:]]
         arguments = fewer_views + (SMALL_SET if words[2] == "scripts.make_shapes" else [])

@@ -1,0 +1,187 @@
+"""What a check keeps of a picture, its alpha and its depth: numbers, a small silhouette, some points."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from PIL import Image
+
+MASK_SIDE = 64  # pixels, the largest side of a silhouette
+FRONT_SIDE = 128  # the same of a depth map
+NUM_POINTS = 256  # of a surface
+CONTRAST = 10  # levels of 255 by which the object differs from the background
+PLAIN_SHARE = 0.5  # of the picture's border has the background's colour
+SIGNATURE_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture without most of its pixels."""
+
+    size: tuple[int, int]  # height, width
+    digest: int  # 64 bits of a hash of size and pixels
+    background: tuple[int, int, int] | None  # colour; None: not plain
+    mask: Bool[ndarray, "k l"]  # silhouette; a pixel counts where any part of it is covered
+    covered: float  # share of the pixels that are not background
+    touches_edge: bool
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a depth map tells: some points of the surface, and where along every ray nothing is."""
+
+    image_points: Float[ndarray, "p 2"]  # (u, v) in units of width and height
+    depth: Float[ndarray, "p"]  # scene units
+    front: Float[ndarray, "k l"]  # least depth of every block of pixels; inf where nothing is
+
+    def scaled(self, factor: float) -> "Surface":
+        """The same with depth in another unit."""
+        return self if factor == 1 else Surface(self.image_points, self.depth * factor, self.front * factor)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How well alpha, depth and picture of a view fit each other: shares of the object's pixels."""
+
+    coloured_outside: float = 0.0  # where the picture shows something and alpha says nothing is there
+    only_depth: float = 0.0  # of depth where alpha is 0
+    only_alpha: float = 0.0  # of alpha 255 where no depth is
+    better: str = ""  # how the picture must be turned for alpha to fit, if that helps
+
+
+def summarise_picture(pixels: UInt8[ndarray, "h w 3"], mask_size: tuple[int, int]) -> Picture:
+    """What is kept of a picture; `mask_size` is the height and width of its silhouette."""
+    height, width = pixels.shape[:2]
+    digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(pixels))
+    background = _background(pixels)
+    objects = _differs(pixels, background, CONTRAST) if background else np.ones((height, width), bool)
+    strong = _differs(_border(pixels)[None], background, 4 * CONTRAST) if background else np.zeros(1)
+    return Picture(
+        size=(height, width),
+        digest=int.from_bytes(digest.digest(), "big"),
+        background=background,
+        mask=_reduce_blocks(np.logical_or, objects, mask_size),
+        covered=float(objects.mean()),
+        touches_edge=int(strong.sum()) > 1,
+    )
+
+
+def mask_size_of(height: int, width: int) -> tuple[int, int]:
+    """Size of the silhouettes of pictures of this size."""
+    shrink = max(1.0, max(height, width) / MASK_SIDE)
+    return max(1, round(height / shrink)), max(1, round(width / shrink))
+
+
+def summarise_depth(depth: Float[ndarray, "h w"]) -> Surface | None:
+    """What is kept of a depth map; None where it is empty."""
+    height, width = depth.shape
+    rows, columns = np.nonzero(depth > 0)
+    if not len(rows):
+        return None
+    chosen = np.linspace(0, len(rows) - 1, min(NUM_POINTS, len(rows))).astype(int)
+    rows, columns = rows[chosen], columns[chosen]
+    shrink = max(1.0, max(height, width) / FRONT_SIDE)
+    size = max(1, round(height / shrink)), max(1, round(width / shrink))
+    front = np.where(depth > 0, depth, np.inf).astype(np.float32)
+    return Surface(
+        np.stack([(columns + 0.5) / width, (rows + 0.5) / height], axis=1).astype(np.float32),
+        depth[rows, columns].astype(np.float32),
+        _reduce_blocks(np.minimum, front, size),
+    )
+
+
+def compare_channels(
+    pixels: UInt8[ndarray, "h w 3"],
+    alpha: UInt8[ndarray, "h w"] | None,
+    depth: Float[ndarray, "h w"] | None,
+) -> Channels:
+    """How alpha, depth and picture fit; they must be of one size to be compared."""
+    background = _background(pixels)
+    if alpha is None or background is None or alpha.shape != pixels.shape[:2]:
+        return Channels()
+    coloured, nothing = _differs(pixels, background, 3 * CONTRAST), alpha == 0
+    outside = _share(coloured & nothing, coloured)
+    turned = {"mirrored": nothing[:, ::-1], "upside down": nothing[::-1], "turned round": nothing[::-1, ::-1]}
+    rest = {name: _share(coloured & other, coloured) for name, other in turned.items()}
+    best = min(rest, key=lambda name: rest[name])
+    better = best if rest[best] < 0.2 * outside else ""
+    if depth is None or depth.shape != alpha.shape:
+        return Channels(outside, better=better)
+    met = depth > 0
+    return Channels(outside, _share(met & nothing, met), _share(~met & (alpha == 255), ~nothing), better)
+
+
+def signature(pixels: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "s s 3"]:
+    """A few pixels by which pictures of one object from one pose are known again."""
+    return np.asarray(Image.fromarray(pixels).resize((SIGNATURE_SIDE,) * 2, Image.Resampling.BOX))
+
+
+def fill_holes(masks: Bool[ndarray, "v k l"]) -> Bool[ndarray, "v k l"]:
+    """Masks with all that is not connected to the picture's border outside of them.
+
+    Parts of an object that have the background's colour would otherwise look like holes through it.
+    """
+    free = np.pad(~masks, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    outside = np.zeros_like(free)
+    outside[:, [0, -1], :] = outside[:, :, [0, -1]] = True
+    count = -1
+    while count != (count := int(outside.sum())):
+        for axes in ((1, 0, 2), (2, 0, 1)):  # rows first, then columns first
+            there, allowed = outside.transpose(axes), free.transpose(axes)
+            _spread(there, allowed)
+            _spread(there[::-1], allowed[::-1])
+    return ~outside[:, 1:-1, 1:-1]
+
+
+def _spread(outside: Bool[ndarray, "n v m"], free: Bool[ndarray, "n v m"]) -> None:
+    """Carry `outside` from each line to the next, as far as it is free; in place."""
+    for line in range(1, len(outside)):
+        outside[line] |= outside[line - 1] & free[line]
+
+
+def dilate(masks: Bool[ndarray, "*v k l"], times: int = 1) -> Bool[ndarray, "*v k l"]:
+    """Masks grown by a pixel in all eight directions, `times` times."""
+    for _ in range(times):
+        grown = masks.copy()
+        grown[..., 1:, :] |= masks[..., :-1, :]
+        grown[..., :-1, :] |= masks[..., 1:, :]
+        masks = grown.copy()
+        masks[..., 1:] |= grown[..., :-1]
+        masks[..., :-1] |= grown[..., 1:]
+    return masks
+
+
+def _background(pixels: UInt8[ndarray, "h w 3"]) -> tuple[int, int, int] | None:
+    """The colour of the picture's border: white or black rather than what is in between."""
+    border = _border(pixels)
+    for colour in ((255, 255, 255), (0, 0, 0), tuple(int(x) for x in np.median(border, axis=0))):
+        if 1 - _differs(border[None], colour, CONTRAST).mean() >= PLAIN_SHARE:
+            return colour
+    return None
+
+
+def _border(pixels: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "n 3"]:
+    return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
+
+
+def _differs(pixels: UInt8[ndarray, "h w 3"], colour: tuple[int, int, int], by: int) -> Bool[ndarray, "h w"]:
+    differs = np.zeros(pixels.shape[:2], bool)
+    for channel, value in enumerate(colour):  # numpy is slow along an axis of three
+        values = pixels[..., channel]
+        differs |= (values < max(0, value - by)) | (values > min(255, value + by))
+    return differs
+
+
+def _reduce_blocks(function: np.ufunc, values: ndarray, size: tuple[int, int]) -> ndarray:
+    """`function` over the blocks that a grid of `size` cuts a map into; small maps repeat pixels."""
+    for axis, (old, new) in enumerate(zip(values.shape, size, strict=True)):
+        if old != new:
+            values = function.reduceat(values, np.arange(new) * old // new, axis=axis)
+    return values
+
+
+def _share(part: ndarray, whole: ndarray) -> float:
+    return float(part.sum() / max(1, whole.sum()))

@@ -1,0 +1,229 @@
+"""Look for what is wrong with a data set before a model is trained on it."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.command_line import OneLineParser
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from data.checks.findings import Finding
+    from data.checks.objects import Summary
+    from data.checks.opening import OpenSplit
+
+HELP = """\
+examples:
+  python -m scripts.check_data /data/srn_cars --output check
+  python -m scripts.check_data /data/srn_cars --quick
+  python -m scripts.check_data data/embedded --object-radius 0.5
+
+ROOT is a data set of any layout that training reads (data.root). Every object is read once: files that are
+missing or broken, poses that are no rotation or look elsewhere, intrinsics that do not fit the picture,
+objects that are blank, cut by the picture's edge or by near and far, backgrounds that are not white, alpha and
+depth that disagree. Views with each other's cameras, mirrored or on their heads are found because they do not
+show the shape that the other views show: by depth where there is depth, by silhouettes elsewhere (of 8 views
+or more; views that look alike may be swapped or mirrored unnoticed). Then objects are compared: odd ones out,
+pictures and ids in two splits. A note says which known set the cameras are those of.
+
+A table says what was found, with the first files. --output writes REPORT.md and report.json with all of them,
+objects.png (a picture of each object, framed where something is wrong) and cameras.png (where cameras stand).
+
+Errors spoil training or figures, warnings may, notes do not. --quick reads 60 objects of each split and 24
+views of each: a minute for any set, but it finds duplicates only among these.
+
+Exit codes: 0 no errors, 1 errors were found, 2 bad input.
+"""
+QUICK_OBJECTS, QUICK_VIEWS = 60, 24
+Task = tuple[int, int]  # split and object, counted in the order of opening
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to check, and how much of it."""
+
+    root: Path
+    layout: str = "auto"
+    quick: bool = False
+    object_radius: float | None = None  # scene units
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and check; returns the exit code."""
+    arguments = make_parser().parse_args(argv)
+    options = Options(arguments.root, arguments.layout, arguments.quick, arguments.object_radius)
+    try:
+        summaries, findings = check(options, workers=arguments.workers)
+        lines = _show(arguments, summaries, findings)
+    except (ValueError, OSError) as error:
+        print(f"check_data: {error}", file=sys.stderr)
+        return 2
+    except (BrokenProcessPool, KeyboardInterrupt) as error:
+        cause = "stopped" if isinstance(error, KeyboardInterrupt) else "a worker was killed (out of memory?)"
+        print(f"check_data: {cause}; nothing was written", file=sys.stderr)
+        return 2
+    print(*lines, sep="\n")
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = OneLineParser(
+        prog="python -m scripts.check_data",
+        description=__doc__,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("root", type=Path, metavar="ROOT", help="folder or file of the data set")
+    add(
+        "--layout", default="auto", help="how its files are arranged (data.layout; default: by what is there)"
+    )
+    add("--object-radius", type=_positive, metavar="R", help="data.object_radius of the runs to come")
+    add("--quick", action="store_true", help="a sample of the objects and of their views")
+    add("--output", type=Path, metavar="DIR", help="write the report and the pictures there")
+    add("--workers", type=_count, metavar="N", help="processes (default: one for each core)")
+    return parser
+
+
+def check(
+    options: Options, *, workers: int | None = None, progress: bool = True
+) -> tuple[list["Summary"], list["Finding"]]:
+    """Summaries of the objects that were read and all findings, in the order of the splits.
+
+    Raises ValueError where no split can be opened.
+    """
+    from data.checks.between import check_between
+    from data.checks.opening import open_splits
+    from data.checks.origin import check_origin
+    from data.sets import LAYOUTS
+
+    if options.layout not in ("auto", *LAYOUTS):
+        raise ValueError(
+            f"--layout {options.layout}: is none of auto, {', '.join(LAYOUTS)}; choose one of them"
+        )
+    splits, findings = open_splits(options.root, options.layout)
+    tasks = list(_tasks(splits, options))
+    summaries = list(_check_all(tasks, splits, options, workers or _num_cores(), progress))
+    findings += [finding for summary in summaries for finding in summary.findings]
+    return summaries, findings + check_between(summaries) + check_origin(summaries)
+
+
+def _tasks(splits: list["OpenSplit"], options: Options) -> Iterator[Task]:
+    from data.checks.reading import sample
+
+    for number, split in enumerate(splits):
+        for index in sample(len(split.raw), QUICK_OBJECTS if options.quick else None):
+            yield number, index
+
+
+def _check_all(
+    tasks: list[Task], splits: list["OpenSplit"], options: Options, workers: int, progress: bool
+) -> Iterator["Summary"]:
+    """Summaries in the order of the tasks."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(tasks), unit="object", disable=None if progress else True) as bar:
+        if workers == 1 or len(tasks) < 3 * workers:  # starting a process takes seconds
+            for task in tasks:
+                yield _check_one(task, splits, options)
+                bar.update()
+            return
+        # A fresh interpreter for each worker: the caller may hold threads, which a fork would break.
+        pool = ProcessPoolExecutor(
+            min(workers, len(tasks)),
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(options,),
+        )
+        try:
+            for summary in pool.map(_check_task, tasks, chunksize=4):
+                yield summary
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+# What a worker opened for itself when it started.
+_opened: tuple[list["OpenSplit"], Options] | None = None
+
+
+def _start_worker(options: Options) -> None:
+    import torch
+
+    from data.checks.opening import open_splits
+
+    global _opened
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the parent alone, which then stops the workers
+    torch.set_num_threads(1)  # the cores are taken by the other workers
+    _opened = open_splits(options.root, options.layout)[0], options
+
+
+def _check_task(task: Task) -> "Summary":
+    assert _opened is not None
+    return _check_one(task, *_opened)
+
+
+def _check_one(task: Task, splits: list["OpenSplit"], options: Options) -> "Summary":
+    from data.checks.objects import check_object
+
+    number, index = task
+    return check_object(
+        splits[number],
+        index,
+        max_views=QUICK_VIEWS if options.quick else None,
+        object_radius=options.object_radius,
+    )
+
+
+def _show(arguments: argparse.Namespace, summaries: list["Summary"], findings: list["Finding"]) -> list[str]:
+    """The lines for the user; writes what --output asks for."""
+    from data.checks.drawings import write_camera_plot, write_sheet
+    from data.checks.report import counts_of, table, totals, write_reports
+
+    lines = [*counts_of(summaries), ""]
+    if findings:
+        lines += [*table(findings), ""]
+    lines.append(f"{arguments.root}: {totals(findings)}")
+    if arguments.output:
+        folder = arguments.output
+        write_reports(folder, arguments.root, summaries, findings)
+        write_sheet(folder / "objects.png", summaries, findings)
+        write_camera_plot(folder / "cameras.png", summaries)
+        lines.append(f"{folder}: REPORT.md, report.json, objects.png, cameras.png")
+    return lines
+
+
+def _num_cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

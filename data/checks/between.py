@@ -114,6 +114,7 @@ def _same_pictures(summaries: Sequence[Summary]) -> Iterator[Finding]:
         if owner[a] != owner[b]:
             shared[int(owner[a]), int(owner[b])].append((int(number[a]), int(number[b])))
     for (a, b), pairs in shared.items():
+        pairs.sort()
         first, second = summaries[a], summaries[b]
         between = first.split != second.split
         message = (

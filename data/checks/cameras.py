@@ -21,7 +21,7 @@ DEVIATION = 0.1  # share by which cameras of one object may differ from their me
 
 def check_rigid(subject: Subject) -> Iterator[Finding]:
     """Poses that a layout hands out although they are no rotation and position."""
-    rotations = subject.poses[:, :3, :3].astype(np.float64)
+    rotations = np.nan_to_num(subject.poses[:, :3, :3].astype(np.float64))
     products = rotations @ rotations.transpose(0, 2, 1)
     suspect = (np.abs(products - np.eye(3)).max(axis=(1, 2)) > 1e-4) | (np.linalg.det(rotations) < 0)
     suspect |= (np.abs(subject.poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-4) | ~subject.positions.any(

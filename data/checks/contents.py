@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from data.checks.findings import Finding
 from data.checks.subject import Subject
@@ -52,6 +54,20 @@ def check_background(subject: Subject) -> Iterator[Finding]:
         else:
             continue
         yield subject.about_view("background", "warning", index, message)
+
+
+def check_transparency(subject: Subject) -> Iterator[Finding]:
+    """Transparent pixels, by the object's first file: others may read the colours that they hide."""
+    path = Path(subject.picture_files[0])
+    if subject.pictures[0] is None or not path.is_file():
+        return
+    with Image.open(path) as file:
+        if not file.has_transparency_data:
+            return
+        alpha = np.asarray(file.convert("RGBA"))[..., 3]
+    if (share := float((alpha < 255).mean())) > 0:
+        message = f"{share:.0%} of its first picture is transparent; such pixels are laid on white"
+        yield subject.about("transparency", "note", message)
 
 
 def check_edges(subject: Subject) -> Iterator[Finding]:

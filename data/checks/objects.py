@@ -24,6 +24,7 @@ CHECKS_OF_OBJECT: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     contents.check_sizes,
     contents.check_blank,
     contents.check_background,
+    contents.check_transparency,
     contents.check_edges,
     contents.check_repeated_pictures,
     contents.check_channels,
@@ -48,7 +49,7 @@ class Summary:
     focal: float = np.nan  # median, in picture widths
     distance: float = np.nan  # median, scene units
     positions: Float[ndarray, "n 3"] | None = None  # of the usable cameras
-    digests: UInt64[ndarray, "n"] | None = None  # hashes of the pictures that show something
+    digests: UInt64[ndarray, "m"] | None = None  # hashes of the pictures that show something
     files: str = ""  # their files, line by line, without what is in `place`
     signatures: Signatures = ()
     thumbnail: UInt8[ndarray, "h w 3"] | None = None
@@ -107,5 +108,6 @@ def _collapse(findings: list[Finding], subject: Subject) -> list[Finding]:
             kept.append(finding)
         elif kind not in done:
             done.add(kind)
-            kept.append(replace(finding, view=None, message=f"in all its views: {finding.message}"))
+            message = f"in all its views: {finding.message}"
+            kept.append(replace(finding, view=None, place=subject.place, message=message))
     return kept

@@ -6,7 +6,7 @@ the sphere for each training object and 251 views on a spiral for each object of
 with intrinsics as `f cx cy 0.` and a size, or as matrices in pixels of 512 (525, 256), which are the same
 cameras. The other one is no single set: re-renders of the same meshes, with other distances, focal lengths
 and numbers of views. Figures on the one say nothing about the other, and weights carry over badly: the object
-is larger or smaller in the picture. The same goes for chairs, which stand 2 scene units away in the first set.
+is larger or smaller in the picture. The same goes for chairs; the first set's stand 2 scene units away.
 """
 
 from collections.abc import Sequence

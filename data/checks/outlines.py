@@ -22,8 +22,8 @@ EDGE = 2  # pixels by which an honest silhouette may be smaller than the hull's
 # Most that is seen of honest views, with room to spare: shares of the silhouette that the hull leaves bare
 # (0.003 at most of 88 vehicles), and of the hull that the silhouette leaves bare (0.24: the hull is larger).
 MOST_BARE, MOST_SURPLUS = 0.04, 0.32
-# Least gains that are no accident, in parts of the hull's pixels: honest views gain 0.009 at most by a swap of
-# the cameras of two, and nothing by a turn.
+# Least gains that are no accident, in parts of the hull's pixels: honest views gain 0.009 at most by a swap
+# of the cameras of two, and nothing by a turn.
 LEAST_SWAP, LEAST_TURN = 0.025, 0.02
 FITTING, ROOM = (
     1.6,
@@ -99,7 +99,7 @@ class HullAgreement(Agreement):
         return gains.max(axis=1), gains.argmax(axis=1)
 
     def _apart(self, masks: Bool[ndarray, "v k l"]) -> Float[ndarray, "v v"]:
-        """How many pixels differ between each silhouette and the hull from each camera, in parts of the hull."""
+        """Pixels that differ between each silhouette and the hull from each camera, in parts of the hull."""
         masks, hull = (maps.reshape(len(maps), -1).astype(np.float32) for maps in (masks, self._projected))
         sizes = hull.sum(axis=1)
         return (masks.sum(axis=1)[:, None] + sizes - 2 * masks @ hull.T) / sizes.clip(1)
@@ -126,7 +126,7 @@ class HullAgreement(Agreement):
         excluded = np.zeros(points.shape[1], np.int16)
         # Views that are far apart in their order exclude most of what can be excluded, so they come first.
         for stage in (carving[offset::STAGES] for offset in range(STAGES)):
-            for view in stage:
+            for view in stage.tolist():
                 projection = self._projections[view]
                 pixels_per_unit = abs(projection[:2, :3]).max() / max(1e-6, float(projection[2, 3]))
                 mask = dilate(self._masks[view], int(np.ceil(0.87 * edge * pixels_per_unit)))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from data.checks.agreement import TURNS, Agreement, Build, Turn, Verdict
+from data.checks.agreement import MANY, TURNS, Agreement, Build, Turn, Verdict
 from data.checks.outlines import turned
 from data.checks.pictures import Surface
 
@@ -52,6 +52,8 @@ class DepthAgreement(Agreement):
     def faults(self) -> list[Verdict]:
         """The views that do not fit, the worst first, with what would make them fit."""
         misfits = self.misfits()
+        if (misfits > 1).mean() > MANY:  # no view can say what another one should show
+            return [Verdict("inconsistent", (view,)) for view in np.flatnonzero(misfits > 1).tolist()]
         verdicts: list[Verdict] = []
         for view in np.argsort(-misfits)[: int((misfits > 1).sum())].tolist():
             if not any(view in verdict.views for verdict in verdicts):

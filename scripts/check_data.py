@@ -131,7 +131,7 @@ def _check_all(
     from tqdm import tqdm
 
     with tqdm(total=len(tasks), unit="object", disable=None if progress else True) as bar:
-        if workers == 1 or len(tasks) < 3 * workers:  # starting a process takes seconds
+        if workers == 1 or len(tasks) < 3:  # starting a process takes seconds
             for task in tasks:
                 yield _check_one(task, splits, options)
                 bar.update()

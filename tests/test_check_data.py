@@ -452,7 +452,7 @@ def test_reports_and_pictures_are_written(pictures_only, tmp_path, capsys):
     car = first_object(root)
     for view in range(6):
         picture(car, view).write_bytes(b"nothing")
-    assert main([str(root), "--output", str(output)]) == 1
+    assert main([str(root), "--output", str(output), "--workers", "1"]) == 1
     report = json.loads((output / "report.json").read_text())
     files = [Path(found["place"]).name for found in report["findings"] if found["severity"] == "error"]
     assert files == [f"{view:06d}.png" for view in range(6)]  # the table names two of them

@@ -40,6 +40,9 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         gt=0,
         description="scene units, sphere round the origin that is modelled; null: as large as is seen",
     )
+    depth_scale: float = Field(
+        1.0, gt=0, description="what depth pictures are multiplied by, where files have a step of their own"
+    )
     views: str | None = Field(
         None,
         description="JSON file {object id: [numbers of the views to use, from 0]}; objects left out use all",
@@ -156,7 +159,8 @@ class Objects:
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Depth and opacity of views of one object, batch shape [v].
 
-        Raises ValueError where there is no such view, or no depth or alpha with it.
+        Without alpha pictures, the object covers the pixels that have a depth. Raises ValueError where there is
+        no such view, or no depth with it.
         """
         self._check(index, views)
         parts = [self._geometry(index, view) for view in views]
@@ -164,9 +168,8 @@ class Objects:
         return Geometry(depth, alpha)
 
     def has_geometry(self, index: int) -> bool:
-        """Whether there are depth and alpha with the first view of an object."""
-        first = self._views(index)[0]
-        return self.raw.depth(index, first) is not None and self.raw.alpha(index, first) is not None
+        """Whether there is depth with the first view of an object."""
+        return self.raw.depth(index, self._views(index)[0]) is not None
 
     def read_views(self, index: int, views: Sequence[int], *, geometry: bool = False) -> Views:
         """The same as a batch of one scene, on demand with its `geometry`."""
@@ -213,16 +216,17 @@ class Objects:
     def _read_geometry(self, index: int, view: int) -> Geometry:
         stored = self._views(index)[view]
         depth, alpha = self.raw.depth(index, stored), self.raw.alpha(index, stored)
-        if depth is None or alpha is None:
+        if depth is None:
             raise ValueError(
-                f"{self.raw.place(index)}: has no {'depth' if depth is None else 'alpha'} pictures, which "
-                "loss.depth_supervised and loss.opacity_supervised learn from; set both to 0 or add them"
+                f"{self.raw.place(index)}: has no depth pictures, which model.loss.depth_supervised and "
+                "model.loss.opacity_supervised learn from; set both to 0 or add them"
             )
-        size = self._config.image_size
-        met = (depth > 0).to(depth)
-        covered, share = _square(met, size), _square(alpha.to(depth) / 255, size)
+        size, met = self._config.image_size, (depth > 0).to(depth)
+        covered = _square(met, size)
+        share = covered if alpha is None else _square(alpha.to(depth) / 255, size)
         # A mean over what the rays met; where they met nothing, there is no depth.
-        return Geometry(_square(depth * met, size) / covered.clamp_min(1e-6), share)
+        mean = _square(depth * met, size) / covered.clamp_min(1e-6)
+        return Geometry(self._config.depth_scale * mean, share)
 
     def _object_cameras(self, index: int) -> Cameras:
         if index not in self._cameras:

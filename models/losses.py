@@ -30,10 +30,10 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         "axis", description="how that measures depth: along the optical axis, or along the ray (published)"
     )
     depth_supervised: float = Field(
-        0.0, ge=0, description="surfaces where the data set's depth pictures say; needs depth and alpha"
+        0.0, ge=0, description="surfaces where the data set's depth pictures say; needs depth"
     )
     opacity_supervised: float = Field(
-        0.0, ge=0, description="opacity against the data set's alpha pictures; needs depth and alpha"
+        0.0, ge=0, description="opacity against the data set's alpha, or where it has depth"
     )
     depth_consistency: float = Field(0.0, ge=0, description="volumes of different sources agree about depth")
     opacity_consistency: float = Field(

@@ -4,7 +4,7 @@
 
 Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced
 target views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects. Where the
-set has depth and alpha pictures, the shape of the volume is judged, too.
+set has depth pictures, the shape of the volume is judged, too.
 """
 
 import argparse
@@ -38,6 +38,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--objects", type=int, metavar="N", help="judge the first N objects (default: all)")
     parser.add_argument(
         "--views", type=int, default=4, metavar="N", help="target views an object (default: 4)"
+    )
+    parser.add_argument(
+        "--depth-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="what depth pictures are multiplied by (1)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -78,7 +85,7 @@ def evaluate(
 ) -> dict[str, float]:
     """PSNR in dB of samples, previews, the copied source view and the mean training image.
 
-    Where the objects have depth and alpha, also `geometry_figures`. Raises ValueError where an object has
+    Where the objects have depth, also `geometry_figures`. Raises ValueError where an object has
     fewer views than are asked of it, or some have depth and some have not.
     """
     import torch
@@ -96,7 +103,7 @@ def evaluate(
     geometry = [held_out.has_geometry(index) for index in indices]
     if any(geometry) and not all(geometry):
         raise ValueError(
-            f"{held_out.raw.place(geometry.index(False))}: has no depth or no alpha, but others have; add "
+            f"{held_out.raw.place(geometry.index(False))}: has no depth, but others have; add "
             "them here, or remove them there"
         )
     mean, rows = mean_image(training), []
@@ -158,7 +165,11 @@ def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
     from models.device import choose_device, place
 
     model, config, _ = load_model(arguments.transfer)
-    data = config.data.model_copy(update={"root": arguments.data, "views": None} if arguments.data else {})
+    data = config.data.model_copy(update={"depth_scale": arguments.depth_scale})
+    if arguments.data:
+        data = data.model_copy(
+            update={"root": arguments.data, "layout": "auto", "views": None, "shards": "all"}
+        )
     device = choose_device(arguments.device)
     figures = evaluate(
         place(model, device),

@@ -205,7 +205,7 @@ def test_views_come_with_depth_and_alpha_where_these_are_asked_for(tmp_path, pla
 def test_an_object_without_depth_is_named_where_depth_is_asked_for(root):
     loader = make_loader(root)
     loader.geometry = True
-    with pytest.raises(ValueError, match=r"cars_train/car\d: has no depth pictures, which loss"):
+    with pytest.raises(ValueError, match=r"cars_train/car\d: has no depth pictures, which model"):
         loader.load(0)
 
 

@@ -1,6 +1,7 @@
 """The SRN layout as it occurs in the wild: folders, splits, pictures, lists of views."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -286,3 +287,16 @@ def test_pictures_and_geometry_share_the_cache_s_bound(tmp_path, plant_object):
     kept = [picture.nbytes for picture in objects._pictures.values()]
     kept += [part.depth.nbytes + part.alpha.nbytes for part in objects._geometries.values()]
     assert 1.5 * 2**20 < sum(kept) <= 2 * 2**20
+
+
+def test_without_alpha_what_has_a_depth_is_covered_and_depth_may_have_its_own_step(tmp_path, plant_object):
+    folder = plant_object(tmp_path / "cars_train" / "a", surfaces=True)
+    plant_object(tmp_path / "cars_val" / "b")
+    shutil.rmtree(folder / "alpha")
+    path = folder / "depth" / "000000.png"
+    values = np.array(Image.open(path))
+    values[:2, :2] = [[0, 20_000], [0, 10_000]]
+    Image.fromarray(values).save(path)
+    found = open_split(config(tmp_path, image_size=3, depth_scale=0.5), "train").read_geometry(0, [0])
+    assert found.alpha[0, 0, 0].item() == pytest.approx(0.5)
+    assert found.depth[0, 0, 0].item() == pytest.approx(0.75, abs=1e-5)

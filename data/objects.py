@@ -159,8 +159,8 @@ class Objects:
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Depth and opacity of views of one object, batch shape [v].
 
-        Without alpha pictures, the object covers the pixels that have a depth. Raises ValueError where there is
-        no such view, or no depth with it.
+        Without alpha pictures, the object covers the pixels that have a depth. Raises ValueError where there
+        is no such view, or no depth with it.
         """
         self._check(index, views)
         parts = [self._geometry(index, view) for view in views]

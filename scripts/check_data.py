@@ -28,7 +28,7 @@ ROOT is a data set of any layout that training reads (data.root). Every object i
 missing or broken, poses that are no rotation or look elsewhere, intrinsics that do not fit the picture,
 objects that are blank, cut by the picture's edge or by near and far, backgrounds that are not white, alpha
 and depth that disagree. Views with each other's cameras, mirrored or on their heads are found because they do
-not show the shape that the other views show: by depth where there is depth, by silhouettes elsewhere (of 8
+not show the shape that the other views show: by depth where there is depth, by silhouettes elsewhere (of 20
 views or more; views that look alike may be swapped or mirrored unnoticed). Then objects are compared: odd
 ones out, pictures and ids in two splits. A note says which known set the cameras are those of.
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.cameras import turntable
 from data.checks.findings import CHECKS, Finding
 from data.checks.objects import check_object
 from data.checks.opening import open_splits
+from data.meshes import render_meshes
+from data.shapes import car
 from data.srn_layout import pair_files
 from scripts.check_data import Options, check, main
 from scripts.make_shapes import ShapesOptions, make_shapes
@@ -112,6 +115,22 @@ def test_an_honest_set_is_silent(honest, options):
 
 def test_an_honest_set_without_depth_and_alpha_is_silent(pictures_only):
     assert not grave(check(Options(pictures_only), workers=1, progress=False)[1])
+
+
+@pytest.mark.parametrize("elevation_deg", [0.0, 30.0])
+def test_cameras_in_a_ring_are_silent(pictures_only, tmp_path, elevation_deg):
+    """From a ring, the silhouettes leave room for much more than the object."""
+    poses = turntable(24, elevation_deg).double().numpy()
+    intrinsics = np.array([[131.25 / 128, 0, 0.5], [0, 131.25 / 128, 0.5], [0, 0, 1]])
+    root = tmp_path / "ring"
+    for number in range(2):  # a single object cannot be split
+        shutil.copytree(first_object(pictures_only), root / str(number))
+        views = render_meshes(car(number), poses, intrinsics=intrinsics, height=32, width=32, samples=1)
+        for view, pixels in enumerate(views.rgb):
+            Image.fromarray(pixels).save(picture(root / str(number), view))
+            write_pose(pose(root / str(number), view), poses[view])
+        (root / str(number) / "intrinsics.txt").write_text(f"{131.25 / 4} 16 16 0.\n0 0 0\n1\n32 32\n")
+    assert not grave(check(Options(root), workers=1, progress=False)[1])
 
 
 # Files.

@@ -24,11 +24,11 @@ def check_rigid(subject: Subject) -> Iterator[Finding]:
     rotations = np.nan_to_num(subject.poses[:, :3, :3].astype(np.float64))
     products = rotations @ rotations.transpose(0, 2, 1)
     suspect = (np.abs(products - np.eye(3)).max(axis=(1, 2)) > 1e-4) | (np.linalg.det(rotations) < 0)
-    suspect |= (np.abs(subject.poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-4) | ~subject.positions.any(
-        axis=1
-    )
-    # The rest is left to the rule that readers go by, which is slow.
-    for index in np.flatnonzero(suspect & np.isfinite(subject.poses).all(axis=(1, 2))):
+    suspect |= np.abs(subject.poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-4
+    suspect |= ~subject.positions.any(axis=1) | ~np.isfinite(subject.poses).all(axis=(1, 2))
+    read = ~np.isnan(subject.poses).all(axis=(1, 2))  # where there is none, that was said already
+    # Only those go through the rule that readers go by, which is slow.
+    for index in np.flatnonzero(suspect & read):
         try:
             require_rigid(torch.from_numpy(subject.poses[index].copy()), subject.pose_files[index])
         except ValueError as error:

@@ -56,7 +56,8 @@ class HullAgreement(Agreement):
         """Of every view with its own camera."""
         bare = (self._masks & ~self._projected).sum((1, 2)) / self._masks.sum((1, 2)).clip(1)
         surplus = (self._projected & ~self._grown).sum((1, 2)) / self._projected.sum((1, 2)).clip(1)
-        return np.maximum(bare / MOST_BARE, surplus / MOST_SURPLUS)
+        # Where cameras are few or stand in a ring, all of the hull is too large.
+        return np.maximum(bare / MOST_BARE, surplus / max(MOST_SURPLUS, 2.5 * float(np.median(surplus))))
 
     def faults(self) -> list[Verdict]:
         """The views that would fit better turned or with another's camera, and others that do not fit.

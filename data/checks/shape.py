@@ -12,7 +12,7 @@ from data.checks.pictures import fill_holes
 from data.checks.subject import Subject
 from data.checks.surfaces import depth_builder
 
-FEWEST = 8  # views; fewer say too little of each other
+FEWEST_DEPTHS, FEWEST_OUTLINES = 6, 20  # views; fewer say too little of each other
 ROOM = 1.15  # of what is seen whole, where the object is looked for
 
 
@@ -21,9 +21,9 @@ def check_shape(subject: Subject) -> Iterator[Finding]:
     usable = [i for i, _ in subject.seen() if subject.has_camera[i]]
     with_depth = [i for i in usable if subject.surfaces[i] is not None]
     outlined = [i for i in usable if _has_outline(subject, i)]
-    if len(with_depth) >= FEWEST:
+    if len(with_depth) >= FEWEST_DEPTHS:
         chosen, build, source = with_depth, _by_depth(subject, with_depth), "depth"
-    elif len(outlined) >= FEWEST:
+    elif len(outlined) >= FEWEST_OUTLINES:
         chosen, build, source = outlined, _by_outlines(subject, outlined), "silhouettes"
     else:
         return

@@ -192,7 +192,8 @@ def _show(arguments: argparse.Namespace, summaries: list["Summary"], findings: l
 
     lines = [*counts_of(summaries), ""]
     if findings:
-        lines += [*table(findings), ""]
+        # Files as they are called below ROOT: a line is long enough.
+        lines += [*(line.replace(f"{arguments.root}/", "") for line in table(findings)), ""]
     lines.append(f"{arguments.root}: {totals(findings)}")
     if arguments.output:
         folder = arguments.output

@@ -107,7 +107,7 @@ def compare_channels(
     turned = {"mirrored": nothing[:, ::-1], "upside down": nothing[::-1], "turned round": nothing[::-1, ::-1]}
     rest = {name: _share(coloured & other, coloured) for name, other in turned.items()}
     best = min(rest, key=lambda name: rest[name])
-    better = best if rest[best] < 0.2 * outside else ""
+    better = best if rest[best] < min(0.2 * outside, 0.03) else ""
     if depth is None or depth.shape != alpha.shape:
         return Channels(outside, better=better)
     met = depth > 0

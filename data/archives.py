@@ -13,15 +13,17 @@ pictures are refused. Every problem is a ValueError of one line that begins with
 import bz2
 import gzip
 import lzma
+import os
 import re
 import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from data.srn_layout import SPLITS
 
@@ -40,10 +42,12 @@ DAMAGES = (
     RuntimeError,
     EOFError,
     OSError,
+    OverflowError,
+    UnicodeDecodeError,
 )  # what the standard library raises on bad archives
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a set has millions
 class Member:
     """A file of an object."""
 
@@ -67,12 +71,14 @@ class Member:
         except DAMAGES as error:
             raise ValueError(f"{self.archive}: {self.name} cannot be read ({error}); get it again") from error
         if len(content) != self.size:
-            raise ValueError(f"{self.archive}: {self.name} is cut short; get it again")
+            raise ValueError(f"{self.archive}: {self.name} is not as long as is said; get it again")
         return content
 
     def _read(self) -> bytes:
         if self.kind == "zip":
-            return _open_zip(self.source).read(self.name)
+            # With a limit: the size in the list may be a lie, and all would be inflated before it is cut off.
+            with _open_zip(self.source).open(self.name) as file:
+                return file.read(self.size + 1)
         if self.kind == "folder":
             return (self.source / self.name).read_bytes()
         with self.source.open("rb") as file:
@@ -99,7 +105,7 @@ def list_members(archives: Sequence[Path], scratch: Path) -> list[Member]:
 
 def _list(archive: Path, scratch: Path) -> list[Member]:
     if archive.is_dir():
-        found, limit = _folder_members(archive), None
+        found, limit = list(_folder_members(archive, archive)), None
     elif archive.is_file():
         limit = ANYWAY_BYTES + MOST_GROWTH * archive.stat().st_size
         found = _archive_members(archive, scratch, limit)
@@ -122,26 +128,33 @@ def _list(archive: Path, scratch: Path) -> list[Member]:
 
 
 def _archive_members(archive: Path, scratch: Path, limit: int) -> list[Member]:
-    with archive.open("rb") as file:
-        magic = file.read(6)
     try:
+        with archive.open("rb") as file:
+            magic = file.read(6)
         if magic.startswith(b"PK"):
             return list(_zip_members(archive))
         opener = next((COMPRESSIONS[start] for start in COMPRESSIONS if magic.startswith(start)), None)
         if opener is None:
             return list(_tar_members(archive, archive))
-        expanded = scratch / f"{SUFFIX.sub('', archive.name)}.tar"
-        scratch.mkdir(parents=True, exist_ok=True)
-        with opener(archive, "rb") as packed, expanded.open("wb") as plain:
-            while block := packed.read(2**20):
-                if plain.tell() > limit:
-                    raise ValueError(
-                        f"{archive}: unpacks to over {MOST_GROWTH} times its size; do not trust this archive"
-                    )
-                plain.write(block)
-        return list(_tar_members(archive, expanded))
+        return list(_tar_members(archive, _expand(archive, opener, scratch, limit)))
+    except PermissionError as error:
+        raise ValueError(f"{archive}: cannot be read ({error.strerror}); check its permissions") from error
     except DAMAGES as error:
         raise ValueError(f"{archive}: no readable zip or tar file ({error}); get it again") from error
+
+
+def _expand(archive: Path, opener: Callable[..., BinaryIO], scratch: Path, limit: int) -> Path:
+    """Write the plain tar file into `scratch`, under a name of its own: archives may be called alike."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(suffix=".tar", dir=scratch)
+    with opener(archive, "rb") as packed, open(handle, "wb") as plain:
+        while block := packed.read(2**20):
+            if plain.tell() > limit:
+                raise ValueError(
+                    f"{archive}: unpacks to over {MOST_GROWTH} times its size; do not trust this archive"
+                )
+            plain.write(block)
+    return Path(name)
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
@@ -158,7 +171,12 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 
 def _tar_members(archive: Path, source: Path) -> Iterator[Member]:
     with tarfile.open(source, "r:") as file:
+        end = 0
         for entry in file:
+            # A size below 0 would lead back to headers that were read already, for ever.
+            if entry.size < 0 or entry.offset_data <= end:
+                raise ValueError(f"{archive}: {entry.name} has no possible size; do not trust this archive")
+            end = entry.offset_data
             member = Member(archive, source, "tar", entry.name, entry.size, entry.offset_data)
             if not _place(member) or entry.isdir():
                 continue
@@ -169,10 +187,20 @@ def _tar_members(archive: Path, source: Path) -> Iterator[Member]:
             yield member
 
 
-def _folder_members(folder: Path) -> Iterator[Member]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield Member(folder, folder, "folder", path.relative_to(folder).as_posix(), path.stat().st_size)
+def _folder_members(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Member]:
+    """The files below `folder`, through links to other folders too, but not round in circles."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.is_dir():
+                yield from _folder_members(root, path, (*above, real))
+            elif path.is_file():
+                name = path.relative_to(root).as_posix()
+                yield Member(root, root, "folder", name, path.stat().st_size)
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
 
 
 def _place(member: Member) -> str:
@@ -185,7 +213,8 @@ def _place(member: Member) -> str:
     if above is None or any(part.startswith((".", "__")) for part in parts):
         return ""
     stem, inside = SUFFIX.sub("", member.archive.name), parts[len(above) :]
-    split = next((number for number, part in enumerate(above[:-1]) if _names_split(part)), None)
+    # The innermost: cars_train_val_test/cars_val/OBJECT belongs to cars_val.
+    split = next((number for number in reversed(range(len(above) - 1)) if _names_split(above[number])), None)
     if split is not None:
         kept = [above[split], *above[split + 1 :][-2:]]
     elif _names_split(stem):

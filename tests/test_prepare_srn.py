@@ -4,6 +4,7 @@ import io
 import re
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -304,6 +305,78 @@ def test_an_object_that_is_given_twice_is_refused(root, output, tmp_path, capsys
     two = make_tar(tmp_path / "cars_train.tar", contents(root / "cars_train"))
     assert run(one, two, "--output", output) == 2
     assert "give each object once" in capsys.readouterr().err
+
+
+def test_compressed_tars_of_one_name_are_kept_apart(root, output, tmp_path):
+    given = [
+        make_tar(tmp_path / "cars_train.tar.gz", contents(root / "cars_train"), "w:gz"),
+        make_tar(tmp_path / "cars_train.tgz", contents(root / "cars_val"), "w:gz"),
+    ]
+    members = archives.list_members(given, tmp_path / "scratch")
+    files = contents(root / "cars_train") | contents(root / "cars_val")
+    assert {member.place.removeprefix("cars_train/"): member.read() for member in members} == files
+
+
+def test_the_innermost_folder_decides_the_split(root, output, tmp_path):
+    given = make_zip(tmp_path / "x.zip", under("cars_train_val_test/", contents(root)))
+    assert run(given, "--output", output) == 0
+    assert_packed(output, root)
+
+
+def test_linked_folders_are_followed_but_not_in_circles(root, output, tmp_path):
+    (root / "cars_train/bb").rename(tmp_path / "elsewhere")
+    (root / "cars_train/bb").symlink_to(tmp_path / "elsewhere")
+    (root / "cars_train/circle").symlink_to(root)
+    assert run(root, "--output", output) == 0
+    assert open_packed(output, "train").ids == ("a", "bb")
+
+
+def test_a_zip_file_that_lies_about_a_size_does_not_fill_the_memory(root, tmp_path):
+    honest = make_zip(tmp_path / "srn.zip", {"cars_train/a/rgb/0.png": bytes(2**25)}).read_bytes()
+    given = tmp_path / "lie.zip"
+    given.write_bytes(honest.replace((2**25).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    (member,) = archives.list_members([given], tmp_path)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"\A[^\n]*0.png cannot be read[^\n]*\Z"):
+        member.read()
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_tar_file_with_a_negative_size_is_refused(tmp_path):
+    entry = bytearray(tarfile.TarInfo("a/rgb/0.png").tobuf(tarfile.GNU_FORMAT))
+    entry[124:136] = (-512).to_bytes(12, "big", signed=True)
+    entry[148:156] = b" " * 8
+    entry[148:156] = b"%06o\0 " % sum(entry[:512])
+    given = tmp_path / "n_train.tar"
+    given.write_bytes(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT) + bytes(entry) + bytes(1024))
+    with pytest.raises(
+        ValueError, match=r"\A[^\n]*n_train.tar: [^\n]*(no possible size|no readable)[^\n]*\Z"
+    ):
+        archives.list_members([given], tmp_path)
+
+
+def test_a_zip_file_with_names_that_are_no_text_is_one_line(tmp_path):
+    given = make_zip(tmp_path / "u_train.zip", {"\xe9/rgb/0.png": b"x"})
+    given.write_bytes(given.read_bytes().replace("\xe9".encode(), b"\xff\xff"))
+    with pytest.raises(ValueError, match=r"\A[^\n]*u_train.zip: no readable zip[^\n]*\Z"):
+        archives.list_members([given], tmp_path)
+
+
+def test_an_archive_that_may_not_be_read_is_not_called_unwritable(
+    root, output, tmp_path, capsys, monkeypatch
+):
+    given = make_zip(tmp_path / "srn.zip", contents(root))
+    original = Path.open
+
+    def guarded(path, *arguments, **options):
+        if path == given:
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    assert run(given, "--output", output) == 2
+    assert f"{given}: cannot be read (Permission denied)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.command_line import OneLineParser
-from scripts.packing import add_pack_options, exit_code, options_of, pack_and_tell
+from scripts.packing import add_pack_options, exit_code, options_of, pack_and_tell, without_stand_in
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.objects import RawObjects
@@ -80,16 +80,7 @@ def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "
         # Whether a split is missing or damaged cannot be told, so none is left out without being asked for.
         remedy = f"; or choose splits: --splits {' '.join(found)}" if found and not splits else ""
         raise ValueError(f"{problems[0]}{remedy}") from problems[0]
-    return without_stand_ins(found)
-
-
-def without_stand_ins(sources: "dict[Split, RawObjects]") -> "dict[Split, RawObjects]":
-    """Splits that have objects of their own; val and test may be one and the same."""
-    kept: dict[Split, RawObjects] = {}
-    for split, raw in sources.items():
-        if not any(_places(raw) == _places(other) for other in kept.values()):
-            kept[split] = raw
-    return kept
+    return without_stand_in(found)
 
 
 def verify(path: Path) -> int:
@@ -121,10 +112,6 @@ def verify(path: Path) -> int:
     if not problems:
         print(f"{path}: {len(paths)} files, every byte as it was written")
     return 2 if problems else 0
-
-
-def _places(raw: "RawObjects") -> list[str]:
-    return [raw.place(index) for index in range(len(raw))]
 
 
 def _parser() -> argparse.ArgumentParser:

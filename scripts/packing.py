@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from scripts.packing_workers import Shard, Writers, num_cores
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from data.objects import RawObjects
     from data.srn_layout import Split
 
+Kind = TypeVar("Kind", bound="RawObjects")
 MEGABYTE = 2**20
 OBJECTS_PER_WORKER = 32  # at least: to start a process takes as long as to read about so many
 
@@ -79,6 +80,15 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
         message, code = "a process was killed (out of memory?); the same command goes on, try --workers 1", 1
     print(f"{program}: {message}", file=sys.stderr)
     return code
+
+
+def without_stand_in(sources: "dict[Split, Kind]", *, whole: bool = False) -> "dict[Split, Kind]":
+    """The splits without test where val stands in for it, or the other way round: the same views of the same
+    objects. `whole`: a place has one object with all of its views, so that places say enough.
+    """
+    if {"val", "test"} <= sources.keys() and _alike(sources["val"], sources["test"], whole=whole):
+        return {split: raw for split, raw in sources.items() if split != "test"}
+    return sources
 
 
 def pack_and_tell(sources: "dict[Split, RawObjects]", options: PackOptions) -> int:
@@ -152,6 +162,32 @@ def summary(packed: Packed) -> str:
     views, num = sum(entry.views for entry in entries), len(files)
     where = str(packed.files[0]) if num == 1 else f"{packed.files[0]} and {num - 1} more"
     return f"{where}: {len(entries)} objects, {views} views, {size:.1f} MB ({', '.join(kinds)})"
+
+
+def _alike(one: "RawObjects", other: "RawObjects", *, whole: bool) -> bool:
+    if [one.place(index) for index in range(len(one))] != [other.place(index) for index in range(len(other))]:
+        return False
+    # Views may be divided, too: a lone scene has one place in all splits. Numbers are compared first, since
+    # cameras take longer to read.
+    return whole or all(
+        look(one, index) == look(other, index)
+        for look in (_num_views, _camera_numbers)
+        for index in range(len(one))
+    )
+
+
+def _num_views(raw: "RawObjects", index: int) -> int | str:
+    try:
+        return raw.num_views(index)
+    except ValueError as error:  # a bad object is reported when it is its turn
+        return str(error)
+
+
+def _camera_numbers(raw: "RawObjects", index: int) -> list | str:
+    try:
+        return [values.tolist() for values in raw.cameras(index)]
+    except ValueError as error:
+        return str(error)
 
 
 def _estimated_bytes(raw: "RawObjects", options: PackOptions) -> int:

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.command_line import OneLineParser
-from scripts.pack import without_stand_ins
-from scripts.packing import PackOptions, add_pack_options, exit_code, options_of, pack_and_tell
+from scripts.packing import (
+    PackOptions,
+    add_pack_options,
+    exit_code,
+    options_of,
+    pack_and_tell,
+    without_stand_in,
+)
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.archived import ArchivedObjects
@@ -74,7 +80,8 @@ def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, Arch
     ]
     # Training objects alone are divided; without them there is nothing to divide.
     wanted = named if named and "train" not in named else SPLITS
-    return without_stand_ins({split: open_archived(members, split, scratch) for split in wanted})
+    sources = {split: open_archived(members, split, scratch) for split in wanted}
+    return without_stand_in(sources, whole=True)
 
 
 def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from data.cameras import srn_test_path
 from data.packed import open_packed
 from data.packed_format import PackedFile
 from data.sets import open_raw
@@ -216,6 +218,21 @@ def test_a_split_that_cannot_be_opened_is_never_left_out_silently(root, output, 
     assert "--splits val test" in capsys.readouterr().err
     assert run(root, "--output", output, "--splits", "val", "test") == 0
     assert files_in(output) == ["test.safetensors", "val.safetensors"]
+
+
+def test_a_lone_scene_is_packed_with_the_views_of_every_split(tmp_path, output):
+    folder = tmp_path / "scene"
+    folder.mkdir()
+    flip, frames = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])), []
+    for view, pose in enumerate(srn_test_path(20)):
+        Image.new("RGB", (4, 4), (view, 0, 0)).save(folder / f"{view:02d}.png")
+        frames.append({"file_path": f"{view:02d}.png", "transform_matrix": (pose @ flip).tolist()})
+    (folder / "transforms.json").write_text(json.dumps({"camera_angle_x": 0.9, "frames": frames}))
+    assert run(folder, "--output", output) == 0
+    for split in ("train", "val", "test"):
+        one, other = open_raw(folder, split), open_packed(output, split)
+        assert one.num_views(0) == other.num_views(0) < 20
+        assert torch.equal(one.picture(0, 0), other.picture(0, 0))
 
 
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["x", "--output", "y", "--shards", "many"]])

@@ -9,10 +9,11 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.images import area_means, resize_area
@@ -42,6 +43,11 @@ def write_object(
         pixels = [getattr(raw, kind)(index, view) for view in range(num_views)]
         if all(values is None for values in pixels):
             continue
+        if kind == "alpha":  # some pictures of a scene may know transparency, and others not
+            pixels = [
+                _opaque(raw.picture(index, view)) if values is None else values
+                for view, values in enumerate(pixels)
+            ]
         if any(values is None for values in pixels):
             raise ValueError(
                 f"{raw.place(index)}: has {kind} for some views only; restore the others or remove {kind}/"
@@ -56,6 +62,31 @@ def write_object(
     found = Index(split=split, image_size=image_size, objects=(entry,))
     shapes = {name: (block.dtype, block.shape) for name, block in blocks.items()}
     _write_whole(path, lambda name: [blocks[name]], shapes, found, verify=False)
+
+
+def holds(file: PackedFile, number: int, raw: RawObjects, index: int) -> bool:
+    """Whether an object of a file was written from an object of a set as it is now.
+
+    Cameras are compared, and the pixels of the first and the last view. Raises ValueError where the set's
+    object cannot be read.
+    """
+    entry = file.index.objects[number]
+    if (entry.id, entry.names, entry.views) != (raw.ids[index], raw.names(index), raw.num_views(index)):
+        return False
+    if not all(map(torch.equal, file.cameras(number), raw.cameras(index))):
+        return False
+    for view, kind in product({0, entry.views - 1}, KINDS):
+        written, values = file.pixels(kind, number, view), getattr(raw, kind)(index, view)
+        if kind == "alpha" and values is None and written is not None:
+            values = _opaque(raw.picture(index, view))
+        if written is None or values is None:
+            if written is not values:
+                return False
+            continue
+        stored = _stored(kind, values, file.index.image_size)
+        if stored.dtype != written.dtype or not torch.equal(stored, written):
+            return False
+    return True
 
 
 def join(path: Path, parts: Sequence[Path], index: Index, *, verify: bool = True) -> None:
@@ -93,6 +124,10 @@ def _moved(entry: Entry, first: dict[str, int]) -> Entry:
         for kind in KINDS
     }
     return entry.model_copy(update=moved)
+
+
+def _opaque(picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
+    return torch.full_like(picture[..., 0], 255)
 
 
 def _place(kind: str, pixels: list[Tensor], tensors: dict[str, list[Tensor]]) -> tuple[Rows, ...]:

@@ -206,17 +206,24 @@ def _estimated_bytes(raw: "RawObjects", options: PackOptions) -> int:
 
 
 def _is_done(shard: Shard, raw: "RawObjects", options: PackOptions) -> bool:
-    """Whether the file is there. Raises ValueError where something else is in its place."""
+    """Whether the file is there, made of this set. Raises ValueError where something else is in its place."""
+    from tqdm import tqdm
+
     from data.packed_format import PackedFile
+    from data.packed_writer import holds
 
     if not shard.path.exists():
         return False
-    index = PackedFile(shard.path).index
-    ids = [entry.id for entry in index.objects]
-    wanted = [
-        raw.ids[i] for i in shard.objects if options.skip_bad is False or raw.ids[i] not in index.left_out
-    ]
-    if ids != wanted or index.image_size != options.image_size:
+    file = PackedFile(shard.path)
+    ids, left_out = (
+        [entry.id for entry in file.index.objects],
+        file.index.left_out if options.skip_bad else (),
+    )
+    wanted = [i for i in shard.objects if raw.ids[i] not in left_out]
+    same = ids == [raw.ids[i] for i in wanted] and file.index.image_size == options.image_size
+    # Another set, or another state of this one, may have the same names.
+    progress = tqdm(wanted if same else (), desc=f"compare {shard.path.name}", unit="object", leave=False)
+    if not same or not all(holds(file, number, raw, i) for number, i in enumerate(progress)):
         raise ValueError(
             f"{shard.path}: is there already with other contents; delete it or choose another --output"
         )

@@ -84,13 +84,13 @@ def _write_here(split: "Split", index: int, path: Path, image_size: int | None) 
 def _write_part(
     sources: "dict[Split, RawObjects]", split: "Split", index: int, path: Path, image_size: int | None
 ) -> str | None:
-    """Write the file of an object unless an earlier run did; returns what is wrong with it."""
+    """Write the file of an object unless an earlier run did from the same; returns what is wrong with it."""
     from data.packed_format import PackedFile
-    from data.packed_writer import write_object
+    from data.packed_writer import holds, write_object
 
     raw = sources[split]
     with suppress(ValueError):
-        if path.exists() and PackedFile(path).index.objects[0].id == raw.ids[index]:
+        if path.exists() and holds(PackedFile(path), 0, raw, index):
             return None
     try:
         write_object(path, raw, index, split=split, image_size=image_size)

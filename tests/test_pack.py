@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,47 @@ def test_a_split_that_cannot_be_opened_is_never_left_out_silently(root, output, 
     assert "--splits val test" in capsys.readouterr().err
     assert run(root, "--output", output, "--splits", "val", "test") == 0
     assert files_in(output) == ["test.safetensors", "val.safetensors"]
+
+
+def other_set(root: Path, kind: str) -> Path:
+    """A set of the same names and sizes, of which one object differs."""
+    other = root.with_name("other")
+    shutil.copytree(root, other)
+    if kind == "pictures":
+        Image.new("RGB", (5, 4)).save(other / "cars_train/car1/rgb/000000.png")
+    elif kind == "cameras":
+        pose = other / "cars_train/car1/pose/000001.txt"
+        pose.write_text((other / "cars_train/car1/pose/000000.txt").read_text())
+    else:
+        (other / "cars_train/car1/alpha").mkdir()
+        for picture in (other / "cars_train/car1/rgb").iterdir():
+            Image.new("L", (5, 4)).save(other / "cars_train/car1/alpha" / picture.name)
+    return other
+
+
+@pytest.mark.parametrize("kind", ["pictures", "cameras", "alpha"])
+def test_another_set_of_the_same_names_is_no_reason_to_keep_a_file(kind, root, output, capsys):
+    assert run(root, "--output", output) == 0
+    before = (output / "train.safetensors").read_bytes()
+    assert run(other_set(root, kind), "--output", output) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "train.safetensors: is there already with other contents; delete it or choose" in error
+    assert (output / "train.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["pictures", "cameras", "alpha"])
+def test_parts_of_another_set_are_written_again(kind, root, output):
+    bad = root / "cars_train/car5/rgb/000001.png"
+    content = bad.read_bytes()
+    bad.write_bytes(b"")
+    assert run(root, "--output", output) == 2
+    bad.write_bytes(content)
+    other = other_set(root, kind)
+    assert run(other, "--output", output) == 0
+    one, found = open_raw(other, "train"), open_packed(output, "train")
+    assert all(map(torch.equal, one.cameras(1), found.cameras(1)))
+    assert torch.equal(one.picture(1, 0), found.picture(1, 0))
+    assert (found.alpha(1, 0) is None) == (one.alpha(1, 0) is None)
 
 
 def test_a_lone_scene_is_packed_with_the_views_of_every_split(tmp_path, output):

@@ -17,7 +17,7 @@ from data.loader import SceneLoader
 from data.objects import DataConfig, Objects, RawObjects
 from data.packed import PackedObjects, open_packed
 from data.packed_format import Index, PackedFile
-from data.packed_writer import join, write_object
+from data.packed_writer import holds, join, write_object
 from data.sets import open_raw, open_split
 
 
@@ -246,6 +246,26 @@ class FarAway(RawObjects):
 def test_depth_that_16_bits_do_not_hold_is_kept_as_it_is(tmp_path):
     write_object(tmp_path / "train.safetensors", FarAway(), 0, split="train")
     assert_same(open_packed(tmp_path, "train"), FarAway())
+
+
+class HalfTransparent(FarAway):
+    """Of its two pictures, the second alone knows transparency."""
+
+    ids = ("far",)
+
+    def alpha(self, index, view):
+        return torch.arange(6, dtype=torch.uint8).unflatten(0, (2, 3)) if view else None
+
+
+@pytest.mark.parametrize("image_size", [None, 2])
+def test_pictures_without_transparency_beside_others_are_opaque(image_size, tmp_path):
+    path = tmp_path / "train.safetensors"
+    write_object(path, HalfTransparent(), 0, split="train", image_size=image_size)
+    packed = open_packed(tmp_path, "train")
+    assert (packed.alpha(0, 0) == 255).all()
+    assert packed.alpha(0, 1).max() < 6
+    assert holds(PackedFile(path), 0, HalfTransparent(), 0)
+    assert not holds(PackedFile(path), 0, FarAway(), 0)
 
 
 def header_of(path: Path) -> tuple[dict, bytes]:

@@ -71,6 +71,14 @@ class ArchivedObjects(RawObjects):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(member.read())
 
+    def lies_in(self, index: int, root: Path) -> bool:
+        """Whether all files of an object are below `root` as they are here."""
+        members = [(root / member.place, member) for member in self._members[self._folders[index]]]
+        # Sizes first: they need no reading.
+        return all(path.is_file() and path.stat().st_size == member.size for path, member in members) and all(
+            path.read_bytes() == member.read() for path, member in members
+        )
+
     def _read(self, index: int, read: Callable[[SRNObjects], Read]) -> Read:
         if self._root is None:
             self._scratch.mkdir(parents=True, exist_ok=True)

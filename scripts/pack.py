@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scripts.command_line import OneLineParser
 from scripts.packing import add_pack_options, exit_code, options_of, pack_and_tell, without_stand_in
+from scripts.packing_lock import sole_packer
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.objects import RawObjects
@@ -56,7 +57,9 @@ def _run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     if arguments.output.resolve() == arguments.root.resolve():
         raise ValueError(f"--output {arguments.output}: is the set itself; choose another folder")
-    return pack_and_tell(open_sources(arguments.root, arguments.layout, arguments.splits), options)
+    sources = open_sources(arguments.root, arguments.layout, arguments.splits)
+    with sole_packer(options.output):
+        return pack_and_tell(sources, options)
 
 
 def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "dict[Split, RawObjects]":

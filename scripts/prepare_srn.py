@@ -17,12 +17,14 @@ from scripts.packing import (
     pack_and_tell,
     without_stand_in,
 )
+from scripts.packing_lock import sole_packer
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.archived import ArchivedObjects
     from data.archives import Member
     from data.srn_layout import Split
 
+SCRATCH = ".unpacked-"  # and letters; holds what is unpacked for a while
 HELP = """\
 examples:
   python -m scripts.prepare_srn cars_train.zip cars_val.zip cars_test.zip --output /data/srn_cars
@@ -54,16 +56,18 @@ def _run(arguments: argparse.Namespace) -> int:
     options, output = options_of(arguments), arguments.output
     if arguments.unpack and options != PackOptions(output):
         raise ValueError("--unpack: leaves pictures and files as they are; give none of the packing options")
-    output.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".unpacked-", dir=output))
-    try:
-        members = list_members(arguments.archives, scratch)
-        sources = open_splits(members, scratch)
-        if arguments.unpack:
-            return unpack(sources, output)
-        return pack_and_tell(dict(sources), options)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with sole_packer(output):
+        for left in output.glob(f"{SCRATCH}*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=output))
+        try:
+            members = list_members(arguments.archives, scratch)
+            sources = open_splits(members, scratch)
+            if arguments.unpack:
+                return unpack(sources, output)
+            return pack_and_tell(dict(sources), options)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, ArchivedObjects]":
@@ -87,7 +91,8 @@ def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, Arch
 def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
     """Write every object as a folder, whole or not at all; those that are there already are left alone.
 
-    Raises ValueError where the cameras of an object cannot be used, OSError where it cannot be written.
+    Raises ValueError where the cameras of an object cannot be used or something else is in its place, OSError
+    where it cannot be written.
     """
     from tqdm import tqdm
 
@@ -95,7 +100,13 @@ def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
         for raw in sources.values():
             for index in range(len(raw)):
                 folder = output / raw.names(index)[0]
-                if not folder.is_dir():
+                if folder.is_dir():
+                    if not raw.lies_in(index, output):
+                        raise ValueError(
+                            f"{folder}: is there already with other contents; delete it or choose another "
+                            "--output"
+                        )
+                else:
                     raw.cameras(index)
                     unfinished = output / ".unfinished"
                     shutil.rmtree(unfinished, ignore_errors=True)

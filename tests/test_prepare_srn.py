@@ -15,6 +15,8 @@ from data import archives
 from data.packed import open_packed
 from data.packed_format import PackedFile
 from data.sets import open_raw
+from scripts.pack import main as pack_main
+from scripts.packing_lock import sole_packer
 from scripts.prepare_srn import main
 
 
@@ -157,14 +159,40 @@ def test_archives_are_unpacked_into_folders_on_demand(root, output, tmp_path):
     assert sorted(path.name for path in output.iterdir()) == ["cars_train", "cars_val"]
 
 
-def test_unpacking_completes_what_was_begun_and_leaves_the_rest_alone(root, output, tmp_path):
+def test_unpacking_completes_what_was_begun(root, output, tmp_path):
     given = make_zip(tmp_path / "srn.zip", contents(root))
     assert run(given, "--output", output, "--unpack") == 0
-    (output / "cars_train/a/rgb/000000.png").write_bytes(b"mine")
+    (output / "cars_train/a/mine.txt").write_text("mine")
     (output / "cars_train/bb").rename(tmp_path / "gone")
     assert run(given, "--output", output, "--unpack") == 0
-    assert (output / "cars_train/a/rgb/000000.png").read_bytes() == b"mine"
-    assert contents(output / "cars_train/bb") == contents(root / "cars_train/bb")
+    assert contents(output) == contents(root) | {"cars_train/a/mine.txt": b"mine"}
+
+
+def test_unpacking_neither_keeps_nor_overwrites_other_contents_silently(root, output, tmp_path, capsys):
+    given = make_zip(tmp_path / "srn.zip", contents(root))
+    assert run(given, "--output", output, "--unpack") == 0
+    changed = output / "cars_train/a/rgb/000001.png"
+    for content in (b"mine", changed.read_bytes()[:-1] + b"x"):
+        changed.write_bytes(content)
+        assert run(given, "--output", output, "--unpack") == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"{output / 'cars_train/a'}: is there already with other contents" in error
+        assert changed.read_bytes() == content
+
+
+def test_what_a_killed_run_left_is_removed_and_two_at_once_are_refused(root, output, tmp_path, capsys):
+    given = make_zip(tmp_path / "srn.zip", contents(root))
+    (output / ".unpacked-abc").mkdir(parents=True)
+    (output / ".unpacked-abc/big.tar").write_bytes(b"x")
+    with sole_packer(output):
+        for program, source in ((main, given), (pack_main, root)):
+            assert program([str(source), "--output", str(output)]) == 2
+            error = capsys.readouterr().err
+            assert f"--output {output}: another process packs there" in error
+            assert error.count("\n") == 1
+    assert (output / ".unpacked-abc/big.tar").exists()  # it may be the other's
+    assert run(given, "--output", output) == 0
+    assert_packed(output, root)
 
 
 def damaged(root: Path, name: str, content: bytes | None) -> dict[str, bytes]:

@@ -43,7 +43,7 @@ class PackedObjects(RawObjects):
         self._paths = tuple(paths)
         self._files = tuple(PackedFile(path) for path in paths)
         for file in self._files:
-            _require_own_name(file)
+            require_own_name(file)
         self._places = tuple((file, number) for file in self._files for number in range(len(file)))
         self._entries = tuple(chain.from_iterable(file.index.objects for file in self._files))
         self.ids = tuple(entry.id for entry in self._entries)
@@ -101,7 +101,8 @@ class PackedObjects(RawObjects):
         return file.pixels(kind, number, view)
 
 
-def _require_own_name(file: PackedFile) -> None:
+def require_own_name(file: PackedFile) -> None:
+    """Raise ValueError where a file was written under another name."""
     index = file.index
     name = packed_path(file.path.parent, index.split, index.shard, index.shards).name
     if file.path.name != name:

@@ -17,6 +17,7 @@ ValueError of one line that begins with the file's path.
 
 import json
 import mmap
+import sys
 import zlib
 from itertools import accumulate
 from pathlib import Path
@@ -32,6 +33,8 @@ from data.srn_layout import Split
 
 FORMAT = "genvs-packed-1"
 DTYPES = {"F32": torch.float32, "U16": torch.uint16, "U8": torch.uint8}
+# Python 3.13 names it; before, Linux's own number.
+NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 # Kind of pixels -> the types they may have, and their axes.
 KINDS = {"picture": ({"U8"}, 4), "depth": ({"U16", "F32"}, 3), "alpha": ({"U8"}, 3)}
 
@@ -114,8 +117,8 @@ class PackedFile:
         blocks = [self._tensors[r.tensor][r.first : r.first + r.count] for k in KINDS for r in entry.rows(k)]
         if checksum([*self.cameras(number), *blocks]) != entry.crc32:
             raise ValueError(
-                f"{self.path}: object {entry.id} is not as it was written (its checksum differs); copy or "
-                "pack the file again"
+                f"{self.path}: object {entry.id} is not as it was written (its checksum differs); copy "
+                "the file again, or delete it and pack again"
             )
 
     def _check_rows(self) -> None:
@@ -166,7 +169,8 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: is cut short or no safetensors file ({_first_line(error)}); copy or pack it again"
+            f"{path}: is cut short or no safetensors file ({_first_line(error)}); copy it again, or "
+            "delete it and pack again"
         ) from error
     metadata = table.pop("__metadata__", None) or {}
     if metadata.get("format") != FORMAT:
@@ -199,9 +203,14 @@ def _is_safe(name: str) -> bool:
 
 def _map(path: Path, table: dict[str, Any], begin: int) -> dict[str, Tensor]:
     """The tensors, without reading them."""
-    with path.open("rb") as file:
-        # Copied when written to: a stray write can neither reach the file nor end the process.
-        everything = torch.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=torch.uint8)
+    try:
+        with path.open("rb") as file:
+            everything = torch.frombuffer(_memory(file.fileno()), dtype=torch.uint8)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be mapped into memory ({error.strerror or error}); pack it into smaller files "
+            "(--shard-mb)"
+        ) from error
     tensors = {}
     for name, found in table.items():
         dtype, (first, last) = DTYPES.get(found["dtype"]), found["data_offsets"]
@@ -211,8 +220,18 @@ def _map(path: Path, table: dict[str, Any], begin: int) -> dict[str, Tensor]:
     return tensors
 
 
+def _memory(handle: int) -> mmap.mmap:
+    """All of a file, copied where written to: a stray write can neither reach it nor end the process."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+    # Without NORESERVE, Linux wants room for a copy of everything: files could not be larger than memory.
+    return mmap.mmap(handle, 0, flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+
+
 def _damaged(path: Path, problem: str) -> ValueError:
-    return ValueError(f"{path}: its header is damaged ({problem}); copy or pack it again")
+    return ValueError(
+        f"{path}: its header is damaged ({problem}); copy it again, or delete it and pack again"
+    )
 
 
 def _first_line(error: object) -> str:

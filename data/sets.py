@@ -49,27 +49,34 @@ def open_split(config: DataConfig, split: Split) -> Objects:
     return Objects(config, raw, views=read_view_list(path, root, _names(root, config.layout)))
 
 
-def open_raw(root: Path, split: Split, layout: str = "auto") -> RawObjects:
-    """The objects of a split as they are stored. Raises ValueError where there are none."""
+def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = False) -> RawObjects:
+    """The objects of a split as they are stored; `partial`: of a packed set, those whose files are here.
+
+    Raises ValueError where there are none.
+    """
     if not root.exists():
         raise ValueError(f"data.root={root}: there is no such folder; give the folder of a data set")
     if layout == "auto":
         layout = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
+    if layout == "packed":
+        return open_packed(root, split, partial=partial)
     return LAYOUTS[layout].open(root, split)
 
 
-def _names(root: Path, layout: str) -> set[str]:
-    """What the objects of all splits may be called."""
+def _names(root: Path, layout: str) -> set[str] | None:
+    """What the objects of all splits may be called; None where files of the set are on other machines."""
     names: set[str] = set()
     for split in SPLITS:
         with suppress(ValueError):  # not every set has every split
-            raw = open_raw(root, split, layout)
+            raw = open_raw(root, split, layout, partial=True)
+            if len(raw.shards) < raw.num_shards:
+                return None
             names.update(name for index in range(len(raw)) for name in raw.names(index))
     return names
 
 
-def read_view_list(path: Path, root: Path, known: Collection[str]) -> dict[str, list[int]]:
-    """The JSON list of views; every object that it names must be `known`."""
+def read_view_list(path: Path, root: Path, known: Collection[str] | None) -> dict[str, list[int]]:
+    """The JSON list of views; every object that it names must be `known`; None: that cannot be told."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -88,7 +95,7 @@ def read_view_list(path: Path, root: Path, known: Collection[str]) -> dict[str, 
         whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
         if not whole or not chosen or len(set(chosen)) < len(chosen):
             raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
-    if unknown := sorted(views.keys() - set(known)):
+    if known is not None and (unknown := sorted(views.keys() - set(known))):
         raise ValueError(
             f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
         )

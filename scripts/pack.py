@@ -93,16 +93,17 @@ def verify(path: Path) -> int:
     """
     from tqdm import tqdm
 
-    from data.packed import PATTERN
+    from data.packed import PATTERN, require_own_name
     from data.packed_format import PackedFile
 
     paths = [path] if path.is_file() else [p for p in sorted(path.glob("*")) if PATTERN.fullmatch(p.name)]
     if not paths:
         raise ValueError(f"{path}: no packed files (train.safetensors, ...) in it; give a packed set")
-    problems: list[str] = []
+    problems = missing_shards(path) if path.is_dir() else []
     for file_path in paths:
         try:
             file = PackedFile(file_path)
+            require_own_name(file)
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -115,6 +116,27 @@ def verify(path: Path) -> int:
     if not problems:
         print(f"{path}: {len(paths)} files, every byte as it was written")
     return 2 if problems else 0
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """What is wrong with the number of files of each split, which their names say."""
+    from data.packed import PATTERN, packed_files
+    from data.srn_layout import SPLITS
+
+    problems: list[str] = []
+    for split in SPLITS:
+        try:
+            matches = [PATTERN.fullmatch(path.name) for path in packed_files(folder, split)]
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        here = {int(match[2] or 0) for match in matches}
+        of = int(matches[0][3] or 1) if matches else 0
+        problems += [
+            f"{folder}: shard {number} of {of} of {split} is missing; copy it here, or verify file by file"
+            for number in sorted(set(range(of)) - here)
+        ]
+    return problems
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -178,6 +178,29 @@ def test_a_flipped_bit_is_reported_with_file_and_object(root, output, capsys):
         assert re.search(r"val.safetensors: object other is not as it was written", capsys.readouterr().err)
 
 
+def test_a_missing_shard_is_not_well(root, output, capsys):
+    assert run(root, "--output", output, "--shards", 3) == 0
+    assert run("--verify", output) == 0
+    (output / "train-00001-of-00003.safetensors").rename(output / "train-00000-of-00003.safetensors")
+    capsys.readouterr()
+    assert run("--verify", output) == 2
+    error = capsys.readouterr().err
+    assert f"{output}: shard 1 of 3 of train is missing" in error
+    assert "train-00000-of-00003.safetensors: was written as train-00001-of-00003" in error
+
+
+def test_a_damaged_file_is_packed_again_as_its_message_says(root, output, capsys):
+    assert run(root, "--output", output) == 0
+    path = output / "train.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:500])
+    assert run(root, "--output", output) == 2
+    assert "delete it and pack again" in capsys.readouterr().err
+    path.unlink()
+    assert run(root, "--output", output) == 0
+    assert path.read_bytes() == content
+
+
 def test_other_contents_in_the_output_are_not_overwritten(root, output, capsys):
     assert run(root, "--output", output) == 0
     before = (output / "train.safetensors").read_bytes()

@@ -1,11 +1,14 @@
 """Packed sets give what folders give to the last bit, and notice files that are not as they were written."""
 
 import json
+import math
 import multiprocessing
+import os
 import pickle
 import struct
 import zlib
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from data.objects import DataConfig, Objects, RawObjects
 from data.packed import PackedObjects, open_packed
 from data.packed_format import Index, PackedFile
 from data.packed_writer import holds, join, write_object
-from data.sets import open_raw, open_split
+from data.sets import LAYOUTS, open_raw, open_split
 
 
 def plant_surface(folder: Path, *, alpha: bool = True, finest: int = 65535) -> None:
@@ -157,6 +160,18 @@ def test_a_rank_draws_from_its_own_shards_and_needs_no_others(root, tmp_path):
         make_loader(sharded, shards="rank", rank=1, world=2)
     with pytest.raises(ValueError, match=r"\A[^\n]*shard 1 of 4 of train is missing[^\n]*\Z"):
         make_loader(sharded)
+
+
+def test_a_list_of_views_may_name_objects_in_the_shards_of_other_ranks(root, tmp_path):
+    sharded = pack(root, tmp_path / "sharded", shards=4)
+    pack(root, sharded, split="val")
+    views = tmp_path / "views.json"
+    views.write_text(json.dumps({"a": [2, 0, 1], "bb": [4, 1, 0], "other": [0, 1]}))
+    options = {"shards": "rank", "world": 2, "views": str(views)}
+    whole = make_loader(sharded, **options)
+    (sharded / "train-00001-of-00004.safetensors").unlink()  # with bb
+    assert_same_scenes(make_loader(sharded, **options), whole)
+    assert open_split(DataConfig(root=str(sharded), views=str(views)), "val").num_views(0) == 2
 
 
 def test_every_epoch_of_a_rank_holds_each_of_its_objects_once(root, tmp_path):
@@ -355,6 +370,43 @@ def test_a_hostile_header_is_refused_in_one_line(packed, change):
     with pytest.raises(ValueError, match=r"\A[^\n]*train\.safetensors: [^\n]*\Z") as caught:
         open_packed(packed, "train")
     assert len(str(caught.value)) < 500
+
+
+def test_a_file_may_be_larger_than_memory(tmp_path):
+    path = tmp_path / "train.safetensors"
+    num = 2 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (64 + 36 + 3)
+    shapes = {"poses": [num, 4, 4], "intrinsics": [num, 3, 3], "picture_1x1": [num, 1, 1, 3]}
+    header, end = {"__metadata__": {"format": "genvs-packed-1", "index": "{}"}}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + math.prod(shape) * (1 if name == "picture_1x1" else 4)
+        header[name] = {
+            "dtype": "U8" if name == "picture_1x1" else "F32",
+            "shape": shape,
+            "data_offsets": [begin, end],
+        }
+    rows = [{"tensor": "picture_1x1", "first": 0, "count": num}]
+    entry = {"id": "a", "names": ["a"], "views": num, "crc32": 0, "picture": rows}
+    write_header(path, with_index(header, split="train", objects=[entry]), b"")
+    try:
+        os.truncate(path, path.stat().st_size + end)
+    except OSError as error:
+        pytest.skip(f"no sparse file of {end} bytes here: {error}")
+    raw = open_packed(tmp_path, "train")
+    assert raw.picture(0, num - 1).tolist() == [[[0, 0, 0]]]
+
+
+def test_a_file_that_cannot_be_mapped_is_one_line(packed, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("data.packed_format.mmap.mmap", full)
+    with pytest.raises(ValueError, match=r"\A[^\n]*train.safetensors: cannot be mapped[^\n]*\Z"):
+        open_packed(packed, "train")
+
+
+def test_every_layout_has_a_name_in_the_configuration():
+    allowed = get_args(DataConfig.model_fields["layout"].annotation)
+    assert set(allowed) == {"auto", *LAYOUTS}
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, 3000, -1])

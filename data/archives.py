@@ -153,7 +153,12 @@ def _expand(archive: Path, opener: Callable[..., BinaryIO], scratch: Path, limit
                 raise ValueError(
                     f"{archive}: unpacks to over {MOST_GROWTH} times its size; do not trust this archive"
                 )
-            plain.write(block)
+            try:
+                plain.write(block)
+            except OSError as error:  # not the archive's fault
+                raise ValueError(
+                    f"{archive}: cannot be expanded into {scratch} ({error.strerror}); make room there"
+                ) from error
     return Path(name)
 
 

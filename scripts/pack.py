@@ -37,7 +37,8 @@ its own, so that no machine need hold them all; --shards must then be a multiple
 splits must be whole on every machine that draws previews.
 
 Files appear whole or not at all, after they were read back and compared. The same command goes on where an
-earlier one ended. An object that cannot be read ends the program; --skip-bad leaves it out and says so.
+earlier one ended, and keeps what is there if it is what ROOT holds: cameras, and the first and last view of
+each object. An object that cannot be read ends the program; --skip-bad leaves it out and says so.
 
 Exit codes: 0 done, 1 stopped, 2 bad input or a file that is not as it was written.
 """
@@ -68,6 +69,7 @@ def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "
     Raises ValueError where one of them cannot be opened.
     """
     from data.sets import LAYOUTS, open_raw
+    from data.srn import SRNObjects
     from data.srn_layout import SPLITS
 
     if layout != "auto" and layout not in LAYOUTS:
@@ -83,7 +85,8 @@ def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "
         # Whether a split is missing or damaged cannot be told, so none is left out without being asked for.
         remedy = f"; or choose splits: --splits {' '.join(found)}" if found and not splits else ""
         raise ValueError(f"{problems[0]}{remedy}") from problems[0]
-    return without_stand_in(found)
+    # An object of the SRN layout is all of a folder; to read its cameras, a file for each view, takes long.
+    return without_stand_in(found, whole=all(isinstance(raw, SRNObjects) for raw in found.values()))
 
 
 def verify(path: Path) -> int:

@@ -345,6 +345,21 @@ def test_compressed_tars_of_one_name_are_kept_apart(root, output, tmp_path):
     assert {member.place.removeprefix("cars_train/"): member.read() for member in members} == files
 
 
+def test_a_full_disk_is_not_blamed_on_the_archive(root, output, tmp_path, capsys):
+    given = make_tar(tmp_path / "cars_train.tgz", contents(root / "cars_train"), "w:gz")
+
+    class Full(io.BytesIO):
+        def write(self, block):
+            raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "open", lambda handle, mode: Full(), raising=False)
+        assert run(given, "--output", output) == 2
+    error = capsys.readouterr().err
+    assert f"{given}: cannot be expanded into {output}" in error
+    assert "No space left on device" in error
+
+
 def test_the_innermost_folder_decides_the_split(root, output, tmp_path):
     given = make_zip(tmp_path / "x.zip", under("cars_train_val_test/", contents(root)))
     assert run(given, "--output", output) == 0

@@ -17,11 +17,14 @@ from data.lighting import three_suns
 from data.mesh_axes import Axis, customary_front, upright
 from data.mesh_files import load_mesh
 from data.mesh_sources import MeshSource
-from data.mesh_splits import geometry_key
+from data.mesh_splits import Measures, assign_splits, measure_shape
 from data.mesh_views import Region, random_poses
 from data.meshes import Mesh, normalised, render_meshes
-from data.srn_layout import Split
-from data.srn_writer import INTRINSICS, write_object
+from data.srn_layout import SPLITS, Split
+from data.srn_writer import INTRINSICS, write_object, write_text
+
+# Of files that belong to meshes beside them.
+ASSETS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tga", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Finding:
 
     name: str
     faces: int = 0
-    geometry: str = ""  # fingerprint of the shape, whatever its colours
+    shape: Measures = ()  # of its shape, whatever its colours
     notes: tuple[str, ...] = ()  # what is missing from it
     credits: dict[str, str] = field(default_factory=dict)
     problem: str = ""  # why it cannot be drawn; the rest is empty then
@@ -51,7 +54,7 @@ class Drawing:
 def examine(source: MeshSource, drawing: Drawing) -> Finding:
     """Read a mesh and find out what later decisions need. Raises ValueError where it cannot be drawn."""
     mesh, notes, credits = _prepared(source, drawing)
-    return Finding(source.name, len(mesh.faces), geometry_key(mesh), notes, credits)
+    return Finding(source.name, len(mesh.faces), measure_shape(mesh), notes, credits)
 
 
 def draw(
@@ -73,10 +76,51 @@ def draw(
     write_object(folder, pictures, poses)
 
 
-def fingerprint(sources: Sequence[MeshSource]) -> str:
-    """Changes when objects come, go, or their files change size."""
-    facts = [(source.name, source.member, source.path.stat().st_size) for source in sources]
+def fingerprint(sources: Sequence[MeshSource], without: Path) -> str:
+    """Changes when objects come or go, or when their files or what lies beside them for them changes.
+
+    Files below `without` do not count.
+    """
+    folders = {source.path.absolute().parent for source in sources if not source.member}
+    beside = [
+        ((folder.name, path.name), path)
+        for folder in sorted(folders)
+        if not folder.resolve().is_relative_to(without.resolve())
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in ASSETS
+    ]
+    files = [((s.name, s.member), s.path) for s in sources] + beside
+    facts = [(key, path.stat().st_size, path.stat().st_mtime_ns) for key, path in files if path.exists()]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def settle_splits(
+    root: Path, groups: Sequence[tuple[str, ...]], *, val: float | int, test: float | int, seed: int
+) -> dict[str, Split]:
+    """The split of each name in the set at `root`, as `assign_splits` has it, recorded there for good.
+
+    Objects that became readable later than others never move those. Raises ValueError where the record is
+    damaged, or an object is already in a folder of another split.
+    """
+    record = root / "splits.json"
+    placed = {}
+    if record.exists():
+        try:
+            placed = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            placed = None
+        if not isinstance(placed, dict) or not set(map(str, placed.values())) <= set(SPLITS):
+            raise ValueError(f"{record} is damaged; delete {root}")
+    splits = assign_splits(groups, val=val, test=test, seed=seed, placed=placed)
+    for split in SPLITS:
+        for name in (name for name, of in splits.items() if of != split):
+            if (root / f"objects_{split}" / name).exists():
+                raise ValueError(
+                    f"{root / f'objects_{split}' / name} is of {splits[name]}; delete this folder"
+                )
+    if placed != placed | splits:
+        write_text(record, json.dumps(placed | splits, indent=1) + "\n")
+    return splits
 
 
 def read_findings(path: Path) -> dict[str, Finding]:
@@ -85,7 +129,7 @@ def read_findings(path: Path) -> dict[str, Finding]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             said = json.loads(line)
-            finding = Finding(**said | {"notes": tuple(said["notes"])})
+            finding = Finding(**said | {key: tuple(said[key]) for key in ("notes", "shape")})
         except (ValueError, TypeError, KeyError):
             continue
         found[finding.name] = finding

@@ -36,7 +36,8 @@ and replaces it in MTL files. Objects of one shape are never in two splits, what
 
 OUTPUT/attribution.tsv says whose the objects are, as far as the files do; problems.txt, what could not be
 read and why (a crash of the reader or half an hour of it counts as that); contact_sheet.png shows the
-training objects. The same command goes on where one was stopped.
+training objects. The same command goes on where one was stopped, and tries the files in problems.txt again;
+splits.json keeps every object in its split.
 
 Exit codes: 0 done, 1 done but for the files in problems.txt (or stopped), 2 bad input.
 """
@@ -161,9 +162,9 @@ def render_set(
     Meshes that cannot be used are reported; the others are done. Raises ValueError where there is nothing to
     draw or the root holds another set, and OSError where it cannot be written.
     """
-    from data.mesh_sets import Drawing, attribution, fingerprint
+    from data.mesh_sets import Drawing, attribution, fingerprint, settle_splits
     from data.mesh_sources import find_meshes
-    from data.mesh_splits import assign_splits, group_variants
+    from data.mesh_splits import group_variants
     from data.srn_writer import claim_root, write_text
     from data.workers import available_cores
 
@@ -172,11 +173,11 @@ def render_set(
     workers = available_cores() if workers is None else workers
     drawing = Drawing(options.views, options.size, options.views_on, options.up, options.front, options.seed)
     sources = find_meshes(place, only=options.only, without=root)
-    claim_root(root, asdict(options) | {"input_files": fingerprint(sources)}, option="--output")
+    claim_root(root, asdict(options) | {"input_files": fingerprint(sources, root)}, option="--output")
     findings = _examine(sources, drawing, root / "objects.jsonl", workers, progress)
-    geometry = {name: found.geometry for name, found in findings.items() if not found.problem}
-    groups = group_variants(geometry, options.group)
-    splits = assign_splits(groups, val=options.val, test=options.test, seed=options.seed)
+    shapes = {name: found.shape for name, found in findings.items() if not found.problem}
+    groups = group_variants(shapes, options.group)
+    splits = settle_splits(root, groups, val=options.val, test=options.test, seed=options.seed)
 
     folders = {name: root / f"objects_{split}" / name for name, split in splits.items()}
     failed = _draw(sources, folders, drawing, options.test_views, workers, progress)
@@ -197,11 +198,14 @@ def render_set(
 def _examine(
     sources: "list[MeshSource]", drawing: "Drawing", record: Path, workers: int, progress: bool
 ) -> "dict[str, Finding]":
-    """What is known of each mesh by its name, from the record of an earlier run as far as that goes."""
+    """What is known of each mesh by its name, from the record of an earlier run as far as that goes.
+
+    What had a problem then is tried again: a package may be there now, or memory.
+    """
     from data.mesh_sets import Finding, examine, finding_line, read_findings
 
     findings = read_findings(record)
-    pending = [source for source in sources if source.name not in findings]
+    pending = [s for s in sources if s.name not in findings or findings[s.name].problem]
     with record.open("a", encoding="utf-8") as lines:
         for source, result in _each(examine, pending, [(s, drawing) for s in pending], workers, progress):
             if not isinstance(result, Finding):

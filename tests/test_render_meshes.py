@@ -12,6 +12,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from data import mesh_sets
 from data.lighting import three_suns
 from data.mesh_files import load_mesh
 from data.mesh_sources import find_meshes
@@ -221,6 +222,57 @@ def test_a_set_is_not_mixed_with_that_of_other_files(made, models, tmp_path, cap
     assert main([str(tmp_path), "--output", str(root), *FLAGS]) == 2
     assert "input_files" in capsys.readouterr().err
     assert json.loads((root / "parameters.json").read_text()) == before
+
+
+def test_what_had_a_problem_is_tried_again_and_moves_no_other_object(models, tmp_path, monkeypatch):
+    original, options = mesh_sets.load_mesh, RenderOptions(views=1, test_views=1, size=8, only="solid")
+    whole = render_set(models, tmp_path / "whole", options, workers=0, progress=False).splits
+    for number in range(6):
+
+        def without_one(source, number=number):
+            if source.name == f"solid{number}":
+                raise MemoryError
+            return original(source)
+
+        root = tmp_path / str(number)
+        monkeypatch.setattr(mesh_sets, "load_mesh", without_one)
+        first = render_set(models, root, options, workers=0, progress=False)
+        assert [reason for _, reason in first.problems] == ["MemoryError: "]
+        monkeypatch.setattr(mesh_sets, "load_mesh", original)
+        second = render_set(models, root, options, workers=0, progress=False)
+        assert second.problems == []
+        assert second.splits.keys() == whole.keys()
+        assert first.splits.items() <= second.splits.items()
+        assert second.splits["solid2"] == second.splits["solid5"]
+        folders = {folder.name: folder.parent.name for folder in root.glob("objects_*/*")}
+        assert folders == {name: f"objects_{split}" for name, split in second.splits.items()}
+        assert len(list(root.glob("objects_*/*"))) == 6
+
+
+def test_an_object_in_a_folder_of_another_split_is_refused(models, tmp_path):
+    root, options = tmp_path / "set", RenderOptions(views=1, test_views=1, size=8, only="solid")
+    splits = render_set(models, root, options, workers=0, progress=False).splits
+    name = next(name for name, split in splits.items() if split == "test")
+    (root / "objects_train" / name).mkdir()
+    with pytest.raises(ValueError, match=rf"objects_train/{name} is of test; delete"):
+        render_set(models, root, options, workers=0, progress=False)
+    (root / "splits.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"splits\.json is damaged"):
+        render_set(models, root, options, workers=0, progress=False)
+
+
+@pytest.mark.parametrize("changed", ["a.obj", "a.mtl", "wood.png"])
+def test_a_changed_file_of_the_same_size_makes_another_set(changed, tmp_path, monkeypatch):
+    for name in ("a.obj", "a.mtl", "wood.png", "notes.txt"):
+        (tmp_path / name).write_text("1")
+    monkeypatch.chdir(tmp_path.parent)
+    for place in (tmp_path, Path(tmp_path.name, "a.obj")):
+        sources = find_meshes(place)
+        before = mesh_sets.fingerprint(sources, tmp_path / "out")
+        os.utime(tmp_path / "notes.txt", ns=(0, 7))
+        assert mesh_sets.fingerprint(sources, tmp_path / "out") == before
+        os.utime(tmp_path / changed, ns=(0, len(str(place))))
+        assert mesh_sets.fingerprint(sources, tmp_path / "out") != before
 
 
 @pytest.mark.parametrize("region", ELEVATIONS_DEG)

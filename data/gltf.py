@@ -7,6 +7,8 @@ import json
 import struct
 from typing import Any
 
+TRANSFORM = "KHR_texture_transform"
+PLAIN = {"offset": [0, 0], "scale": [1, 1], "rotation": 0}  # a transform that changes nothing
 GLOSSY = "KHR_materials_pbrSpecularGlossiness"  # archived, but many models on the web have it
 
 
@@ -40,6 +42,20 @@ def credits_of(content: bytes) -> dict[str, str]:
     return {key: value for key, value in said.items() if isinstance(value, str)}
 
 
+def left_out_of(content: bytes) -> list[str]:
+    """What the loader ignores of how textures lie on surfaces, in a line each, for those that have it."""
+    lines = []
+    for material in _entries(_document(with_diffuse_colours(content)).get("materials")):
+        texture = _entry(_entry(material, "pbrMetallicRoughness"), "baseColorTexture")
+        transform = _entry(_entry(texture, "extensions"), TRANSFORM)
+        coordinates = transform.get("texCoord", texture.get("texCoord", 0))
+        if coordinates != 0:
+            lines.append(f"its texture lies by texture coordinates {coordinates}, but those of 0 are used")
+        if any(transform.get(key, plain) != plain for key, plain in PLAIN.items()):
+            lines.append(f"its {TRANSFORM} is left out")
+    return lines
+
+
 def _document(content: bytes) -> dict[str, Any]:
     """The JSON, or nothing where there is none: that is for the loader to complain about."""
     text = content[20 : 20 + struct.unpack("<I", content[12:16])[0]] if _is_binary(content) else content
@@ -62,6 +78,11 @@ def _with_document(content: bytes, document: dict[str, Any]) -> bytes:
 
 def _is_binary(content: bytes) -> bool:
     return content[:4] == b"glTF" and len(content) >= 20
+
+
+def _entry(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _entries(value: Any) -> list[dict[str, Any]]:

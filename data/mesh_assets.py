@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from data.mesh_bytes import read_limited, read_member
 from data.mesh_sources import MeshSource
-
-MOST_BYTES = 2**31  # of one file: an archive could claim to hold anything
 
 
 class FolderAssets:
@@ -59,20 +58,6 @@ class ArchiveAssets(FolderAssets):
         path = posixpath.normpath(posixpath.join(self._inside, name))
         member = self._members.get(path.lower())
         return None if member is None else read_member(self._archive, member)
-
-
-def read_limited(path: Path) -> bytes:
-    """A file's content. Raises ValueError for one of 2 GiB or more."""
-    if path.stat().st_size >= MOST_BYTES:
-        raise ValueError(f"{path.name} is larger than 2 GiB")
-    return path.read_bytes()
-
-
-def read_member(archive: zipfile.ZipFile, member: str) -> bytes:
-    """The content of an archive's member. Raises ValueError for one of 2 GiB or more, KeyError for none."""
-    if archive.getinfo(member).file_size >= MOST_BYTES:
-        raise ValueError(f"{member} is larger than 2 GiB")
-    return archive.read(member)
 
 
 def _whatever_case(folder: Path, name: str) -> Path | None:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import trimesh
 
-from data.gltf import credits_of, with_diffuse_colours
-from data.mesh_assets import ArchiveAssets, FolderAssets, read_limited, read_member
+from data.gltf import credits_of, left_out_of, with_diffuse_colours
+from data.mesh_assets import ArchiveAssets, FolderAssets
 from data.mesh_axes import Axis
+from data.mesh_bytes import read_limited, read_member
 from data.mesh_paint import Textures, painted
-from data.mesh_sources import ARCHIVE_SUFFIXES, MeshSource
+from data.mesh_sources import MeshSource
 from data.meshes import Mesh, join_meshes, take_faces
 
 Z_UP = (".stl", ".3mf")  # what is printed or milled lies on the xy plane; other formats mean y, as glTF does
@@ -47,6 +48,7 @@ def load_mesh(source: MeshSource) -> LoadedMesh:
         with _log_of_trimesh(notes), np.errstate(all="ignore"):
             content, scene, missing = _read(source)
             mesh = _flattened(scene, notes, linear=source.suffix in GLTF)
+            up = _up(source, content)
     except ImportError as error:
         raise ValueError(
             f"{source.file}: reading {source.suffix} files needs a package ({_one_line(error)})"
@@ -59,14 +61,15 @@ def load_mesh(source: MeshSource) -> LoadedMesh:
         turn = np.array(source.rotation).reshape(3, 3)
         mesh = replace(mesh, vertices=mesh.vertices @ turn.T)
     credits = credits_of(content) if source.suffix in GLTF else {}
-    return LoadedMesh(mesh, _up(source, content), tuple(dict.fromkeys(notes)), credits)
+    notes += left_out_of(content) if source.suffix in GLTF else []
+    return LoadedMesh(mesh, up, tuple(dict.fromkeys(notes)), credits)
 
 
 def _read(source: MeshSource) -> tuple[bytes, trimesh.Scene, list[str]]:
-    if source.suffix in ARCHIVE_SUFFIXES or source.member:
+    if source.problem:
+        raise ValueError(source.problem)
+    if source.member:
         with zipfile.ZipFile(source.path) as archive:
-            if not source.member:
-                raise ValueError("an archive whose catalogue cannot be read")
             content, assets = read_member(archive, source.member), ArchiveAssets(source, archive)
             return content, _parse(source, content, assets), assets.missing
     content, assets = read_limited(source.path), FolderAssets(source)
@@ -109,7 +112,11 @@ def _with_surface(mesh: Mesh | None, source: MeshSource, notes: list[str]) -> Me
 
 
 def _up(source: MeshSource, content: bytes) -> Axis:
-    if source.suffix == ".dae" and (said := re.search(rb"<up_axis>\s*([XYZ])_UP", content)):
+    if source.suffix == ".zae":  # a zip file, of which trimesh reads the first DAE file
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            first = next(name for name in archive.namelist() if name.lower().endswith(".dae"))
+            content = read_member(archive, first)
+    if source.suffix in (".dae", ".zae") and (said := re.search(rb"<up_axis>\s*([XYZ])_UP", content)):
         return {b"X": "x", b"Y": "y", b"Z": "z"}[said[1]]
     return "z" if source.suffix in Z_UP else "y"
 

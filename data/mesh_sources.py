@@ -5,15 +5,19 @@ do, the catalogue says which of its files are models, how they must be turned, t
 licence.
 """
 
+import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from data.mesh_bytes import ZIP_ERRORS, read_member
+
 CATALOGUE = "PluginFurnitureCatalog.properties"
+CATALOGUE_BYTES = 2**26  # more is no catalogue, but a trap
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".dae", ".zae", ".3mf", ".3dxml", ".xaml")
 ARCHIVE_SUFFIXES = (".zip", ".sh3f")
 RESERVED = ("rgb", "pose", "depth", "alpha", "intrinsics")  # names that mean something in the SRN layout
@@ -33,6 +37,7 @@ class MeshSource:
     category: str = ""
     creator: str = ""
     licence: str = ""
+    problem: str = ""  # of an archive in which no mesh could be found
 
     @property
     def file(self) -> str:
@@ -58,7 +63,7 @@ def find_meshes(place: Path, *, only: str | None = None, without: Path | None = 
     whatever its case. Raises ValueError where there are none.
     """
     if place.is_dir():
-        base, files = place, sorted(path for path in place.rglob("*") if _wanted(path, place, without))
+        base, files = place, sorted(path for path in _files_below(place) if _wanted(path, place, without))
     elif not place.is_file():
         raise ValueError(f"{place}: there is no such file or folder; give meshes to render")
     else:
@@ -82,6 +87,19 @@ def find_meshes(place: Path, *, only: str | None = None, without: Path | None = 
     return named
 
 
+def _files_below(place: Path) -> Iterator[Path]:
+    """Those in folders that are links, too; each folder once, so that links to folders above end."""
+    seen = set()
+    for folder, folders, files in os.walk(place, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield from (Path(folder, name) for name in files)
+
+
 def _wanted(path: Path, place: Path, without: Path | None) -> bool:
     if path.suffix.lower() not in MESH_SUFFIXES + ARCHIVE_SUFFIXES or not path.is_file():
         return False
@@ -95,15 +113,16 @@ def _in_archive(path: Path, base: Path) -> list[MeshSource]:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
             if CATALOGUE in members:
                 return _catalogued(path, base, archive, members)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        return [MeshSource("", path, base)]  # whoever reads it will see, and report it with the others
+    except ZIP_ERRORS as error:  # whoever loads it reports it with the others
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return [MeshSource("", path, base, problem=f"the archive, {kind}{error}")]
     plain = [member for member in members if not member.startswith((".", "__MACOSX"))]
     return [MeshSource("", path, base, m) for m in plain if Path(m).suffix.lower() in MESH_SUFFIXES]
 
 
 def _catalogued(path: Path, base: Path, archive: zipfile.ZipFile, members: Sequence[str]) -> list[MeshSource]:
     """The models of a catalogue, in its order, each file once."""
-    properties = _read_properties(archive.read(CATALOGUE))
+    properties = _read_properties(read_member(archive, CATALOGUE, limit=CATALOGUE_BYTES))
     licence = properties.get("license") or _licence_link(archive, members)
     found: dict[str, MeshSource] = {}
     for key, model in properties.items():
@@ -119,7 +138,7 @@ def _catalogued(path: Path, base: Path, archive: zipfile.ZipFile, members: Seque
                 path,
                 base,
                 member,
-                rotation=_rotation(properties.get(f"modelRotation#{number}")),
+                rotation=_rotation(f"modelRotation#{number}", properties),
                 title=about["name"],
                 category=about["category"],
                 creator=about["creator"],
@@ -142,13 +161,18 @@ def _licence_link(archive: zipfile.ZipFile, members: Sequence[str]) -> str:
     """The first link in the archive's licence file, or that file's name."""
     for member in members:
         if Path(member).stem.lower() in ("license", "licence", "copying"):
-            link = re.search(r"https?://\S*(?:licen|zero)\S*", archive.read(member).decode("latin-1"))
+            text = read_member(archive, member, limit=CATALOGUE_BYTES).decode("latin-1")
+            link = re.search(r"https?://\S*(?:licen|zero)\S*", text)
             return link[0].rstrip(").,") if link else member
     return ""
 
 
-def _rotation(text: str | None) -> Rotation | None:
-    numbers = tuple(float(number) for number in (text or "").split())
+def _rotation(key: str, properties: Mapping[str, str]) -> Rotation | None:
+    text = properties.get(key, "")
+    try:
+        numbers = tuple(float(number) for number in text.split())
+    except ValueError:
+        raise ValueError(f"{CATALOGUE}: {key} is '{text[:80]}'; write nine numbers") from None
     return numbers if len(numbers) == 9 else None
 
 

@@ -1,7 +1,7 @@
 """Which objects are learned from and which are held out, such that no object's variant is on another side.
 
-Variants are objects of one shape in other colours, files or precisions, found by measures of their geometry, and objects whose names say that
-they belong together.
+Variants are objects of one shape in other colours, formats or precisions, found by measures of their
+surfaces, and objects whose names say that they belong together.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def measure_shape(mesh: Mesh) -> Measures:
     areas = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / 2
     shares = areas / max(areas.sum(), 1e-300)
     centre = (shares[:, None] * corners.mean(1)).sum(0)
-    # The mean of x x^T over a triangle with corners a, b, c and their sum s: (a a^T + b b^T + c c^T + s s^T) / 12
+    # Mean of x x^T over a triangle with corners a, b, c and their sum s: (a a^T + b b^T + c c^T + s s^T) / 12
     around = corners - centre
     around = np.concatenate([around, around.sum(1, keepdims=True)], axis=1)
     moments = np.einsum("f,fki,fkj->ij", shares, around, around) / 12

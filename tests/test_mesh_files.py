@@ -1,6 +1,7 @@
 """Mesh files of many formats, whole and broken: shapes, colours, sources."""
 
 import json
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
+from data import mesh_sources
 from data.gltf import with_diffuse_colours
 from data.mesh_axes import AXES, customary_front, file_to_world, upright
+from data.mesh_bytes import read_member
 from data.mesh_files import LoadedMesh, load_mesh
 from data.mesh_sources import MeshSource, find_meshes
 from data.meshes import Mesh, normalised
@@ -367,3 +370,88 @@ def test_places_without_meshes_are_refused(tmp_path):
         with pytest.raises(ValueError, match=str(place)):
             find_meshes(place)
     assert MeshSource("a", tmp_path / "a.GLB", tmp_path).suffix == ".glb"
+
+
+def sh3f(path: Path, catalogue: str, *, damaged: bool = False) -> Path:
+    """A library of one model; `damaged`: the compressed catalogue begins with nonsense."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("PluginFurnitureCatalog.properties", catalogue)
+        archive.writestr("one.obj", OBJ)
+    if damaged:
+        content = bytearray(path.read_bytes())
+        start = content.find(b"properties") + len("properties")
+        content[start : start + 8] = b"\xff" * 8
+        path.write_bytes(content)
+    return path
+
+
+def test_a_bad_archive_is_a_problem_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh_sources, "CATALOGUE_BYTES", 2**20)
+    sh3f(tmp_path / "a.sh3f", "model#1=/one.obj\nmodelRotation#1=1 0 0 x 0 1 0 0 1\n")
+    sh3f(tmp_path / "b.sh3f", "model#1=/one.obj\n" * 50, damaged=True)
+    sh3f(tmp_path / "c.sh3f", "a" * 2**20)
+    sh3f(tmp_path / "d.sh3f", "model#1=/one.obj\n")
+    *bad, good = find_meshes(tmp_path)
+    reasons = ("modelRotation#1 is '1 0 0 x 0 1 0 0 1'; write nine", "error: Error -3", "larger than 1 MiB")
+    for source, name, reason in zip(bad, "abc", reasons, strict=True):
+        with pytest.raises(ValueError, match=rf"/{name}\.sh3f: .*{reason}"):
+            load_mesh(source)
+    assert len(load_mesh(good).mesh.faces) == 3
+
+
+def test_a_member_that_lies_about_its_size_is_not_unpacked(tmp_path):
+    size = 40 * 2**20
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.obj", bytes(size))
+    lie = (tmp_path / "a.zip").read_bytes().replace(size.to_bytes(4, "little"), (99).to_bytes(4, "little"))
+    (tmp_path / "a.zip").write_bytes(lie)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a\.zip:a\.obj: cannot be read"):
+        load(tmp_path / "a.zip")
+    assert tracemalloc.get_traced_memory()[1] < size / 4
+    tracemalloc.stop()
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("b", bytes(2**20))
+        assert len(read_member(archive, "b", limit=2**20 + 1)) == 2**20
+        with pytest.raises(ValueError, match="b is larger than 1 MiB"):
+            read_member(archive, "b", limit=2**20)
+
+
+def test_meshes_in_linked_folders_are_found_once(tmp_path):
+    for name in ("set/own", "elsewhere/deep"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / f"{Path(name).name}.obj").write_text(OBJ)
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "own" / "up").symlink_to(tmp_path / "set")
+    (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere" / "deep")
+    assert sorted(source.name for source in find_meshes(tmp_path / "set")) == ["deep", "own"]
+
+
+def test_a_zipped_dae_file_says_itself_which_axis_is_up(tmp_path):
+    path = save(wedge(), tmp_path / "wedge.dae")
+    for axis in "YZ":
+        with zipfile.ZipFile(tmp_path / "wedge.zae", "w") as archive:
+            archive.writestr("manifest.xml", "<up_axis>X_UP</up_axis>")
+            archive.writestr("Wedge.DAE", path.read_bytes().replace(b"Y_UP", f"{axis}_UP".encode()))
+        assert load(tmp_path / "wedge.zae").up == axis.lower()
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ({}, ()),
+        ({"extensions": {"KHR_texture_transform": {"offset": [0, 0], "scale": [1, 1], "rotation": 0}}}, ()),
+        (
+            {"extensions": {"KHR_texture_transform": {"scale": [4, 4]}}},
+            ("its KHR_texture_transform is left out",),
+        ),
+        ({"texCoord": 1}, ("its texture lies by texture coordinates 1, but those of 0 are used",)),
+        ({"texCoord": 1, "extensions": {"KHR_texture_transform": {"texCoord": 0}}}, ()),
+    ],
+)
+def test_what_is_left_out_of_a_gltf_texture_is_noted(reference, expected, tmp_path):
+    quad = trimesh.Trimesh(**QUAD, visual=TextureVisuals(uv=UV, image=Image.fromarray(PICTURE)))
+    document = json.loads(save(quad, tmp_path / "quad.gltf").read_bytes())
+    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] |= reference
+    (tmp_path / "quad.gltf").write_text(json.dumps(document))
+    assert load(tmp_path / "quad.gltf").notes == expected

@@ -19,7 +19,7 @@ from data.mesh_files import load_mesh
 from data.mesh_sources import MeshSource
 from data.mesh_splits import Measures, assign_splits, measure_shape
 from data.mesh_views import Region, random_poses
-from data.meshes import Mesh, normalised, render_meshes
+from data.meshes import Mesh, normalised, render_views
 from data.srn_layout import SPLITS, Split
 from data.srn_writer import INTRINSICS, write_object, write_text
 
@@ -70,7 +70,7 @@ def draw(
         # Of its name, so that an object's views do not depend on what else is in the set.
         name = int.from_bytes(hashlib.sha256(source.name.encode()).digest()[:8], "big")
         poses = random_poses(drawing.views, drawing.region, np.random.default_rng((drawing.seed, name)))
-    pictures = render_meshes(
+    pictures = render_views(
         mesh, poses, intrinsics=INTRINSICS, height=drawing.size, width=drawing.size, lighting=three_suns
     )
     write_object(folder, pictures, poses)

@@ -4,7 +4,7 @@ Axes: n vertex, f face, v view, r ray, h and w the picture. Cameras are OpenCV (
 camera-to-world; intrinsics are divided by the image size, so they do not depend on the resolution.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
 from data.lighting import soft_lights
+from data.mesh_rays import project_box, ray_directions
 from data.textures import Skin, SkinReader
 
 BACKGROUND = 255  # white; shaded surfaces are never brighter than their own colour
@@ -32,6 +33,15 @@ class Mesh:
     face_colours: UInt8[ndarray, "f 3"]
     corner_colours: UInt8[ndarray, "f 3 3"] | None = None  # face, corner, channel
     skin: Skin | None = None
+
+
+@dataclass(frozen=True)
+class MeshView:
+    """A picture of a mesh; `MeshViews` says what of."""
+
+    rgb: UInt8[ndarray, "h w 3"]
+    alpha: UInt8[ndarray, "h w"]
+    depth: Float[ndarray, "h w"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,24 @@ def render_meshes(
     samples: int = 2,
     lighting: Callable[[ndarray], ndarray] = soft_lights,
 ) -> MeshViews:
-    """Pictures of `mesh` from each camera, `samples` x `samples` colour rays a pixel.
+    """All of what `render_views` makes, at once."""
+    size = {"height": height, "width": width, "samples": samples}
+    views = list(render_views(mesh, cam_to_world, intrinsics=intrinsics, lighting=lighting, **size))
+    kinds = ("rgb", "alpha", "depth")
+    return MeshViews(*(np.stack([getattr(view, kind) for view in views]) for kind in kinds))
+
+
+def render_views(
+    mesh: Mesh,
+    cam_to_world: Float[ndarray, "v 4 4"],
+    *,
+    intrinsics: Float[ndarray, "3 3"],
+    height: int,
+    width: int,
+    samples: int = 2,
+    lighting: Callable[[ndarray], ndarray] = soft_lights,
+) -> Iterator[MeshView]:
+    """Pictures of `mesh` from each camera, one after the other, `samples` x `samples` colour rays a pixel.
 
     `lighting` gives the share of their colour that surfaces show, by their unit normals [f, 3]. Both sides of
     a triangle are visible and lit alike, so the winding of the faces does not matter. Textures are averaged
@@ -117,8 +144,7 @@ def render_meshes(
     middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
     distance = np.linalg.norm(cam_to_world[:, :3, 3] - middle, axis=1).mean() if len(cam_to_world) else 1.0
     caster = _Caster(mesh, lighting, spacing=float(distance / (focal * samples)))
-    views = [_render_view(caster, pose, intrinsics, (height, width), samples) for pose in cam_to_world]
-    return MeshViews(*(np.stack(channel) for channel in zip(*views, strict=True)))
+    return (_render_view(caster, pose, intrinsics, (height, width), samples) for pose in cam_to_world)
 
 
 class _Caster:
@@ -200,21 +226,21 @@ class _Caster:
         return np.clip((self.duals[hits] * offset[:, None]).sum(2), 0, 1)
 
 
-def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], samples: int):
-    """(rgb, alpha, depth) of one view; rays are cast only inside the projected bounding box."""
+def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], samples: int) -> MeshView:
+    """One view; rays are cast only inside the projected bounding box."""
     height, width = size
     rgb = np.full((height, width, 3), BACKGROUND, np.uint8)
     alpha, depth = np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32)
-    vertex_depth, (top, bottom, left, right) = _bounding_box(caster.vertices, pose, intrinsics, size)
+    vertex_depth, (top, bottom, left, right) = project_box(caster.vertices, pose, intrinsics, size)
     if bottom <= top or right <= left:
-        return rgb, alpha, depth
+        return MeshView(rgb, alpha, depth)
     window = np.s_[top:bottom, left:right]
 
     steps = (np.arange(samples) + 0.5) / samples
     # The centre, where the depth is measured, comes last: one call for all rays is the fastest.
     places = np.array([(across, down) for down in steps for across in steps] + [(0.5, 0.5)])[..., None, None]
     rows, columns = np.mgrid[window]
-    directions = _ray_directions(columns + places[:, 0], rows + places[:, 1], pose, intrinsics, size)
+    directions = ray_directions(columns + places[:, 0], rows + places[:, 1], pose, intrinsics, size)
     # Of a pixel's samples as many meet a half-open texture as there is of it.
     least_opacity = np.array([*(np.arange(samples**2) + 0.5) / samples**2, 0.5])
     hits = caster.first_hits(pose[:3, 3], directions, np.repeat(least_opacity, rows.size))
@@ -232,27 +258,7 @@ def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], sampl
     crossing = caster.depth(hits[met], directions[met], pose[:3, 3])
     # A face seen edge-on has no stable crossing, so the depth stays between those of its own corners.
     depth[window][met] = np.clip(crossing, corner_depths.min(1), corner_depths.max(1))
-    return rgb, alpha, depth
-
-
-def _bounding_box(vertices, pose, intrinsics, size: tuple[int, int]):
-    """Depth of every vertex, and the pixels (top, bottom, left, right) that can see any of them."""
-    height, width = size
-    in_camera = (vertices - pose[:3, 3]) @ pose[:3, :3]
-    if in_camera[:, 2].min() < 1e-6:  # the mesh reaches behind the camera: its projection has no bounds
-        return in_camera[:, 2], (0, height, 0, width) if in_camera[:, 2].max() > 0 else (0, 0, 0, 0)
-    projected = in_camera @ intrinsics.T
-    points = projected[:, :2] / projected[:, 2:] * [width, height]
-    left, top = np.clip(np.floor(points.min(0)), 0, [width, height]).astype(int)
-    right, bottom = np.clip(np.ceil(points.max(0)), 0, [width, height]).astype(int)
-    return in_camera[:, 2], (top, bottom, left, right)
-
-
-def _ray_directions(x, y, pose, intrinsics, size: tuple[int, int]) -> Float[ndarray, "r 3"]:
-    """World directions, one unit deep, through pixel positions (0.5: centre of the first pixel)."""
-    height, width = size
-    pixels = np.stack([x.ravel() / width, y.ravel() / height, np.ones(x.size)], axis=1)
-    return pixels @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T
+    return MeshView(rgb, alpha, depth)
 
 
 def _join_corner_colours(meshes: Sequence[Mesh]) -> UInt8[ndarray, "f 3 3"] | None:

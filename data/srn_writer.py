@@ -10,16 +10,19 @@ Every file and folder appears whole or not at all, so that an interrupted run ca
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from data.meshes import MeshViews
+from data.meshes import MeshView
 
-DEPTH_STEPS = 10_000  # depth PNG values for one scene unit; 0 is the background
+DEPTH_STEPS = (
+    10_000  # depth PNG values for one scene unit, as in `data.srn`, which needs torch; 0: background
+)
+THUMBNAIL = 128  # pixels, at most, of a picture on the contact sheet
 DISTANCE = 1.3  # scene units from the camera to the object's centre
 FOCAL = 131.25 / 128  # focal length over image width, as in SRN cars
 INTRINSICS = np.array([[FOCAL, 0, 0.5], [0, FOCAL, 0.5], [0, 0, 1]])
@@ -35,7 +38,9 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
         try:
             found = json.loads(record.read_text(encoding="utf-8"))
         except ValueError:
-            raise ValueError(f"{record} is damaged; delete {root} or {remedy}") from None
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError(f"{record} is damaged; delete {root} or {remedy}")
         other = [
             f"{name} {found.get(name)} instead of {wanted}"
             for name, wanted in parameters.items()
@@ -50,38 +55,45 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
     write_text(record, json.dumps(parameters, indent=2) + "\n")
 
 
-def write_object(folder: Path, pictures: MeshViews, cam_to_world: Float[ndarray, "v 4 4"]) -> None:
+def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float[ndarray, "v 4 4"]) -> None:
     """Square pictures taken with `INTRINSICS`, into a hidden sibling of `folder` that is then given its name.
 
-    Raises OSError where that is not possible.
+    They are written as they come: no more than one is held. Raises OSError where that is not possible.
     """
     from PIL import Image
 
-    size = pictures.rgb.shape[1]
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     for kind in ("rgb", "pose", "depth", "alpha"):
         (unfinished / kind).mkdir(parents=True)
-    focal, centre = FOCAL * size, size / 2
-    lines = (f"{focal:.6f} {centre:.6f} {centre:.6f} 0.", "0. 0. 0.", "1.", f"{size} {size}")
-    (unfinished / "intrinsics.txt").write_text("\n".join(lines) + "\n")
-    for i, pose in enumerate(cam_to_world):
-        depth = np.round(pictures.depth[i] * DEPTH_STEPS).astype(np.uint16)
-        Image.fromarray(pictures.rgb[i]).save(unfinished / "rgb" / f"{i:06d}.png")
-        Image.fromarray(pictures.alpha[i]).save(unfinished / "alpha" / f"{i:06d}.png")
+    for i, (picture, pose) in enumerate(zip(pictures, cam_to_world, strict=True)):
+        depth = np.round(picture.depth * DEPTH_STEPS).astype(np.uint16)
+        Image.fromarray(picture.rgb).save(unfinished / "rgb" / f"{i:06d}.png")
+        Image.fromarray(picture.alpha).save(unfinished / "alpha" / f"{i:06d}.png")
         Image.fromarray(depth).save(unfinished / "depth" / f"{i:06d}.png")
         numbers = " ".join(f"{number:.9g}" for number in pose.ravel())
         (unfinished / "pose" / f"{i:06d}.txt").write_text(numbers + "\n")
+        size = len(depth)
+    focal, centre = FOCAL * size, size / 2
+    lines = (f"{focal:.6f} {centre:.6f} {centre:.6f} 0.", "0. 0. 0.", "1.", f"{size} {size}")
+    (unfinished / "intrinsics.txt").write_text("\n".join(lines) + "\n")
     unfinished.replace(folder)
 
 
 def write_contact_sheet(path: Path, split: Path, *, columns: int = 8, rows: int = 5) -> None:
-    """The first view of each of up to columns x rows objects, spread over all those in the folder `split`."""
+    """The first view of each of up to columns x rows objects, spread over all those in the folder `split`.
+
+    Larger ones than 128 x 128 are made that small.
+    """
     from PIL import Image
 
     folders = sorted(folder for folder in split.iterdir() if not folder.name.startswith("."))
     chosen = np.linspace(0, len(folders) - 1, min(len(folders), columns * rows)).astype(int)
-    pictures = [Image.open(folders[i] / "rgb" / "000000.png") for i in chosen]
+    pictures = []
+    for i in chosen:
+        with Image.open(folders[i] / "rgb" / "000000.png") as picture:
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            pictures.append(picture.convert("RGB"))
     width, height = pictures[0].size
     columns = min(len(pictures), columns)
     sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")

@@ -116,13 +116,13 @@ def _write_car(folder: Path, object_id: int, options: ShapesOptions) -> None:
     import numpy as np
 
     from data.mesh_views import random_poses
-    from data.meshes import render_meshes
+    from data.meshes import render_views
     from data.shapes import car
     from data.srn_writer import INTRINSICS, write_object
 
     poses = random_poses(options.views, "band", np.random.default_rng((options.seed, object_id)))
     size = options.size
-    pictures = render_meshes(car(object_id), poses, intrinsics=INTRINSICS, height=size, width=size)
+    pictures = render_views(car(object_id), poses, intrinsics=INTRINSICS, height=size, width=size)
     write_object(folder, pictures, poses)
 
 

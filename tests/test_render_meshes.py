@@ -12,22 +12,23 @@ import pytest
 import trimesh
 from PIL import Image
 
-from data import mesh_sets
+from data import mesh_sets, srn
 from data.lighting import three_suns
 from data.mesh_files import load_mesh
 from data.mesh_sources import find_meshes
 from data.mesh_views import ELEVATIONS_DEG, random_poses, spiral_poses
-from data.meshes import normalised, render_meshes
+from data.meshes import MeshView, normalised, render_meshes
 from data.objects import DataConfig
 from data.sets import open_split
 from data.srn import read_pose
-from data.srn_writer import DEPTH_STEPS, INTRINSICS
+from data.srn_writer import DEPTH_STEPS, INTRINSICS, write_contact_sheet, write_object
 from scripts.render_meshes import RenderOptions, main, render_set
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"views": 3, "test_views": 5, "size": 24}
 FLAGS = ["--views", "3", "--test-views", "5", "--size", "24", "--workers", "0"]
 OPTIONS = RenderOptions(**SMALL)
+SHAPES = (((3,), np.uint8), ((), np.uint8), ((), np.float32))  # of rgb, alpha and depth beyond 8 x 8
 COLOURS = ([220, 30, 30], [30, 220, 30], [30, 30, 220], [220, 220, 30], [220, 30, 220], [30, 220, 220])
 
 
@@ -273,6 +274,40 @@ def test_a_changed_file_of_the_same_size_makes_another_set(changed, tmp_path, mo
         assert mesh_sets.fingerprint(sources, tmp_path / "out") == before
         os.utime(tmp_path / changed, ns=(0, len(str(place))))
         assert mesh_sets.fingerprint(sources, tmp_path / "out") != before
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", "{"])
+def test_damaged_parameters_are_told_in_one_line(content, models, tmp_path, capsys):
+    (tmp_path / "parameters.json").write_text(content)
+    assert main([str(models), "--output", str(tmp_path), *FLAGS]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "parameters.json is damaged; delete" in line
+
+
+def test_views_are_written_as_they_come(tmp_path):
+    def pictures():
+        for i in range(3):
+            assert len(list(tmp_path.glob(".car/depth/*.png"))) == i
+            yield MeshView(*(np.full((8, 8, *more), i, kind) for more, kind in SHAPES))
+
+    write_object(tmp_path / "car", pictures(), spiral_poses(3))
+    assert len(list((tmp_path / "car" / "pose").iterdir())) == 3
+    assert (tmp_path / "car" / "intrinsics.txt").read_text().startswith("8.203125 4.000000")
+
+
+def test_the_sheet_shows_large_views_small(tmp_path):
+    for i, colour in enumerate(("red", "blue", "lime")):
+        (tmp_path / "all" / str(i) / "rgb").mkdir(parents=True)
+        Image.new("RGB", (300, 300), colour).save(tmp_path / "all" / str(i) / "rgb" / "000000.png")
+    write_contact_sheet(tmp_path / "sheet.png", tmp_path / "all", columns=2)
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.size == (256, 256)
+    corners = [sheet.getpixel(place) for place in ((127, 127), (128, 127), (127, 128), (128, 128))]
+    assert corners == [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]
+
+
+def test_depth_is_written_in_the_steps_in_which_it_is_read():
+    assert srn.DEPTH_STEPS == DEPTH_STEPS
 
 
 @pytest.mark.parametrize("region", ELEVATIONS_DEG)

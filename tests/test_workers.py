@@ -39,13 +39,19 @@ def test_every_task_is_done_once_and_errors_are_results(workers):
     assert str(results[3]) == "three is refused"
 
 
-def test_a_crash_and_an_endless_task_cost_their_own_results_only():
-    tasks = [(5,), (1,), (7,), (2,), (5,), (4,)]
-    results = dict(run_each(double_or_fail, tasks, workers=2, time_limit_s=5))
-    assert [results[number] for number in (1, 3, 5)] == [2, 4, 8]
-    assert all(isinstance(results[number], WorkerKilledError) for number in (0, 2, 4))
+def test_a_crash_costs_its_own_result_only():
+    results = dict(run_each(double_or_fail, [(5,), (1,), (2,), (5,), (4,)], workers=2, time_limit_s=60))
+    assert [results[number] for number in (1, 2, 4)] == [2, 4, 8]
+    assert all(isinstance(results[number], WorkerKilledError) for number in (0, 3))
     assert "native code" in str(results[0])
-    assert "longer than 5 seconds" in str(results[2])
+
+
+def test_an_endless_task_is_ended_and_the_next_one_begun():
+    # No task that must be done in time: on a busy machine a process may take as long as this to begin.
+    results = dict(run_each(double_or_fail, [(7,), (7,), (7,)], workers=2, time_limit_s=0.3))
+    assert results.keys() == {0, 1, 2}
+    assert all(isinstance(result, WorkerKilledError) for result in results.values())
+    assert {str(result) for result in results.values()} == {"took longer than 0.3 seconds"}
 
 
 def test_exceptions_of_any_making_come_through():

@@ -266,7 +266,7 @@ def _each(
 def _reason(source: "MeshSource", error: Exception) -> str:
     """In one line, without the file's name."""
     expected = isinstance(error, ValueError) or type(error).__name__ == "WorkerKilledError"
-    text = str(error) if expected else f"{type(error).__name__}: {error}"
+    text = str(error) if expected else f"{type(error).__name__}: {error}".rstrip(": ")
     return (text.splitlines() or [type(error).__name__])[0].removeprefix(f"{source.file}: ")
 
 

@@ -238,7 +238,7 @@ def test_what_had_a_problem_is_tried_again_and_moves_no_other_object(models, tmp
         root = tmp_path / str(number)
         monkeypatch.setattr(mesh_sets, "load_mesh", without_one)
         first = render_set(models, root, options, workers=0, progress=False)
-        assert [reason for _, reason in first.problems] == ["MemoryError: "]
+        assert [reason for _, reason in first.problems] == ["MemoryError"]
         monkeypatch.setattr(mesh_sets, "load_mesh", original)
         second = render_set(models, root, options, workers=0, progress=False)
         assert second.problems == []

@@ -66,8 +66,9 @@ def read_colmap_scene(folder: Path) -> Scene:
     if not images:
         raise ValueError(f"{model / 'images.txt'}: registers no pictures; reconstruct again")
     pictures = tuple(_picture(folder, name, model / "images.txt") for name, _, _ in images)
-    _, width, height = lenses[images[0][2]]
-    require_aspect(pictures[0], width, height, str(model / "cameras.txt"))
+    for picture, (_, _, key) in zip(pictures, images, strict=True):
+        _, width, height = lenses[key]
+        require_aspect(picture, width, height, f"{model / 'cameras.txt'} (camera {key})")
     poses = normalise_world(torch.stack([pose for _, pose, _ in images]), str(model / "images.txt"))
     intrinsics = torch.stack([lenses[key][0] for _, _, key in images])
     return Scene(pictures, poses.float(), intrinsics)

@@ -23,6 +23,7 @@ KINDS = ("world_mat", "world_mat_inv", "camera_mat")
 ANGLE_TOLERANCE = 0.5  # degrees
 READ_ERRORS = (
     OSError,
+    MemoryError,  # a header may claim any shape
     ValueError,
     EOFError,
     KeyError,

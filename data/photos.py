@@ -9,7 +9,6 @@ Photos without camera files are framed first (`data.photo_framing`) and then giv
 origin.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from data.cameras import SRN_RADIUS, Cameras, cameras_from_poses, orbit, pinhole
 from data.images import RESAMPLING, from_uint8, read_picture
 from data.intrinsics import read_intrinsics_file
 from data.photo_framing import FramedPhoto, read_upright
+from data.scenes import require_aspect
 from data.srn import read_pose
-from data.transforms import from_transforms
-
-ASPECT_TOLERANCE = 0.02  # of width / height, between a photo and the size that its camera file gives
+from data.transforms import from_transforms, read_document
 
 
 def read_photos(
@@ -116,18 +114,14 @@ def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tu
     if not _is_json(path):
         side = max(height, width)
         return read_pose(path), pinhole(pinhole()[0, 0].item() * side / width, aspect=width / height)
-    document = {"w": width, "h": height} | _read_json(path)
+    document = {"w": width, "h": height} | read_document(path)
     frame = _frame_of(document, photo, path, alone=alone)
     try:
         cameras, _ = from_transforms(document | {"frames": [frame]})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     size = document | frame
-    if abs(size["w"] / size["h"] * height / width - 1) > ASPECT_TOLERANCE:
-        raise ValueError(
-            f"{photo}: is {width} x {height}, but {path} describes pictures of {size['w']} x {size['h']}; "
-            "give the photo that its camera took, uncropped"
-        )
+    require_aspect(photo, size["w"], size["h"], str(path))
     return cameras.cam_to_world[0], cameras.intrinsics[0]
 
 
@@ -145,18 +139,6 @@ def _frame_of(document: dict[str, Any], photo: Path, path: Path, *, alone: bool)
             f"{path}: {len(found)} of its {len(frames)} frames are called {photo.name}; correct `file_path`"
         )
     return found[0]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); give a camera file") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: must hold a JSON object with `frames`; correct the file")
-    return document
 
 
 def _is_json(path: Path) -> bool:

@@ -147,12 +147,15 @@ def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
 
 
 def require_aspect(picture: Path, width: float | int, height: float | int, described: str) -> None:
-    """Raise ValueError where a picture has another shape than `described`, the file of its camera, says."""
+    """Raise ValueError where a picture has another shape than `described`, the file of its camera, says.
+
+    The picture's header tells it, before any turn of its EXIF entry.
+    """
     found_height, found_width = picture_size(picture)
     if abs(width / height * found_height / found_width - 1) > ASPECT_TOLERANCE:
         raise ValueError(
             f"{picture}: is {found_width} x {found_height}, but {described} describes pictures of "
-            f"{width:g} x {height:g}; restore the pictures it was made from"
+            f"{width:g} x {height:g}; give the picture that this camera took, uncropped"
         )
 
 

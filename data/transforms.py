@@ -2,12 +2,13 @@
 
 A document has a list of frames, each with a file path and a camera-to-world matrix in OpenGL axes. Intrinsics
 are in pixels (fl_x, fl_y, cx, cy, of pictures of w x h) or angles of view (camera_angle_x, camera_angle_y, in
-radians), for the whole document or for a frame, which wins. Documents are plain dictionaries: reading JSON is
-the caller's.
+radians), for the whole document or for a frame, which wins. A key that is null is as good as missing.
 """
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,26 @@ from data.cameras import Cameras, cameras_from_poses, opencv_to_opengl, opengl_t
 
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # without distortion they are one and the same
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """What a file holds, without the keys that are null, of the document and of its frames.
+
+    Raises ValueError, in one line that begins with the path, where it is no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); give a camera file") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: must hold a JSON object with `frames`; correct the file")
+    document = _without_nulls(document)
+    frames = document.get("frames")
+    if isinstance(frames, list):
+        document["frames"] = [_without_nulls(f) if isinstance(f, dict) else f for f in frames]
+    return document
 
 
 def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, width: int) -> dict[str, Any]:
@@ -67,6 +88,10 @@ def from_transforms(
         intrinsics.append(_intrinsics(document | frame, name))
     cam_to_world = opengl_to_opencv(torch.stack(poses))
     return cameras_from_poses(cam_to_world, torch.stack(intrinsics), object_radius=object_radius), paths
+
+
+def _without_nulls(keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
 
 
 def _pixel_intrinsics(intrinsics: Float[Tensor, "3 3"], height: int, width: int) -> dict[str, float]:

@@ -12,7 +12,6 @@ cameras do not look at the origin is normalised (see data/world_frame.py); any o
 How scenes and views are split is said in data/scenes.py.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch
 from data.images import picture_size
 from data.scenes import Scene, SceneObjects, holds_scenes, open_scenes, require_aspect
 from data.srn_layout import SPLITS, Split
-from data.transforms import from_transforms
+from data.transforms import from_transforms, read_document
 from data.world_frame import looks_at_origin, normalise_world
 
 WHOLE = "transforms.json"
@@ -67,18 +66,20 @@ def _is_scene(folder: Path) -> bool:
 
 
 def _read_document(path: Path, split: Split | None) -> Scene:
-    document = _read_json(path)
+    document = read_document(path)
     try:
         names = _file_paths(document)
         pictures = tuple(_find_picture(path.parent, name) for name in names)
         # Angles of view mean nothing without the pictures' shape.
         height, width = picture_size(pictures[0])
-        first = {"w": width, "h": height} | document | document["frames"][0]
-        cameras, _ = from_transforms({"w": width, "h": height} | document)
+        document = {"w": width, "h": height} | document
+        cameras, _ = from_transforms(document)
     except ValueError as error:
         message = str(error)
         raise ValueError(message if message.startswith(str(path.parent)) else f"{path}: {message}") from error
-    require_aspect(pictures[0], first["w"], first["h"], str(path))
+    for picture, frame in zip(pictures, document["frames"], strict=True):
+        size = document | frame
+        require_aspect(picture, size["w"], size["h"], str(path))
     splits = None if split is None else (split,) * len(pictures)
     return Scene(pictures, cameras.cam_to_world, cameras.intrinsics, splits)
 
@@ -101,15 +102,3 @@ def _find_picture(folder: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise ValueError(f"{path}: there is no such picture, with or without suffix; restore it")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is not JSON ({error}); correct the file") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: must hold a JSON object with `frames`; correct the file")
-    return document

@@ -232,7 +232,18 @@ def test_a_bad_list_of_pictures_is_one_line_that_begins_with_a_file(tmp_path: Pa
 def test_pictures_of_another_shape_than_their_camera_are_refused(tmp_path: Path):
     folder = plant(tmp_path / "cup")
     Image.new("RGB", (6, 8)).save(folder / "images/a photo 0.png")
-    with refuses("photo 0.png: is 6 x 8, but .*cameras.txt describes pictures of 8 x 6"):
+    with refuses("photo 0.png: is 6 x 8, but .*cameras.txt .camera 1. describes pictures of 8 x 6"):
+        open_raw(folder, "train").cameras(0)
+
+
+def test_every_picture_is_held_against_its_own_camera(tmp_path: Path):
+    folder = plant(tmp_path / "cup", cameras=[*CAMERA_LINES[:2], "2 PINHOLE 12 16 20 22 6 8"])
+    for view in range(1, NUM, 2):
+        Image.new("RGB", (6, 8)).save(folder / f"images/a photo {view}.png")
+    _, intrinsics = open_raw(folder, "train").cameras(0)
+    assert intrinsics[:, 0, 0].tolist() == pytest.approx([20 / 12, 9 / 8] * 3 + [20 / 12])
+    Image.new("RGB", (8, 6)).save(folder / "images/a photo 5.png")
+    with refuses(r"photo 5.png: is 8 x 6, but .*cameras.txt \(camera 2\) describes pictures of 12 x 16"):
         open_raw(folder, "train").cameras(0)
 
 

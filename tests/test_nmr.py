@@ -2,6 +2,8 @@
 
 import math
 import pickle
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 
 from data.cameras import cameras_from_poses, orbit
-from data.nmr_cameras import require_even_turn, view_angles
+from data.nmr_cameras import read_cameras, require_even_turn, view_angles
 from data.objects import DataConfig
 from data.sets import open_raw, open_split
 
@@ -286,3 +288,11 @@ def test_bad_pictures_are_named(root: Path):
         path.unlink()
     with refuses("03/d/image: no pictures"):
         objects.num_views(2)
+
+
+def test_a_header_that_claims_more_than_memory_holds_is_one_line(tmp_path: Path):
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**15},), }}".ljust(117) + "\n"
+    with zipfile.ZipFile(tmp_path / "cameras.npz", "w") as file:
+        file.writestr("world_mat_0.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.encode())
+    with refuses(r"cameras\.npz: cannot be read \(.*\); restore the file"):
+        read_cameras(tmp_path / "cameras.npz", (0,))

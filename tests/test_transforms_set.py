@@ -212,6 +212,28 @@ def test_a_bad_document_is_one_line_that_begins_with_a_file(tmp_path: Path, name
     assert str(error.value).startswith(str(folder))
 
 
+def test_every_picture_must_have_the_shape_that_its_own_frame_says(tmp_path: Path):
+    upright = {"w": HEIGHT, "h": WIDTH, "camera_angle_x": 0.5}
+    folder = plant(tmp_path / "lego", 5, w=WIDTH, h=HEIGHT)
+    Image.new("RGB", (HEIGHT, WIDTH)).save(folder / "images/r.3.png")
+    with refuses(r"r\.3\.png: is 6 x 8, but .*transforms\.json describes pictures of 8 x 6; give"):
+        open_raw(folder, "train").cameras(0)
+    rewrite(folder, set_frame(3, **upright))
+    _, intrinsics = open_raw(folder, "train").cameras(0)
+    focal = 0.5 / math.tan(0.25)
+    assert intrinsics[2].diagonal().tolist() == pytest.approx([focal, focal * HEIGHT / WIDTH, 1])
+    rewrite(folder, set_frame(2, **upright))
+    with refuses(r"r\.2\.png: is 8 x 6, but .* describes pictures of 6 x 8"):
+        open_raw(folder, "train").cameras(0)
+
+
+def test_keys_that_are_null_are_missing(tmp_path: Path):
+    expected = open_raw(plant(tmp_path / "lego", 3), "train").cameras(0)
+    rewrite(tmp_path / "lego", lambda document: document.update(w=None, h=None, camera_model=None, k1=None))
+    rewrite(tmp_path / "lego", set_frame(1, camera_angle_x=None, w=None))
+    torch.testing.assert_close(open_raw(tmp_path / "lego", "train").cameras(0), expected)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", b"\xff\xfe\x80"])
 def test_what_is_no_document_is_named(tmp_path: Path, content: str | bytes):
     folder = plant(tmp_path / "lego", 4)

@@ -11,17 +11,20 @@ from scripts.command_line import OneLineParser
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.objects import RawObjects
+    from data.srn_layout import Split
 
 HELP = """\
 examples:
   python -m scripts.export_transforms data/embedded --output exported
   python -m scripts.export_transforms srn_cars --split test --object 1a2b3c --output exported
 
-Reads every layout that training reads. Each object becomes OUTPUT/OBJECT with images/000000.png ... (as they
-are stored, on white) and transforms.json: camera-to-world poses in OpenGL axes and the data set's own units,
-world z up, intrinsics in pixels. nerfstudio opens it with `--data OUTPUT/OBJECT`, our own programs with
-data.root=OUTPUT. An object appears whole or not at all; a second run completes what is missing and leaves the
-rest alone.
+Reads every layout that training reads. Each object becomes OUTPUT/SPLIT/OBJECT with images/000000.png ... (as
+they are stored, on white) and transforms.json: camera-to-world poses in OpenGL axes and the data set's own
+units, world z up, intrinsics in pixels. Of a lone scene, each split has its own views. nerfstudio opens an
+object with `--data OUTPUT/SPLIT/OBJECT`, our own programs the whole set, in the same splits, with
+data.root=OUTPUT (where training objects alone were exported, some of these are held out anew). Where val and
+test are the same, they are written once. An object appears whole or not at all; a second run completes what
+is missing and refuses to mix in another data set.
 
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
@@ -55,8 +58,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("root", type=Path, metavar="ROOT", help="data set")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
     add("--layout", default="auto", metavar="NAME", help="of the data set, as data.layout (default: auto)")
-    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
-    add("--object", nargs="+", metavar="ID", help="these objects alone (default: all of the split)")
+    add("--split", choices=("train", "val", "test"), help="this one alone (default: all that there are)")
+    add("--object", nargs="+", metavar="ID", help="these objects alone (default: all)")
     return parser
 
 
@@ -67,43 +70,103 @@ def export_transforms(arguments: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    from data.objects import DataConfig, Objects
-    from data.selection import choose_objects
-    from data.sets import LAYOUTS, open_raw
+    from data.sets import LAYOUTS
 
     if arguments.layout not in ("auto", *LAYOUTS):
         raise ValueError(f"--layout {arguments.layout}: is unknown; give auto or {', '.join(LAYOUTS)}")
-    raw = open_raw(arguments.root, arguments.split, arguments.layout)
-    objects = Objects(DataConfig(root=str(arguments.root)), raw)
-    chosen = choose_objects(objects, num=len(objects), names=arguments.object)
-    for index in tqdm(chosen, unit="object"):
-        folder = arguments.output / raw.ids[index]
-        if not (folder / "transforms.json").is_file():
-            _write_object(raw, index, folder)
+    splits = _open(arguments.root, arguments.layout, arguments.split)
+    if arguments.object:
+        _require_known(arguments.object, splits)
+    chosen = [
+        (split, raw, index)
+        for split, raw in splits.items()
+        for index, name in enumerate(raw.ids)
+        if not arguments.object or name in arguments.object
+    ]
+    for split, raw, index in tqdm(chosen, unit="object"):
+        _export_object(raw, index, arguments.output / split / raw.ids[index])
     return len(chosen)
 
 
-def _write_object(objects: "RawObjects", index: int, folder: Path) -> None:
-    """Write an object into a hidden folder beside `folder`, then give that its name."""
+def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjects"]:
+    """A split, or all that there are; one that stands in for another is left out."""
+    from data.sets import open_raw
+    from data.srn_layout import SPLITS
+
+    if split is not None:
+        return {split: open_raw(root, split, layout)}
+    found: dict[str, RawObjects] = {}
+    known, missing = set(), []
+    for part in SPLITS:
+        try:
+            raw = open_raw(root, part, layout)
+        except ValueError as error:
+            if not str(error).startswith((f"{root}: ", f"data.root={root}: ")):
+                raise  # something in the split is wrong, not the split missing
+            missing.append(error)
+            continue
+        if (contents := _contents(raw)) not in known:
+            known.add(contents)
+            found[part] = raw
+    if not found:
+        raise missing[0]
+    for error in missing:
+        print(f"export_transforms: left out: {error}", file=sys.stderr)
+    return found
+
+
+def _contents(raw: "RawObjects") -> tuple:
+    """What is the same for two splits that are one; those of a lone scene are other views of one object."""
+    poses = raw.cameras(0)[0].numpy().tobytes() if len(raw) == 1 else b""
+    return *(raw.place(index) for index in range(len(raw))), poses
+
+
+def _require_known(names: list[str], splits: dict[str, "RawObjects"]) -> None:
+    from difflib import get_close_matches
+
+    ids = [name for raw in splits.values() for name in raw.ids]
+    if unknown := sorted(set(names) - set(ids)):
+        close = get_close_matches(unknown[0], ids, n=3) or ids[:3]
+        raise ValueError(
+            f"there is no object '{unknown[0]}' among the {len(ids)} of {', '.join(splits)}; there are, for "
+            f"example, {', '.join(close)}"
+        )
+
+
+def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
+    """Write an object into a hidden folder beside `folder`, then give that its name, unless it is there."""
     from data.cameras import cameras_from_poses
-    from data.images import write_png
     from data.transforms import to_transforms
 
+    height, width = objects.picture(index, 0).shape[:2]
+    names = [f"images/{view:06d}.png" for view in range(objects.num_views(index))]
+    document = to_transforms(cameras_from_poses(*objects.cameras(index)), names, height=height, width=width)
+    text = json.dumps(document, indent=1) + "\n"
     if folder.exists():
-        raise ValueError(f"{folder}: exists, but was not made by this program; choose another --output")
+        written = folder / "transforms.json"
+        if written.is_file() and written.read_text(encoding="utf-8") == text:
+            return
+        raise ValueError(
+            f"{folder}: exists, but holds something else than {objects.place(index)}; remove it or choose "
+            "another --output"
+        )
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    names = [f"images/{view:06d}.png" for view in range(objects.num_views(index))]
-    height, width = 0, 0
-    for view, name in enumerate(names):
-        picture = objects.picture(index, view)
-        if view and picture.shape[:2] != (height, width):
-            raise ValueError(f"{objects.place(index)}: its pictures differ in size; make them alike")
-        height, width = picture.shape[:2]
-        write_png(unfinished / name, picture)
-    document = to_transforms(cameras_from_poses(*objects.cameras(index)), names, height=height, width=width)
-    (unfinished / "transforms.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    _write_pictures(objects, index, [unfinished / name for name in names])
+    (unfinished / "transforms.json").write_text(text, encoding="utf-8")
     unfinished.replace(folder)
+
+
+def _write_pictures(objects: "RawObjects", index: int, paths: list[Path]) -> None:
+    from data.images import write_png
+
+    size = None
+    for view, path in enumerate(paths):
+        picture = objects.picture(index, view)
+        size = size or picture.shape
+        if picture.shape != size:
+            raise ValueError(f"{objects.place(index)}: its pictures differ in size; make them alike")
+        write_png(path, picture)
 
 
 if __name__ == "__main__":

@@ -259,27 +259,63 @@ def test_a_folder_without_scenes_is_refused_by_name(tmp_path: Path):
         open_raw(tmp_path, "train", "transforms")
 
 
-def test_an_exported_set_comes_back_as_it_was(srn_root: Path, tmp_path_factory, capsys):
+def test_an_exported_set_comes_back_as_it_was_in_the_same_splits(srn_root: Path, tmp_path_factory, capsys):
     out = tmp_path_factory.mktemp("out")
-    flags = [str(srn_root), "--output", str(out), "--split", "train"]
+    flags = [str(srn_root), "--output", str(out)]
     assert export_transforms.main(flags) == 0
-    before, after = open_raw(srn_root, "train"), open_raw(out, "train")
-    scenes = {path.name for path in out.iterdir()}
-    assert scenes == set(before.ids)
-    assert len(after) == 1  # one of two scenes is held out
-    index = before.ids.index(after.ids[0])
-    torch.testing.assert_close(after.cameras(0), before.cameras(index))
-    for view in range(before.num_views(index)):
-        assert torch.equal(after.picture(0, view), before.picture(index, view))
-    document = json.loads((out / "a/transforms.json").read_text())
+    assert sorted(path.relative_to(out).as_posix() for path in out.glob("*/*")) == [
+        "train/a",
+        "train/bb",
+        "val/ccc",  # which is also the test split, and is written once
+    ]
+    for split in ("train", "val", "test"):
+        before, after = open_raw(srn_root, split), open_raw(out, split)
+        assert after.ids == before.ids
+        for index in range(len(before)):
+            torch.testing.assert_close(after.cameras(index), before.cameras(index))
+            for view in range(before.num_views(index)):
+                assert torch.equal(after.picture(index, view), before.picture(index, view))
+    document = json.loads((out / "train/a/transforms.json").read_text())
     assert document["frames"][3]["file_path"] == "images/000003.png"
     assert document["fl_x"] == pytest.approx(6.6)
-    kept = (out / "a/transforms.json").stat().st_mtime_ns
-    assert export_transforms.main([*flags, "--object", "a"]) == 0  # goes on where it was
-    assert (out / "a/transforms.json").stat().st_mtime_ns == kept
+    kept = (out / "train/a/transforms.json").stat().st_mtime_ns
+    assert export_transforms.main([*flags, "--split", "train", "--object", "a"]) == 0  # goes on where it was
+    assert (out / "train/a/transforms.json").stat().st_mtime_ns == kept
     capsys.readouterr()
-    assert export_transforms.main([*flags, "--object", "zebra"]) == 2
-    assert capsys.readouterr().err.startswith("export_transforms: there is no object 'zebra'")
+    assert export_transforms.main([*flags, "--object", "ccc", "zebra"]) == 2
+    assert capsys.readouterr().err.startswith("export_transforms: there is no object 'zebra' among the 3")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_exported_lone_scene_keeps_the_views_of_its_splits(tmp_path: Path, at_once: bool):
+    plant(tmp_path / "lego", 18)
+    flags = [str(tmp_path / "lego"), "--output", str(tmp_path / "out")]
+    for more in [[]] if at_once else [["--split", "train"], ["--split", "test"]]:
+        assert export_transforms.main([*flags, *more]) == 0
+    for split in ("train", "val", "test"):
+        assert pictures_of(tmp_path / "out", split) == pictures_of(tmp_path / "lego", split)
+        before, after = (open_raw(tmp_path / name, split).cameras(0) for name in ("lego", "out"))
+        torch.testing.assert_close(after, before)
+
+
+def test_an_export_says_which_split_there_is_not(srn_root: Path, tmp_path: Path, capsys):
+    (srn_root / "cars_train").rename(srn_root / "cars_test")
+    assert export_transforms.main([str(srn_root), "--output", str(tmp_path / "out")]) == 0
+    assert "left out: " in (said := capsys.readouterr().err)
+    assert "there is no *_train folder" in said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["test", "val"]
+
+
+def test_an_export_does_not_mix_two_sets_of_the_same_names(tmp_path: Path, capsys):
+    for number, root in enumerate(("one", "two")):
+        for name in ("a", "b"):
+            plant(tmp_path / root / name, 3, first=number)
+    flags = ["--output", str(tmp_path / "out")]
+    assert export_transforms.main([str(tmp_path / "one"), *flags]) == 0
+    assert export_transforms.main([str(tmp_path / "one"), *flags]) == 0
+    capsys.readouterr()
+    assert export_transforms.main([str(tmp_path / "two"), *flags]) == 2
+    assert "exists, but holds something else than" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_our_own_output_is_a_scene(tmp_path: Path):

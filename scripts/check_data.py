@@ -1,13 +1,10 @@
 """Look for what is wrong with a data set before a model is trained on it."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +38,7 @@ views of each: a minute for any set, but it finds duplicates only among these.
 Exit codes: 0 no errors, 1 errors were found, 2 bad input.
 """
 QUICK_OBJECTS, QUICK_VIEWS = 60, 24
+TIME_LIMIT_S = 1800  # for one object; what takes longer hangs
 Task = tuple[int, int]  # split and object, counted in the order of opening
 
 
@@ -64,9 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"check_data: {error}", file=sys.stderr)
         return 2
-    except (BrokenProcessPool, KeyboardInterrupt) as error:
-        cause = "stopped" if isinstance(error, KeyboardInterrupt) else "a worker was killed (out of memory?)"
-        print(f"check_data: {cause}; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("check_data: stopped; nothing was written", file=sys.stderr)
         return 2
     print(*lines, sep="\n")
     return int(any(finding.severity == "error" for finding in findings))
@@ -104,6 +101,7 @@ def check(
     from data.checks.opening import open_splits
     from data.checks.origin import check_origin
     from data.sets import LAYOUTS
+    from data.workers import available_cores
 
     if options.layout not in ("auto", *LAYOUTS):
         raise ValueError(
@@ -111,7 +109,7 @@ def check(
         )
     splits, findings = open_splits(options.root, options.layout)
     tasks = list(_tasks(splits, options))
-    summaries = list(_check_all(tasks, splits, options, workers or _num_cores(), progress))
+    summaries = _check_all(tasks, splits, options, workers or available_cores(), progress)
     findings += [finding for summary in summaries for finding in summary.findings]
     return summaries, findings + check_between(summaries) + check_origin(summaries)
 
@@ -126,51 +124,54 @@ def _tasks(splits: list["OpenSplit"], options: Options) -> Iterator[Task]:
 
 def _check_all(
     tasks: list[Task], splits: list["OpenSplit"], options: Options, workers: int, progress: bool
-) -> Iterator["Summary"]:
+) -> list["Summary"]:
     """Summaries in the order of the tasks."""
     from tqdm import tqdm
 
-    with tqdm(total=len(tasks), unit="object", disable=None if progress else True) as bar:
-        if workers == 1 or len(tasks) < 3:  # starting a process takes seconds
-            for task in tasks:
-                yield _check_one(task, splits, options)
-                bar.update()
-            return
-        # A fresh interpreter for each worker: the caller may hold threads, which a fork would break.
-        pool = ProcessPoolExecutor(
-            min(workers, len(tasks)),
-            mp_context=get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(options,),
-        )
-        try:
-            for summary in pool.map(_check_task, tasks, chunksize=4):
-                yield summary
-                bar.update()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    from data.workers import WorkerKilledError, run_each
+
+    alone = workers == 1 or len(tasks) < 3  # starting a process takes seconds
+    if alone:
+        results = ((number, _check_one(task, splits, options)) for number, task in enumerate(tasks))
+    else:
+        jobs = [(options, *task) for task in tasks]
+        results = run_each(_check_task, jobs, workers=workers, time_limit_s=TIME_LIMIT_S)
+    summaries: dict[int, Summary] = {}
+    for number, result in tqdm(results, total=len(tasks), unit="object", disable=None if progress else True):
+        if isinstance(result, WorkerKilledError):
+            result = _not_checked(tasks[number], splits, str(result))
+        elif isinstance(result, Exception):
+            raise result
+        summaries[number] = result
+    return [summaries[number] for number in range(len(tasks))]
 
 
-# What a worker opened for itself when it started.
-_opened: tuple[list["OpenSplit"], Options] | None = None
+def _not_checked(task: Task, splits: list["OpenSplit"], cause: str) -> "Summary":
+    """What remains to be said of an object that a worker did not survive."""
+    from data.checks.findings import Finding
+    from data.checks.objects import Summary
+
+    split, index = splits[task[0]], task[1]
+    name, place = split.raw.ids[index], split.raw.place(index)
+    message = f"was not checked: {cause}; look at its files, or check it with --workers 1"
+    return Summary(
+        split.split, name, place, (Finding("unreadable", "error", split.split, name, place, message),)
+    )
 
 
-def _start_worker(options: Options) -> None:
+def _check_task(options: Options, number: int, index: int) -> "Summary":
+    """One object, in a worker."""
+    return _check_one((number, index), _opened(options), options)
+
+
+@cache  # once in a worker's life
+def _opened(options: Options) -> list["OpenSplit"]:
     import torch
 
     from data.checks.opening import open_splits
 
-    global _opened
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the parent alone, which then stops the workers
     torch.set_num_threads(1)  # the cores are taken by the other workers
-    _opened = open_splits(options.root, options.layout)[0], options
-
-
-def _check_task(task: Task) -> "Summary":
-    assert _opened is not None
-    return _check_one(task, *_opened)
+    return open_splits(options.root, options.layout)[0]
 
 
 def _check_one(task: Task, splits: list["OpenSplit"], options: Options) -> "Summary":
@@ -202,12 +203,6 @@ def _show(arguments: argparse.Namespace, summaries: list["Summary"], findings: l
         write_camera_plot(folder / "cameras.png", summaries)
         lines.append(f"{folder}: REPORT.md, report.json, objects.png, cameras.png")
     return lines
-
-
-def _num_cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(text: str) -> int:

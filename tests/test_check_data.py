@@ -1,6 +1,7 @@
 """python -m scripts.check_data: silent on honest sets, and each planted fault found, in the right file."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import scripts.check_data
 from data.cameras import turntable
 from data.checks.findings import CHECKS, Finding
-from data.checks.objects import check_object
+from data.checks.objects import Summary, check_object
 from data.checks.opening import open_splits
 from data.meshes import render_meshes
 from data.shapes import car
@@ -407,7 +409,9 @@ def test_depth_in_millimetres_is_found(plant):
 
     findings = plant(fault, geometry=True)
     assert grave(findings) == {("depth", "error", "000000_delivery")}
-    assert "unit of 10 scene units" in next(f.message for f in findings if f.check == "depth")
+    message = next(f.message for f in findings if f.check == "depth")
+    assert "unit of 10 scene units" in message
+    assert "set data.depth_scale=10 " in message
 
 
 @pytest.mark.parametrize("geometry", [False, True], ids=["silhouettes", "depth"])
@@ -503,6 +507,21 @@ def test_every_check_has_a_name_and_a_promise():
 def test_several_processes_find_the_same(pictures_only):
     alone = check(Options(pictures_only), workers=1, progress=False)[1]
     assert check(Options(pictures_only), workers=2, progress=False)[1] == alone
+
+
+def test_an_object_that_ends_its_process_is_named_and_the_others_are_checked(pictures_only, monkeypatch):
+    monkeypatch.setattr(scripts.check_data, "_check_task", end_the_process_of_the_second)
+    summaries, findings = check(Options(pictures_only), workers=2, progress=False)
+    killed = [found for found in findings if found.check == "unreadable"]
+    assert [found.place for found in killed] == [summaries[1].place]
+    assert "was not checked: its process died (exit code 7)" in killed[0].message
+    assert [summary.num_read for summary in summaries] == [1, 0, 1]
+
+
+def end_the_process_of_the_second(options: Options, number: int, index: int) -> Summary:
+    if (number, index) == (0, 1):
+        os._exit(7)
+    return Summary(("train", "val")[number], str(index), "here", (), stored=1, num_read=1)
 
 
 def test_the_planted_views_pair_with_their_poses(pictures_only):

@@ -109,7 +109,7 @@ def check_depth_range(subject: Subject) -> Iterator[Finding]:
     if subject.depth_factor != 1:
         message = (
             f"depth comes out in a unit of {subject.depth_factor:g} scene units: the files have another step "
-            "than the layout's; losses and figures of depth would be wrong"
+            f"than the layout's; set data.depth_scale={subject.depth_factor:g} wherever depth is used"
         )
         # Without alpha, nothing learns from depth or is judged by it.
         yield subject.about("depth", "error" if subject.has_alpha else "note", message)

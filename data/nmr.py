@@ -20,8 +20,7 @@ from data.images import read_picture
 from data.masks import on_white, read_mask
 from data.nmr_cameras import read_cameras
 from data.objects import RawObjects
-from data.scenes import subfolders
-from data.srn_layout import SPLITS, Split
+from data.srn_layout import SPLITS, Split, subfolders
 
 LOOK_AT = 64  # folders, to tell what a data set is; there are 13 categories
 LISTS = ("", "softras_", "gen_")  # beginnings of the lists' names that are known

@@ -10,8 +10,6 @@ Views are in natural order of their pictures' paths. Every problem is a ValueErr
 """
 
 import hashlib
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from torch import Tensor
 from data.images import picture_size, read_picture
 from data.masks import read_opacity
 from data.objects import RawObjects
-from data.srn_layout import HELD_OUT, SPLITS, Split
+from data.srn_layout import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
 
 LOOK_AT = 8  # folders, to tell what a data set is
 EVERY = 8  # of the views of a lone scene, one is held out
@@ -85,7 +83,9 @@ class SceneObjects(RawObjects):
     def _scene(self, index: int) -> Scene:
         if index not in self._scenes:
             scene = self._read(self._folders[index])
-            order = sorted(range(len(scene.pictures)), key=lambda view: _natural(scene.pictures[view]))
+            order = sorted(
+                range(len(scene.pictures)), key=lambda view: natural_key(scene.pictures[view].as_posix())
+            )
             scene = scene[order]
             if self._split is not None:
                 scene = scene[views_of_split(scene, self._split, self.place(index))]
@@ -159,25 +159,13 @@ def require_aspect(picture: Path, width: float | int, height: float | int, descr
         )
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, sorted, without hidden ones and what archivers leave (__MACOSX).
-
-    Raises ValueError where it cannot be listed.
-    """
-    try:
-        with os.scandir(folder) as entries:  # which knows folders without asking for each
-            names = sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
-    return [folder / name for name in names if not name.startswith((".", "__"))]
-
-
 def _assigned(scene: Scene, view: int) -> Split | None:
     return None if scene.splits is None else scene.splits[view]
 
 
 def _scenes_of_split(root: Path, folders: list[Path], split: Split) -> list[Path]:
-    named = {part: [f for f in folders if _is_below(f.relative_to(root), part)] for part in SPLITS}
+    above = {folder: folder.relative_to(root).parts[:-1] for folder in folders}
+    named = {part: [f for f in folders if part in map(split_named, above[f])] for part in SPLITS}
     if not (named["val"] or named["test"]):
         by_hash = sorted(folders, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
         held_out = set(by_hash[: max(1, round(HELD_OUT * len(folders)))])
@@ -186,14 +174,3 @@ def _scenes_of_split(root: Path, folders: list[Path], split: Split) -> list[Path
     if chosen := named[split] or stand_in:
         return chosen
     raise ValueError(f"data.root={root}: there are no scenes for {split} beside the other splits; add some")
-
-
-def _is_below(path: Path, part: Split) -> bool:
-    """Whether a scene lies in a folder of a split."""
-    return any(name == part or name.endswith(f"_{part}") for name in path.parts[:-1])
-
-
-def _natural(path: Path) -> list[tuple[bool, int, str]]:
-    """Sorting key by which view 10 comes after view 9."""
-    parts = re.split(r"(\d+)", path.as_posix())
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

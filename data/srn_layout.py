@@ -4,6 +4,7 @@ Paths and names only; no picture is opened here. Every error is a ValueError of 
 """
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -14,12 +15,30 @@ HELD_OUT = 0.1  # share of the objects kept from training where no folder says w
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
+def split_named(name: str) -> Split | None:
+    """The split that a folder or file of this name holds: X or *_X is X. None: it names none."""
+    return next((split for split in SPLITS if name == split or name.endswith(f"_{split}")), None)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Folders in a folder, sorted, without hidden ones and what archivers leave (__MACOSX).
+
+    Raises ValueError where it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:  # which knows folders without asking for each
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+    return [folder / name for name in names if not name.startswith((".", "__"))]
+
+
 def split_folders(root: Path, split: Split) -> list[Path]:
     """Folders of the objects of a split, sorted.
 
     Raises ValueError where the split is empty, or a single object would have to be split in two.
     """
-    named = {s: [c for c in _subfolders(root) if c.name == s or c.name.endswith(f"_{s}")] for s in SPLITS}
+    named = {s: [c for c in subfolders(root) if split_named(c.name) == s] for s in SPLITS}
     if not any(named.values()):
         return _hold_out(root, _object_folders([root]), split)
     if not (named["val"] or named["test"]):
@@ -54,7 +73,7 @@ def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
 def _object_folders(folders: list[Path], levels: int = 2) -> list[Path]:
     """The objects in the folders, or one level further down, sorted."""
     found = []
-    for child in (child for folder in folders for child in _subfolders(folder)):
+    for child in (child for folder in folders for child in subfolders(folder)):
         if is_object(child):
             found.append(child)
         elif levels > 1:
@@ -73,15 +92,6 @@ def is_object(folder: Path) -> bool:
     return has_pictures
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, without hidden ones and what archivers leave (__MACOSX)."""
-    try:
-        children = sorted(folder.iterdir())
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
-    return [child for child in children if not child.name.startswith((".", "__")) and child.is_dir()]
-
-
 def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     """(picture, pose) of every view of an object, in natural order of their names."""
     pictures, poses = _by_stem(folder / "rgb", PICTURES), _by_stem(folder / "pose", (".txt",))
@@ -91,7 +101,7 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
         raise ValueError(f"{path}: has no {other} of the same name; restore it or remove this file")
     if not pictures:
         raise ValueError(f"{folder}: no pictures (*.png, *.jpg) in its rgb/ folder; unpack it again")
-    return [(pictures[stem], poses[stem]) for stem in sorted(pictures, key=_natural)]
+    return [(pictures[stem], poses[stem]) for stem in sorted(pictures, key=natural_key)]
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -107,6 +117,6 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return files
 
 
-def _natural(stem: str) -> list[str | int]:
+def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sorting key by which view 10 comes after view 9."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

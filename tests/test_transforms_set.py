@@ -15,6 +15,7 @@ from data.images import from_uint8
 from data.loader import SceneLoader
 from data.objects import DataConfig
 from data.sets import open_raw, open_split
+from data.srn_layout import split_named
 from scripts import export_transforms
 
 POINTS = np.array([[0.4, 0.2, -0.3], [-0.5, 0.6, 0.1], [0.0, -0.2, 0.5]])
@@ -157,6 +158,11 @@ def test_several_scenes_are_split_by_scene_with_all_their_views(tmp_path: Path):
     (tmp_path / "sorted/my_train").rename(tmp_path / "sorted/test")
     with refuses(r"data\.root=.*there are no scenes for train"):
         open_raw(tmp_path / "sorted", "train")
+
+
+def test_the_name_of_a_folder_says_its_split():
+    names = {"train": "train", "my_val": "val", "a_train_test": "test", "trains": None, "testing_x": None}
+    assert {name: split_named(name) for name in names} == names
 
 
 def test_a_lone_scene_trains(tmp_path: Path):

@@ -6,7 +6,7 @@
 
 The root may also be a single category. Where there are masks and the background is not white, it becomes
 white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
-15 degrees of azimuth, which `data.nmr_cameras.require_even_turn` checks.
+15 degrees of azimuth, which scripts/check_data.py checks by `data.nmr_cameras.require_even_turn`.
 
 Every problem with a file is a ValueError of one line that begins with its path.
 """
@@ -81,16 +81,24 @@ class NMRObjects(RawObjects):
 
 
 def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
-    """The objects that the lists {prefix}{split}.lst of all categories name; a category may lack the list.
+    """The objects that the lists {prefix}{split}.lst of all categories name.
 
-    Raises ValueError where no category has it, or an object is missing.
+    A category may have nothing to be judged on, but none is left out of training in silence. Raises
+    ValueError where that would happen, where no category has the list, or where an object is missing.
     """
-    lists = [folder / f"{prefix}{split}.lst" for folder in _categories(root)]
+    categories = _categories(root)
+    lists = [folder / f"{prefix}{split}.lst" for folder in categories]
     found = [path for path in lists if path.is_file()]
     if not found:
         raise ValueError(
             f"data.root={root}: no category has a list {prefix}{split}.lst; restore it, or choose other "
             "lists by data.layout (nmr: train.lst, nmr_softras: softras_train.lst, nmr_gen: gen_train.lst)"
+        )
+    without = [path for path in lists if path not in found and _is_category(path.parent)]
+    if split == "train" and without:
+        raise ValueError(
+            f"{without[0]}: is missing, though there is {found[0]}; restore the list or move the category "
+            "out of the data set"
         )
     return NMRObjects([folder for path in found for folder in _listed(path)])
 
@@ -109,9 +117,16 @@ def _category(folder: Path) -> str:
 
 def _categories(root: Path) -> list[Path]:
     """Folders with lists: the root itself, or those in it."""
-    if any((root / f"{prefix}{split}.lst").is_file() for prefix in LISTS for split in SPLITS):
-        return [root]
-    return subfolders(root)
+    return [root] if _has_list(root) else subfolders(root)
+
+
+def _is_category(folder: Path) -> bool:
+    """Whether a folder has any list, or its first folder is an object: others are not part of the set."""
+    return _has_list(folder) or any((child / "cameras.npz").is_file() for child in subfolders(folder)[:1])
+
+
+def _has_list(folder: Path) -> bool:
+    return any((folder / f"{prefix}{split}.lst").is_file() for prefix in LISTS for split in SPLITS)
 
 
 def _listed(path: Path) -> list[Path]:

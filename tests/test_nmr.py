@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 
 from data.cameras import cameras_from_poses, orbit
+from data.checks.objects import check_object
+from data.checks.opening import OpenSplit
 from data.nmr_cameras import read_cameras, require_even_turn, view_angles
 from data.objects import DataConfig
 from data.sets import open_raw, open_split
@@ -22,9 +25,9 @@ VIEWS, SIZE = 24, 8
 POINTS = np.array([[0.1, 0.3, -0.2], [-0.4, 0.05, 0.3], [0.0, -0.25, 0.1]])  # in the files' world, y up
 
 
-def world_mat(view: int) -> np.ndarray:
+def world_mat(view: int, elevation_deg: float = ELEVATION_DEG) -> np.ndarray:
     """World to camera of a view, worked out in the files' own world."""
-    azimuth, elevation = math.radians(15 * view), math.radians(ELEVATION_DEG)
+    azimuth, elevation = math.radians(15 * view), math.radians(elevation_deg)
     eye = DISTANCE * np.array(
         [
             math.cos(elevation) * math.sin(azimuth),
@@ -296,3 +299,38 @@ def test_a_header_that_claims_more_than_memory_holds_is_one_line(tmp_path: Path)
         file.writestr("world_mat_0.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.encode())
     with refuses(r"cameras\.npz: cannot be read \(.*\); restore the file"):
         read_cameras(tmp_path / "cameras.npz", (0,))
+
+
+def test_a_category_without_its_training_list_is_not_left_out_in_silence(root: Path):
+    (root / "02/train.lst").unlink()
+    (root / "notes").mkdir()  # no category
+    with refuses(r"02/train\.lst: is missing, though there is .*03/train\.lst; restore"):
+        open_raw(root, "train", "nmr")
+    plant(root / "02/z")
+    for path in (root / "02").glob("*.lst"):
+        path.unlink()
+    with refuses(r"02/train\.lst: is missing"):
+        open_raw(root, "train", "nmr")
+    shutil.rmtree(root / "02")
+    assert open_raw(root, "train", "nmr").ids == ("03_d",)
+
+
+def placement(root: Path) -> list[str]:
+    summary = check_object(OpenSplit("train", open_raw(root, "train")), 0)
+    return [found.message for found in summary.findings if found.check == "placement"]
+
+
+def test_the_check_of_a_data_set_finds_views_that_leave_the_circle(tmp_path: Path):
+    (tmp_path / "02").mkdir()
+    (tmp_path / "02/train.lst").write_text("a")
+    plant(tmp_path / "02/a")
+    assert placement(tmp_path) == []
+    arrays = camera_arrays()
+    arrays["world_mat_4"], arrays["world_mat_5"] = arrays["world_mat_5"], arrays["world_mat_4"]
+    np.savez(tmp_path / "02/a/cameras.npz", **arrays)
+    assert len(found := placement(tmp_path)) == 1
+    assert found[0].startswith(f"{tmp_path / '02/a'}: from view 3 to view 4 the azimuth changes by 30.0")
+    for view in range(VIEWS):  # at random heights, as DVR drew them
+        arrays[f"world_mat_{view}"] = world_mat(7 * view % 24, elevation_deg=5.0 * (view % 9))
+    np.savez(tmp_path / "02/a/cameras.npz", **arrays)
+    assert placement(tmp_path) == []

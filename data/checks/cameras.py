@@ -10,12 +10,15 @@ from numpy import ndarray
 from data.cameras import require_rigid
 from data.checks.findings import Finding
 from data.checks.subject import Subject
+from data.nmr_cameras import require_even_turn, view_angles
 
 SAME = 1e-4  # poses that differ by less are one pose; scene units and parts of an axis
 OFF_CENTRE, FAR_OFF_CENTRE = 0.05, 0.25  # of the picture's width or height, from its middle
 OFF_AIM = 0.15  # of the picture's width or height, between its middle and the world's origin
 ROLL = 0.05  # height of a camera's right-hand axis of length 1
 SQUARE = 0.02  # share by which pixels' widths and heights may differ
+TURN_VIEWS = 24  # of NMR's ShapeNet, on one circle
+ON_CIRCLE = 0.8  # share of the views that makes their common elevation and distance a rule
 DEVIATION = 0.1  # share by which cameras of one object may differ from their median distance and focal length
 
 
@@ -92,6 +95,22 @@ def check_upright(subject: Subject) -> Iterator[Finding]:
     for index in known[~rolled & (subject.poses[known, 2, 1] > ROLL)].tolist():
         message = "hangs upside down: the world's z axis points down in its picture; correct the pose"
         yield subject.about_view("upright", "warning", index, message, pose=True)
+
+
+def check_placement(subject: Subject) -> Iterator[Finding]:
+    """Views of NMR's ShapeNet that leave its circle of even steps; random views are as they are."""
+    if len(subject.views) != TURN_VIEWS or subject.stored != TURN_VIEWS or not subject.has_camera.all():
+        return
+    poses = torch.from_numpy(subject.poses)
+    angles = view_angles(poses)
+    on_circle = (angles.elevation_deg - angles.elevation_deg.median()).abs() < 0.5
+    on_circle &= (angles.distance / angles.distance.median() - 1).abs() < 0.01
+    if on_circle.float().mean() < ON_CIRCLE:
+        return
+    try:
+        require_even_turn(poses, subject.place)
+    except ValueError as error:
+        yield subject.about("placement", "warning", str(error))
 
 
 def check_intrinsics(subject: Subject) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ CHECKS = {
     "aim": "cameras look at the world's origin",
     "upright": "the world's z axis is up in the pictures",
     "distance": "cameras stand about as far from the object as the other objects' do",
+    "placement": "views of NMR's ShapeNet go once round at even steps",
     "principal point": "the optical axis meets the middle of the picture",
     "focal length": "the focal length is that of the other views and objects",
     "pixel shape": "pixels are square under the focal lengths of both axes",

@@ -14,6 +14,7 @@ from data.checks.opening import OpenSplit
 from data.checks.reading import Signatures, read_subject
 from data.checks.shape import check_shape
 from data.checks.subject import Subject
+from data.nmr import NMRObjects
 
 CHECKS_OF_OBJECT: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     cameras.check_rigid,
@@ -75,6 +76,8 @@ def check_object(
         if check is check_shape and any(f.check in SPOILS_SHAPE and f.severity == "error" for f in findings):
             continue
         findings += check(subject)
+    if isinstance(split.raw, NMRObjects):
+        findings += cameras.check_placement(subject)
     seen = list(subject.seen())
     showing = [(i, picture) for i, picture in seen if picture.covered > 0]
     known = subject.has_camera

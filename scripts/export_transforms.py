@@ -90,6 +90,7 @@ def export_transforms(arguments: argparse.Namespace) -> int:
 
 def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjects"]:
     """A split, or all that there are; one that stands in for another is left out."""
+    from data.checks.opening import contents_of
     from data.sets import open_raw
     from data.srn_layout import SPLITS
 
@@ -105,7 +106,7 @@ def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjec
                 raise  # something in the split is wrong, not the split missing
             missing.append(error)
             continue
-        if (contents := _contents(raw)) not in known:
+        if (contents := contents_of(raw)) not in known:
             known.add(contents)
             found[part] = raw
     if not found:
@@ -113,12 +114,6 @@ def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjec
     for error in missing:
         print(f"export_transforms: left out: {error}", file=sys.stderr)
     return found
-
-
-def _contents(raw: "RawObjects") -> tuple:
-    """What is the same for two splits that are one; those of a lone scene are other views of one object."""
-    poses = raw.cameras(0)[0].numpy().tobytes() if len(raw) == 1 else b""
-    return *(raw.place(index) for index in range(len(raw))), poses
 
 
 def _require_known(names: list[str], splits: dict[str, "RawObjects"]) -> None:

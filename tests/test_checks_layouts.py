@@ -1,13 +1,20 @@
 """The checks of an object of a layout that is no folder of files: only the interface is asked."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
-from data.cameras import pinhole, turntable
+from data.cameras import cameras_from_poses, pinhole, turntable
 from data.checks.objects import check_object
 from data.checks.opening import OpenSplit
 from data.objects import RawObjects
+from data.transforms import to_transforms
+from scripts.check_data import Options, check
 
 
 class InMemory(RawObjects):
@@ -63,3 +70,17 @@ def test_a_pose_of_nan_is_found():
     poses = turntable(5)
     poses[4, 0, 3] = torch.nan
     assert ("pose", 4) in [(check, view) for check, _, view in findings_of(poses)]
+
+
+def test_the_held_out_views_of_a_lone_scene_are_checked_too(tmp_path: Path):
+    names = [f"{view}.png" for view in range(10)]
+    for view, name in enumerate(names):
+        pixels = np.full((9, 9, 3), 255, np.uint8)
+        pixels[3:6, 3:6] = 40 + view
+        Image.fromarray(pixels).save(tmp_path / name)
+    cameras = cameras_from_poses(turntable(10), pinhole())
+    document = to_transforms(cameras, names, height=9, width=9)
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    summaries, findings = check(Options(tmp_path), workers=1, progress=False)
+    assert [(summary.split, summary.num_read) for summary in summaries] == [("train", 8), ("val", 2)]
+    assert not [found for found in findings if found.check in ("same id", "same picture")]

@@ -131,11 +131,11 @@ def _same_pictures(summaries: Sequence[Summary]) -> Iterator[Finding]:
 
 
 def _same_ids(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Ids that occur in several splits."""
+    """Ids that occur in several splits, other than a lone scene's, whose splits are views of one object."""
     first: dict[str, Summary] = {}
     for summary in summaries:
         earlier = first.setdefault(summary.object_id, summary)
-        if earlier.split != summary.split:
+        if earlier.split != summary.split and earlier.place != summary.place:
             message = f"the id is also that of {earlier.place}; if they are one object, keep one of them"
             yield _about(summary, "same id", "warning", message)
 

@@ -1,5 +1,6 @@
 """The splits of a data set of any layout, and what keeps objects from being opened."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,22 +26,33 @@ def open_splits(root: Path, layout: str = "auto") -> tuple[list[OpenSplit], list
     """
     opened: list[OpenSplit] = []
     findings: list[Finding] = []
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple] = set()
     for split in SPLITS:
         try:
             raw = open_raw(root, split, layout)
         except ValueError as error:
             raw, found = _without_broken(root, split, str(error))
             findings += found
-        places = tuple(raw.place(index) for index in range(len(raw))) if raw else ()
-        if raw and places not in seen:
-            seen.add(places)
+        if raw and (contents := contents_of(raw)) not in seen:
+            seen.add(contents)
             opened.append(OpenSplit(split, raw))
     if not opened:
         raise ValueError(findings[0].message)
     # The same broken object keeps several splits from opening where these share its folder.
     unique = {(finding.place, finding.message): finding for finding in findings}
     return opened, list(unique.values())
+
+
+def contents_of(raw: RawObjects) -> tuple:
+    """What two splits have in common where one stands in for the other.
+
+    The splits of a lone scene are other views of one object, told apart by their poses.
+    """
+    poses = b""
+    if len(raw) == 1:
+        with suppress(ValueError):  # what is wrong with the cameras is said where they are used
+            poses = raw.cameras(0)[0].numpy().tobytes()
+    return *(raw.place(index) for index in range(len(raw))), poses
 
 
 def view_files(raw: RawObjects, index: int) -> list[tuple[str, str]] | None:

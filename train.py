@@ -32,13 +32,14 @@ examples:
 
 keys that are often changed:
   name              the run lives in runs/NAME; the same name resumes it
-  data.root         folder in the SRN layout: *_train, *_val, *_test, or just objects
+  data.root         data set: SRN folders, packed, NMR, transforms.json, COLMAP (docs/data.md)
   data.image_size   pixels; pictures of another size are resized
   train.steps       updates in all            train.batch       scenes per process and pass
   train.accumulate  passes per update         train.save_every  steps between checkpoints
   optim.lr          learning rate             seed              all randomness follows from it
   transfer          run, checkpoint or published genvs.pt to take the first weights from
   train.wandb       on, offline or off        train.compile     true: slow start, faster steps
+  train.device      auto, cpu, cuda, cuda:N   data.workers      loading processes
 
 A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
 """

@@ -157,8 +157,8 @@ def _first_problem(error: ValidationError) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        close = get_close_matches(location[-1], _known_keys(), n=1)
-        return f"unknown key '{key}'" + (f"; did you mean '{close[0]}'?" if close else "; remove it")
+        close = _alike(key)
+        return f"unknown key '{key}'" + (f"; did you mean '{close}'?" if close else "; remove it")
     if problem["type"] == "missing":
         return f"key '{key}' is missing; add it"
     message = (
@@ -167,13 +167,27 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key}: {message}, but is {json.dumps(problem['input'], default=str)[:80]}"
 
 
-def _known_keys() -> set[str]:
-    """Every key of every section, for spelling suggestions."""
-    sections: list[type[BaseModel]] = [RunConfig, *(family(name).Config for name in FAMILIES)]
-    keys: set[str] = set()
-    while sections:
-        for name, field in sections.pop().model_fields.items():
-            keys.add(name)
+def _alike(unknown: str) -> str | None:
+    """The key most like an unknown one: in the same section, or else of nearly the same name in another."""
+    section, _, name = unknown.rpartition(".")
+    known = _known_keys()
+    beside = [key for key in known if key.rpartition(".")[0] == section]
+    for candidates in (beside, known):
+        names = [key.rpartition(".")[2] for key in candidates]
+        close = get_close_matches(name, names, n=1)
+        if close:
+            return candidates[names.index(close[0])]
+    return None
+
+
+def _known_keys() -> list[str]:
+    """Every key of every section, with its section, for spelling suggestions; the shallow ones first."""
+    sections: list[tuple[str, type[BaseModel]]] = [("", RunConfig)]
+    sections += [("model.", family(name).Config) for name in FAMILIES]
+    keys: list[str] = []
+    for prefix, section in sections:  # grows meanwhile
+        for name, field in section.model_fields.items():
+            keys.append(f"{prefix}{name}")
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                sections.append(field.annotation)
+                sections.append((f"{prefix}{name}.", field.annotation))
     return keys

@@ -58,7 +58,9 @@ class RunFolder:
                     "give this run another name, or delete the old one"
                 )
             restore(checkpoint, model, ema, optimizer)
-            return checkpoint.step, f"resuming {self.path} at step {checkpoint.step}"
+            rest = self.config.train.steps - checkpoint.step
+            left = "" if rest > 0 else f", nothing left to do: train.steps is {self.config.train.steps}"
+            return checkpoint.step, f"resuming {self.path} at step {checkpoint.step}{left}"
         if not self.config.transfer:
             return 0, f"starting {self.path}"
         checkpoint = open_checkpoint(find_checkpoint(self.config.transfer))

@@ -47,6 +47,8 @@ def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
         with Image.open(path) as file:
             file.load()
             return torch.from_numpy(_rgb_on_white(file))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file; give the path of a picture") from error
     except READ_ERRORS as error:
         raise ValueError(
             f"{path}: not a readable picture ({_first_line(error)}); copy the file again"

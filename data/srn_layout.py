@@ -58,7 +58,8 @@ def split_folders(root: Path, split: Split) -> list[Path]:
 def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
     if not objects:
         raise ValueError(
-            f"{root}: no objects (folders with rgb/ and pose/) in it; give a folder in the SRN layout"
+            f"{root}: no objects (folders with rgb/ and pose/) in it, nor any other layout of docs/data.md; "
+            "give the folder of a data set"
         )
     if len(objects) == 1:
         raise ValueError(

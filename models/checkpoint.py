@@ -60,7 +60,7 @@ def checkpoints_of(folder: Path) -> list[Path]:
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
-    """A checkpoint file itself, or the newest one of a run directory.
+    """A checkpoint file itself, or the newest one of a run directory or of its folder of checkpoints.
 
     Raises ValueError where there is neither.
     """
@@ -71,7 +71,7 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
         raise ValueError(
             f"{path}: no such run or checkpoint; give a folder such as runs/NAME or a .safetensors file"
         )
-    found = checkpoints_of(path)
+    found = checkpoints_of(path) or (checkpoints_of(path.parent) if path.name == "checkpoints" else [])
     if not found:
         raise ValueError(f"{path}: holds no checkpoints/step-*.safetensors; train it first")
     return found[-1]

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         default=1.0,
         metavar="X",
-        help="what depth pictures are multiplied by (1)",
+        help="as data.depth_scale: what depth pictures are multiplied by; 0.5: 20000 steps a unit (1)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -61,7 +61,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(figures: dict[str, float]) -> str:
     """Figures for people, one a line."""
-    return "\n".join(f"{name.replace('_', ' '):<20}{value:8.2f}" for name, value in figures.items())
+    units = {"psnr": "dB", "error": "/1000 scene unit", "iou": "%", "seconds": "s"}
+    return "\n".join(
+        f"{name.replace('_', ' '):<20}{value:8.2f} {units[name.rpartition('_')[2]]}"
+        for name, value in figures.items()
+    )
 
 
 def write_json(path: Path, figures: dict[str, float]) -> None:

@@ -100,7 +100,8 @@ def pack_and_tell(sources: "dict[Split, RawObjects]", options: PackOptions) -> i
     if left_out:
         print(f"left out, {len(left_out)} in number:", *left_out, sep="\n  ", file=sys.stderr)
     size = f" data.image_size={options.image_size}" if options.image_size else ""
-    print(f"to train: python train.py config/srn_cars_128.json data.root={options.output}{size}")
+    if "train" in sources:
+        print(f"to train: python train.py CONFIG.json data.root={options.output}{size}")
     return 0
 
 

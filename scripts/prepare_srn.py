@@ -117,7 +117,8 @@ def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
     shutil.rmtree(output / ".unfinished", ignore_errors=True)
     counts = ", ".join(f"{len(raw)} {split}" for split, raw in sources.items())
     print(f"{output}: {counts} objects")
-    print(f"to train: python train.py config/srn_cars_128.json data.root={output}")
+    if "train" in sources:
+        print(f"to train: python train.py CONFIG.json data.root={output}")
     return 0
 
 

@@ -108,14 +108,17 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     kinds = list(report.splits.values())
     counts = ", ".join(f"{kinds.count(split)} {split}" for split in ("train", "val", "test"))
-    print(f"{root}: {len(kinds)} objects ({counts}), see contact_sheet.png and attribution.tsv")
+    made = [name for name in ("contact_sheet.png", "attribution.tsv") if (root / name).exists()]
+    print(f"{root}: {len(kinds)} objects ({counts})" + (f", see {' and '.join(made)}" if made else ""))
     if report.notes:
         lacking = {name for name, _ in report.notes}
         print(f"{len(lacking)} objects lack something, such as a texture: see {root / 'notes.txt'}")
     if report.problems:
         shown = [f"  {file}: {reason}" for file, reason in report.problems[:10]]
         print(
-            f"{len(report.problems)} files could not be used, see {root / 'problems.txt'}:", *shown, sep="\n"
+            f"files that could not be used: {len(report.problems)}, see {root / 'problems.txt'}:",
+            *shown,
+            sep="\n",
         )
     return 1 if report.problems else 0
 

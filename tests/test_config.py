@@ -82,9 +82,13 @@ def test_every_config_of_the_project_loads_and_survives_a_round_trip(path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("train.stesp=1", ["unknown key 'train.stesp'", "did you mean 'steps'"]),
+        ("train.stesp=1", ["unknown key 'train.stesp'", "did you mean 'train.steps'"]),
+        ("device=cpu", ["unknown key 'device'", "did you mean 'train.device'"]),
         ("trian.steps=1", ["unknown key 'trian'", "did you mean 'train'"]),
-        ("model.encoder.plane=4", ["unknown key 'model.encoder.plane'", "did you mean 'planes'"]),
+        (
+            "model.encoder.plane=4",
+            ["unknown key 'model.encoder.plane'", "did you mean 'model.encoder.planes'"],
+        ),
         ("model.loss.xyzzy=4", ["unknown key 'model.loss.xyzzy'", "remove it"]),
         ("train.steps=many", ["train.steps", "integer", '"many"']),
         ("train.batch=0", ["train.batch", "greater than or equal to 1", "0"]),

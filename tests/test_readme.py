@@ -63,10 +63,10 @@ def published_weights(folder: Path) -> None:
 
 
 def meshes(folder: Path) -> None:
-    """Three boxes in a folder `models`."""
-    (folder / "models").mkdir()
+    """Three boxes in a folder `meshes`."""
+    (folder / "meshes").mkdir()
     for number in range(3):
-        trimesh.creation.box((1, 2, 3 + number)).export(folder / "models" / f"box{number}.glb")
+        trimesh.creation.box((1, 2, 3 + number)).export(folder / "meshes" / f"box{number}.glb")
 
 
 def archive(name: str) -> None:
@@ -83,7 +83,8 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     assert len(commands) > 12
     for command in commands:
         if command not in DONE_BY_MAKE:
-            assert run(command.replace("/data/srn_cars", "data/embedded")) == 0, command
+            there = command.replace("/data/srn_cars", "data/embedded").replace("/data/meshes", "meshes")
+            assert run(there) == 0, command
 
     figures = json.loads((checkout / "runs/quickstart/demo.json").read_text())
     names = {"preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr", "seconds"}

@@ -382,7 +382,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(write_config, capsys, tmp_p
 
 
 def test_wrong_keys_and_files_are_one_line(write_config, capsys, tmp_path):
-    assert "did you mean 'steps'" in refusal(capsys, str(write_config()), "train.setps=3")
+    assert "did you mean 'train.steps'" in refusal(capsys, str(write_config()), "train.setps=3")
     assert "cannot be read" in refusal(capsys, str(tmp_path / "gone.json"))
     assert "cuda:99" in refusal(capsys, str(write_config()), "train.device=cuda:99")
     assert not (tmp_path / "runs").exists()

@@ -8,6 +8,8 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
@@ -151,15 +153,19 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
                     report = {"step": step, "loss": loss, **means, **times, "lr": lr}
-                    folder.log(report)
+                    with forgiving():
+                        folder.log(report)
                     tracker.log(report)
                     bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses, "data_wait")})
             if save:
-                if workers.first:
-                    folder.save(model, ema, optimizer, step)
-                saved = step
+                # The next time there may be room again; after the last one there is no next.
+                with forgiving(not leave and step < config.train.steps):
+                    if workers.first:
+                        folder.save(model, ema, optimizer, step)
+                    saved = step
             if workers.first and preview:
-                draw_preview(config, model, ema, held_out_objects, folder.picture(step), workers.device)
+                with forgiving():
+                    draw_preview(config, model, ema, held_out_objects, folder.picture(step), workers.device)
             if leave:
                 break
     if workers.first:
@@ -167,6 +173,17 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
         outcome = "stopped" if step < config.train.steps else "done"
         print(f"{outcome} at step {step}: {folder.path}", file=sys.stderr)
     workers.leave()
+
+
+@contextmanager
+def forgiving(forgive: bool = True) -> Iterator[None]:
+    """Context in which a disk that cannot be written, being full, say, is a warning and no error."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not forgive or not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
+            raise
+        print(f"\ntrain.py: warning: {error}; the run goes on without it", file=sys.stderr)
 
 
 class StopSignal:

@@ -13,6 +13,7 @@ from models import family
 from models.base import NVSModel
 from models.checkpoint import (
     Checkpoint,
+    DamagedCheckpointError,
     checkpoint_path,
     checkpoints_of,
     find_checkpoint,
@@ -41,26 +42,28 @@ class RunFolder:
         return bool(checkpoints_of(self.path))
 
     def start(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
-        """Resume from the newest checkpoint, or begin; returns the updates made so far and a line for the
-        user.
+        """Resume from the newest checkpoint that is whole, or begin; returns the updates made so far and what
+        to tell the user.
 
-        Beginning, weights come from `config.transfer` where it is set. Raises ValueError where a checkpoint
-        cannot be used or is of another model.
+        Beginning, weights come from `config.transfer` where it is set. Raises ValueError where no checkpoint
+        can be used or the newest one is of another model.
         """
         found = checkpoints_of(self.path)
         if found:
-            checkpoint = load_checkpoint(found[-1])
+            checkpoint, damage = _newest_whole(found)
             theirs, ours = checkpoint.config.get("model"), self.config.model.model_dump(mode="json")
             changed = _without(_differences(_completed(theirs), ours), model.resource_settings)
             if changed:
                 raise ValueError(
-                    f"{found[-1]}: was trained with another {_described(next(iter(changed.items())))}; "
+                    f"{checkpoint.path}: was trained with another {_described(next(iter(changed.items())))}; "
                     "give this run another name, or delete the old one"
                 )
             restore(checkpoint, model, ema, optimizer)
             rest = self.config.train.steps - checkpoint.step
             left = "" if rest > 0 else f", nothing left to do: train.steps is {self.config.train.steps}"
-            return checkpoint.step, f"resuming {self.path} at step {checkpoint.step}{left}"
+            return checkpoint.step, "\n".join(
+                [*damage, f"resuming {self.path} at step {checkpoint.step}{left}"]
+            )
         if not self.config.transfer:
             return 0, f"starting {self.path}"
         checkpoint = open_checkpoint(find_checkpoint(self.config.transfer))
@@ -110,6 +113,20 @@ class RunFolder:
         unfinished = self.path / f".{name}.unfinished"
         unfinished.write_text(text, encoding="utf-8")
         unfinished.rename(self.path / name)
+
+
+def _newest_whole(paths: list[Path]) -> tuple[Checkpoint, list[str]]:
+    """The last of the checkpoints that is as it was written, and what is wrong with later ones.
+
+    Raises DamagedCheckpointError where all are damaged.
+    """
+    damage: list[str] = []
+    for path in reversed(paths):
+        try:
+            return load_checkpoint(path), damage
+        except DamagedCheckpointError as error:
+            damage.append(f"warning: {error}")
+    raise DamagedCheckpointError(damage[0].removeprefix("warning: "))
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]:

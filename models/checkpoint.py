@@ -7,7 +7,6 @@ its header the step, the run's config and checksums of all these. Nothing is eve
 import json
 import os
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.base import NVSModel
+from models.checksums import checksums_of, damage_of
 from models.ema import EMA
 
 FORMAT = "genvs-checkpoint-1"
@@ -107,8 +107,7 @@ def write_checkpoint(checkpoint: Checkpoint) -> None:
     if checkpoint.origin is not None:
         header["published"] = json.dumps(checkpoint.origin)
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
-    header["checksums"] = json.dumps({name: _checksum(value) for name, value in tensors.items()})
-    header["checksum"] = str(_header_checksum(header))
+    header |= checksums_of(header, tensors)
     write_synced(checkpoint.path, lambda unfinished: save_file(tensors, unfinished, header))
 
 
@@ -158,7 +157,7 @@ def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", 
         ) from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}')")
-    damage = _damage(metadata, tensors)
+    damage = damage_of(metadata, tensors)
     if damage:
         raise DamagedCheckpointError(
             f"{path}: {damage} is not what was written; copy it again, or use an earlier checkpoint"
@@ -275,31 +274,6 @@ def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
     }
-
-
-def _damage(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str | None:
-    """What disagrees with its checksum. Files of an earlier version have none."""
-    if "checksum" not in metadata:
-        return None
-    if metadata["checksum"] != str(_header_checksum(metadata)):
-        return "its header"
-    written = json.loads(metadata["checksums"])
-    return next(
-        (f"'{name}'" for name, value in tensors.items() if written.get(name) != _checksum(value)), None
-    )
-
-
-def _header_checksum(metadata: dict[str, str]) -> int:
-    """Of everything else that the header says."""
-    said = {key: value for key, value in metadata.items() if key != "checksum"}
-    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
-
-
-def _checksum(tensor: Tensor) -> int:
-    """CRC-32 of shape, precision and contents: finds every burst of up to 32 wrong bits, and of other damage
-    all but one case in four billion."""
-    kind = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode())
-    return zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy(), kind)
 
 
 def _sync(path: Path) -> None:

@@ -78,11 +78,11 @@ def header(path: Path) -> dict:
 
 
 def with_metadata(saved: Path, path: Path, **changes: str | None) -> Path:
-    """A copy of a checkpoint with changed metadata; None takes a key away."""
+    """A copy of a checkpoint with changed metadata, unsealed; None takes a key away."""
     with saved.open("rb") as file:
         size = struct.unpack("<Q", file.read(8))[0]
         document, data = json.loads(file.read(size)), file.read()
-    metadata = document["__metadata__"] | changes
+    metadata = document["__metadata__"] | {"checksum": None} | changes
     document["__metadata__"] = {key: value for key, value in metadata.items() if value is not None}
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 8)

@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from data.srn_layout import SPLITS
+from data.srn_layout import split_named
 
 FOLDERS = ("rgb", "pose", "depth", "alpha", "intrinsics")
 MOST_BYTES = 64 * 2**20  # of a file of an object
@@ -219,10 +219,10 @@ def _place(member: Member) -> str:
         return ""
     stem, inside = SUFFIX.sub("", member.archive.name), parts[len(above) :]
     # The innermost: cars_train_val_test/cars_val/OBJECT belongs to cars_val.
-    split = next((number for number in reversed(range(len(above) - 1)) if _names_split(above[number])), None)
+    split = next((number for number in reversed(range(len(above) - 1)) if split_named(above[number])), None)
     if split is not None:
         kept = [above[split], *above[split + 1 :][-2:]]
-    elif _names_split(stem):
+    elif split_named(stem):
         kept = [stem, *above[-2:]]
     else:
         kept = above[-2:] or [stem]
@@ -234,10 +234,6 @@ def _object_parts(parts: list[str]) -> list[str] | None:
     if len(parts) > 1 and parts[-2] in FOLDERS:
         return parts[:-2]
     return parts[:-1] if parts[-1:] == ["intrinsics.txt"] else None
-
-
-def _names_split(name: str) -> bool:
-    return any(name == split or name.endswith(f"_{split}") for split in SPLITS)
 
 
 @lru_cache(maxsize=4)

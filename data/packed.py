@@ -25,8 +25,7 @@ from torch import Tensor
 
 from data.objects import RawObjects
 from data.packed_format import PackedFile
-from data.srn import DEPTH_STEPS
-from data.srn_layout import SPLITS, Split
+from data.srn_layout import DEPTH_STEPS, SPLITS, Split
 
 PATTERN = re.compile(rf"({'|'.join(SPLITS)})(?:-(\d{{5}})-of-(\d{{5}}))?\.safetensors")
 

@@ -19,8 +19,7 @@ from torch import Tensor
 from data.images import area_means, resize_area
 from data.objects import RawObjects
 from data.packed_format import DTYPES, FORMAT, KINDS, Entry, Index, PackedFile, Rows, checksum
-from data.srn import DEPTH_STEPS
-from data.srn_layout import Split
+from data.srn_layout import DEPTH_STEPS, Split
 
 Shapes = dict[str, tuple[torch.dtype, torch.Size]]  # of the tensors of a file, by name
 Blocks = Callable[[str], Iterable[Tensor]]  # the rows of a tensor, piece by piece

@@ -20,9 +20,7 @@ from data.cameras import require_rigid
 from data.images import picture_size, read_channel, read_picture
 from data.intrinsics import read_intrinsics, read_numbers
 from data.objects import RawObjects
-from data.srn_layout import Split, is_object, pair_files, split_folders
-
-DEPTH_STEPS = 10_000  # values of a depth picture for one scene unit
+from data.srn_layout import DEPTH_STEPS, Split, is_object, pair_files, split_folders
 
 
 class SRNObjects(RawObjects):

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+DEPTH_STEPS = 10_000  # values of a depth picture for one scene unit; 0: nothing is there
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 HELD_OUT = 0.1  # share of the objects kept from training where no folder says which

@@ -18,10 +18,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from data.meshes import MeshView
+from data.srn_layout import DEPTH_STEPS
 
-DEPTH_STEPS = (
-    10_000  # depth PNG values for one scene unit, as in `data.srn`, which needs torch; 0: background
-)
 THUMBNAIL = 128  # pixels, at most, of a picture on the contact sheet
 DISTANCE = 1.3  # scene units from the camera to the object's centre
 FOCAL = 131.25 / 128  # focal length over image width, as in SRN cars

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from data.srn_writer import DEPTH_STEPS as DEPTH_STEPS
 from data.srn_writer import claim_root, write_contact_sheet
 from data.workers import WorkerKilledError, available_cores
 

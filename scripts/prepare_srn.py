@@ -76,14 +76,11 @@ def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, Arch
     Raises ValueError where one of them has no objects, or objects lack pictures or poses altogether.
     """
     from data.archived import open_archived
-    from data.srn_layout import SPLITS
+    from data.srn_layout import SPLITS, split_named
 
-    folders = {member.place.split("/")[0] for member in members}
-    named = [
-        split for split in SPLITS if any(name == split or name.endswith(f"_{split}") for name in folders)
-    ]
+    named = {split_named(member.place.split("/")[0]) for member in members} - {None}
     # Training objects alone are divided; without them there is nothing to divide.
-    wanted = named if named and "train" not in named else SPLITS
+    wanted = [split for split in SPLITS if split in named or not named or "train" in named]
     sources = {split: open_archived(members, split, scratch) for split in wanted}
     return without_stand_in(sources, whole=True)
 

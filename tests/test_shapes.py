@@ -9,7 +9,8 @@ from PIL import Image
 from data.meshes import Mesh, look_at_origin, render_meshes
 from data.primitives import mirrored
 from data.shapes import STYLES, car, car_style
-from scripts.make_shapes import DEPTH_STEPS, ShapesOptions, main, make_shapes
+from data.srn_layout import DEPTH_STEPS
+from scripts.make_shapes import ShapesOptions, main, make_shapes
 
 INTRINSICS = np.array([[131.25 / 128, 0, 0.5], [0, 131.25 / 128, 0.5], [0, 0, 1]])
 POSES = np.stack([look_at_origin(np.array(p)) for p in ([-0.6, -1.0, 0.5], [0.8, 1.0, 0.2])])

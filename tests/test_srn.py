@@ -209,7 +209,7 @@ def test_the_cache_gives_the_same_pictures_and_keeps_its_bound(srn_root):
         (srn_root / f"cars_train/a/rgb/00000{view}.png").unlink()
     cached.read(0, [0])
     for objects, view in ((cached, 1), (fresh, 0)):
-        with pytest.raises(ValueError, match=f"00000{view}.png: not a readable picture"):
+        with pytest.raises(ValueError, match=f"00000{view}.png: there is no such file"):
             objects.read(0, [view])
 
 

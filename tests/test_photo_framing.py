@@ -194,9 +194,9 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path):
     (tmp_path / "photo.heic").write_bytes(b"ftypheic")
     with refuses(r"photo\.heic: this kind of photo cannot be read; convert it to JPEG or PNG"):
         frame_photo(tmp_path / "photo.heic")
-    with refuses(r"none\.jpg: not a readable picture"):
+    with refuses(r"none\.jpg: there is no such file"):
         frame_photo(tmp_path / "none.jpg")
-    with refuses(r"none\.png: not a readable picture"):
+    with refuses(r"none\.png: there is no such file"):
         frame_photo(photo, tmp_path / "none.png")
 
 
@@ -334,7 +334,7 @@ ERRORS = {
     "--elevation 3": "--elevation is for photos without --camera",
     "--image a.png --elevation 91": "91 is not between -90 and 90",
     "--image a.png --fill 0": "0 is not between 0.05 and 1",
-    "--image a.png": "a.png: not a readable picture",
+    "--image a.png": "a.png: there is no such file",
 }
 
 

@@ -47,12 +47,15 @@ def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
         with Image.open(path) as file:
             file.load()
             return torch.from_numpy(_rgb_on_white(file))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: there is no such file; give the path of a picture") from error
     except READ_ERRORS as error:
-        raise ValueError(
-            f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: BaseException) -> ValueError:
+    """What to raise where one of `READ_ERRORS` kept a picture from being read."""
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"{path}: there is no such file; give the path of a picture")
+    return ValueError(f"{path}: not a readable picture ({_first_line(error)}); copy the file again")
 
 
 def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
@@ -61,9 +64,7 @@ def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
         with Image.open(path) as file:
             mode, values = file.mode, np.asarray(file)
     except READ_ERRORS as error:
-        raise ValueError(
-            f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
-        ) from error
+        raise unreadable(path, error) from error
     if not mode.startswith({8: "L", 16: "I"}[bits]) or values.ndim != 2:
         raise ValueError(f"{path}: is a picture of mode {mode} instead of {bits}-bit grey; write it as such")
     return torch.from_numpy(values.astype(np.float32))
@@ -75,9 +76,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as file:
             return file.height, file.width
     except READ_ERRORS as error:
-        raise ValueError(
-            f"{path}: not a readable picture ({_first_line(error)}); copy the file again"
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def resize_area(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UInt8[Tensor, "k l 3"]:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from data.images import READ_ERRORS
+from data.images import READ_ERRORS, unreadable
 
 GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may vary
 
@@ -64,8 +64,7 @@ def _opened(path: Path, choose):
             file.load()
             return choose(file)
     except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a readable picture ({reason}); copy the file again") from error
+        raise unreadable(path, error) from error
 
 
 def _brightness(file: Image.Image) -> np.ndarray:

@@ -282,7 +282,7 @@ def test_bad_pictures_are_named(root: Path):
     with refuses(r"mask/0000\.png: is \[5, 3\] pixels high and wide, but its picture is \[8, 8\]"):
         objects.picture(0, 0)
     (root / "02/a/mask/0001.png").unlink()
-    with refuses(r"mask/0001\.png: not a readable picture"):
+    with refuses(r"mask/0001\.png: there is no such file"):
         objects.picture(0, 1)
     (root / "02/b/image/0001.png").rename(root / "02/b/image/1.png")
     with refuses(r"image/1\.png: pictures are called 0000\.png"):

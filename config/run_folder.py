@@ -61,9 +61,8 @@ class RunFolder:
             restore(checkpoint, model, ema, optimizer)
             rest = self.config.train.steps - checkpoint.step
             left = "" if rest > 0 else f", nothing left to do: train.steps is {self.config.train.steps}"
-            return checkpoint.step, "\n".join(
-                [*damage, f"resuming {self.path} at step {checkpoint.step}{left}"]
-            )
+            warnings = "".join(f"warning: {problem}\n" for problem in damage)
+            return checkpoint.step, f"{warnings}resuming {self.path} at step {checkpoint.step}{left}"
         if not self.config.transfer:
             return 0, f"starting {self.path}"
         checkpoint = open_checkpoint(find_checkpoint(self.config.transfer))
@@ -125,8 +124,8 @@ def _newest_whole(paths: list[Path]) -> tuple[Checkpoint, list[str]]:
         try:
             return load_checkpoint(path), damage
         except DamagedCheckpointError as error:
-            damage.append(f"warning: {error}")
-    raise DamagedCheckpointError(damage[0].removeprefix("warning: "))
+            damage.append(str(error))
+    raise DamagedCheckpointError(damage[0])
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from scripts.packing_workers import Shard, Writers, num_cores
+from data.workers import available_cores
+from scripts.packing_workers import Shard, Writers
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.objects import RawObjects
@@ -118,7 +119,7 @@ def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> lis
     _require_own_output(plan, options)
     found = {split: Packed(split) for split in sources}
     total = sum(len(shard.objects) for shard in pending)
-    workers = min(options.workers or num_cores(), total // OBJECTS_PER_WORKER)
+    workers = min(options.workers or available_cores(), total // OBJECTS_PER_WORKER)
     with (
         Writers(sources, options.image_size, workers=workers) as writers,
         tqdm(total=total, unit="object", disable=not pending) as bar,

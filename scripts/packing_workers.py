@@ -1,6 +1,5 @@
 """Processes that write the files of single objects while a set is packed."""
 
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -97,8 +96,3 @@ def _write_part(
     except ValueError as error:
         return str(error)
     return None
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

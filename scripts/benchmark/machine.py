@@ -1,6 +1,5 @@
 """The machine: its name, and the most that it was seen to do."""
 
-import os
 import platform
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from data.workers import available_cores
 from scripts.benchmark.clocks import clock_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,12 +42,7 @@ def processor() -> str:
     except OSError:
         found = None
     name = found[1] if found else platform.processor() or platform.machine()
-    return f"{name}, {num_cores()} cores"
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{name}, {available_cores()} cores"
 
 
 def device_name(device: torch.device) -> str:

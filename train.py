@@ -6,21 +6,15 @@ resumes.
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from pathlib import Path
-
-    import torch
-
     from config import RunConfig
-    from data.objects import Objects
     from models.base import NVSModel
-    from models.ema import EMA
+    from models.stop import StopSignal
     from models.workers import Workers
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it has compiled
@@ -58,11 +52,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", help="JSON file of the run, such as config/quickstart.json")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the config")
     arguments = parser.parse_args(argv)
-    with StopSignal() as stop:
+    from models.stop import StopSignal
+
+    with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
         from config import load_config
+        from models.workers import join_workers
 
         try:
-            train(load_config(arguments.config, arguments.changes), stop)
+            config = load_config(arguments.config, arguments.changes)
+            workers = join_workers(config.train.device, os.environ)
+            train(config, stop, workers)
+            workers.leave()
         except (ValueError, OSError) as error:
             return fail(str(error))
         except (RuntimeError, MemoryError) as error:
@@ -79,27 +79,31 @@ def fail(message: str) -> int:
     return 2
 
 
-def train(config: "RunConfig", stop: "StopSignal") -> None:
+def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> None:
     """Train from the newest checkpoint of the run, or from its beginning, to `config.train.steps`.
 
-    Raises ValueError or OSError, in one line for the user, where input is bad or the loss is not finite.
+    `workers` are the processes that train together; None: this one alone. Raises ValueError or OSError, in
+    one line for the user, where input is bad or the loss is not finite.
     """
     import torch
     from tqdm import tqdm
 
     from config.run_folder import RunFolder
     from config.tracking import Tracker
-    from data.loader import SceneLoader
+    from data.images import write_png
+    from data.loader import SceneLoader, held_out
     from data.sets import open_split
     from models import family
     from models.checkpoint import checkpoint_path
     from models.device import autocast, place
     from models.ema import EMA
+    from models.held_out import HeldOut
     from models.meter import Meter
     from models.optim import clip_gradients, make_optimizer, set_learning_rate
     from models.workers import exchange, join_workers, reseed
 
-    workers, objects = join_workers(config.train.device, os.environ), open_split(config.data, "train")
+    workers = workers or join_workers(config.train.device, {})
+    objects = open_split(config.data, "train")
     held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
     rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
     loader = SceneLoader(objects, config.data, seed=config.seed, batch=scenes, rank=rank, world=world)
@@ -117,6 +121,9 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
             print(line, file=sys.stderr)
     if config.train.compile:
         compile_model(config, model, workers)
+    if held_out_objects:
+        views = held_out(held_out_objects, config.train.previews)
+        watched = HeldOut(views, config.sample, config.train.precision, workers.device)
     parallel, meter, saved = workers.wrap(model), Meter(), step
     batches = meter.waiting_for(loader.batches(step * accumulate))
     progress = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
@@ -150,9 +157,14 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                     kept = checkpoint_path(folder.path, saved) if saved else "none yet"
                     advice = "lower optim.lr or check the data"
                     raise ValueError(f"{error}; last good checkpoint: {kept}; {advice}") from error
+                figures = {}
+                if workers.first and preview:
+                    picture, figures = watched.look(model, ema)
+                    with forgiving():
+                        write_png(folder.picture(step), picture)
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
-                    report = {"step": step, "loss": loss, **means, **times, "lr": lr}
+                    report = {"step": step, "loss": loss, **means, **times, "lr": lr, **figures}
                     with forgiving():
                         folder.log(report)
                     tracker.log(report)
@@ -163,16 +175,12 @@ def train(config: "RunConfig", stop: "StopSignal") -> None:
                     if workers.first:
                         folder.save(model, ema, optimizer, step)
                     saved = step
-            if workers.first and preview:
-                with forgiving():
-                    draw_preview(config, model, ema, held_out_objects, folder.picture(step), workers.device)
             if leave:
                 break
     if workers.first:
         tracker.finish()
         outcome = "stopped" if step < config.train.steps else "done"
         print(f"{outcome} at step {step}: {folder.path}", file=sys.stderr)
-    workers.leave()
 
 
 @contextmanager
@@ -184,31 +192,6 @@ def forgiving(forgive: bool = True) -> Iterator[None]:
         if not forgive or not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
             raise
         print(f"\ntrain.py: warning: {error}; the run goes on without it", file=sys.stderr)
-
-
-class StopSignal:
-    """Set by SIGTERM or SIGINT, at which a run saves and leaves; a second SIGINT ends it at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignal":
-        """Listen."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the signals to whoever had them before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _: object) -> None:
-        self.requested = True
-        # torchrun passes on the Ctrl-C that the terminal has already sent to every process.
-        if number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def compile_model(config: "RunConfig", model: "NVSModel", workers: "Workers") -> None:
@@ -225,33 +208,6 @@ def compile_model(config: "RunConfig", model: "NVSModel", workers: "Workers") ->
             file=sys.stderr,
         )
     compile_networks(model, workers.device)
-
-
-def draw_preview(
-    config: "RunConfig",
-    model: "NVSModel",
-    ema: "EMA",
-    objects: "Objects",
-    path: "Path",
-    device: "torch.device",
-) -> None:
-    """Save a picture of held-out views as the averaged weights see them."""
-    import torch
-
-    from data.images import write_png
-    from data.loader import held_out
-    from models.device import autocast
-    from models.preview import preview_picture
-
-    batch = held_out(objects, config.train.previews).apply(lambda tensor: tensor.to(device))
-    source, target = batch.source, batch.target
-    model.eval()
-    ema.swap(model)
-    with torch.no_grad(), autocast(config.train.precision, device):
-        prediction = model.sample(source, target.cameras, batch.seeds[:, None], config.sample)
-    ema.swap(model)
-    model.train()
-    write_png(path, preview_picture(source, prediction, target))
 
 
 if __name__ == "__main__":

@@ -266,6 +266,12 @@ def test_a_run_leaves_its_config_its_log_pictures_and_checkpoints(write_config, 
     for line in log(folder):
         assert {"step", "loss", "diffusion", "rgb", "opacity", "gradient_norm", "lr"} <= line.keys()
         assert line["loss"] == pytest.approx(line["diffusion"] + line["rgb"] + line["opacity"])
+    measured = [
+        line["step"]
+        for line in log(folder)
+        if {"held_out_preview_psnr", "held_out_sample_psnr"} <= line.keys()
+    ]
+    assert measured == [2, 4]
     assert "done at step 5" in capsys.readouterr().err
     assert program.main([str(path), *changes]) == 0  # nothing left to do
     assert "resuming" in capsys.readouterr().err

@@ -25,6 +25,7 @@ examples:
   python train.py config/srn_cars_64.json data.root=/data/srn_cars train.batch=8 optim.lr=5e-5
   python train.py config/srn_cars_128.json data.root=/data/srn_cars transfer=runs/srn_cars_64
   torchrun --nproc-per-node 4 train.py config/srn_cars_128.json data.root=/data/srn_cars
+  python train.py config/recipe_srn_cars.json data.root=/data/srn_cars --plan
 
 keys that are often changed:
   name              the run lives in runs/NAME; the same name resumes it
@@ -37,6 +38,8 @@ keys that are often changed:
   train.wandb       on, offline or off        train.compile     true: slow start, faster steps
   train.device      auto, cpu, cuda, cuda:N   data.workers      loading processes
 
+A recipe has stages, each a run in runs/RECIPE/NUMBER_STAGE that begins with the weights of the one before;
+stages.STAGE.key=value changes one of them.
 A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
 """
 
@@ -51,26 +54,79 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("config", help="JSON file of the run, such as config/quickstart.json")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the config")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--stage", metavar="NAME", help="of a recipe, run this stage alone")
+    parser.add_argument(
+        "--plan", action="store_true", help="try three steps of everything, print what it costs, and leave"
+    )
+    arguments = parser.parse_intermixed_args(argv)
     from models.stop import StopSignal
 
     with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
-        from config import load_config
-        from models.workers import join_workers
+        from models.device import out_of_memory
+        from models.stop import StoppedError
 
         try:
-            config = load_config(arguments.config, arguments.changes)
-            workers = join_workers(config.train.device, os.environ)
-            train(config, stop, workers)
-            workers.leave()
+            run(arguments, stop)
+        except StoppedError:
+            print("train.py: stopped before the first step", file=sys.stderr)
         except (ValueError, OSError) as error:
             return fail(str(error))
         except (RuntimeError, MemoryError) as error:
-            if "memory" not in f"{type(error).__name__} {error}".lower():
+            if not out_of_memory(error):
                 raise
             advice = "lower train.batch (train.accumulate keeps the number of scenes in an update)"
             return fail(f"out of memory; {advice}")
     return 0
+
+
+def run(arguments: argparse.Namespace, stop: "StopSignal") -> None:
+    """Train what the config describes: one run, or the stages of a recipe that are not done yet.
+
+    Raises ValueError or OSError as `train` does, and StoppedError at a stop before the first step.
+    """
+    from config.recipe import load_stages
+    from models.checkpoint import last_step
+    from models.workers import join_workers
+
+    stages = load_stages(arguments.config, arguments.changes, only=arguments.stage)
+    workers = join_workers(stages[0].train.device, os.environ)
+    if arguments.plan:
+        try_out(stages, stop, workers)
+    else:
+        done = [stage for stage in stages[:-1] if (last_step(stage.folder) or 0) >= stage.train.steps]
+        for stage in done if workers.first else ():
+            print(f"{stage.name}: done", file=sys.stderr)
+        left = [stage for stage in stages if stage not in done]
+        fresh = [stage for stage in left if last_step(stage.folder) is None and stage.train.preflight]
+        try_out(fresh, stop, workers)
+        for stage in left:
+            if train(stage, stop, workers) < stage.train.steps:
+                break
+    workers.leave()
+
+
+def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -> None:
+    """Try the first steps of every stage, and say what all will cost.
+
+    Raises ValueError where a stage could not be trained, and StoppedError where that is asked for.
+    """
+    from tqdm import tqdm
+
+    from config.preflight import lacks_room, plan, preflight
+    from models.stop import StoppedError
+
+    def attempt(stage: "RunConfig") -> None:
+        train(stage, stop, workers)
+        if workers.any(stop.requested):
+            raise StoppedError
+
+    if not stages:
+        return
+    tried = preflight(stages, attempt, workers)
+    bar = {"desc": "preflight", "unit": "run", "total": len(stages), "leave": False}
+    costs = list(tqdm(tried, **bar, disable=not workers.first))
+    if workers.first:
+        print("\n".join(filter(None, (plan(costs), lacks_room(costs)))), file=sys.stderr)
 
 
 def fail(message: str) -> int:
@@ -79,9 +135,10 @@ def fail(message: str) -> int:
     return 2
 
 
-def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> None:
+def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> int:
     """Train from the newest checkpoint of the run, or from its beginning, to `config.train.steps`.
 
+    Returns the updates made by the end, which are fewer where a stop was asked for.
     `workers` are the processes that train together; None: this one alone. Raises ValueError or OSError, in
     one line for the user, where input is bad or the loss is not finite.
     """
@@ -181,6 +238,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
         tracker.finish()
         outcome = "stopped" if step < config.train.steps else "done"
         print(f"{outcome} at step {step}: {folder.path}", file=sys.stderr)
+    return step
 
 
 @contextmanager

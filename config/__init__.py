@@ -5,6 +5,7 @@ Order of precedence: defaults < the file's "extends" < the file < key=value.
 
 import json
 import re
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     )
     compile: bool = Field(
         False, description="compile the networks: the first steps take minutes, the others less than without"
+    )
+    preflight: bool = Field(
+        True,
+        description="first try three steps, a preview and a checkpoint, and say what the run costs",
     )
     device: str = Field("auto", description="cuda, cuda:N or cpu; auto takes a GPU where there is one")
     wandb: Literal["on", "offline", "off"] = Field("off", description="tracking by Weights & Biases")
@@ -86,14 +91,51 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     Values are read as JSON, or as plain text where they are none. Raises ValueError naming file, key and
     remedy.
     """
+    document = read_document(path, overrides)
+    if "stages" in document:
+        raise ValueError(
+            f"{path}: is a recipe of stages, which train.py alone can run; give the config of one"
+        )
+    return validate_config(document, str(path))
+
+
+def read_document(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """What a JSON file, those it extends, and `key=value` changes say, before it is checked.
+
+    Raises ValueError where they cannot be read or are not of that form.
+    """
     document = _read_with_parents(Path(path), ())
     document.setdefault("name", Path(path).stem)
     for override in overrides or []:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise ValueError(f"'{override}' is not key=value, such as train.steps=1000")
-        _set(document, key, _parse(text))
-    return validate_config(document, str(path))
+        set_key(document, *split_override(override))
+    return document
+
+
+def split_override(override: str) -> tuple[str, Any]:
+    """Key and value of a change "key=value". Raises ValueError where it is none."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ValueError(f"'{override}' is not key=value, such as train.steps=1000")
+    return key, _parse(text)
+
+
+def set_key(document: dict[str, Any], key: str, value: Any) -> None:
+    """Change a key, such as "train.steps". Raises ValueError where it leads through something else."""
+    *sections, last = key.split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, dict):
+            raise ValueError(f"{key}: '{section}' is a value, not a section; drop what follows it")
+    document[last] = value
+
+
+def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A document with the changes of another, section by section; nothing is shared with either."""
+    merged = deepcopy(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else deepcopy(value)
+    return merged
 
 
 def validate_config(document: dict[str, Any], where: str) -> RunConfig:
@@ -125,24 +167,7 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
         return document
     if not isinstance(parent, str):
         raise ValueError(f'{path}: "extends" must be the name of a file beside this one')
-    return _merge(_read_with_parents(path.parent / parent, (*children, path.resolve())), document)
-
-
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _set(document: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        document = document.setdefault(section, {})
-        if not isinstance(document, dict):
-            raise ValueError(f"{key}: '{section}' is a value, not a section; drop what follows it")
-    document[last] = value
+    return merge(_read_with_parents(path.parent / parent, (*children, path.resolve())), document)
 
 
 def _parse(text: str) -> Any:

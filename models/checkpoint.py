@@ -23,6 +23,7 @@ from models.ema import EMA
 
 FORMAT = "genvs-checkpoint-1"
 PATTERN = "step-{:08d}.safetensors"
+STAGE = re.compile(r"(\d+)_")  # begins the name of a stage's folder in that of a recipe
 
 
 class DamagedCheckpointError(ValueError):
@@ -64,8 +65,15 @@ def checkpoints_of(folder: Path) -> list[Path]:
     return [steps[step] for step in sorted(steps)]
 
 
+def last_step(folder: Path) -> int | None:
+    """Updates made according to the newest checkpoint of a run directory; None where there is none."""
+    found = checkpoints_of(folder)
+    return int(found[-1].stem[5:]) if found else None
+
+
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
-    """A checkpoint file itself, or the newest one of a run directory or of its folder of checkpoints.
+    """A checkpoint file itself, or the newest one of a run directory, of its folder of checkpoints, or of the
+    last stage of a recipe that has one.
 
     Raises ValueError where there is neither.
     """
@@ -76,7 +84,11 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
         raise ValueError(
             f"{path}: no such run or checkpoint; give a folder such as runs/NAME or a .safetensors file"
         )
-    found = checkpoints_of(path) or (checkpoints_of(path.parent) if path.name == "checkpoints" else [])
+    stages = sorted((int(found[1]), child) for child in path.iterdir() if (found := STAGE.match(child.name)))
+    folders = (
+        [path.parent] if path.name == "checkpoints" else [path, *(child for _, child in reversed(stages))]
+    )
+    found = next(filter(None, map(checkpoints_of, folders)), None)
     if not found:
         raise ValueError(f"{path}: holds no checkpoints/step-*.safetensors; train it first")
     return found[-1]

@@ -58,6 +58,11 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice: torch's, on either device, or Python's own."""
+    return "memory" in f"{type(error).__name__} {error}".lower()
+
+
 def compile_networks(model: NVSModel, device: torch.device) -> None:
     """Have `torch.compile` make faster programs of the model's networks, in place, when they are first used.
 

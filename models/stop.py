@@ -4,6 +4,10 @@ import signal
 from typing import Any
 
 
+class StoppedError(Exception):
+    """Work was given up because a stop was asked for."""
+
+
 class StopSignal:
     """Set by SIGTERM or SIGINT, at which a run saves and leaves; a second SIGINT ends it at once.
 

@@ -14,6 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from diffusion.samplers import SampleOptions
 from models.backbone import FrozenNorm
+from models.memory import CLEAR_REFS, peak_extra_bytes
 from nerf.field import FieldConfig
 from nerf.renderer import Jitter, RendererConfig, VolumeRenderer
 from nerf.volume import FrustumVolume
@@ -21,7 +22,6 @@ from scripts.benchmark import main
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.machine import Ceilings, measure_ceilings, slug
 from scripts.benchmark.measure import Figure, Task, Variant, alternate, measure
-from scripts.benchmark.memory import CLEAR_REFS, peak_extra_bytes
 from scripts.benchmark.plain import PlainEncoder, PlainRenderer, plain_denoiser, plain_model, with_all_photos
 from scripts.benchmark.renderer import backend_names, gradients
 from scripts.benchmark.report import Results, duration, markdown, report_path, table
@@ -226,7 +226,7 @@ def test_the_peak_of_memory_is_that_of_known_tensors(run, expected):
 
 
 def test_without_the_kernels_count_memory_is_not_known(monkeypatch, tmp_path):
-    monkeypatch.setattr("scripts.benchmark.memory.CLEAR_REFS", tmp_path / "no" / "such")
+    monkeypatch.setattr("models.memory.CLEAR_REFS", tmp_path / "no" / "such")
     calls = []
     assert peak_extra_bytes(lambda: calls.append(1), CPU) is None
     assert calls == [1]

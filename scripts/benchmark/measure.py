@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
+from models.memory import peak_extra_bytes
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.clocks import Clock, Run, clock_of
-from scripts.benchmark.memory import peak_extra_bytes
 from scripts.benchmark.work import Work
 
 

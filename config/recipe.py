@@ -1,0 +1,75 @@
+"""Recipes: stages of training in one JSON file, each going on from the weights of the one before.
+
+A recipe is a config with `"stages": {"NAME": {changes}, ...}`. Every stage is a run of its own with the keys
+of the recipe and its changes to them; it lives in RUNS/RECIPE/1_NAME, 2_NAME, ..., and its first weights are
+the averaged ones of the stage before. The optimiser, the average and the learning rate begin anew. A stage
+that is null is left out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from config import RunConfig, merge, read_document, set_key, split_override, validate_config
+
+STAGES = "stages"
+
+
+def load_stages(
+    path: str | Path, overrides: list[str] | None = None, *, only: str | None = None
+) -> list[RunConfig]:
+    """The runs that a JSON file describes, in order: the stages of a recipe, or one run.
+
+    `key=value` changes hold for every stage, "stages.NAME.key=value" for one, and "transfer=..." for the
+    first; `only` chooses a stage by name. Raises ValueError naming file, stage, key and remedy.
+    """
+    document = read_document(path, overrides)
+    changes = [split_override(change) for change in overrides or []]
+    _check_names(changes, read_document(path).get(STAGES))
+    stages = document.pop(STAGES, None)
+    if stages is None:
+        if only:
+            raise ValueError(f"{path}: holds no stages, so there is none called '{only}'; leave out --stage")
+        return [validate_config(document, str(path))]
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict | None) for stage in stages.values()):
+        raise ValueError(f'{path}: "stages" must be an object of stages, {{"NAME": {{changes}}, ...}}')
+    documents = {
+        name: _stage(document, name, stage, number, changes)
+        for number, (name, stage) in enumerate(stages.items(), start=1)
+        if stage is not None
+    }
+    if not documents or (only and only not in documents):
+        asked = f"no stage '{only}'" if only else "no stage that is not null"
+        raise ValueError(f"{path}: holds {asked}; its stages are {', '.join(documents) or 'none'}")
+    before = document.get("transfer")
+    for stage in documents.values():
+        stage.setdefault("transfer", before)
+        before = str(Path(stage["runs"]) / stage["name"])
+    if only and "transfer" in dict(changes):
+        documents[only]["transfer"] = document["transfer"]
+    found = {name: validate_config(stage, f"{path}: stage {name}") for name, stage in documents.items()}
+    return [found[only]] if only else list(found.values())
+
+
+def _check_names(changes: list[tuple[str, Any]], stages: Any) -> None:
+    """Changes are for stages that the file has: a slip of the pen makes no new one."""
+    for key, _ in changes:
+        section, _, rest = key.partition(".")
+        name = rest.partition(".")[0]
+        if section == STAGES and name not in (stages or {}):
+            known = f"its stages are {', '.join(stages)}" if stages else "the config has no stages"
+            raise ValueError(f"{key}: there is no stage '{name}'; {known}")
+
+
+def _stage(
+    document: dict[str, Any], name: str, stage: dict[str, Any], number: int, changes: list[tuple[str, Any]]
+) -> dict[str, Any]:
+    """The document of one stage, without "transfer" where the stage itself does not say it."""
+    for key in ("name", "runs"):
+        if key in stage:
+            raise ValueError(f"stages.{name}.{key}: belongs to the recipe, not to a stage; move it up")
+    folder = Path(document.get("runs", "runs")) / document["name"]
+    merged = merge({key: value for key, value in document.items() if key != "transfer"}, stage)
+    for key, value in changes:
+        if key != "transfer" and not key.startswith(f"{STAGES}."):
+            set_key(merged, key, value)
+    return merged | {"name": f"{number}_{name}", "runs": str(folder)}

@@ -1,0 +1,167 @@
+"""Three steps of everything before the first, and what they tell of the rest."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from scenes import run_document
+from test_recipe import STAGES
+
+import train as program
+from config import preflight as trial
+from config.preflight import Cost, lacks_room, plan, preflight
+from config.recipe import load_stages
+from models import family
+from models.checkpoint import find_checkpoint, load_checkpoint
+from models.workers import join_workers
+
+LONG = {name: stage | {"train": {"steps": 200}} for name, stage in STAGES.items()}
+
+
+class NeverStops:
+    """Stands for the signals where training runs within the tests' own process."""
+
+    requested = False
+
+
+@pytest.fixture
+def write_recipe(tmp_path, plant_object):
+    """write_recipe(stages): a recipe of the tiniest model on three objects of noise."""
+    for number, name in enumerate(("cars_train/a", "cars_train/bb", "cars_val/c")):
+        plant_object(tmp_path / "data" / name, num_views=3 + number, size=(16, 16))
+
+    def write(stages: dict = LONG, **changes) -> Path:
+        path = tmp_path / "tiny.json"
+        document = run_document(tmp_path / "data", tmp_path / "runs", **changes)
+        path.write_text(json.dumps(document | {"name": "tiny", "stages": stages}))
+        return path
+
+    return write
+
+
+def workers():
+    return join_workers("cpu", {})
+
+
+def train(config) -> None:
+    program.train(config, NeverStops())
+
+
+def test_the_plan_tries_every_stage_and_leaves_nothing(write_recipe, tmp_path, capsys):
+    before = {path for path in tmp_path.rglob("*") if path.is_file()} | {tmp_path / "tiny.json"}
+    assert program.main([str(write_recipe()), "--plan"]) == 0
+    lines = capsys.readouterr().err.strip().splitlines()[-5:]
+    assert [line.split()[0] for line in lines[:4]] == ["run", "1_volumes", "2_denoiser", "3_grown"]
+    cells = [line.split()[1:4] for line in lines[1:4]]
+    assert cells == [["16", "200", "2"], ["16", "200", "2"], ["32", "200", "2"]]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_costs_are_those_of_the_model_that_is_trained(write_recipe):
+    stages = load_stages(write_recipe())
+    costs = list(preflight(stages, train, workers()))
+    assert [cost.config for cost in costs] == stages
+    assert [set(cost.trained) for cost in costs] == [
+        {"encoder", "renderer"},
+        {"denoiser"},
+        {"encoder", "renderer", "denoiser"},
+    ]
+    model = family("genvs")(stages[1].model)
+    assert costs[1].trained == {"denoiser": sum(value.numel() for value in model.denoiser.parameters())}
+    (alone,) = load_stages(write_recipe(), ["transfer=null", "train.steps=1"], only="denoiser")
+    train(alone)
+    written = find_checkpoint(alone.folder)
+    assert abs(costs[1].checkpoint_bytes - written.stat().st_size) < 1000  # the header's config differs
+    assert all(cost.seconds > 0 and cost.peak_bytes > 0 for cost in costs)
+    assert costs[0].hours == pytest.approx(200 * costs[0].seconds / 3600)
+
+
+def test_a_run_is_the_same_with_and_without_having_been_tried(write_recipe, tmp_path):
+    path, stage = write_recipe(), ["--stage", "volumes", "train.steps=5"]
+    weights = []
+    for number, tried in enumerate(("true", "false")):
+        runs = tmp_path / str(number)
+        assert program.main([str(path), *stage, f"runs={runs}", f"train.preflight={tried}"]) == 0
+        weights.append(load_checkpoint(find_checkpoint(runs / "tiny")).tensors)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_what_would_stop_the_last_stage_is_known_before_the_first(write_recipe, tmp_path, capsys):
+    impossible = LONG["grown"] | {"model": {"loss": {"depth_supervised": 1.0}}}
+    path = write_recipe(LONG | {"grown": impossible})
+    assert program.main([str(path)]) == 2
+    assert "has no depth pictures" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_a_run_that_has_begun_is_not_tried_again(write_recipe, monkeypatch):
+    path, tried = write_recipe(STAGES), []
+    assert program.main([str(path), "--stage", "volumes", "train.preflight=false"]) == 0
+    monkeypatch.setattr(program, "try_out", lambda stages, stop, workers: tried.extend(stages))
+    assert program.main([str(path), "--stage", "volumes", "train.steps=3"]) == 0
+    assert tried == []
+
+
+def short_of_memory(largest: int, error: Exception):
+    def limited(config) -> None:
+        if config.train.batch > largest:
+            raise error
+        train(config)
+
+    return limited
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe, error):
+    stages = load_stages(write_recipe(), ["train.batch=6", "train.accumulate=2"])
+    with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as caught:
+        list(preflight(stages, short_of_memory(3, error), workers()))
+    words = (
+        "1_volumes: out of memory with train.batch=6 at data.image_size=16; train.batch=3 train.accumulate=4"
+    )
+    assert words in str(caught.value)
+    with pytest.raises(ValueError, match=r"and with train\.batch=1; compute parts twice"):
+        list(preflight(stages, short_of_memory(0, error), workers()))
+
+
+def test_other_errors_are_no_lack_of_memory(write_recipe):
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(preflight(load_stages(write_recipe()), short_of_memory(1, RuntimeError("shapes")), workers()))
+
+
+def test_a_stop_ends_the_trial(write_recipe, monkeypatch, capsys, tmp_path):
+    def stopping(config, stop, workers):
+        stop.requested = True
+        return 1
+
+    monkeypatch.setattr(program, "train", stopping)
+    assert program.main([str(write_recipe())]) == 0
+    assert "stopped before the first step" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def cost(
+    config, *, seconds: float = 0.5, peak_bytes: int | None = 3 * 2**29, checkpoint_bytes: int = 10
+) -> Cost:
+    trained = {"a": 1_234_567, "b": 4321}
+    return Cost(config, trained, seconds, peak_bytes, checkpoint_bytes)
+
+
+def test_the_table_adds_up(write_recipe):
+    config = load_stages(write_recipe(), ["train.accumulate=3", "train.steps=7200"])[0]
+    lines = plan([cost(config), cost(config, seconds=36.0, peak_bytes=None)]).splitlines()
+    assert lines[1].split("  ")[0] == "1_volumes"
+    first = ("7200", "2 x 3", "a 1.23M, b 4.32k", "1.5 GiB", "0.50 s", "1 h 00 min")
+    assert all(words in lines[1] for words in first)
+    assert all(words in lines[2] for words in ("?", "36.00 s", "3 d 0 h"))
+    assert lines[3].strip() == "3 d 1 h"
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_too_small_a_disk_is_a_warning(write_recipe, monkeypatch):
+    config = load_stages(write_recipe(), ["train.keep=4"])[0]
+    monkeypatch.setattr(trial.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 6 * 2**30})())
+    assert lacks_room([cost(config, checkpoint_bytes=2**30)]) is None
+    assert "10.0 GiB, but" in lacks_room([cost(config, checkpoint_bytes=2**30)] * 2)

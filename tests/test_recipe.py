@@ -1,0 +1,172 @@
+"""Recipes: stages in one file, each a run that goes on from the one before."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from scenes import TINY_MODEL, run_document
+
+import train as program
+from config import load_config
+from config.recipe import load_stages
+from config.run_folder import load_model
+from models.checkpoint import checkpoints_of, find_checkpoint, load_checkpoint
+
+GROWN = {"channels": [32, 32, 32], "depths": [1, 1, 1], "self_attention": [False, False, True]}
+STAGES = {
+    "volumes": {"model": {"loss": {"diffusion": 0}}, "train": {"steps": 2}},
+    "denoiser": {"optim": {"lr_scale": {"encoder": 0, "renderer": 0}}, "train": {"steps": 3}},
+    "grown": {"model": {"denoiser": GROWN}, "data": {"image_size": 32}, "train": {"steps": 1}},
+}
+
+
+@pytest.fixture
+def write_recipe(tmp_path, plant_object):
+    """write_recipe(stages): a recipe of the tiniest model on three objects of noise."""
+    for number, name in enumerate(("cars_train/a", "cars_train/bb", "cars_val/c")):
+        plant_object(tmp_path / "data" / name, num_views=3 + number, size=(16, 16))
+
+    def write(stages: object = STAGES, **changes) -> Path:
+        path = tmp_path / "tiny.json"
+        document = run_document(tmp_path / "data", tmp_path / "runs", **changes)
+        path.write_text(json.dumps(document | {"name": "tiny", "stages": stages}))
+        return path
+
+    return write
+
+
+def complaint(path: Path, *changes: str, **options) -> str:
+    with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as caught:
+        load_stages(path, list(changes), **options)
+    return str(caught.value)
+
+
+def test_every_stage_is_a_run_with_the_keys_of_the_recipe_and_its_own(write_recipe, tmp_path):
+    path = write_recipe(optim={"lr": 3e-3})
+    volumes, denoiser, grown = load_stages(path)
+    assert [stage.folder.name for stage in (volumes, denoiser, grown)] == [
+        "1_volumes",
+        "2_denoiser",
+        "3_grown",
+    ]
+    assert {stage.folder.parent for stage in (volumes, denoiser, grown)} == {tmp_path / "runs" / "tiny"}
+    assert [stage.transfer for stage in (volumes, denoiser, grown)] == [
+        None,
+        str(volumes.folder),
+        str(denoiser.folder),
+    ]
+    assert (volumes.model.loss.diffusion, denoiser.model.loss.diffusion) == (0, 1)
+    assert [len(stage.model.denoiser.channels) for stage in (volumes, denoiser, grown)] == [2, 2, 3]
+    assert {stage.optim.lr for stage in (volumes, denoiser, grown)} == {3e-3}
+
+
+def test_a_change_holds_for_all_stages_or_for_the_one_it_names(write_recipe):
+    stages = load_stages(write_recipe(), ["train.steps=9", "stages.denoiser.train.batch=3", "seed=4"])
+    assert [stage.train.steps for stage in stages] == [9, 9, 9]
+    assert [stage.train.batch for stage in stages] == [2, 3, 2]
+    assert {stage.seed for stage in stages} == {4}
+
+
+def test_a_stage_left_out_keeps_the_numbers_of_the_others(write_recipe):
+    first, last = load_stages(write_recipe(), ["stages.denoiser=null"])
+    assert (first.name, last.name, last.transfer) == ("1_volumes", "3_grown", str(first.folder))
+
+
+def test_a_stage_alone_begins_where_the_recipe_or_the_user_says(write_recipe):
+    path = write_recipe()
+    (alone,) = load_stages(path, only="denoiser")
+    assert alone == load_stages(path)[1]
+    (elsewhere,) = load_stages(path, ["transfer=other"], only="denoiser")
+    assert elsewhere.transfer == "other"
+    (from_nothing,) = load_stages(path, ["transfer=null"], only="denoiser")
+    assert from_nothing.transfer is None
+    assert load_stages(path, ["transfer=other"])[0].transfer == "other"
+    own = {"volumes": {}, "denoiser": {"transfer": "mine"}}
+    assert load_stages(write_recipe(own))[1].transfer == "mine"
+
+
+def test_a_plain_config_is_a_recipe_of_one_run(write_recipe, tmp_path):
+    document = json.loads(write_recipe().read_text())
+    del document["stages"]
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps(document))
+    assert load_stages(path, ["seed=3"]) == [load_config(path, ["seed=3"])]
+
+
+@pytest.mark.parametrize(
+    ("stages", "changes", "only", "words"),
+    [
+        (
+            STAGES,
+            ["stages.volume.train.steps=2"],
+            None,
+            "no stage 'volume'; its stages are volumes",
+        ),
+        (STAGES, [], "denoisers", "no stage 'denoisers'; its stages are volumes, denoiser, grown"),
+        ({"a": None}, [], None, "no stage that is not null"),
+        ({}, [], None, "no stage that is not null"),
+        ([], [], None, '"stages" must be an object'),
+        ({"a": 3}, [], None, '"stages" must be an object'),
+        ({"a": {"name": "x"}}, [], None, "stages.a.name: belongs to the recipe"),
+        ({"a": {"runs": "x"}}, [], None, "stages.a.runs: belongs to the recipe"),
+        ({"a b": {}}, [], None, "stage a b: name: use letters"),
+        (
+            {"a": {"train": {"stops": 3}}},
+            [],
+            None,
+            "stage a: unknown key 'train.stops'; did you mean",
+        ),
+        ({"a": {"model": {"loss": {"rgb": -1}}}}, [], None, "stage a: model.loss.rgb"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_one_line(write_recipe, stages, changes, only, words):
+    assert words in complaint(write_recipe(stages), *changes, only=only)
+
+
+def test_a_recipe_is_no_config_of_one_run(write_recipe, tmp_path):
+    with pytest.raises(ValueError, match="recipe of stages"):
+        load_config(write_recipe())
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps({"model": TINY_MODEL, "data": {"root": "x"}}))
+    assert "holds no stages" in complaint(path, only="volumes")
+    assert "the config has no stages" in complaint(path, "stages.a.train.steps=2")
+
+
+def test_stages_run_one_after_another_and_go_on_in_the_right_one(write_recipe, tmp_path, capsys):
+    path, changes = write_recipe(), ["train.preflight=false"]
+    assert program.main([str(path), *changes]) == 0
+    folder = tmp_path / "runs" / "tiny"
+    first, second, third = (load_checkpoint(find_checkpoint(stage.folder)) for stage in load_stages(path))
+    assert (first.step, second.step, third.step) == (2, 3, 1)
+    assert find_checkpoint(folder) == third.path
+    # What a stage does not train comes from the average of the one before.
+    for name, value in second.section("model").items():
+        if name.startswith(("encoder", "renderer")):
+            assert torch.equal(value, first.best_weights()[name]), name
+    capsys.readouterr()
+
+    whole = {name: value.clone() for name, value in third.tensors.items()}
+    for stage in (second, third):
+        stage.path.unlink()
+    assert program.main([str(path), *changes]) == 0
+    said = capsys.readouterr().err
+    assert "1_volumes: done" in said
+    assert f"transfer: {len(first.section('model'))} of" in said
+    again = load_checkpoint(find_checkpoint(folder)).tensors
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert load_model(folder)[1].data.image_size == 32
+
+
+def test_a_stop_ends_the_recipe_and_not_only_a_stage(write_recipe, monkeypatch):
+    ran: list[str] = []
+    monkeypatch.setattr(program, "train", lambda config, stop, workers: ran.append(config.name) or 1)
+    assert program.main([str(write_recipe()), "train.preflight=false"]) == 0
+    assert ran == ["1_volumes"]
+
+
+def test_a_stage_whose_forerunner_is_missing_is_refused(write_recipe, capsys):
+    assert program.main([str(write_recipe()), "--stage", "denoiser", "train.preflight=false"]) == 2
+    assert "1_volumes: no such run" in capsys.readouterr().err
+    assert program.main([str(write_recipe()), "--stage", "denoiser", "transfer=null"]) == 0
+    assert checkpoints_of(load_stages(write_recipe())[1].folder)

@@ -22,9 +22,9 @@ from models.checkpoint import (
     load_weights,
     restore,
     save_checkpoint,
-    transfer_weights,
 )
 from models.ema import EMA
+from models.transfer import transfer_weights
 
 GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what a model sees
 

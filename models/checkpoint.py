@@ -17,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.base import NVSModel
 from models.checksums import checksums_of, damage_of
 from models.ema import EMA
 
 FORMAT = "genvs-checkpoint-1"
+STORED = (
+    "stored"  # key of the header: the precision of numbers that were stored with fewer bits than they have
+)
 PATTERN = "step-{:08d}.safetensors"
 STAGE = re.compile(r"(\d+)_")  # begins the name of a stage's folder in that of a recipe
 
@@ -110,15 +112,19 @@ def save_checkpoint(
     write_checkpoint(Checkpoint(path, step, config, tensors))
 
 
-def write_checkpoint(checkpoint: Checkpoint) -> None:
+def write_checkpoint(checkpoint: Checkpoint, *, half: bool = False) -> None:
     """Write a checkpoint where its path says, whole or not at all.
 
-    Raises OSError where the file cannot be written; what was there before is still there then.
+    With `half`, numbers of 32 bits are stored with 16 (bfloat16), and read as float32 again. Raises OSError
+    where the file cannot be written; what was there before is still there then.
     """
     header = {"format": FORMAT, "step": str(checkpoint.step), "config": json.dumps(checkpoint.config)}
     if checkpoint.origin is not None:
         header["published"] = json.dumps(checkpoint.origin)
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    if half:
+        header[STORED] = "bfloat16"
+        tensors = _recast(tensors, torch.float32, torch.bfloat16)
     header |= checksums_of(header, tensors)
     write_synced(checkpoint.path, lambda unfinished: save_file(tensors, unfinished, header))
 
@@ -183,6 +189,8 @@ def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", 
         raise DamagedCheckpointError(
             f"{path}: its header is damaged ({error}); use an earlier checkpoint"
         ) from error
+    if STORED in metadata:
+        tensors = _recast(tensors, torch.bfloat16, torch.float32)
     return Checkpoint(path, step, config, tensors, origin)
 
 
@@ -221,37 +229,6 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, as
     model.load_state_dict(weights, assign=assign)
 
 
-def transfer_weights(model: NVSModel, checkpoint: Checkpoint) -> str:
-    """Take over every weight that fits by name and shape, after the model has adapted those it can; returns
-    what matched and what did not, for the user.
-
-    Raises ValueError where nothing fits.
-    """
-    own = model.state_dict()
-    given, adapted = model.adapt(checkpoint.best_weights())
-    fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    if not fitting:
-        raise ValueError(
-            f"transfer: {checkpoint.path} has no weight that fits this model; check model.* in the config"
-        )
-    model.load_state_dict(fitting, strict=False)
-    report = [
-        f"transfer: {len(fitting)} of {len(own)} tensors from {checkpoint.path} (step {checkpoint.step})"
-    ]
-    report += [f"  {line}" for line in adapted]
-    groups = {
-        "kept as initialised (not in the file)": sorted(own.keys() - given.keys()),
-        "kept as initialised (other shape in the file)": sorted((own.keys() & given.keys()) - fitting.keys()),
-        "in the file, but not in the model": sorted(given.keys() - own.keys()),
-    }
-    for title, names in groups.items():
-        if names:
-            report.append(
-                f"  {title}: {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
-            )
-    return "\n".join(report)
-
-
 def require_same(own: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
     """Raise ValueError unless both have tensors of the same names, shapes and precisions."""
     missing, surplus = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
@@ -269,6 +246,10 @@ def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _recast(tensors: dict[str, Tensor], old: torch.dtype, new: torch.dtype) -> dict[str, Tensor]:
+    return {name: value.to(new) if value.dtype == old else value for name, value in tensors.items()}
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:

@@ -23,10 +23,10 @@ from models.checkpoint import (
     load_weights,
     restore,
     save_checkpoint,
-    transfer_weights,
 )
 from models.ema import EMA
 from models.optim import OptimConfig, make_optimizer
+from models.transfer import transfer_weights
 
 OPTIM = OptimConfig(warmup=0, lr=1e-3)
 

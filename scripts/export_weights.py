@@ -1,0 +1,64 @@
+"""Write the averaged weights of a run into one small file that samples, evaluates and begins other runs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from scripts.command_line import OneLineParser
+
+HELP = """\
+examples:
+  python -m scripts.export_weights runs/recipe_shapes pretrained/shapes.safetensors
+  python sample_views.py --transfer pretrained/shapes.safetensors --data data/embedded
+
+The file holds weights and config, not the optimiser's state, so it cannot resume its run. Numbers have 16
+bits (bfloat16: the range of float32, and 8 of its 24 significant bits), which pictures do not show; --full
+keeps 32.
+
+Exit codes: 0 done, 2 bad input.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export; user errors become one line and exit code 2."""
+    parser = OneLineParser(
+        prog="python -m scripts.export_weights",
+        description=__doc__,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("input", type=Path, metavar="RUN", help="run, recipe or checkpoint")
+    parser.add_argument("output", type=Path, metavar="FILE", help="FILE.safetensors")
+    parser.add_argument("--full", action="store_true", help="32 bits a number")
+    arguments = parser.parse_args(argv)
+    try:
+        print(export(arguments.input, arguments.output, half=not arguments.full))
+    except (ValueError, OSError) as error:
+        print(f"export_weights: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def export(run: Path, output: Path, *, half: bool = True) -> str:
+    """Write averaged weights and config to a file; returns what to tell the user.
+
+    Raises ValueError or OSError, in one line for the user, before anything is written.
+    """
+    from config.run_folder import load_model
+    from models.checkpoint import Checkpoint, find_checkpoint, write_checkpoint
+
+    if output.suffix != ".safetensors":
+        raise ValueError(f"{output}: is no name of weights; end it in .safetensors")
+    source = find_checkpoint(run)
+    if output.exists() and output.samefile(source):
+        raise ValueError(f"{output}: is the checkpoint itself; give the result another name")
+    model, config, step = load_model(source)
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    write_checkpoint(Checkpoint(output, step, config.model_dump(mode="json"), tensors), half=half)
+    before, after = (path.stat().st_size / 2**20 for path in (source, output))
+    return f"written: {output}, {after:.1f} MiB (step {step} of {source}, {before:.1f} MiB)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

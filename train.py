@@ -38,6 +38,10 @@ keys that are often changed:
   train.wandb       on, offline or off        train.compile     true: slow start, faster steps
   train.device      auto, cpu, cuda, cuda:N   data.workers      loading processes
 
+what may change in the course of a run (docs/schedules.md lists all of it):
+  optim.schedule=cosine optim.decay_from=0.7 model.noise.start=high model.noise.end=low
+  model.loss.rgb='{"start": 1, "end": 0.1, "begin": 0.2, "until": 0.6}'   from 20 to 60 % of the steps
+
 A recipe has stages, each a run in runs/RECIPE/NUMBER_STAGE that begins with the weights of the one before;
 stages.STAGE.key=value changes one of them.
 A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
@@ -163,7 +167,8 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     objects = open_split(config.data, "train")
     held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
     rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
-    loader = SceneLoader(objects, config.data, seed=config.seed, batch=scenes, rank=rank, world=world)
+    share = {"batch": scenes, "rank": rank, "world": world, "total": config.train.steps * accumulate}
+    loader = SceneLoader(objects, config.data, seed=config.seed, **share)
     torch.manual_seed(config.seed)
     folder = RunFolder(config)
     model = place(family(config.model.family)(config.model, fresh=not folder.started), workers.device)
@@ -183,16 +188,17 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
         watched = HeldOut(views, config.sample, config.train.precision, workers.device)
     parallel, meter, saved = workers.wrap(model), Meter(), step
     batches = meter.waiting_for(loader.batches(step * accumulate))
-    progress = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
-    with tqdm(**progress, disable=not workers.first) as bar:
+    shown = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
+    with tqdm(**shown, disable=not workers.first) as bar:
         while step < config.train.steps:
-            set_learning_rate(optimizer, config.optim, step)
+            progress = step / config.train.steps
+            set_learning_rate(optimizer, config.optim, step, progress)
             for part in range(accumulate):
                 reseed(config.seed, rank, step * accumulate + part)
                 batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
                 sync = exchange(parallel, gradients=part == accumulate - 1)
                 with sync, autocast(config.train.precision, workers.device):
-                    losses = parallel(batch, step)
+                    losses = parallel(batch, progress)
                 (sum(losses.values()) / accumulate).backward()
                 # Without the graph, whose memory the next pass needs.
                 losses = {name: loss.detach() for name, loss in losses.items()}
@@ -221,7 +227,8 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
                         write_png(folder.picture(step), picture)
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
-                    report = {"step": step, "loss": loss, **means, **times, "lr": lr, **figures}
+                    scheduled = config.data.scheduled(progress) | model.scheduled(progress)
+                    report = {"step": step, "loss": loss, **means, **times, "lr": lr, **scheduled, **figures}
                     with forgiving():
                         folder.log(report)
                     tracker.log(report)

@@ -8,10 +8,11 @@ import re
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from config.older import renewed
 from data.objects import DataConfig
 from diffusion.samplers import SampleOptions
 from models import FAMILIES, family
@@ -57,6 +58,11 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     sample: SampleOptions = SampleOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_todays_keys(cls, value: Any) -> Any:
+        return renewed(value)
 
     @field_validator("name")
     @classmethod
@@ -213,6 +219,7 @@ def _known_keys() -> list[str]:
     for prefix, section in sections:  # grows meanwhile
         for name, field in section.model_fields.items():
             keys.append(f"{prefix}{name}")
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                sections.append((f"{prefix}{name}.", field.annotation))
+            for kind in (field.annotation, *get_args(field.annotation)):  # of a number or a ramp, the ramp
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    sections.append((f"{prefix}{name}.", kind))
     return keys

@@ -9,6 +9,7 @@ import torch
 
 from config import RunConfig, validate_config
 from config.foreign import empty_model, open_checkpoint
+from config.older import renewed
 from models import family
 from models.base import NVSModel
 from models.checkpoint import (
@@ -51,7 +52,7 @@ class RunFolder:
         found = checkpoints_of(self.path)
         if found:
             checkpoint, damage = _newest_whole(found)
-            theirs, ours = checkpoint.config.get("model"), self.config.model.model_dump(mode="json")
+            theirs, ours = _model_of(checkpoint), self.config.model.model_dump(mode="json")
             changed = _without(_differences(_completed(theirs), ours), model.resource_settings)
             if changed:
                 raise ValueError(
@@ -62,7 +63,8 @@ class RunFolder:
             rest = self.config.train.steps - checkpoint.step
             left = "" if rest > 0 else f", nothing left to do: train.steps is {self.config.train.steps}"
             warnings = "".join(f"warning: {problem}\n" for problem in damage)
-            return checkpoint.step, f"{warnings}resuming {self.path} at step {checkpoint.step}{left}"
+            message = f"{warnings}resuming {self.path} at step {checkpoint.step}{left}"
+            return checkpoint.step, message + self._change_of_length(checkpoint, model)
         if not self.config.transfer:
             return 0, f"starting {self.path}"
         checkpoint = open_checkpoint(find_checkpoint(self.config.transfer))
@@ -107,6 +109,15 @@ class RunFolder:
     def picture(self, step: int) -> Path:
         """Where the picture of held-out views of a step belongs."""
         return self.path / "samples" / f"step-{step:08d}.png"
+
+    def _change_of_length(self, checkpoint: Checkpoint, model: NVSModel) -> str:
+        """What to tell the user where schedules now run over another number of steps."""
+        train, steps = checkpoint.config.get("train"), self.config.train.steps
+        before = train.get("steps", steps) if isinstance(train, dict) else steps
+        scheduled = self.config.data.scheduled(0.0) | model.scheduled(0.0)
+        if before == steps or not (scheduled or self.config.optim.schedule == "cosine"):
+            return ""
+        return f"; train.steps was {before}: schedules now run over {steps} steps"
 
     def _replace(self, name: str, text: str) -> None:
         unfinished = self.path / f".{name}.unfinished"
@@ -165,7 +176,7 @@ def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
 
     Of a part of a model only what is known is compared. What matters in training alone does not count.
     """
-    theirs, ours = checkpoint.config.get("model"), config.model.model_dump(mode="json")
+    theirs, ours = _model_of(checkpoint), config.model.model_dump(mode="json")
     found = _differences(theirs, ours) if checkpoint.partial else _differences(_completed(theirs), ours)
     data = checkpoint.config.get("data")
     if isinstance(data, dict):
@@ -174,6 +185,11 @@ def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
     kind = family(config.model.family)
     counting = _without(found, kind.training_settings + kind.resource_settings)
     return {key: values for key, values in counting.items() if not (checkpoint.partial and values[0] is None)}
+
+
+def _model_of(checkpoint: Checkpoint) -> Any:
+    """The model's section of a checkpoint's config."""
+    return renewed(checkpoint.config).get("model")
 
 
 def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:

@@ -37,7 +37,8 @@ class Choice:
 class SceneLoader:
     """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
 
-    Where `geometry` is set to true, views come with their depth and alpha.
+    `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
+    it stays as it begins. Where `geometry` is set to true, views come with their depth and alpha.
 
     Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
     ranks are to read their own shards and these are not here, or not as many for every rank.
@@ -52,18 +53,21 @@ class SceneLoader:
         batch: int,
         rank: int = 0,
         world: int = 1,
+        total: int | None = None,
     ):
         assert 0 <= rank < world
-        needed = config.sources[0] + config.targets
+        fewest, self._most = config.largest_sources
+        needed = fewest + config.targets
         for index, name in enumerate(objects.ids):
             if objects.num_views(index) < needed:
                 raise ValueError(
-                    f"{name}: has {objects.num_views(index)} views, but {config.sources[0]} source and "
+                    f"{name}: has {objects.num_views(index)} views, but {fewest} source and "
                     f"{config.targets} target views are asked of it; lower data.sources or data.targets"
                 )
         self.objects, self.config, self.seed = objects, config, seed
         self.batch, self.rank, self.world = batch, rank, world
         self.geometry = False
+        self._num_scenes = None if total is None else total * world * batch
         self._own = range(len(objects))
         if config.shards == "rank":
             self._own = own_objects(objects, rank=rank, world=world)
@@ -79,16 +83,19 @@ class SceneLoader:
         # A stream of its own: what draws noise from the scene's seed must not meet the same numbers.
         generator = _generator("views", seed)
         num_views = self.objects.num_views(index)
-        fewest, most = config.sources[0], min(config.sources[1], num_views - config.targets)
+        # By the scene's own place in the run: however an update is cut into batches, its scenes are the same.
+        progress = min(1.0, number / self._num_scenes) if self._num_scenes else 0.0
+        fewest, most = config.sources_at(progress)
+        most = min(most, num_views - config.targets)
         num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
         views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
         return Choice(index, tuple(views[:num_sources]), tuple(views[num_sources:]), seed)
 
     def load(self, step: int) -> SceneBatch:
-        """The scenes of a step, the sources padded to `config.sources[1]` by repeating the first."""
+        """The scenes of a step, the sources padded to the most of the whole run by repeating the first."""
         first = (step * self.world + self.rank) * self.batch
         choices = [self.choose(first + i) for i in range(self.batch)]
-        return collate(self.objects, choices, num_sources=self.config.sources[1], geometry=self.geometry)
+        return collate(self.objects, choices, num_sources=self._most, geometry=self.geometry)
 
     def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
         """The batches of steps `start_step`, `start_step + 1`, ... without end.

@@ -18,6 +18,7 @@ from torch import Tensor
 from data.batch import Geometry, Views, all_valid
 from data.cameras import Cameras, cameras_from_poses
 from data.images import RESAMPLING, area_means
+from data.schedule import Count, Ramp, count_at, largest
 
 Kept = TypeVar("Kept")
 
@@ -47,7 +48,9 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         None,
         description="JSON file {object id: [numbers of the views to use, from 0]}; objects left out use all",
     )
-    sources: tuple[int, int] = Field((1, 3), description="fewest and most source views of a scene")
+    sources: tuple[Count, Count] = Field(
+        (1, 3), description="fewest and most source views of a scene; each a number or a ramp"
+    )
     targets: int = Field(1, ge=1, description="target views of a scene")
     shards: Literal["all", "rank"] = Field(
         "all",
@@ -61,10 +64,30 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
 
     @field_validator("sources")
     @classmethod
-    def _ordered(cls, sources: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= sources[0] <= sources[1]:
-            raise ValueError(f"sources={list(sources)}: give [fewest, most] with 1 <= fewest <= most")
+    def _ordered(cls, sources: tuple[Count, Count]) -> tuple[Count, Count]:
+        for moment in range(101):
+            fewest, most = (count_at(count, moment / 100) for count in sources)
+            if not 1 <= fewest <= most:
+                when = f"at progress {moment / 100:g} they are [{fewest}, {most}]: " if moment else ""
+                raise ValueError(f"{when}give [fewest, most] with 1 <= fewest <= most")
         return sources
+
+    def sources_at(self, progress: float) -> tuple[int, int]:
+        """Fewest and most source views at a progress from 0 to 1, a ramp's value rounded (`count_at`)."""
+        fewest, most = (count_at(count, progress) for count in self.sources)
+        return fewest, max(fewest, most)  # ramps that were checked at a hundred places may cross between two
+
+    @property
+    def largest_sources(self) -> tuple[int, int]:
+        """Fewest and most source views at their largest: what objects must have, and what batches hold."""
+        fewest, most = (count_at(largest(count), 0.0) for count in self.sources)
+        return fewest, most
+
+    def scheduled(self, progress: float) -> dict[str, float]:
+        """Current numbers of sources, those that are ramps, by their keys in the log."""
+        keys, now = ("schedule/fewest_sources", "schedule/most_sources"), self.sources_at(progress)
+        given = zip(keys, self.sources, now, strict=True)
+        return {key: float(count) for key, source, count in given if isinstance(source, Ramp)}
 
 
 class RawObjects(ABC):

@@ -14,9 +14,10 @@ from functools import reduce
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from torch import Tensor
 
+from data.schedule import Probability
 from diffusion.noise import normal, uniform
 
 LN_SCALE = 0.2 * math.log(2)  # of one unit of a2 and a5
@@ -29,12 +30,12 @@ class AugmentConfig(BaseModel, frozen=True, extra="forbid"):
     A mirror that is tried happens half of the time; EDM trains with 0.12.
     """
 
-    prob: float = Field(0.0, ge=0, le=1)
+    prob: Probability = 0.0
 
 
-def draw_parameters(config: AugmentConfig, seeds: Int[Tensor, "n"]) -> Float[Tensor, "n 8"]:
-    """Parameters a0 .. a7 for each seed, independent of the batch."""
-    tried = (uniform(seeds, (6,), stream="augment.tried") < config.prob).float()
+def draw_parameters(prob: float, seeds: Int[Tensor, "n"]) -> Float[Tensor, "n 8"]:
+    """Parameters a0 .. a7 for each seed, independent of the batch, where each change is tried with `prob`."""
+    tried = (uniform(seeds, (6,), stream="augment.tried") < prob).float()
     even = uniform(seeds, (4,), stream="augment.uniform")
     gaussian = normal(seeds, (4,), stream="augment.normal")
     mirrors = (even[:, :2] < 0.5).float()

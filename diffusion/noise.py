@@ -6,47 +6,73 @@ The published GeNVS models used three such distributions, by the names below, an
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WrapValidator
 from torch import Tensor
+
+from data.schedule import Span, mix
 
 LevelName = Literal["low", "mid", "high"]
 WORD = (1 << 64) - 1  # splitmix64 calculates modulo 2^64
 
 
-@dataclass(frozen=True)
-class NoiseLevel:
+class NoiseLevel(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Distribution of ln(sigma)."""
 
-    mean: float
-    std: float
+    mean: float = Field(description="of ln(sigma)")
+    std: float = Field(gt=0, description="standard deviation of ln(sigma)")
 
 
-LEVELS = {"low": NoiseLevel(-1.2, 1.2), "mid": NoiseLevel(0.5, 1.4), "high": NoiseLevel(1.0, 1.4)}
+LEVELS = {
+    "low": NoiseLevel(mean=-1.2, std=1.2),
+    "mid": NoiseLevel(mean=0.5, std=1.4),
+    "high": NoiseLevel(mean=1.0, std=1.4),
+}
 
 
-class NoiseConfig(BaseModel, frozen=True, extra="forbid"):
-    """Noise levels of training: `start`, or the way from `start` to `end` during the first `anneal_steps`."""
-
-    start: LevelName = "mid"
-    end: LevelName | None = None  # None: stay at the start
-    anneal_steps: int = Field(
-        100_000, ge=1
-    )  # of training steps; not a fraction, so that a run can be lengthened
+def _read_level(value: Any, _: Any) -> Any:
+    if isinstance(value, dict):
+        return NoiseLevel.model_validate(value)
+    if isinstance(value, NoiseLevel) or (isinstance(value, str) and value in LEVELS):
+        return value
+    raise ValueError('should be "low", "mid", "high" or numbers such as {"mean": 0.5, "std": 1.4}')
 
 
-def level_at(config: NoiseConfig, step: int) -> NoiseLevel:
-    """Distribution of ln(sigma) at training step `step`; mean and std move linearly, then stay."""
-    start, end = LEVELS[config.start], LEVELS[config.end or config.start]
-    fraction = min(1.0, step / config.anneal_steps)
-    return NoiseLevel(
-        mean=(1 - fraction) * start.mean + fraction * end.mean,
-        std=(1 - fraction) * start.std + fraction * end.std,
-    )
+Level = Annotated[LevelName | NoiseLevel, WrapValidator(_read_level)]
+
+
+class NoiseConfig(Span):
+    """Noise levels of training: `start`, or the way from `start` to `end` in the span of the run."""
+
+    start: Level = Field("mid", description="low, mid, high, or mean and std of ln(sigma)")
+    end: Level | None = Field(None, description="the same; null: stay at the start")
+
+    @property
+    def levels(self) -> tuple[NoiseLevel, NoiseLevel]:
+        """At the beginning and at the end."""
+        start, end = (
+            LEVELS[level] if isinstance(level, str) else level
+            for level in (self.start, self.start if self.end is None else self.end)
+        )
+        return start, end
+
+    def changing_at(self, progress: float) -> dict[str, float]:
+        """Current mean and standard deviation, those of them that change."""
+        start, end = self.levels
+        return {
+            f"_{name}": value
+            for name, value in level_at(self, progress)
+            if getattr(start, name) != getattr(end, name)
+        }
+
+
+def level_at(config: NoiseConfig, progress: float) -> NoiseLevel:
+    """Distribution of ln(sigma) at a progress from 0 to 1; mean and std move linearly."""
+    (start, end), done = config.levels, config.done_at(progress)
+    return NoiseLevel(mean=mix(start.mean, end.mean, done), std=mix(start.std, end.std, done))
 
 
 def sigma_from_normal(normal: Float[Tensor, "*batch"], level: NoiseLevel) -> Float[Tensor, "*batch"]:

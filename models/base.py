@@ -43,11 +43,11 @@ class NVSModel(nn.Module, ABC):
         """Raise ValueError naming a remedy where a model of this config cannot draw pictures of that size."""
 
     @abstractmethod
-    def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
+    def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
         """Weighted scalar terms, means over the scenes of the batch; their sum is minimised.
 
-        `step` is the number of updates so far. The result for a batch is the mean of the results for its
-        scenes.
+        `progress` is the share of the run's updates made so far, 0 to 1. The result for a batch is the mean
+        of the results for its scenes. Every trained parameter gets a gradient at any progress.
         """
 
     @abstractmethod
@@ -99,6 +99,11 @@ class NVSModel(nn.Module, ABC):
         line for the user. Nothing, unless a family knows better."""
         return weights, []
 
-    def forward(self, batch: SceneBatch, step: int) -> dict[str, Tensor]:
+    def scheduled(self, progress: float) -> dict[str, float]:
+        """Current values of what changes in the course of a run of this config, for the log, by keys such as
+        "schedule/noise_mean". Nothing, unless a family knows better."""
+        return {}
+
+    def forward(self, batch: SceneBatch, progress: float) -> dict[str, Tensor]:
         """`loss`, under the name by which data-parallel wrappers call it."""
-        return self.loss(batch, step=step)
+        return self.loss(batch, progress=progress)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from data.batch import SceneBatch, Views, concatenate
 from data.cameras import Cameras, in_frame_of
+from data.schedule import NonNegative, Probability, largest, scheduled_values, value_at
 from diffusion import transplant
 from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
@@ -52,14 +53,14 @@ class GeNVSConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         description="axes of the world that is rendered: as given, or those of the first source (published); "
         "matters where renderer.bounds is a cube",
     )
-    drop_condition_prob: float = Field(
-        0.1, ge=0, le=1, description="share of views trained without condition, which guidance needs"
+    drop_condition_prob: Probability = Field(
+        0.1, description="share of views trained without condition, which guidance needs"
     )
     denoised_targets: int | None = Field(
         None, ge=1, description="target views that train the denoiser; null = all. The volume learns from all"
     )
-    source_noise: float = Field(
-        0.0, ge=0, description="largest standard deviation of the noise added to source photos in training"
+    source_noise: NonNegative = Field(
+        0.0, description="largest standard deviation of the noise added to source photos in training"
     )
 
 
@@ -87,7 +88,7 @@ class GeNVS(NVSModel):
         self.renderer = VolumeRenderer(config.renderer, channels=config.encoder.channels)
         self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.renderer.latent_channels)
         # Without its loss the denoiser takes no part; data-parallel training would wait for its gradients.
-        self.denoiser.requires_grad_(config.loss.diffusion > 0)
+        self.denoiser.requires_grad_("diffusion" in config.loss.terms)
 
     @staticmethod
     def check_image_size(config: GeNVSConfig, image_size: int) -> None:
@@ -107,7 +108,7 @@ class GeNVS(NVSModel):
     @property
     def needs_geometry(self) -> bool:
         """Whether depth or opacity are taught by the data set."""
-        return bool(self.config.loss.depth_supervised or self.config.loss.opacity_supervised)
+        return not {"depth_supervised", "opacity_supervised"}.isdisjoint(self.config.loss.terms)
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder, renderer and denoiser."""
@@ -117,11 +118,16 @@ class GeNVS(NVSModel):
         """The encoder's two networks and the U-Net."""
         return self.encoder.backbone, self.encoder.decoder, self.denoiser.inner_model
 
-    def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
+    def scheduled(self, progress: float) -> dict[str, float]:
+        """Noise levels, and keys of the config that are ramps."""
+        return scheduled_values(self.config, progress)
+
+    def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
         """Diffusion loss of the target views, and losses that teach the volume colour and shape."""
-        config = self.config.loss
-        volume = self.encoder(self._with_noise(batch.source, batch.seeds), batch.source_places)
-        views = _join_first_source(batch) if config.rgb_source else batch.target
+        config, weights = self.config.loss, self.config.loss.weights_at(progress)
+        source = self._with_noise(batch.source, batch.seeds, progress)
+        volume = self.encoder(source, batch.source_places)
+        views = _join_first_source(batch) if "rgb_source" in weights else batch.target
         volume, cameras = self._in_frame(volume, views.cameras)
         rendering = self.renderer(volume, cameras, self._jitter(cameras, batch.seeds))
         latent = self.condition(rendering, views.images.shape[-2:])
@@ -129,7 +135,7 @@ class GeNVS(NVSModel):
 
         terms: dict[str, Callable[[], Tensor]] = {
             "diffusion": lambda: self._diffusion_loss(
-                batch.target.images, latent[:, :num_target], batch.seeds, step
+                batch.target.images, latent[:, :num_target], batch.seeds, progress
             ),
             "rgb": lambda: losses.rgb(latent[:, :num_target], batch.target.images),
             "rgb_source": lambda: losses.rgb(latent[:, num_target:], views.images[:, num_target:]),
@@ -138,17 +144,10 @@ class GeNVS(NVSModel):
             "depth_supervised": lambda: losses.depth_supervised(rendering, views.geometry),
             "opacity_supervised": lambda: losses.opacity_supervised(rendering, views.geometry),
         }
-        weighted = {
-            name: getattr(config, name) * term() for name, term in terms.items() if getattr(config, name)
-        }
-        if config.depth_consistency or config.opacity_consistency:
-            disagreement = self._consistency_losses(volume, cameras[:, :num_target])
-            weighted |= {
-                name: getattr(config, name) * term
-                for name, term in disagreement.items()
-                if getattr(config, name)
-            }
-        return weighted
+        found = {name: term() for name, term in terms.items() if name in weights}
+        if not {"depth_consistency", "opacity_consistency"}.isdisjoint(weights):
+            found |= self._consistency_losses(volume, cameras[:, :num_target])
+        return {name: weights[name] * term for name, term in found.items() if name in weights}
 
     def encode(self, source: Views) -> FrustumVolume:
         """The volumes of the source photos."""
@@ -231,21 +230,23 @@ class GeNVS(NVSModel):
         images: Float[Tensor, "b t 3 h w"],
         latent: Float[Tensor, "b t f h w"],
         seeds: Int[Tensor, "b"],
-        step: int,
+        progress: float,
     ) -> Float[Tensor, ""]:
-        """Denoising loss (Karras et al. 2022, equation 8) at noise levels that suit the step."""
+        """Denoising loss (Karras et al. 2022, equation 8) at noise levels that suit the progress."""
         config, num = self.config, self.config.denoised_targets
         clean, condition = images[:, :num].flatten(0, 1), latent[:, :num].flatten(0, 1)
         clean = (clean + 1) / 2 if config.image_range == "unit" else clean
         seeds = view_seeds(seeds, len(clean) // len(images))
-        dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < config.drop_condition_prob
+        drop_prob = value_at(config.drop_condition_prob, progress)
+        dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < drop_prob
         condition = torch.where(to_device_of(clean, dropped), self._no_condition(condition, seeds), condition)
         augmentation = None
-        if config.augment.prob:
-            parameters = draw_parameters(config.augment, seeds)
+        if largest(config.augment.prob) > 0:
+            parameters = draw_parameters(value_at(config.augment.prob, progress), seeds)
             clean, condition = augment_pair(clean, condition, parameters)
             augmentation = to_device_of(clean, conditioning(parameters)[:, None])
-        sigma = sigma_from_normal(normal(seeds, (1,), stream="noise level"), level_at(config.noise, step))
+        level = level_at(config.noise, progress)
+        sigma = sigma_from_normal(normal(seeds, (1,), stream="noise level"), level)
         sigma = to_device_of(clean, sigma)
         noise = to_device_of(clean, normal(seeds, clean.shape[1:], stream="noise"))
         one_view = [tensor[:, None] for tensor in (clean, noise)]
@@ -275,11 +276,12 @@ class GeNVS(NVSModel):
         fine = uniform(seeds, (num_rays, config.fine), stream="fine samples")
         return Jitter(to_device_of(cameras.near, coarse), to_device_of(cameras.near, fine))
 
-    def _with_noise(self, source: Views, seeds: Tensor) -> Views:
+    def _with_noise(self, source: Views, seeds: Tensor, progress: float) -> Views:
         """Noise augmentation of photos, so that the encoder tolerates views that the model drew itself."""
-        if not self.config.source_noise:
+        largest_std = value_at(self.config.source_noise, progress)
+        if not largest_std:
             return source
-        amount = self.config.source_noise * uniform(seeds, (1, 1, 1, 1), stream="source noise level")
+        amount = largest_std * uniform(seeds, (1, 1, 1, 1), stream="source noise level")
         noise = amount * normal(seeds, source.images.shape[1:], stream="source noise")
         return replace(source, images=source.images + to_device_of(source.images, noise))
 

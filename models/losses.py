@@ -13,38 +13,53 @@ from torch import Tensor
 
 from data.batch import Geometry
 from data.cameras import Cameras
+from data.schedule import NonNegative, largest, value_at
 from nerf.renderer import LatentImages
 
 EPSILON = 1e-6  # opacity below which a ray has no surface
 
 
 class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """Weight of each term; 0 leaves it out."""
+    """Weight of each term, a number or a ramp; 0 leaves it out.
 
-    diffusion: float = Field(1.0, ge=0, description="denoising of the target views")
-    rgb: float = Field(1.0, ge=0, description="latent channels 0-2 against the target views")
-    rgb_source: float = Field(0.0, ge=0, description="the same against the first source view")
-    opacity: float = Field(0.001, ge=0, description="mean opacity: what is not seen to be there is air")
-    depth: float = Field(0.0, ge=0, description="surfaces near the middle of the working volume")
+    A term whose ramp touches 0 is worked out there too: its parameters then have gradients, of zero, which
+    data-parallel training waits for.
+    """
+
+    diffusion: NonNegative = Field(1.0, description="denoising of the target views")
+    rgb: NonNegative = Field(1.0, description="latent channels 0-2 against the target views")
+    rgb_source: NonNegative = Field(0.0, description="the same against the first source view")
+    opacity: NonNegative = Field(0.001, description="mean opacity: what is not seen to be there is air")
+    depth: NonNegative = Field(0.0, description="surfaces near the middle of the working volume")
     depth_along: Literal["axis", "ray"] = Field(
         "axis", description="how that measures depth: along the optical axis, or along the ray (published)"
     )
-    depth_supervised: float = Field(
-        0.0, ge=0, description="surfaces where the data set's depth pictures say; needs depth"
+    depth_supervised: NonNegative = Field(
+        0.0, description="surfaces where the data set's depth pictures say; needs depth"
     )
-    opacity_supervised: float = Field(
-        0.0, ge=0, description="opacity against the data set's alpha, or where it has depth"
+    opacity_supervised: NonNegative = Field(
+        0.0, description="opacity against the data set's alpha, or where it has depth"
     )
-    depth_consistency: float = Field(0.0, ge=0, description="volumes of different sources agree about depth")
-    opacity_consistency: float = Field(
-        0.0, ge=0, description="volumes of different sources agree about opacity"
+    depth_consistency: NonNegative = Field(0.0, description="volumes of different sources agree about depth")
+    opacity_consistency: NonNegative = Field(
+        0.0, description="volumes of different sources agree about opacity"
     )
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> "LossConfig":
-        if not any(weight for weight in self.model_dump().values() if isinstance(weight, float)):
+        if not self.terms:
             raise ValueError("every weight is 0, so nothing would be learnt; raise one of them")
         return self
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The terms that count at any time of the run."""
+        weights = [(name, weight) for name, weight in self if name != "depth_along"]
+        return tuple(name for name, weight in weights if largest(weight) > 0)
+
+    def weights_at(self, progress: float) -> dict[str, float]:
+        """The current weight of each of the `terms`, at a progress from 0 to 1."""
+        return {name: value_at(getattr(self, name), progress) for name in self.terms}
 
 
 def rgb(latent: Float[Tensor, "b t f h w"], images: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, ""]:

@@ -1,12 +1,14 @@
 """The optimiser: AdamW with one learning rate per part of the model, and its schedule."""
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
+from data.schedule import Ramp, value_at
 from models.base import NVSModel
 
 
@@ -20,30 +22,48 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two averages")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     warmup: int = Field(500, ge=0, description="steps of linear warm-up")
-    decay_from: int | None = Field(
-        None, ge=0, description="step at which the cosine decay begins; null = never"
+    schedule: Literal["constant", "cosine", "inverse_square_root"] = Field(
+        "constant", description="how the learning rate goes on after the warm-up"
     )
-    decay_steps: int = Field(0, ge=0, description="steps of the cosine decay to zero")
+    decay_from: float = Field(
+        0.0, ge=0, le=1, description="cosine: progress at which the rate begins to fall, until the run's end"
+    )
+    final: float = Field(0.0, ge=0, le=1, description="cosine: share of the rate at the run's end")
+    reference_steps: int | None = Field(
+        None, ge=1, description="inverse_square_root: steps at the full rate; null = as many as warmup"
+    )
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.9999, ge=0, lt=1, description="decay of the average of the weights")
 
     @model_validator(mode="after")
-    def _decay_is_whole(self) -> "OptimConfig":
-        if self.decay_from is not None and self.decay_steps == 0:
-            raise ValueError("decay_from needs decay_steps, the length of the decay; set both or neither")
+    def _keys_belong_to_the_schedule(self) -> "OptimConfig":
+        if self.schedule != "cosine" and (self.decay_from or self.final):
+            raise ValueError(
+                f"decay_from and final need schedule=cosine, not {self.schedule}; set that, or both to 0"
+            )
+        if self.schedule != "inverse_square_root" and self.reference_steps is not None:
+            raise ValueError(
+                f"reference_steps needs schedule=inverse_square_root, not {self.schedule}; set that, or it "
+                "to null"
+            )
         return self
 
 
-def learning_rate_factor(config: OptimConfig, step: int) -> float:
-    """Share of the full learning rate at a step (from 0): linear warm-up, constant, cosine decay to zero.
+def learning_rate_factor(config: OptimConfig, step: int, progress: float) -> float:
+    """Share of the full learning rate at a step (from 0) and a progress (0 to 1).
 
-    A function of the step alone, not of the run's length, so that a run can be lengthened.
+    Warm-up counts steps, which is what AdamW's averages need, and so does the inverse square root (Vaswani et
+    al. 2017, equation 3; with `reference_steps` for t_ref, Karras et al. 2024, arXiv:2312.02696): neither
+    depends on the run's length. The cosine ends with the run.
     """
     warm = min(1.0, (step + 1) / max(1, config.warmup))
-    if config.decay_from is None or step < config.decay_from:
-        return warm
-    done = min(1.0, (step - config.decay_from) / max(1, config.decay_steps))
-    return warm * (1 + math.cos(math.pi * done)) / 2
+    if config.schedule == "cosine":
+        fall = Ramp(start=1.0, end=config.final, begin=config.decay_from, shape="cosine")
+        return warm * value_at(fall, progress)
+    if config.schedule == "inverse_square_root":
+        reference = config.reference_steps or max(1, config.warmup)
+        return warm / math.sqrt(max(1.0, (step + 1) / reference))
+    return warm
 
 
 def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
@@ -73,10 +93,13 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, **options, fused=True)  # one pass over the weights instead of ten
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int) -> None:
-    """Give every group its learning rate for a step."""
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, progress: float
+) -> None:
+    """Give every group its learning rate for a step (from 0), at a progress from 0 to 1."""
+    factor = learning_rate_factor(config, step, progress)
     for group in optimizer.param_groups:
-        group["lr"] = group["full_lr"] * learning_rate_factor(config, step)
+        group["lr"] = group["full_lr"] * factor
 
 
 def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Float[Tensor, ""]:

@@ -124,7 +124,7 @@ def test_the_plain_denoiser_resizes_with_dense_kernels_and_computes_the_same():
 def test_the_plain_model_learns_and_draws_the_same():
     model = tiny_model().eval()
     plain, batch = plain_model(model), scene_batch([[True, False], [True, False]], num_target=1)
-    expected, found = model.loss(batch, step=3), plain.loss(with_all_photos(batch), step=3)
+    expected, found = model.loss(batch, progress=0.3), plain.loss(with_all_photos(batch), progress=0.3)
     assert expected.keys() == found.keys()
     for name, term in expected.items():
         torch.testing.assert_close(found[name], term, atol=1e-5, rtol=1e-4)

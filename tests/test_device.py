@@ -65,7 +65,7 @@ for compiled in (False, True):
     names = list(model.state_dict())
     for network in model.networks() if compiled else ():
         network.compile(backend="eager", fullgraph=True)
-    losses = model.loss(batch, step=0)
+    losses = model.loss(batch, progress=0.0)
     sum(losses.values()).backward()
     results.append([*losses.values(), *(parameter.grad for parameter in model.parameters())])
     assert list(model.state_dict()) == names

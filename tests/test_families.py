@@ -69,16 +69,16 @@ def test_loss_terms_are_finite_scalars_that_can_be_minimised(model):
 
 def test_the_loss_of_a_batch_is_the_mean_over_its_scenes(model):
     batch = scene_batch([[True, True], [True, False], [True, True]])
-    alone = [model.loss(scene(batch, i), step=1) for i in range(3)]
-    for name, value in model.loss(batch, step=1).items():
+    alone = [model.loss(scene(batch, i), progress=0.1) for i in range(3)]
+    for name, value in model.loss(batch, progress=0.1).items():
         mean = torch.stack([terms[name] for terms in alone]).mean()
         torch.testing.assert_close(value, mean, atol=1e-6, rtol=1e-4)
 
 
 def test_the_loss_follows_from_the_seeds(model):
     batch = scene_batch([[True, True], [True, False]])
-    first, again = (sum(model.loss(batch, step=1).values()) for _ in range(2))
-    other = sum(model.loss(replace(batch, seeds=batch.seeds + 5), step=1).values())
+    first, again = (sum(model.loss(batch, progress=0.1).values()) for _ in range(2))
+    other = sum(model.loss(replace(batch, seeds=batch.seeds + 5), progress=0.1).values())
     assert first == again
     assert first != other
 
@@ -88,8 +88,8 @@ def test_what_padding_views_hold_does_not_matter(model):
     images = batch.source.images.clone()
     images[:, 1] = 0.7
     other = replace(batch, source=Views(images, batch.source.cameras, batch.source.valid))
-    for name, value in model.loss(batch, step=1).items():
-        torch.testing.assert_close(model.loss(other, step=1)[name], value)
+    for name, value in model.loss(batch, progress=0.1).items():
+        torch.testing.assert_close(model.loss(other, progress=0.1)[name], value)
     torch.testing.assert_close(draw(model, other.source).images, draw(model, batch.source).images)
 
 
@@ -101,7 +101,7 @@ def test_the_parts_hold_every_trained_weight_once(model):
 
 def test_every_trained_weight_has_a_gradient_as_data_parallel_training_needs(model):
     model.zero_grad()
-    sum(model.loss(scene_batch([[True, False]]), step=1).values()).backward()
+    sum(model.loss(scene_batch([[True, False]]), progress=0.1).values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     model.zero_grad()
 

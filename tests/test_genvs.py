@@ -37,8 +37,8 @@ def model():
 )
 def test_every_term_of_a_batch_is_the_mean_of_the_terms_of_its_scenes(model, valid):
     batch = scene_batch(valid, num_target=2)
-    together = model.loss(batch, step=7)
-    alone = [model.loss(scene(batch, i), step=7) for i in range(len(valid))]
+    together = model.loss(batch, progress=0.7)
+    alone = [model.loss(scene(batch, i), progress=0.7) for i in range(len(valid))]
     assert set(together) == set(ALL_TERMS)
     for name, value in together.items():
         each = torch.stack([terms[name] for terms in alone])
@@ -51,19 +51,19 @@ def test_exchanging_the_targets_of_two_scenes_changes_the_rgb_loss(model):
     batch = scene_batch([[True], [True]])
     pictures = batch.target.images.flip(0)
     exchanged = replace(batch, target=Views(pictures, batch.target.cameras, batch.target.valid))
-    before, after = (model.loss(b, step=0)["rgb"].item() for b in (batch, exchanged))
+    before, after = (model.loss(b, progress=0.0)["rgb"].item() for b in (batch, exchanged))
     assert before != pytest.approx(after, rel=1e-4)
 
 
 @torch.no_grad()
 def test_a_weight_scales_its_term_and_zero_leaves_it_out(model):
     batch = scene_batch([[True, True], [True, False]])
-    single = model.loss(batch, step=0)
+    single = model.loss(batch, progress=0.0)
     twice = reconfigured(model, loss={name: 2 * value for name, value in ALL_TERMS.items()})
-    for name, value in twice.loss(batch, step=0).items():
+    for name, value in twice.loss(batch, progress=0.0).items():
         torch.testing.assert_close(value, 2 * single[name])
     for name in ALL_TERMS:
-        terms = reconfigured(model, loss={name: 0}).loss(batch, step=0)
+        terms = reconfigured(model, loss={name: 0}).loss(batch, progress=0.0)
         assert set(terms) == set(ALL_TERMS) - {name}
         torch.testing.assert_close(terms.get("rgb", single["rgb"]), single["rgb"], rtol=0.1, atol=0.1)
 
@@ -76,13 +76,13 @@ def test_sources_that_are_the_same_agree_and_different_ones_do_not(model):
     )
     quiet = reconfigured(model, source_noise=0.0)
     for name in ("depth_consistency", "opacity_consistency"):
-        assert quiet.loss(same, step=0)[name] < 1e-10
-        assert quiet.loss(batch, step=0)[name] > 1e-9
+        assert quiet.loss(same, progress=0.0)[name] < 1e-10
+        assert quiet.loss(batch, progress=0.0)[name] > 1e-9
 
 
 def test_the_loss_teaches_every_weight_of_every_part(model):
     model.zero_grad()
-    sum(model.loss(scene_batch([[True, True], [True, False]]), step=3).values()).backward()
+    sum(model.loss(scene_batch([[True, True], [True, False]]), progress=0.3).values()).backward()
     trained = [parameter for part in model.parts().values() for parameter in part.parameters()]
     assert {id(p) for p in trained} == {id(p) for p in model.parameters()}
     assert len(trained) == len({id(p) for p in trained})
@@ -95,7 +95,7 @@ def test_the_loss_teaches_every_weight_of_every_part(model):
 def test_the_diffusion_loss_alone_teaches_the_encoder(model):
     model.zero_grad()
     seeing = reconfigured(model, drop_condition_prob=0.0)
-    seeing.loss(scene_batch([[True]]), step=0)["diffusion"].backward()
+    seeing.loss(scene_batch([[True]]), progress=0.0)["diffusion"].backward()
     for part in ("encoder", "renderer"):
         assert any(p.grad.any() for p in model.parts()[part].parameters())
 
@@ -105,8 +105,8 @@ def test_without_condition_the_diffusion_loss_does_not_see_the_sources(model):
     batch = scene_batch([[True], [True]])
     other = replace(batch, source=views(2, 1, seed=77))
     blind, seeing = (reconfigured(model, drop_condition_prob=prob) for prob in (1.0, 0.0))
-    assert blind.loss(batch, step=0)["diffusion"] == blind.loss(other, step=0)["diffusion"]
-    assert seeing.loss(batch, step=0)["diffusion"] != seeing.loss(other, step=0)["diffusion"]
+    assert blind.loss(batch, progress=0.0)["diffusion"] == blind.loss(other, progress=0.0)["diffusion"]
+    assert seeing.loss(batch, progress=0.0)["diffusion"] != seeing.loss(other, progress=0.0)["diffusion"]
 
 
 @torch.no_grad()
@@ -115,17 +115,17 @@ def test_the_condition_is_dropped_with_the_given_probability(model):
     for seed in range(8):
         batch = replace(scene_batch([[True]]), seeds=torch.tensor([seed]))
         other = replace(batch, source=views(1, 1, seed=77))
-        changed.append(bool(model.loss(batch, step=0)["diffusion"] != model.loss(other, step=0)["diffusion"]))
+        changed.append(bool(model.loss(batch, progress=0.0)["diffusion"] != model.loss(other, progress=0.0)["diffusion"]))
     assert 0 < sum(changed) < 8
 
 
 def test_the_loss_follows_from_the_seeds_whatever_was_drawn_before(model):
     batch = scene_batch([[True, True], [True, False]])
-    first = model.loss(batch, step=0)
+    first = model.loss(batch, progress=0.0)
     torch.rand(17)
-    second = model.loss(batch, step=0)
+    second = model.loss(batch, progress=0.0)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    reseeded = model.loss(replace(batch, seeds=batch.seeds + 1), step=0)
+    reseeded = model.loss(replace(batch, seeds=batch.seeds + 1), progress=0.0)
     assert all(first[name] != reseeded[name] for name in ("diffusion", "rgb", "depth"))
 
 
@@ -133,16 +133,16 @@ def test_the_loss_follows_from_the_seeds_whatever_was_drawn_before(model):
 def test_the_noise_level_moves_with_the_step(model):
     moving = reconfigured(model, noise={"start": "low", "end": "high", "anneal_steps": 10})
     batch = scene_batch([[True]])
-    terms = [moving.loss(batch, step=step)["diffusion"].item() for step in (0, 5, 10, 20)]
+    terms = [moving.loss(batch, progress=step / 10)["diffusion"].item() for step in (0, 5, 10, 20)]
     assert len(set(terms[:3])) == 3
     assert terms[2] == terms[3]
 
 
 def test_autocast_to_bfloat16_changes_the_loss_a_little(model):
     batch = scene_batch([[True, True], [True, False]])
-    exact = model.loss(batch, step=0)
+    exact = model.loss(batch, progress=0.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = model.loss(batch, step=0)
+        rounded = model.loss(batch, progress=0.0)
     for name, value in rounded.items():
         assert value.dtype == torch.float32
         assert value.item() == pytest.approx(exact[name].item(), rel=0.3, abs=1e-3)
@@ -153,10 +153,10 @@ def test_autocast_to_bfloat16_changes_the_loss_a_little(model):
 @torch.no_grad()
 def test_only_the_first_targets_train_the_denoiser_if_so_wanted(model):
     batch = scene_batch([[True], [True]], num_target=3)
-    some = reconfigured(model, denoised_targets=2).loss(batch, step=0)
+    some = reconfigured(model, denoised_targets=2).loss(batch, progress=0.0)
     first = replace(batch, target=batch.target.apply(lambda tensor: tensor[:, :2]))
-    torch.testing.assert_close(some["diffusion"], model.loss(first, step=0)["diffusion"], rtol=0.05, atol=0)
-    torch.testing.assert_close(some["rgb"], model.loss(batch, step=0)["rgb"])
+    torch.testing.assert_close(some["diffusion"], model.loss(first, progress=0.0)["diffusion"], rtol=0.05, atol=0)
+    torch.testing.assert_close(some["rgb"], model.loss(batch, progress=0.0)["rgb"])
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ def test_gpu_and_cpu_compute_the_same_loss_and_gradients(model):
     batch, results = scene_batch([[True, False], [True, True]]), []
     for device in ("cpu", "cuda"):
         there = copy.deepcopy(model).to(device)
-        loss = sum(there.loss(batch.apply(lambda tensor, d=device: tensor.to(d)), step=0).values())
+        loss = sum(there.loss(batch.apply(lambda tensor, d=device: tensor.to(d)), progress=0.0).values())
         loss.backward()
         norms = torch.stack([p.grad.norm().cpu() for p in there.parameters() if p.grad is not None])
         results.append((loss.detach().cpu(), norms))

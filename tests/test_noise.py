@@ -17,27 +17,50 @@ from diffusion.noise import (
 
 
 def test_the_named_levels_are_the_published_ones():
-    published = {"low": NoiseLevel(-1.2, 1.2), "mid": NoiseLevel(0.5, 1.4), "high": NoiseLevel(1.0, 1.4)}
-    assert published == LEVELS
+    published = {"low": (-1.2, 1.2), "mid": (0.5, 1.4), "high": (1.0, 1.4)}
+    assert {name: (level.mean, level.std) for name, level in LEVELS.items()} == published
 
 
 @pytest.mark.parametrize("name", ["low", "mid", "high"])
 def test_without_an_end_the_level_stays(name):
     config = NoiseConfig(start=name)
-    assert level_at(config, 0) == level_at(config, 10**7) == LEVELS[name]
+    assert level_at(config, 0.0) == level_at(config, 0.5) == level_at(config, 1.0) == LEVELS[name]
+    assert config.changing_at(0.5) == {}
 
 
 def test_the_schedule_runs_straight_from_start_to_end_and_stays_there():
-    config = NoiseConfig(start="high", end="low", anneal_steps=40)
-    assert level_at(config, 0) == LEVELS["high"]
-    quarter = level_at(config, 10)
+    config = NoiseConfig(start="high", end="low", begin=0.1, until=0.5)
+    assert level_at(config, 0.0) == level_at(config, 0.1) == LEVELS["high"]
+    quarter = level_at(config, 0.2)
     assert quarter.mean == pytest.approx(1.0 - 0.25 * 2.2)
     assert quarter.std == pytest.approx(1.4 - 0.25 * 0.2)
-    assert level_at(config, 40) == level_at(config, 41) == level_at(config, 10**7) == LEVELS["low"]
+    assert level_at(config, 0.5) == level_at(config, 0.51) == level_at(config, 1.0) == LEVELS["low"]
+    means = [level_at(config, moment / 50).mean for moment in range(51)]
+    assert means == sorted(means, reverse=True)
+
+
+def test_levels_may_be_numbers():
+    numbers = {"mean": 1.0, "std": 1.4}
+    named, given = (NoiseConfig(start=start, end={"mean": -2.0, "std": 1.4}) for start in ("high", numbers))
+    for progress in (0.0, 0.3, 1.0):
+        assert level_at(named, progress) == level_at(given, progress)
+        assert named.changing_at(progress) == {"_mean": pytest.approx(1.0 - 3 * progress)}
+    assert NoiseConfig.model_validate_json(given.model_dump_json()) == given
+    assert named.model_dump(mode="json")["start"] == "high"
 
 
 @pytest.mark.parametrize(
-    "changes", [{"start": "medium"}, {"end": "hi"}, {"anneal_steps": 0}, {"stop": "low"}]
+    "changes",
+    [
+        {"start": "medium"},
+        {"end": "hi"},
+        {"start": 3},
+        {"start": {"mean": 1.0}},
+        {"end": {"mean": 1.0, "std": 0.0}},
+        {"until": 2.0},
+        {"until": 0.2, "begin": 0.3},
+        {"stop": "low"},
+    ],
 )
 def test_wrong_settings_are_named(changes):
     with pytest.raises(ValidationError, match=next(iter(changes))):
@@ -46,7 +69,7 @@ def test_wrong_settings_are_named(changes):
 
 def test_the_logarithm_of_sigma_has_the_mean_and_std_of_its_level():
     numbers = normal(torch.arange(5), (4000,), stream="sigma")
-    log_sigma = sigma_from_normal(numbers, NoiseLevel(0.5, 1.4)).log()
+    log_sigma = sigma_from_normal(numbers, NoiseLevel(mean=0.5, std=1.4)).log()
     assert log_sigma.mean() == pytest.approx(0.5, abs=0.04)  # standard error 0.01
     assert log_sigma.std() == pytest.approx(1.4, abs=0.04)
 

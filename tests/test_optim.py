@@ -21,32 +21,75 @@ def _thaw(model):
 
 def test_the_rate_rises_linearly_and_then_stays():
     config = OptimConfig(warmup=4)
-    factors = [learning_rate_factor(config, step) for step in (0, 1, 2, 3, 4, 1_000_000)]
+    factors = [learning_rate_factor(config, step, 0.0) for step in (0, 1, 2, 3, 4, 1_000_000)]
     assert factors == [0.25, 0.5, 0.75, 1, 1, 1]
-    assert learning_rate_factor(OptimConfig(warmup=0), 0) == 1
+    assert learning_rate_factor(OptimConfig(warmup=0), 0, 0.0) == 1
 
 
-def test_the_rate_falls_along_a_cosine_from_a_step_on_and_stays_at_zero():
-    config = OptimConfig(warmup=0, decay_from=100, decay_steps=50)
-    for step, expected in ((99, 1.0), (100, 1.0), (125, 0.5), (150, 0.0), (10_000, 0.0)):
-        assert learning_rate_factor(config, step) == pytest.approx(expected, abs=1e-12)
-    at_a_third = 100 + 50 / 3
-    lower, upper = (
-        learning_rate_factor(config, step) for step in (math.ceil(at_a_third), math.floor(at_a_third))
-    )
-    assert lower < (1 + math.cos(math.pi / 3)) / 2 < upper
+def factors(steps: int, **schedule) -> list[float]:
+    """The factors of a run of so many steps and of what would come after it."""
+    config = OptimConfig(**schedule)
+    return [learning_rate_factor(config, step, step / steps) for step in range(steps + 1)]
+
+
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_the_rate_falls_along_a_cosine_to_its_final_share_at_the_end_of_the_run(final):
+    found = factors(150, warmup=0, schedule="cosine", decay_from=2 / 3, final=final)
+    assert found[:101] == [1.0] * 101
+    assert found[125] == pytest.approx((1 + final) / 2)
+    assert found[150] == pytest.approx(final, abs=1e-12)
+    assert found[100:] == sorted(found[100:], reverse=True)
+    # A second route: torch's own schedule, of the last 50 steps.
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=final)
+    for ours in found[100:]:
+        assert ours == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        theirs.step()
 
 
 def test_warm_up_and_decay_may_overlap():
-    config = OptimConfig(warmup=10, decay_from=5, decay_steps=10)
-    assert learning_rate_factor(config, 9) == pytest.approx((1 + math.cos(0.4 * math.pi)) / 2)
-    assert learning_rate_factor(config, 7) == pytest.approx(0.8 * (1 + math.cos(0.2 * math.pi)) / 2)
+    found = factors(15, warmup=10, schedule="cosine", decay_from=1 / 3)
+    assert found[9] == pytest.approx((1 + math.cos(0.4 * math.pi)) / 2)
+    assert found[7] == pytest.approx(0.8 * (1 + math.cos(0.2 * math.pi)) / 2)
+
+
+def test_the_inverse_square_root_is_that_of_vaswani_and_knows_no_end():
+    wanted = [min(n**-0.5, n * 8**-1.5) / 8**-0.5 for n in range(1, 102)]
+    assert factors(100, warmup=8, schedule="inverse_square_root") == pytest.approx(wanted)
+    longer = factors(200, warmup=8, schedule="inverse_square_root")
+    assert longer[:101] == factors(100, warmup=8, schedule="inverse_square_root")
+
+
+def test_with_a_reference_of_its_own_the_inverse_square_root_is_that_of_karras():
+    found = factors(100, warmup=0, schedule="inverse_square_root", reference_steps=25)
+    wanted = [1 / math.sqrt(max(n / 25, 1)) for n in range(1, 102)]
+    assert found == pytest.approx(wanted)
+    assert found[24] == 1
+    assert found[99] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"decay_from": 0.5}, "need schedule=cosine, not constant"),
+        ({"final": 0.5, "schedule": "inverse_square_root"}, "need schedule=cosine"),
+        ({"reference_steps": 9, "schedule": "cosine"}, "reference_steps needs schedule=inverse"),
+        ({"schedule": "cosine", "decay_from": 1.5}, "decay_from"),
+        ({"schedule": "cosine", "final": -0.1}, "final"),
+        ({"schedule": "linear"}, "cosine"),
+    ],
+)
+def test_keys_that_would_have_no_effect_or_no_meaning_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        OptimConfig(**changes)
 
 
 def test_every_part_has_its_own_rate(model):
     config = OptimConfig(lr=0.01, lr_scale={"encoder": 0.5, "denoiser": 2}, warmup=4)
     optimizer = make_optimizer(model, config)
-    set_learning_rate(optimizer, config, 1)
+    set_learning_rate(optimizer, config, 1, 0.0)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.0025, 0.005, 0.01])
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
@@ -82,7 +125,7 @@ def test_nothing_to_train_is_one_clear_line(model):
 def test_a_step_moves_weights_by_the_rate_of_their_part(model):
     config = OptimConfig(lr=0.01, lr_scale={"encoder": 0.1}, warmup=0)
     optimizer = make_optimizer(model, config)
-    set_learning_rate(optimizer, config, 0)
+    set_learning_rate(optimizer, config, 0, 0.0)
     chosen = [next(part.parameters()) for part in model.parts().values()]
     before = [p.detach().clone() for p in chosen]
     for p in chosen:

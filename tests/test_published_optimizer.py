@@ -106,7 +106,7 @@ def test_of_a_run_the_average_is_published_or_the_raw_weights_with_their_optimis
     model = tiny_model()
     optimizer, ema = make_optimizer(model, OptimConfig(lr=1e-3, betas=(0.8, 0.95))), EMA(model, 0.9)
     for step in (1, 2):
-        sum(model.loss(scene_batch([[True]]), step=step).values()).backward()
+        sum(model.loss(scene_batch([[True]]), progress=step / 10).values()).backward()
         optimizer.step()
         ema.update(model, step)
     folder = RunFolder(validate_config(run_document("d", tmp_path, optim={"betas": [0.8, 0.95]}), "test"))

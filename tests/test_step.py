@@ -120,7 +120,7 @@ def test_no_step_waits_for_a_number(batch):
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def step(number: int) -> None:
-        losses = model.loss(batch, step=number)
+        losses = model.loss(batch, progress=number / 10)
         sum(losses.values()).backward()
         meter.add(number, losses | {"gradient_norm": clip_gradients(trained, config.clip)})
         optimizer.step()
@@ -140,7 +140,7 @@ def test_what_a_step_sends_to_a_device_does_not_make_the_host_wait(batch, monkey
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know this device
     there = batch.apply(lambda tensor: tensor.to("meta"))
     with Watch("meta") as watch:
-        sum(model.loss(there, step=3).values()).backward()
+        sum(model.loss(there, progress=0.3).values()).backward()
     assert sorted(set(watch.found)) == []
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -148,7 +148,7 @@ def test_what_a_step_sends_to_a_device_does_not_make_the_host_wait(batch, monkey
 def losses_and_gradients(model, batch) -> list[Tensor]:
     model.zero_grad(set_to_none=True)
     torch.manual_seed(11)  # dropout
-    losses = model.loss(batch, step=3)
+    losses = model.loss(batch, progress=0.3)
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     return [value.detach() for value in losses.values()] + [p.grad for p in model.parameters()]
@@ -192,7 +192,7 @@ def test_checkpointing_keeps_fewer_numbers_for_the_backward_pass(batch):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            model.loss(batch, step=3)
+            model.loss(batch, progress=0.3)
         return sum(sizes.values())
 
     saving = {"encoder": {"checkpointing": True}, "denoiser": {"checkpointing": True}}
@@ -217,7 +217,7 @@ def test_a_run_with_channels_last_resumes_to_the_last_bit_and_its_file_knows_not
         return model, EMA(model, 0.9), make_optimizer(model, config)
 
     def step(model, ema, optimizer, number: int) -> None:
-        sum(model.loss(batch, step=number).values()).backward()
+        sum(model.loss(batch, progress=number / 10).values()).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         ema.update(model, number)

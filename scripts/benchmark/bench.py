@@ -92,7 +92,7 @@ class Bench:
 
     def scene_batch(self, num_valid: int) -> SceneBatch:
         """One scene of the config's most sources, of which `num_valid` are valid, and its targets."""
-        most, targets = self.config.data.sources[1], self.config.data.targets
+        most, targets = self.config.data.largest_sources[1], self.config.data.targets
         source, target = self.views(most, num_valid=num_valid), self.views(targets, first=most)
         places = torch.arange(num_valid)
         return SceneBatch(source, target, ("noise",), torch.tensor([5]), source_places=places)

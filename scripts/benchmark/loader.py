@@ -78,7 +78,7 @@ def _sources(folder: Path, bench: Bench) -> list[Source]:
     options = ShapesOptions(objects=OBJECTS[size], views=VIEWS[size], size=data.image_size, val=0)
     make_shapes(folder / "shapes", options, progress=False)
     pack_splits(open_sources(folder / "shapes", "auto", ["train"]), PackOptions(folder / "packed", workers=1))
-    most = data.sources[1]
+    most = data.largest_sources[1]
     png = data.model_copy(update={"root": str(folder / "shapes"), "sources": (most, most), "cache_mb": 0})
     kept = png.model_copy(update={"cache_mb": 2**16})
     packed = png.model_copy(update={"root": str(folder / "packed")})
@@ -149,7 +149,7 @@ def _loading(source: Source, workers: int, bench: Bench) -> Variant:
     data = source.data.model_copy(update={"workers": workers})
     batches = _batches(data, scenes)
     run: Run = lambda: list(islice(batches, steps))  # noqa: E731
-    return Variant(source.name, run, count=steps * scenes * (data.sources[1] + data.targets))
+    return Variant(source.name, run, count=steps * scenes * (data.largest_sources[1] + data.targets))
 
 
 def _batches(data: DataConfig, batch: int) -> Iterator[SceneBatch]:

@@ -172,7 +172,7 @@ def plain_update(model: NVSModel, learning_rate: float, clip: float) -> Callable
     average = [weight.detach().clone() for weight in trained]
 
     def update(batch: SceneBatch) -> float:
-        terms = model.loss(with_all_photos(batch), step=0)
+        terms = model.loss(with_all_photos(batch), progress=0.0)
         sum(terms.values()).backward()
         total = sum(term.item() for term in terms.values())
         torch.nn.utils.clip_grad_norm_(trained, clip, foreach=False)

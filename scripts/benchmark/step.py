@@ -52,9 +52,9 @@ def configured_update(flavour: Flavour, bench: Bench) -> Update:
 
     def update(batch: SceneBatch) -> None:
         nonlocal step
-        set_learning_rate(optimizer, config.optim, step)
+        set_learning_rate(optimizer, config.optim, step, 0.0)
         with autocast(flavour.autocast, bench.device):
-            losses = model(batch, step)
+            losses = model(batch, 0.0)
         sum(losses.values()).backward()
         meter.add(step + 1, losses | {"gradient_norm": clip_gradients(trained, config.optim.clip)})
         optimizer.step()
@@ -80,7 +80,7 @@ def _work(bench: Bench, model: NVSModel, num_sources: int) -> Work:
         channels=config.encoder.channels,
         voxels=config.encoder.planes * bench.config.data.image_size**2,
         num_source=num_sources,
-        num_target=targets + bool(config.loss.rgb_source),
+        num_target=targets + ("rgb_source" in config.loss.terms),
         backward=True,
     )
     encoding = part_work(bench, "encoder", backward=True) * num_sources

@@ -1,0 +1,128 @@
+"""Values that may change in the course of a run.
+
+They are functions of its progress: updates made / updates in all, from 0 to 1. A key that takes one is given
+a number, or a ramp such as {"start": 1, "end": 0.1, "begin": 0.2, "until": 0.6}.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, WrapValidator, model_validator
+
+
+class Span(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """A part of a run, in which something changes. Raises ValueError where it ends before it begins."""
+
+    begin: float = Field(0.0, ge=0, le=1, description="progress at which the change begins")
+    until: float = Field(1.0, ge=0, le=1, description="progress at which it has ended; begin = until: a jump")
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> "Span":
+        if self.until < self.begin:
+            raise ValueError(f"until ({self.until:g}) lies before begin ({self.begin:g}); exchange them")
+        return self
+
+    def changing_at(self, progress: float) -> dict[str, float]:
+        """Current values of what changes in the course of the run, by what follows its key in their names."""
+        return {}
+
+    def done_at(self, progress: float) -> float:
+        """The share of the change that is done, 0 to 1."""
+        if progress >= self.until:
+            return 1.0
+        if progress <= self.begin:
+            return 0.0
+        return (progress - self.begin) / (self.until - self.begin)
+
+
+class Ramp(Span):
+    """The way from one value to another: `start` before the span, `end` after it."""
+
+    start: float = Field(description="value up to `begin`")
+    end: float = Field(description="value from `until` on")
+    shape: Literal["linear", "cosine", "exponential"] = Field(
+        "linear", description="cosine: slow at both ends; exponential: by equal factors in equal times"
+    )
+
+    @model_validator(mode="after")
+    def _has_factors(self) -> "Ramp":
+        if self.shape == "exponential" and min(self.start, self.end) <= 0:
+            raise ValueError("an exponential ramp needs start and end above 0; take another shape")
+        return self
+
+    def changing_at(self, progress: float) -> dict[str, float]:
+        """The current value under the key's own name, unless the ramp leads nowhere."""
+        start, end = _ends(self)
+        return {} if start == end else {"": value_at(self, progress)}
+
+
+def mix(start: float, end: float, share: float) -> float:
+    """`start` where `share` is 0, `end` where it is 1, to the last bit, and straight between."""
+    return (1 - share) * start + share * end
+
+
+SHAPES = {
+    "linear": mix,
+    "cosine": lambda start, end, share: mix(start, end, (1 - math.cos(math.pi * share)) / 2),
+    "exponential": lambda start, end, share: start ** (1 - share) * end**share,
+}
+
+
+def value_at(scheduled: float | int | Ramp, progress: float) -> float:
+    """What a number, or a ramp, is at a progress from 0 to 1."""
+    if not isinstance(scheduled, Ramp):
+        return float(scheduled)
+    return SHAPES[scheduled.shape](scheduled.start, scheduled.end, scheduled.done_at(progress))
+
+
+def count_at(scheduled: float | int | Ramp, progress: float) -> int:
+    """The whole number nearest to the value; of two as near, the smaller."""
+    return math.ceil(value_at(scheduled, progress) - 0.5)
+
+
+def largest(scheduled: float | int | Ramp) -> float:
+    """The largest value of the whole run: a ramp has it at one of its ends."""
+    return max(_ends(scheduled))
+
+
+def scheduled_values(config: BaseModel, progress: float, prefix: str = "schedule/") -> dict[str, float]:
+    """Current values of what changes within a config, by keys such as "schedule/loss_rgb"."""
+    found: dict[str, float] = {}
+    for name, value in config:
+        if isinstance(value, Span):
+            changing = value.changing_at(progress)
+            found |= {f"{prefix}{name}{suffix}": current for suffix, current in changing.items()}
+        elif isinstance(value, BaseModel):
+            found |= scheduled_values(value, progress, f"{prefix}{name}_")
+    return found
+
+
+def _ends(scheduled: float | int | Ramp) -> tuple[float, float]:
+    return value_at(scheduled, 0.0), value_at(scheduled, 1.0)
+
+
+def _number_or_ramp(number: Any) -> WrapValidator:
+    """Reads the one or the other, so that an error is about what was meant and not about every choice."""
+    adapter = TypeAdapter(number)
+
+    def read(value: Any, _: Any) -> Any:
+        if isinstance(value, Ramp):
+            return value
+        return Ramp.model_validate(value) if isinstance(value, dict) else adapter.validate_python(value)
+
+    return WrapValidator(read)
+
+
+def _within(low: float, high: float, words: str) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not all(low <= end <= high for end in _ends(value)):
+            raise ValueError(f"should be {words}, and so should both ends of a ramp")
+        return value
+
+    return AfterValidator(check)
+
+
+Scheduled = Annotated[float | Ramp, _number_or_ramp(Annotated[float, Field(allow_inf_nan=False)])]
+NonNegative = Annotated[Scheduled, _within(0.0, math.inf, "greater than or equal to 0")]
+Probability = Annotated[Scheduled, _within(0.0, 1.0, "between 0 and 1")]
+Count = Annotated[int | Ramp, _number_or_ramp(int)]

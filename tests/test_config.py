@@ -1,11 +1,16 @@
 """config/__init__.py: inheritance, changes from the command line, and one clear line for every mistake."""
 
+import copy
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from config import RunConfig, load_config, validate_config
+from data.schedule import Ramp
+from diffusion.noise import level_at
+from models.optim import learning_rate_factor
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = {"name": "base", "model": {"family": "genvs"}, "data": {"root": "somewhere"}}
@@ -79,6 +84,70 @@ def test_every_config_of_the_project_loads_and_survives_a_round_trip(path):
     assert validate_config(json.loads(config.model_dump_json()), "again") == config
 
 
+def test_a_ramp_may_be_given_changed_and_replaced(tmp_path):
+    write(tmp_path, "parent.json", BASE | {"model": {"loss": {"rgb": {"start": 1, "end": 0.1}}}})
+    path = write(tmp_path, "child.json", {"extends": "parent.json"})
+    changed = load_config(path, ["model.loss.rgb.until=0.5", 'data.sources=[1,{"start":1,"end":3}]'])
+    assert changed.model.loss.rgb == Ramp(start=1, end=0.1, until=0.5)
+    assert changed.data.sources == (1, Ramp(start=1, end=3))
+    assert validate_config(json.loads(changed.model_dump_json()), "again") == changed
+    assert load_config(path, ["model.loss.rgb=2"]).model.loss.rgb == 2
+
+
+def old_document(steps: int, noise: dict, optim: dict) -> dict:
+    return BASE | {"train": {"steps": steps}, "model": {"noise": noise}, "optim": optim}
+
+
+def test_schedules_in_steps_as_older_versions_wrote_them_are_read_as_progress():
+    document = old_document(
+        1200,
+        {"start": "high", "end": "low", "anneal_steps": 300},
+        {"lr": 1e-3, "decay_from": 500, "decay_steps": 700},
+    )
+    kept = copy.deepcopy(document)
+    config = validate_config(document, "old")
+    assert document == kept
+    for step in range(0, 1201, 75):  # the older formulas, beside the new ones
+        share = min(1.0, step / 300)
+        assert level_at(config.model.noise, step / 1200).mean == pytest.approx(1.0 - 2.2 * share)
+        fall = (1 + math.cos(math.pi * min(1.0, max(0, step - 500) / 700))) / 2
+        factor = learning_rate_factor(config.optim, step, step / 1200)
+        assert factor == pytest.approx(fall * min(1, (step + 1) / 500))
+
+
+@pytest.mark.parametrize(
+    ("noise", "optim", "wanted"),
+    [
+        ({"start": "mid", "end": None, "anneal_steps": 100_000}, {"decay_from": None, "decay_steps": 0}, {}),
+        (
+            {"start": "low", "anneal_steps": 7},
+            {"decay_from": 80, "decay_steps": 4},
+            {"noise": {"start": "low"}},
+        ),
+        (
+            {"start": "low", "end": "high", "anneal_steps": 160},  # longer than the run
+            {"decay_steps": 4, "decay_from": 20},
+            {
+                "noise": {"start": "low", "end": "high", "until": 1.0},
+                "optim": {"schedule": "cosine", "decay_from": 0.5},
+            },
+        ),
+    ],
+)
+def test_an_older_config_is_the_newer_one_that_does_the_same(noise, optim, wanted):
+    found = validate_config(old_document(40, noise, optim), "old")
+    assert found == validate_config(old_document(40, wanted.get("noise", {}), wanted.get("optim", {})), "new")
+
+
+def test_older_keys_that_never_were_right_are_named():
+    for noise, optim, words in (
+        ({}, {"decay_from": 0.5, "decay_steps": 7}, r"unknown key 'optim\.decay_steps'"),
+        ({"anneal_steps": "long"}, {}, r"unknown key 'model\.noise\.anneal_steps'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            validate_config(old_document(40, noise, optim), "old")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -103,6 +172,26 @@ def test_every_config_of_the_project_loads_and_survives_a_round_trip(path):
         ("train.steps.deep=1", ["'steps' is a value"]),
         ("sample.sampler=eular", ["sampler", "eular", "euler"]),
         ("data.sources=[3,1]", ["data.sources", "fewest"]),
+        ('data.sources=[1,{"start":3,"end":0}]', ["data.sources", "at progress 0.84", "[1, 0]", "fewest"]),
+        ('data.sources=[{"start":1,"end":3},2]', ["data.sources", "at progress 0.76", "[3, 2]"]),
+        ('data.sources=[1,{"start":3}]', ["data.sources.1.end", "missing"]),
+        ("model.loss.rgb=-1", ["model.loss.rgb", "greater than or equal to 0", "-1"]),
+        ('model.loss.rgb={"start":1,"end":-1}', ["model.loss.rgb", "greater than or equal to 0"]),
+        (
+            'model.loss.rgb={"start":1,"end":0,"untill":1}',
+            ["unknown key 'model.loss.rgb.untill'", "did you mean 'model.loss.rgb.until'"],
+        ),
+        (
+            'model.loss.rgb={"start":1,"end":0,"begin":0.4,"until":0.2}',
+            ["model.loss.rgb", "until (0.2) lies before begin (0.4)"],
+        ),
+        ('model.augment.prob={"start":0,"end":2}', ["model.augment.prob", "between 0 and 1"]),
+        ("model.drop_condition_prob=1.5", ["model.drop_condition_prob", "between 0 and 1"]),
+        ("model.noise.start=higher", ["model.noise.start", '"mid"', "higher"]),
+        ('model.noise.end={"mean":1}', ["model.noise.end.std", "missing"]),
+        ("model.noise.until=2", ["model.noise.until", "less than or equal to 1"]),
+        ("optim.decay_from=0.5", ["optim", "schedule=cosine"]),
+        ("optim.decay_from=15000", ["optim.decay_from", "less than or equal to 1"]),
         ("name=../x", ["name", "../x", "letters"]),
         ("name=..", ["name", "letters"]),
         ("name=.", ["name", "letters"]),

@@ -58,7 +58,7 @@ def test_a_family_is_a_model_with_a_strict_config_that_names_it(name):
 
 
 def test_loss_terms_are_finite_scalars_that_can_be_minimised(model):
-    terms = model(scene_batch([[True, True], [True, False]], num_target=2), 3)
+    terms = model(scene_batch([[True, True], [True, False]], num_target=2), 0.3)
     assert terms
     for value in terms.values():
         assert isinstance(value, Tensor)
@@ -104,6 +104,10 @@ def test_every_trained_weight_has_a_gradient_as_data_parallel_training_needs(mod
     sum(model.loss(scene_batch([[True, False]]), progress=0.1).values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     model.zero_grad()
+
+
+def test_a_config_without_schedules_reports_none(model):
+    assert model.scheduled(0.0) == model.scheduled(1.0) == {}
 
 
 def test_predictions_have_the_promised_shapes_and_ranges(model):

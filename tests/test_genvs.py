@@ -8,7 +8,7 @@ from scenes import cameras, reconfigured, scene, scene_batch, tiny_model, views
 
 from data.batch import Views
 from diffusion.samplers import SampleOptions
-from models.genvs import GeNVSConfig
+from models.genvs import GeNVS, GeNVSConfig
 
 ALL_TERMS = {
     "diffusion": 1.0,
@@ -115,7 +115,9 @@ def test_the_condition_is_dropped_with_the_given_probability(model):
     for seed in range(8):
         batch = replace(scene_batch([[True]]), seeds=torch.tensor([seed]))
         other = replace(batch, source=views(1, 1, seed=77))
-        changed.append(bool(model.loss(batch, progress=0.0)["diffusion"] != model.loss(other, progress=0.0)["diffusion"]))
+        changed.append(
+            bool(model.loss(batch, progress=0.0)["diffusion"] != model.loss(other, progress=0.0)["diffusion"])
+        )
     assert 0 < sum(changed) < 8
 
 
@@ -131,11 +133,62 @@ def test_the_loss_follows_from_the_seeds_whatever_was_drawn_before(model):
 
 @torch.no_grad()
 def test_the_noise_level_moves_with_the_step(model):
-    moving = reconfigured(model, noise={"start": "low", "end": "high", "anneal_steps": 10})
+    moving = reconfigured(model, noise={"start": "low", "end": "high", "until": 0.5})
     batch = scene_batch([[True]])
-    terms = [moving.loss(batch, progress=step / 10)["diffusion"].item() for step in (0, 5, 10, 20)]
+    terms = [moving.loss(batch, progress=moment)["diffusion"].item() for moment in (0.0, 0.25, 0.5, 1.0)]
     assert len(set(terms[:3])) == 3
     assert terms[2] == terms[3]
+
+
+RAMP = {"start": 0.8, "end": 0.2}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        lambda value: {"loss": ALL_TERMS | {"depth": value, "depth_consistency": value}},
+        lambda value: {"augment": {"prob": value}},
+        lambda value: {"drop_condition_prob": value},
+        lambda value: {"source_noise": value},
+    ],
+)
+def test_a_ramp_is_at_every_moment_the_model_with_its_value_there(model, wanted):
+    batch = scene_batch([[True, True], [True, False]])
+    moving = reconfigured(model, **wanted(RAMP))
+    for progress, value in ((0.0, 0.8), (0.5, 0.5), (1.0, 0.2)):
+        terms = moving.loss(batch, progress=progress)
+        still = reconfigured(model, **wanted(value)).loss(batch, progress=progress)
+        assert terms.keys() == still.keys()
+        for name in terms:
+            torch.testing.assert_close(terms[name], still[name])
+        assert all(found == pytest.approx(value) for found in moving.scheduled(progress).values())
+    assert moving.scheduled(0.5)
+    assert model.scheduled(0.5) == {}
+
+
+def test_a_term_whose_weight_is_zero_for_a_while_still_gives_every_weight_a_gradient(model):
+    config = model.config.model_dump(mode="json")
+    terms = dict.fromkeys(ALL_TERMS, 0.0) | {"diffusion": {"start": 0, "end": 1, "begin": 0.5}, "rgb": 1.0}
+    rising = GeNVS(model.config.model_validate(config | {"loss": config["loss"] | terms}))
+    losses = rising.loss(scene_batch([[True, False]]), progress=0.2)
+    assert losses["diffusion"] == 0
+    sum(losses.values()).backward()
+    assert not [name for name, p in rising.named_parameters() if p.grad is None]
+    assert not any(p.grad.any() for p in rising.denoiser.parameters())
+    assert any(p.grad.any() for p in rising.encoder.parameters())
+    never = config["loss"] | terms | {"diffusion": {"start": 0, "end": 0}}
+    without = GeNVS(model.config.model_validate(config | {"loss": never}))
+    assert set(without.loss(scene_batch([[True]]), progress=0.2)) == {"rgb"}
+    assert not any(p.requires_grad for p in without.denoiser.parameters())
+
+
+@pytest.mark.parametrize(
+    ("loss", "wanted"),
+    [({}, False), ({"depth_supervised": {"start": 0, "end": 1}}, True), ({"opacity_supervised": 1}, True)],
+)
+def test_depth_and_alpha_are_needed_where_they_count_at_any_time(model, loss, wanted):
+    assert reconfigured(model, loss=loss).needs_geometry is wanted
 
 
 def test_autocast_to_bfloat16_changes_the_loss_a_little(model):
@@ -155,7 +208,9 @@ def test_only_the_first_targets_train_the_denoiser_if_so_wanted(model):
     batch = scene_batch([[True], [True]], num_target=3)
     some = reconfigured(model, denoised_targets=2).loss(batch, progress=0.0)
     first = replace(batch, target=batch.target.apply(lambda tensor: tensor[:, :2]))
-    torch.testing.assert_close(some["diffusion"], model.loss(first, progress=0.0)["diffusion"], rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        some["diffusion"], model.loss(first, progress=0.0)["diffusion"], rtol=0.05, atol=0
+    )
     torch.testing.assert_close(some["rgb"], model.loss(batch, progress=0.0)["rgb"])
 
 
@@ -229,8 +284,6 @@ def test_the_callback_sees_every_step_in_the_shape_of_the_views(model):
 
 def test_the_full_model_has_as_many_weights_as_the_published_one():
     with torch.device("meta"):
-        from models.genvs import GeNVS
-
         model = GeNVS(GeNVSConfig(), fresh=False)
     assert sum(parameter.numel() for parameter in model.renderer.parameters()) == 2_193
     assert sum(parameter.numel() for parameter in model.parameters()) == 189_047_173

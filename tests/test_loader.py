@@ -1,6 +1,8 @@
 """The sequence of scenes: pure, shuffled, shared out among ranks; and what is held out."""
 
+import math
 from collections import Counter
+from fractions import Fraction
 
 import pytest
 import torch
@@ -25,9 +27,9 @@ def open_both(root, **changes) -> tuple[Objects, DataConfig]:
     return open_split(config, "train"), config
 
 
-def make_loader(root, *, seed=5, batch=4, rank=0, world=1, **changes) -> SceneLoader:
+def make_loader(root, *, seed=5, batch=4, rank=0, world=1, total=None, **changes) -> SceneLoader:
     objects, config = open_both(root, **changes)
-    return SceneLoader(objects, config, seed=seed, batch=batch, rank=rank, world=world)
+    return SceneLoader(objects, config, seed=seed, batch=batch, rank=rank, world=world, total=total)
 
 
 def tensors(batch) -> list[torch.Tensor]:
@@ -67,6 +69,52 @@ def test_two_ranks_with_half_the_batch_see_what_one_sees(root):
         assert together.scene_ids == parts[0].scene_ids + parts[1].scene_ids
         for one, other in zip(tensors(together), joined, strict=True):
             assert torch.equal(one, other)
+
+
+FEWEST, MOST = {"start": 1, "end": 3, "begin": 0.25, "until": 0.75}, {"start": 2, "end": 4}
+
+
+def test_the_number_of_sources_follows_the_scenes_place_in_the_run(root):
+    loader = make_loader(root, batch=4, total=100, sources=(FEWEST, MOST))
+    counts = [len(loader.choose(number).source) for number in range(500)]
+    for number, count in enumerate(counts):
+        progress = min(Fraction(1), Fraction(number, 400))
+        fewest = 1 + 2 * min(1, max(0, 2 * progress - Fraction(1, 2)))
+        half = Fraction(1, 2)
+        assert math.ceil(fewest - half) <= count <= math.ceil(2 + 2 * progress - half)
+    for part, expected in ((counts[:100], {1, 2}), (counts[320:349], {3, 4}), (counts[400:], {3, 4})):
+        assert set(part) == expected
+    assert loader.load(0).source.images.shape[1] == loader.load(99).source.images.shape[1] == 4
+    assert make_loader(root, total=100, sources=({"start": 2, "end": 1}, 2)).load(0).source.valid.all()
+
+
+def test_scheduled_sources_are_the_same_for_two_ranks_two_passes_and_after_a_pause(root):
+    changes = {"sources": (FEWEST, MOST)}
+    whole = make_loader(root, batch=4, total=10, **changes)
+    halves = [make_loader(root, batch=2, rank=rank, world=2, total=10, **changes) for rank in (0, 1)]
+    passes = make_loader(root, batch=2, total=20, **changes)
+    for step in (0, 4, 9):
+        together = whole.load(step)
+        for parts in (
+            [half.load(step) for half in halves],
+            [passes.load(2 * step + part) for part in (0, 1)],
+        ):
+            joined = [torch.cat(pair) for pair in zip(*map(tensors, parts), strict=True)]
+            assert together.scene_ids == parts[0].scene_ids + parts[1].scene_ids
+            for one, other in zip(tensors(together), joined, strict=True):
+                assert torch.equal(one, other)
+    assert_same(next(make_loader(root, batch=4, total=10, **changes).batches(7)), whole.load(7))
+
+
+def test_without_ramps_the_length_of_the_run_changes_nothing(root):
+    assert_same(make_loader(root, total=9).load(7), make_loader(root).load(7))
+    plain, flat = (1, 3), ({"start": 1, "end": 1}, {"start": 3, "end": 3})
+    assert_same(make_loader(root, sources=flat, total=9).load(7), make_loader(root, sources=plain).load(7))
+
+
+def test_an_object_must_have_the_views_for_the_end_of_a_ramp(root):
+    with pytest.raises(ValueError, match=r"\Acar0: has 6 views, but 5 source and 2 target views[^\n]*\Z"):
+        make_loader(root, sources=({"start": 1, "end": 5}, 5), total=9)
 
 
 def test_every_epoch_holds_every_object_once_in_another_order(root):

@@ -162,7 +162,9 @@ def test_training_also_denoises_in_that_range():
     batch = scene_batch([[True]])
     in_unit = batch.apply(lambda tensor: (tensor + 1) / 2 if tensor.shape[-3:] == (3, 16, 16) else tensor)
     seen = type(batch)(batch.source, in_unit.target, batch.scene_ids, batch.seeds)
-    torch.testing.assert_close(other.loss(batch, progress=0.0)["diffusion"], model.loss(seen, progress=0.0)["diffusion"])
+    torch.testing.assert_close(
+        other.loss(batch, progress=0.0)["diffusion"], model.loss(seen, progress=0.0)["diffusion"]
+    )
 
 
 def test_the_depth_prior_along_the_ray_wants_a_sphere_and_along_the_axis_a_plane():

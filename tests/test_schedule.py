@@ -1,6 +1,7 @@
 """data/schedule.py: ramps against their closed forms, and what a config may and may not say."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -46,7 +47,7 @@ def test_a_ramp_stays_at_its_ends_to_the_last_bit_and_never_turns_round(shape, s
     values = [value_at(ramp, progress) for progress in MOMENTS]
     assert set(values[:17]) == {start}
     assert set(values[48:]) == {end}
-    steps = [after - before for before, after in zip(values, values[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(values)]
     assert all(step * (end - start) >= 0 for step in steps) or start == end
     assert max(values) == pytest.approx(largest(ramp)) == pytest.approx(max(start, end))
 

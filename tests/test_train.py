@@ -1,6 +1,7 @@
 """train.py from end to end on tiny data: resuming, accumulation, several processes, signals, bad input."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scenes import TINY_MODEL, run_document
 from torch import Tensor
 
@@ -20,7 +22,7 @@ from config.run_folder import load_model
 from data.batch import places_of
 from data.images import read_picture
 from models import device as devices
-from models.checkpoint import checkpoints_of, load_checkpoint
+from models.checkpoint import FORMAT, checkpoints_of, load_checkpoint
 from models.genvs import GeNVS
 from models.optim import OptimConfig, learning_rate_factor
 from models.preview import psnr
@@ -32,6 +34,19 @@ class NeverStops:
     """Stands for the signals where training runs within the tests' own process."""
 
     requested = False
+
+
+class StopsAfter:
+    """A signal that comes during step `step`, of those that one call makes."""
+
+    def __init__(self, step: int):
+        self._left = step
+
+    @property
+    def requested(self) -> bool:
+        """Asked once a step."""
+        self._left -= 1
+        return self._left <= 0
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +83,10 @@ def _restore_handlers():
         signal.signal(number, handler)
 
 
-def train(path: Path, *changes: str) -> Path:
+def train(path: Path, *changes: str, stop: NeverStops | StopsAfter | None = None) -> Path:
     """Train within this process; returns the run directory."""
     config = load_config(path, list(changes))
-    program.train(config, NeverStops())
+    program.train(config, stop or NeverStops())
     return config.folder
 
 
@@ -109,24 +124,89 @@ RANDOM = TINY_MODEL | {
     "augment": {"prob": 0.5},
     "source_noise": 0.1,
     "drop_condition_prob": 0.3,
-    "noise": {"start": "low", "end": "high", "anneal_steps": 10},
+    "noise": {"start": "low", "end": "high"},
 }
+SCHEDULED = RANDOM | {
+    "augment": {"prob": {"start": 0.8, "end": 0.2}},
+    "source_noise": {"start": 0, "end": 0.2, "begin": 0.3},
+    "drop_condition_prob": {"start": 0.1, "end": 0.6, "shape": "cosine"},
+    "loss": {
+        "diffusion": {"start": 0, "end": 1, "begin": 0.2, "until": 0.8},
+        "rgb": {"start": 1, "end": 0.1, "shape": "exponential"},
+    },
+}
+GROWING = {"sources": [{"start": 1, "end": 2, "begin": 0.4}, 2]}
 
 
-def test_ten_steps_equal_five_and_five_more_to_the_last_bit(write_config):
-    schedule = {"warmup": 7, "decay_from": 8, "decay_steps": 4}
-    whole = train(write_config("whole", model=RANDOM, optim=schedule), "train.steps=10")
-    path = write_config("halves", model=RANDOM, optim=schedule)
-    train(path, "train.steps=5")
-    halves = train(path, "train.steps=10")
+def test_ten_steps_equal_four_and_six_more_to_the_last_bit(write_config):
+    schedule = {"warmup": 7, "schedule": "cosine", "decay_from": 0.8, "final": 0.1}
+    sections = {"model": SCHEDULED, "optim": schedule, "data": GROWING}
+    whole = train(write_config("whole", **sections), "train.steps=10")
+    path = write_config("halves", **sections)
+    halves = train(path, "train.steps=10", stop=StopsAfter(4))
+    assert [line["step"] for line in log(halves)] == [1, 2, 3, 4]
+    train(path, "train.steps=10")
     one, two = last(whole), last(halves)
     assert one.keys() == two.keys()
     assert {name.split(".")[0] for name in one} == {"model", "ema", "optim"}
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     assert [line["step"] for line in log(whole)] == list(range(1, 11))
-    wanted = [1e-3 * learning_rate_factor(OptimConfig(**schedule), step) for step in range(10)]
+    wanted = [1e-3 * learning_rate_factor(OptimConfig(**schedule), step, step / 10) for step in range(10)]
     assert [line["lr"] for line in log(whole)] == pytest.approx(wanted)
     assert log(whole) == log(halves)
+    # What the log says of the schedules, by another route: the closed forms.
+    for step, line in enumerate(log(whole)):
+        found = {name: value for name, value in line.items() if name.startswith("schedule/")}
+        assert found == pytest.approx(
+            {
+                "schedule/noise_mean": -1.2 + 0.22 * step,
+                "schedule/noise_std": 1.2 + 0.02 * step,
+                "schedule/loss_diffusion": min(1.0, max(0.0, (step - 2) / 6)),
+                "schedule/loss_rgb": 0.1 ** (step / 10),
+                "schedule/augment_prob": 0.8 - 0.06 * step,
+                "schedule/drop_condition_prob": 0.35 - 0.25 * math.cos(math.pi * step / 10),
+                "schedule/source_noise": max(0.0, 0.2 * (step - 3) / 7),
+                "schedule/fewest_sources": 1.0 if step <= 7 else 2.0,
+            }
+        )
+        assert (line["diffusion"] == 0) == (step <= 2)
+
+
+def test_a_run_of_another_length_says_what_becomes_of_its_schedules(write_config, capsys):
+    path = write_config("growing", data=GROWING)
+    train(path, "train.steps=2")
+    assert "schedules" not in capsys.readouterr().err
+    train(path, "train.steps=3")
+    assert "at step 2; train.steps was 2: schedules now run over 3 steps" in capsys.readouterr().err
+    train(path, "train.steps=3")
+    assert "schedules" not in capsys.readouterr().err
+    constant = write_config("constant")
+    train(constant, "train.steps=1")
+    train(constant, "train.steps=2")
+    assert "schedules" not in capsys.readouterr().err
+    train(constant, "train.steps=3", "optim.schedule=cosine")
+    assert "train.steps was 2: schedules now run over 3 steps" in capsys.readouterr().err
+
+
+def test_a_run_of_an_older_version_is_read_and_resumed_by_the_config_it_wrote(write_config):
+    sections = {"optim": {"schedule": "cosine"}, "model": RANDOM}
+    folder = train(write_config("older", **sections), "train.steps=4", stop=StopsAfter(2))
+    old = json.loads((folder / "config.json").read_text())
+    old["model"]["noise"] = {"start": "low", "end": "high", "anneal_steps": 4}
+    for name in ("schedule", "final", "reference_steps"):
+        del old["optim"][name]
+    old["optim"] |= {"decay_from": 0, "decay_steps": 4}
+    (folder / "config.json").write_text(json.dumps(old))
+    path = checkpoints_of(folder)[-1]
+    tensors, step = load_file(path), str(load_checkpoint(path).step)
+    path.unlink()  # whose pages the tensors are
+    save_file(tensors, path, {"format": FORMAT, "step": step, "config": json.dumps(old)})
+    _, config, step = load_model(folder)
+    assert (config.optim.schedule, config.model.noise.end, step) == ("cosine", "high", 2)
+    resumed = train(folder / "config.json")
+    again = train(write_config("again", **sections), "train.steps=4")
+    assert max(differences(last(resumed), last(again)).values()) == 0
+    assert log(resumed) == log(again)
 
 
 def test_a_resumed_run_repeats_the_steps_whose_weights_were_lost(write_config):
@@ -142,7 +222,7 @@ def test_a_resumed_run_repeats_the_steps_whose_weights_were_lost(write_config):
 def test_a_run_goes_on_to_the_last_bit_when_it_is_told_to_save_memory(write_config, capsys):
     whole = train(write_config("whole", model=RANDOM), "train.steps=4")
     path = write_config("frugal", model=RANDOM)
-    train(path, "train.steps=2")
+    train(path, "train.steps=4", stop=StopsAfter(2))
     saving = ("model.encoder.checkpointing=true", "model.denoiser.checkpointing=true")
     frugal = train(path, "train.steps=4", *saving)
     assert max(differences(last(whole), last(frugal)).values()) == 0
@@ -172,7 +252,7 @@ def test_what_is_compiled_is_kept_among_the_runs_unless_the_user_chose(write_con
 def test_a_run_names_the_place_of_the_padding_to_its_model(write_config, monkeypatch):
     seen, original = [], GeNVS.loss
     monkeypatch.setattr(
-        GeNVS, "loss", lambda self, batch, *, step: seen.append(batch) or original(self, batch, step=step)
+        GeNVS, "loss", lambda self, batch, **rest: seen.append(batch) or original(self, batch, **rest)
     )
     train(write_config())
     for batch in seen:
@@ -215,9 +295,11 @@ def run_program():
 
 def test_two_processes_equal_one_with_twice_the_batch(write_config, run_program):
     # A large epsilon makes AdamW's steps smooth functions of the gradient, so that rounding stays rounding.
+    # The denoiser's weights have gradients from the first step on, of zero: processes wait for all of them.
+    growing = {"data": GROWING, "model": TINY_MODEL | {"loss": {"diffusion": {"start": 0, "end": 1}}}}
     steps = ("train.steps=4", "optim.lr=1e-4")
-    started = run_program(write_config("both"), *steps, "train.batch=1", processes=2)
-    single = train(write_config("single"), *steps, "train.batch=2")
+    started = run_program(write_config("both", **growing), *steps, "train.batch=1", processes=2)
+    single = train(write_config("single", **growing), *steps, "train.batch=2")
     _, messages = started.communicate(timeout=120)
     assert started.returncode == 0, messages
     both = single.parent / "both"
@@ -313,9 +395,9 @@ def test_another_model_is_not_resumed(write_config, capsys):
 def test_a_loss_that_is_not_finite_stops_the_run(write_config, capsys, monkeypatch):
     original = GeNVS.loss
 
-    def poisoned(self, batch, *, step):
-        terms = original(self, batch, step=step)
-        return terms | {"rgb": terms["rgb"] * float("nan")} if step == 3 else terms
+    def poisoned(self, batch, *, progress):
+        terms = original(self, batch, progress=progress)
+        return terms | {"rgb": terms["rgb"] * float("nan")} if progress == 3 / 9 else terms
 
     monkeypatch.setattr(GeNVS, "loss", poisoned)
     path = write_config("poisoned", train={"save_every": 2, "log_every": 5})

@@ -1,11 +1,16 @@
 """data/schedule.py: ramps against their closed forms, and what a config may and may not say."""
 
+import json
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from config import _known_keys, validate_config
+from data.objects import DataConfig
 from data.schedule import (
     Count,
     NonNegative,
@@ -121,3 +126,25 @@ def test_a_wrong_value_has_one_error_that_is_about_what_was_meant(kind, value, w
         TypeAdapter(kind).validate_python(value)
     assert caught.value.error_count() == 1
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_every_example_of_the_documentation_is_a_config_and_every_key_is_named_there():
+    text = (Path(__file__).parents[1] / "docs/schedules.md").read_text(encoding="utf-8")
+    examples = [
+        json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    ]
+    assert len(examples) == 4
+    for example in examples:
+        data = {"root": "somewhere"} | example.get("data", {})
+        validate_config({"name": "x", "model": {}} | example | {"data": data}, "docs/schedules.md")
+    ramps = {key.removesuffix(".until") for key in _known_keys() if key.endswith(".until")}
+    assert {"model.loss.rgb", "model.augment.prob", "model.noise"} < ramps
+    assert [key for key in ramps - {"model.noise"} if f"`{key}`" not in text] == []
+
+
+def test_the_example_of_the_sources_counts_as_the_documentation_says():
+    config = DataConfig(root="somewhere", sources=(1, {"start": 1, "end": 3, "until": 0.5}))
+    for progress, most in ((0.0, 1), (0.125, 1), (0.13, 2), (0.375, 2), (0.38, 3), (1.0, 3)):
+        assert config.sources_at(progress) == (1, most)
+        assert config.scheduled(progress) == {"schedule/most_sources": most}
+    assert config.largest_sources == (1, 3)

@@ -47,10 +47,11 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     from config.run_folder import load_model
     from data.sets import open_split
     from models.device import choose_device
+    from models.stop import StopSignal
     from sample_views import main as sample_views
     from scripts.evaluate import evaluate, table, write_json
     from scripts.make_shapes import ShapesOptions, make_shapes
-    from train import StopSignal, train
+    from train import train
 
     config = load_config(CONFIG, changes)
     say(f"1/4 shapes: procedural cars, {shapes['objects']} to learn from and {shapes['val']} to be judged on")

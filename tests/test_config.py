@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config import RunConfig, load_config, validate_config
+from config.recipe import load_stages
 from data.schedule import Ramp
 from diffusion.noise import level_at
 from models.optim import learning_rate_factor
@@ -76,11 +77,12 @@ def test_values_are_json_or_else_text(tmp_path):
     assert config.name == "64"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.json")), ids=lambda path: path.stem)
 def test_every_config_of_the_project_loads_and_survives_a_round_trip(path):
-    config = load_config(path, ["data.root=somewhere"])
+    configs = load_stages(path, ["data.root=somewhere"])
+    assert path.stem in (configs[0].name, configs[0].folder.parent.name)
+    config = configs[-1]
     assert isinstance(config, RunConfig)
-    assert config.name == path.stem
     assert validate_config(json.loads(config.model_dump_json()), "again") == config
 
 

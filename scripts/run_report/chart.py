@@ -1,0 +1,218 @@
+"""A chart as HTML: an SVG that stretches with the page, and words around it that do not.
+
+Curves lie in a box of WIDTH x HEIGHT units; marks of the axes are placed in per cent of it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scripts.run_report.record import Run
+from scripts.run_report.scales import Scale, fit, round_steps
+from scripts.run_report.series import SMOOTHED, Chart, Point, Series, smooth, thin
+from scripts.run_report.wording import escape, number, plain, tick
+
+WIDTH, HEIGHT = 1000, 400
+DOTS, VERTICES = 400, 300  # of a series in a stage that are drawn
+COLOURS = 8  # in style.css; colour 0 is that of totals
+CROWDED = 0.03  # of the width: marks closer than this become one
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where steps and values lie in the box."""
+
+    last: int  # step at the right edge
+    scale: Scale
+
+    def x(self, step: float) -> float:
+        """Units from the left."""
+        return WIDTH * step / self.last
+
+    def y(self, value: float) -> float:
+        """Units from the top."""
+        return HEIGHT * (1 - self.scale.place(value))
+
+
+def chart_html(chart: Chart, run: Run) -> str:
+    """A figure with its legend and curves."""
+    drawn = [point for series in chart.series for point in series.points]
+    values = [value for _, value in drawn] or [0.0]
+    axes = Axes(_last(run), fit(values, share=chart.share))
+    kind = "" if axes.scale.kind == "linear" else f"{axes.scale.kind} scale"
+    about = escape(", ".join(filter(None, (chart.unit, kind))))
+    colours = _colours(chart.series)
+    shown = list(zip(chart.series, colours, strict=True))
+    summary = "; ".join(_summary(series) for series in chart.series)
+    return "\n".join(
+        [
+            f'<figure class="chart{" wide" if chart.wide else ""}" tabindex="0" role="group" '
+            f'aria-label="{escape(chart.title)}: {summary}">',
+            f'<figcaption><h4>{escape(chart.title)}</h4><span class="about">{about}</span></figcaption>',
+            _legend(shown),
+            '<div class="plot">',
+            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">',
+            *_bands(run, axes),
+            *_grid(axes),
+            *(_curve(series, colour, axes) for series, colour in reversed(shown)),
+            "</svg>",
+            *_axis_words(axes, chart.wide),
+            *_stage_words(run, axes),
+            *_oddities(chart, axes),
+            *_marks(run, axes),
+            "</div>",
+            _data(shown, axes),
+            "</figure>",
+        ]
+    )
+
+
+def global_warnings(run: Run) -> list[tuple[int, str]]:
+    """(step counted through all stages, words) of every warning, in the order of the page's list."""
+    return [(stage.start + warned.step, warned.text) for stage in run.stages for warned in stage.warnings]
+
+
+def _last(run: Run) -> int:
+    """The right edge: how far the run has come."""
+    return max(1, *(stage.start + row.step for stage in run.stages for row in stage.rows[-1:]), 1)
+
+
+def _colours(series: Sequence[Series]) -> list[str]:
+    """Classes of style.css; from the second round on lines are dashed."""
+    others, classes = 0, []
+    for one in series:
+        if one.main and len(series) > 1:
+            classes.append("c0")
+            continue
+        classes.append(f"c{1 + others % (COLOURS - 1)}" + (" dashed" if others >= COLOURS - 1 else ""))
+        others += 1
+    return classes
+
+
+def _summary(series: Series) -> str:
+    points = series.points
+    if not points:
+        return escape(f"{series.label} is never finite")
+    (first, begin), (last, end) = points[0], points[-1]
+    return escape(f"{series.label} from {plain(begin)} at step {first:,} to {plain(end)} at step {last:,}")
+
+
+def _legend(shown: Sequence[tuple[Series, str]]) -> str:
+    lines = ['<ul class="legend">']
+    for series, colour in shown:
+        label = series.label if len(shown) > 1 else "last"
+        last = number(series.points[-1][1]) if series.points else number(None)
+        lines.append(
+            f'<li class="{colour}" data-key="{escape(series.key)}">'
+            f"<i></i><span>{escape(label)}</span> {last}</li>"
+        )
+    return "".join([*lines, "</ul>"])
+
+
+def _bands(run: Run, axes: Axes) -> list[str]:
+    return [
+        f'<rect class="band" x="{axes.x(stage.start):.2f}" y="0" width="{axes.x(stage.steps):.2f}" '
+        f'height="{HEIGHT}"/>'
+        for stage in run.stages[1::2]
+        if stage.steps
+    ]
+
+
+def _grid(axes: Axes) -> list[str]:
+    heights = (axes.y(value) for value in axes.scale.ticks())
+    return [f'<path class="grid" d="M0 {height:.2f}H{WIDTH}"/>' for height in heights]
+
+
+def _curve(series: Series, colour: str, axes: Axes) -> str:
+    """Pale dots for what was logged; above them a line, of running means where there are many."""
+    dots, lines = [], []
+    for segment in series.segments:
+        dots += [f"M{_at(point, axes)}h0" for point in thin(segment, DOTS)]
+        values = [value for _, value in segment]
+        means = smooth(values) if len(segment) >= SMOOTHED else values
+        every = -(-len(segment) // VERTICES)
+        line = [(step, mean) for (step, _), mean in zip(segment, means, strict=True)]
+        kept = [*line[:-1:every], line[-1]]
+        lines.append("M" + "L".join(_at(point, axes) for point in kept))
+    sparse = " sparse" if all(len(segment) < SMOOTHED for segment in series.segments) else ""
+    return (
+        f'<g class="{colour}{sparse}" data-key="{escape(series.key)}"><path class="dots" d="{"".join(dots)}"/>'
+        f'<path class="line" d="{"".join(lines)}"/></g>'
+    )
+
+
+def _at(point: Point, axes: Axes) -> str:
+    return f"{axes.x(point[0]):.2f} {axes.y(point[1]):.2f}"
+
+
+def _axis_words(axes: Axes, wide: bool) -> list[str]:
+    marks = axes.scale.ticks()
+    apart = marks[1] - marks[0] if len(marks) > 1 and axes.scale.kind == "linear" else 0
+    words = [
+        f'<span class="y" style="top:{axes.y(value) / HEIGHT:.2%}" data-value="{value!r}">'
+        f"{tick(value, apart)}</span>"
+        for value in marks
+    ]
+    steps = sorted({round(step) for step in round_steps(0, axes.last, about=8 if wide else 3)})
+    words += [
+        f'<span class="x" style="left:{axes.x(step) / WIDTH:.2%}" data-step="{step}">{step:,}</span>'
+        for step in steps
+    ]
+    return words
+
+
+def _stage_words(run: Run, axes: Axes) -> list[str]:
+    if not run.recipe:
+        return []
+    return [
+        f'<span class="stage" style="left:{axes.x(stage.start) / WIDTH:.2%};'
+        f'width:{min(axes.x(stage.steps), WIDTH - axes.x(stage.start)) / WIDTH:.2%}" '
+        f'title="{escape(stage.label)}">{escape(stage.label)}</span>'
+        for stage in run.stages
+        if stage.steps and axes.x(stage.start) < WIDTH
+    ]
+
+
+def _oddities(chart: Chart, axes: Axes) -> list[str]:
+    """Crosses at the upper edge for values that are not finite."""
+    return [
+        f'<span class="odd" style="left:{axes.x(step) / WIDTH:.2%}" '
+        f'title="{escape(series.label)} is {plain(value)} at step {step:,}">&times;</span>'
+        for series in chart.series
+        for step, value in thin(series.odd, DOTS)
+    ]
+
+
+def _marks(run: Run, axes: Axes) -> list[str]:
+    """Numbered marks of warnings, each a link to the first of those that it stands for."""
+    groups: list[list[tuple[int, int, str]]] = []
+    for index, (step, text) in enumerate(global_warnings(run), 1):
+        near = groups and axes.x(step) - axes.x(groups[-1][0][1]) < CROWDED * WIDTH
+        if near:
+            groups[-1].append((index, step, text))
+        else:
+            groups.append([(index, step, text)])
+    words = []
+    for group in groups:
+        (first, step, text), last = group[0], group[-1][0]
+        name = f"{first}" if first == last else f"{first}&ndash;{last}"
+        more = f" (and {last - first} more)" if last > first else ""
+        words.append(
+            f'<a class="mark" tabindex="-1" href="#warning-{first}" '
+            f'style="left:{min(axes.x(step), WIDTH) / WIDTH:.2%}" '
+            f'title="step {step:,}: {escape(text[:300])}{more}">{name}</a>'
+        )
+    return words
+
+
+def _data(shown: Sequence[tuple[Series, str]], axes: Axes) -> str:
+    """What the dots stand for, for page.js."""
+    series = []
+    for one, colour in shown:
+        points = [point for segment in one.segments for point in thin(segment, DOTS)]
+        heights = [round(axes.y(value) / HEIGHT, 4) for _, value in points]
+        values = [plain(value) for _, value in points]
+        series.append([one.label, colour, [step for step, _ in points], values, heights])
+    # "<" would let a name end the script.
+    text = json.dumps({"last": axes.last, "series": series}, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json">{text}</script>'

@@ -1,0 +1,86 @@
+"""The figures of a run that the page puts in words and tables."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from scripts.run_report.record import Run, Stage
+from scripts.run_report.series import step_times
+
+PREVIEW, SAMPLE = "held_out_preview_psnr", "held_out_sample_psnr"
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one number went during a stage; None where it was never logged."""
+
+    first: float | None = None
+    last: float | None = None
+    best: float | None = None  # the greatest
+    best_step: int = 0  # within the stage
+
+    @property
+    def known(self) -> bool:
+        """Whether it was ever logged."""
+        return self.last is not None
+
+
+def course(stage: Stage, key: str) -> Course:
+    """How a number of the log went."""
+    values = stage.values(key)
+    if not values:
+        return Course()
+    best_step, best = max(values, key=lambda value: value[1])
+    return Course(values[0][1], values[-1][1], best, best_step)
+
+
+def seconds_per_step(stage: Stage) -> float | None:
+    """The median over lines: what is done now and then, such as pictures, does not count."""
+    times = [seconds for _, seconds in step_times(stage)]
+    return median(times) if times else None
+
+
+def images_per_second(stage: Stage) -> tuple[str, float] | None:
+    """What the log says of it; else scenes a second, which follow from the batch (of one process)."""
+    for key in ("images_per_second", "views_per_second", "scenes_per_second"):
+        values = stage.values(key)
+        if values:
+            return key.split("_")[0], values[-1][1]
+    batch, accumulate, seconds = (
+        stage.setting("train.batch"),
+        stage.setting("train.accumulate"),
+        seconds_per_step(stage),
+    )
+    if isinstance(batch, int) and isinstance(accumulate, int) and seconds:
+        return "scenes", batch * accumulate / seconds
+    return None
+
+
+def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[str, str]]:
+    """The keys in which two configs differ, each with both values as JSON; "" where there is none."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return {} if before == now else {path: (_said(before), _said(now))}
+    found: dict[str, tuple[str, str]] = {}
+    for key in [*before, *(key for key in now if key not in before)]:
+        found |= differences(before.get(key, _ABSENT), now.get(key, _ABSENT), f"{path}.{key}".lstrip("."))
+    return found
+
+
+def whole(config: dict[str, Any]) -> str:
+    """A config as JSON."""
+    return json.dumps(config, indent=2)
+
+
+def recent(run: Run, key: str) -> tuple[Stage, Course] | None:
+    """The last stage that logged a number, and how it went there."""
+    found: Sequence[tuple[Stage, Course]] = [(stage, course(stage, key)) for stage in run.stages]
+    return next(((stage, one) for stage, one in reversed(found) if one.known), None)
+
+
+_ABSENT = object()
+
+
+def _said(value: Any) -> str:
+    return "" if value is _ABSENT else json.dumps(value)

@@ -1,0 +1,180 @@
+"""Which logged numbers are drawn together, and what of them is drawn."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from scripts.run_report.record import Run, Stage
+
+Point = tuple[int, float]  # step counted through all stages, value
+LARGEST = 1e100  # beyond it a value counts as not finite
+SMOOTHED = 30  # points from which on a running mean is drawn
+PER_STEP = "seconds_per_step"  # worked out from "seconds", which are since the line before
+LOSSES = "Losses"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which chart a key of the log belongs to."""
+
+    heading: str
+    pattern: str  # of the whole key; its group names the series
+    title: str = ""  # of the chart that all such keys share; empty: each has one, named after it
+    unit: str = ""
+    share: bool = False  # of 1
+    wide: bool = False
+
+
+RULES = (
+    Rule("Held-out views", r"held_out_(.+)_psnr", "PSNR of held-out views", "dB", wide=True),
+    Rule("Held-out views", r"(held_out_.+)"),
+    Rule(LOSSES, r"loss(?:es)?(?:[/.](.+))?", "Loss", wide=True),
+    Rule("Gradients and rates", r"grad(?:ient)?_norm(?:[/_.](.+))?", "Gradient norm"),
+    Rule("Gradients and rates", r"(?:lr|learning_rate)(?:[/_.](.+))?", "Learning rate"),
+    Rule("Schedules", r"(?:schedules?[/_.])?loss_weights?[/_.](.+)", "Weights of the losses"),
+    Rule("Schedules", r"(?:schedules?[/_.])?noise[/_.](.+)", "Noise level"),
+    Rule("Schedules", r"schedules?[/_.](.+)"),
+    Rule("Weights", r"(?:weight|parameter)_norm(?:[/_.](.+))?", "Norm of the weights"),
+    Rule("Weights", r"ema_drift(?:[/_.](.+))?", "Averaged weights' distance"),
+    Rule("Health", r"health[/_.](.+)"),
+    Rule("Speed and memory", rf"({PER_STEP})", "Time of a step", "s"),
+    Rule("Speed and memory", r"(\w+_per_second)"),
+    Rule("Speed and memory", r"(data_wait)", "Share of time waiting for data", share=True),
+    Rule("Speed and memory", r"(.*memory.*|.*_(?:bytes|[mg]i?b))"),
+    Rule("Other", r"(.+)"),
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The values of one key; a line of the chart is not drawn from one stage to the next."""
+
+    key: str
+    label: str
+    main: bool  # of a chart: the total of the others
+    segments: tuple[tuple[Point, ...], ...]  # one for each stage that has it
+    odd: tuple[Point, ...] = ()  # values that are not finite
+
+    @property
+    def points(self) -> list[Point]:
+        """All finite values."""
+        return [point for segment in self.segments for point in segment]
+
+
+@dataclass
+class Chart:
+    """Series on common axes."""
+
+    heading: str
+    title: str
+    unit: str = ""
+    share: bool = False
+    wide: bool = False
+    series: list[Series] = field(default_factory=list)
+
+
+def charts_of(run: Run) -> list[Chart]:
+    """Every number of every log, in the order of `RULES`."""
+    terms = _loss_terms(run)
+    found: dict[tuple[int, str], Chart] = {}
+    for key in _keys(run):
+        place, name = _place(key, terms)
+        rule, series = RULES[place], _series(run, key, name)
+        title = rule.title or words(name)
+        if series.segments or series.odd:
+            chart = found.setdefault(
+                (place, title), Chart(rule.heading, title, rule.unit, rule.share, rule.wide)
+            )
+            chart.series.append(series)
+    for chart in found.values():
+        chart.series.sort(key=lambda series: not series.main)
+    return [found[place] for place in sorted(found, key=lambda place: place[0])]
+
+
+def words(key: str) -> str:
+    """A key of the log in words."""
+    return re.sub(r"[/_.]+", " ", key).strip()
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Running mean over a tenth of the values; fewer, but as many on either side, near the ends."""
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    half, last = len(values) // 20, len(values) - 1
+    reaches = [min(half, index, last - index) for index in range(len(values))]
+    return [
+        (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+        for index, reach in enumerate(reaches)
+    ]
+
+
+def thin(points: Sequence[Point], most: int) -> list[Point]:
+    """At most `most` of the points: of every stretch the least and the greatest, so that no peak is lost."""
+    if len(points) <= most:
+        return list(points)
+    stretches, kept = most // 2, []
+    for number in range(stretches):
+        begin, end = (round(index * len(points) / stretches) for index in (number, number + 1))
+        stretch = points[begin:end]
+        kept += {min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
+    return sorted(kept)
+
+
+def step_times(stage: Stage) -> list[Point]:
+    """(step, seconds of an update) of every line: its seconds over the steps since the line before."""
+    steps = [0, *(row.step for row in stage.rows)]
+    before = dict(zip(steps[1:], steps, strict=False))
+    return [
+        (step, seconds / (step - before[step]))
+        for step, seconds in stage.values("seconds")
+        if step > before[step]
+    ]
+
+
+def _keys(run: Run) -> list[str]:
+    """Keys of all lines in the order in which they first appear."""
+    keys = dict.fromkeys(key for stage in run.stages for row in stage.rows for key in row.values)
+    return [PER_STEP if key == "seconds" else key for key in keys]
+
+
+def _loss_terms(run: Run) -> set[str]:
+    """What the loss is the sum of: those the config weighs, and those that a line has right after it."""
+    terms: set[str] = set()
+    for stage in run.stages:
+        weighed = stage.setting("model.loss")
+        terms |= set(weighed) if isinstance(weighed, dict) else set()
+        for row in stage.rows:
+            keys = list(row.values)
+            behind = keys[keys.index("loss") + 1 :] if "loss" in keys else []
+            terms |= set(
+                takewhile(lambda key: key != "seconds" and RULES[_place(key)[0]] is RULES[-1], behind)
+            )
+    return terms
+
+
+def _place(key: str, terms: set[str] = frozenset()) -> tuple[int, str]:
+    """Index of the rule for a key, and the name of its series; the sum of others has none."""
+    if key in terms:
+        return next(place for place, rule in enumerate(RULES) if rule.heading == LOSSES), key
+    for place, rule in enumerate(RULES):
+        match = re.fullmatch(rule.pattern, key, re.DOTALL)
+        if match:
+            return place, match[1] or ""
+    raise AssertionError("the last rule takes every key")
+
+
+def _series(run: Run, key: str, name: str) -> Series:
+    segments, odd = [], []
+    for stage in run.stages:
+        points = step_times(stage) if key == PER_STEP else _logged(stage, key)
+        points = [(stage.start + step, value) for step, value in points]
+        finite = tuple(point for point in points if abs(point[1]) < LARGEST)
+        odd += [point for point in points if not abs(point[1]) < LARGEST]
+        segments += [finite] if finite else []
+    return Series(key, words(name) or "all", not name, tuple(segments), tuple(odd))
+
+
+def _logged(stage: Stage, key: str) -> list[Point]:
+    return [(row.step, row.values[key]) for row in stage.rows if key in row.values]

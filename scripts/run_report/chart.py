@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from scripts.run_report.record import Run
 from scripts.run_report.scales import Scale, fit, round_steps
-from scripts.run_report.series import SMOOTHED, Chart, Point, Series, smooth, thin
+from scripts.run_report.series import Chart, Point, Series, noisy, smooth, thin
 from scripts.run_report.wording import escape, number, plain, tick
 
 WIDTH, HEIGHT = 1000, 400
+FEW = 30  # values of a series in a stage up to which dots are large and the line runs through them
 DOTS, VERTICES = 400, 300  # of a series in a stage that are drawn
 COLOURS = 8  # in style.css; colour 0 is that of totals
 CROWDED = 0.03  # of the width: marks closer than this become one
@@ -50,14 +51,14 @@ def chart_html(chart: Chart, run: Run) -> str:
             f'aria-label="{escape(chart.title)}: {summary}">',
             f'<figcaption><h4>{escape(chart.title)}</h4><span class="about">{about}</span></figcaption>',
             _legend(shown),
-            '<div class="plot">',
+            f'<div class="plot{" staged" if run.recipe else ""}">',
+            *_stage_words(run, axes),
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">',
             *_bands(run, axes),
             *_grid(axes),
             *(_curve(series, colour, axes) for series, colour in reversed(shown)),
             "</svg>",
             *_axis_words(axes, chart.wide),
-            *_stage_words(run, axes),
             *_oddities(chart, axes),
             *_marks(run, axes),
             "</div>",
@@ -111,10 +112,9 @@ def _legend(shown: Sequence[tuple[Series, str]]) -> str:
 
 def _bands(run: Run, axes: Axes) -> list[str]:
     return [
-        f'<rect class="band" x="{axes.x(stage.start):.2f}" y="0" width="{axes.x(stage.steps):.2f}" '
-        f'height="{HEIGHT}"/>'
-        for stage in run.stages[1::2]
-        if stage.steps
+        f'<rect class="band" x="{left:.2f}" y="0" width="{width:.2f}" height="{HEIGHT}"/>'
+        for number, (_, left, width) in enumerate(_stage_places(run, axes))
+        if number % 2
     ]
 
 
@@ -128,16 +128,16 @@ def _curve(series: Series, colour: str, axes: Axes) -> str:
     dots, lines = [], []
     for segment in series.segments:
         dots += [f"M{_at(point, axes)}h0" for point in thin(segment, DOTS)]
-        values = [value for _, value in segment]
-        means = smooth(values) if len(segment) >= SMOOTHED else values
-        every = -(-len(segment) // VERTICES)
-        line = [(step, mean) for (step, _), mean in zip(segment, means, strict=True)]
-        kept = [*line[:-1:every], line[-1]]
-        lines.append("M" + "L".join(_at(point, axes) for point in kept))
-    sparse = " sparse" if all(len(segment) < SMOOTHED for segment in series.segments) else ""
+        # Means of heights, so that one peak on a logarithmic scale does not become a plateau.
+        heights = [axes.y(value) for _, value in segment]
+        means = smooth(heights) if len(segment) >= FEW and noisy(heights) else heights
+        line = [f"{axes.x(step):.2f} {mean:.2f}" for (step, _), mean in zip(segment, means, strict=True)]
+        every = -(-len(line) // VERTICES)
+        lines.append("M" + "L".join([*line[:-1:every], line[-1]]))
+    sparse = " sparse" if all(len(segment) < FEW for segment in series.segments) else ""
     return (
-        f'<g class="{colour}{sparse}" data-key="{escape(series.key)}"><path class="dots" d="{"".join(dots)}"/>'
-        f'<path class="line" d="{"".join(lines)}"/></g>'
+        f'<g class="{colour}{sparse}" data-key="{escape(series.key)}">'
+        f'<path class="dots" d="{"".join(dots)}"/><path class="line" d="{"".join(lines)}"/></g>'
     )
 
 
@@ -153,7 +153,7 @@ def _axis_words(axes: Axes, wide: bool) -> list[str]:
         f"{tick(value, apart)}</span>"
         for value in marks
     ]
-    steps = sorted({round(step) for step in round_steps(0, axes.last, about=8 if wide else 3)})
+    steps = sorted({round(step) for step in round_steps(0, axes.last, least=5 if wide else 3)})
     words += [
         f'<span class="x" style="left:{axes.x(step) / WIDTH:.2%}" data-step="{step}">{step:,}</span>'
         for step in steps
@@ -165,12 +165,20 @@ def _stage_words(run: Run, axes: Axes) -> list[str]:
     if not run.recipe:
         return []
     return [
-        f'<span class="stage" style="left:{axes.x(stage.start) / WIDTH:.2%};'
-        f'width:{min(axes.x(stage.steps), WIDTH - axes.x(stage.start)) / WIDTH:.2%}" '
-        f'title="{escape(stage.label)}">{escape(stage.label)}</span>'
-        for stage in run.stages
-        if stage.steps and axes.x(stage.start) < WIDTH
+        f'<span class="stage" style="left:{left / WIDTH:.2%};width:{width / WIDTH:.2%}" '
+        f'title="{label}">{label}</span>'
+        for label, left, width in _stage_places(run, axes)
     ]
+
+
+def _stage_places(run: Run, axes: Axes) -> list[tuple[str, float, float]]:
+    """(name, left edge, width) of the stages that are within the box."""
+    places = []
+    for stage in run.stages:
+        left, right = axes.x(stage.start), min(axes.x(stage.start + stage.steps), WIDTH)
+        if left < right:
+            places.append((escape(stage.label), left, right - left))
+    return places
 
 
 def _oddities(chart: Chart, axes: Axes) -> list[str]:

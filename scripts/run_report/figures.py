@@ -68,9 +68,18 @@ def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[str, s
     return found
 
 
-def whole(config: dict[str, Any]) -> str:
-    """A config as JSON."""
-    return json.dumps(config, indent=2)
+def whole(config: Any, indent: str = "") -> str:
+    """A config as JSON: a line for every key, lists of plain values on one."""
+    items = list(config.values()) if isinstance(config, dict) else config if isinstance(config, list) else []
+    if not any(isinstance(item, dict | list) for item in items) and not isinstance(config, dict):
+        return json.dumps(config)
+    deeper = f"{indent}  "
+    lines = [whole(item, deeper) for item in items]
+    if isinstance(config, dict):
+        lines = [f"{json.dumps(key)}: {line}" for key, line in zip(config, lines, strict=True)]
+    opening, closing = "{}" if isinstance(config, dict) else "[]"
+    body = ",".join(f"\n{deeper}{line}" for line in lines)
+    return f"{opening}{body}\n{indent}{closing}" if lines else opening + closing
 
 
 def recent(run: Run, key: str) -> tuple[Stage, Course] | None:

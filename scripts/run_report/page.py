@@ -163,8 +163,9 @@ def _curves(run: Run) -> str:
         return '<section id="curves"><h2>Curves</h2><p class="note">Nothing was logged yet.</p></section>'
     through = ", counted through all stages" if run.recipe else ""
     note = (
-        f"Over training steps{through}. Pale dots are logged values, lines are running means of them; numbers "
-        "beside names are the last values. Long logs are thinned to the least and the greatest of every stretch."
+        f"Over training steps{through}. Pale dots are logged values, lines are running means of them; "
+        "the number beside a name is its last value. Of a long log every stretch shows its least and "
+        "greatest value."
     )
     parts = ['<section id="curves">', "<h2>Curves</h2>", f'<p class="note">{note}</p>']
     for heading, group in groupby(charts, key=lambda chart: chart.heading):
@@ -180,9 +181,9 @@ def _warnings(run: Run) -> str:
     )
     if not rows:
         return ""
-    head = '<tr><th scope="col"></th><th scope="col">step</th><th scope="col" class="left">what was said</th></tr>'
+    names = '<th scope="col"></th><th scope="col">step</th><th scope="col" class="left">what was said</th>'
     return (
-        f'<section id="warnings"><h2>Warnings</h2><div class="scroll"><table><thead>{head}</thead>'
+        f'<section id="warnings"><h2>Warnings</h2><div class="scroll"><table><thead><tr>{names}</tr></thead>'
         f"<tbody>\n{rows}\n</tbody></table></div></section>"
     )
 

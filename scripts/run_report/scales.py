@@ -28,7 +28,7 @@ class Scale:
         return (self._bend(value) - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """About five values to mark, in order."""
+        """A few values to mark, in order."""
         if self.kind == "linear":
             return round_steps(self.low, self.high)
         least, most = max(self.low, TINIEST), max(abs(self.low), abs(self.high))
@@ -63,16 +63,21 @@ def fit(values: Sequence[float], *, share: bool = False) -> Scale:
         bent_low, bent_high = math.asinh(low / unit), math.asinh(high / unit)
         rim = (bent_high - bent_low) * MARGIN
         return Scale("signed log", unit * math.sinh(bent_low - rim), unit * math.sinh(bent_high + rim), unit)
-    rim = (high - low) * MARGIN or abs(high) * 0.1 or 1.0
+    if low == high == 0:
+        return Scale("linear", 0.0, 1.0)
+    rim = (high - low) * MARGIN
     if high - low < 1e-9 * abs(high):  # a difference that is but rounding would make a wild curve
         rim = abs(high) * 0.1
     return Scale("linear", low - rim, high + rim)
 
 
-def round_steps(low: float, high: float, *, about: int = 4) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`."""
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [step * number for number in range(first, last + 1)]
+def round_steps(low: float, high: float, *, least: int = 3) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`: the fewest that are at least `least`."""
+    power = math.floor(math.log10((high - low) / least)) + 1
+    while True:
+        for factor in (5, 2, 1):
+            first, last = (end / factor / 10.0**power for end in (low, high))
+            marks = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
+            if len(marks) >= least:
+                return [float(f"{mark * factor}e{power}") for mark in marks]
+        power -= 1

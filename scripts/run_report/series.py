@@ -3,15 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import accumulate, pairwise, takewhile
 
 from scripts.run_report.record import Run, Stage
 
 Point = tuple[int, float]  # step counted through all stages, value
 LARGEST = 1e100  # beyond it a value counts as not finite
-SMOOTHED = 30  # points from which on a running mean is drawn
 PER_STEP = "seconds_per_step"  # worked out from "seconds", which are since the line before
 LOSSES = "Losses"
+ABBREVIATIONS = r"\b(gpu|cpu|[gm]b|rgb|ema|psnr|ssim|lpips)\b"
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,21 @@ class Rule:
     unit: str = ""
     share: bool = False  # of 1
     wide: bool = False
+    total: str = "all"  # what the series without a name is called
 
 
 RULES = (
     Rule("Held-out views", r"held_out_(.+)_psnr", "PSNR of held-out views", "dB", wide=True),
     Rule("Held-out views", r"(held_out_.+)"),
-    Rule(LOSSES, r"loss(?:es)?(?:[/.](.+))?", "Loss", wide=True),
-    Rule("Gradients and rates", r"grad(?:ient)?_norm(?:[/_.](.+))?", "Gradient norm"),
-    Rule("Gradients and rates", r"(?:lr|learning_rate)(?:[/_.](.+))?", "Learning rate"),
-    Rule("Schedules", r"(?:schedules?[/_.])?loss_weights?[/_.](.+)", "Weights of the losses"),
-    Rule("Schedules", r"(?:schedules?[/_.])?noise[/_.](.+)", "Noise level"),
-    Rule("Schedules", r"schedules?[/_.](.+)"),
-    Rule("Weights", r"(?:weight|parameter)_norm(?:[/_.](.+))?", "Norm of the weights"),
-    Rule("Weights", r"ema_drift(?:[/_.](.+))?", "Averaged weights' distance"),
-    Rule("Health", r"health[/_.](.+)"),
+    Rule(LOSSES, r"loss(?:es)?(?:[/.](.+))?", "Loss", wide=True, total="total"),
+    Rule("Optimisation", r"grad(?:ient)?_norm(?:[/_.](.+))?", "Gradient norm"),
+    Rule("Optimisation", r"(?:lr|learning_rate)(?:[/_.](.+))?", "Learning rate"),
+    Rule("Optimisation", r"(?:schedules?[/_.])?loss_weights?[/_.](.+)", "Weights of the losses"),
+    Rule("Optimisation", r"(?:schedules?[/_.])?noise[/_.](.+)", "Noise level"),
+    Rule("Optimisation", r"schedules?[/_.](.+)"),
+    Rule("Weights and health", r"(?:weight|parameter)_norm(?:[/_.](.+))?", "Norm of the weights"),
+    Rule("Weights and health", r"ema_drift(?:[/_.](.+))?", "Averaged weights' distance"),
+    Rule("Weights and health", r"health[/_.](.+)"),
     Rule("Speed and memory", rf"({PER_STEP})", "Time of a step", "s"),
     Rule("Speed and memory", r"(\w+_per_second)"),
     Rule("Speed and memory", r"(data_wait)", "Share of time waiting for data", share=True),
@@ -80,8 +81,8 @@ def charts_of(run: Run) -> list[Chart]:
     found: dict[tuple[int, str], Chart] = {}
     for key in _keys(run):
         place, name = _place(key, terms)
-        rule, series = RULES[place], _series(run, key, name)
-        title = rule.title or words(name)
+        rule, series = RULES[place], _series(run, key, name or RULES[place].total, main=not name)
+        title = rule.title or _capital(words(name))
         if series.segments or series.odd:
             chart = found.setdefault(
                 (place, title), Chart(rule.heading, title, rule.unit, rule.share, rule.wide)
@@ -94,20 +95,23 @@ def charts_of(run: Run) -> list[Chart]:
 
 def words(key: str) -> str:
     """A key of the log in words."""
-    return re.sub(r"[/_.]+", " ", key).strip()
+    spaced = re.sub(r"[/_.]+", " ", key).strip()
+    return re.sub(ABBREVIATIONS, lambda match: match[0].upper(), spaced)
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Running mean over a tenth of the values; fewer, but as many on either side, near the ends."""
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    half, last = len(values) // 20, len(values) - 1
-    reaches = [min(half, index, last - index) for index in range(len(values))]
-    return [
-        (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
-        for index, reach in enumerate(reaches)
-    ]
+    """Running mean over a tenth of the values, or as many of these as there are near the ends."""
+    sums = list(accumulate(values, initial=0.0))
+    half, num = len(values) // 20, len(values)
+    ends = [(max(0, index - half), min(num, index + half + 1)) for index in range(num)]
+    return [(sums[end] - sums[begin]) / (end - begin) for begin, end in ends]
+
+
+def noisy(values: Sequence[float]) -> bool:
+    """Whether values turn round so often that they are no curve by themselves, as a schedule's are."""
+    rises = [after - before for before, after in pairwise(values) if after != before]
+    turns = sum(before * after < 0 for before, after in pairwise(rises))
+    return turns > 0.2 * len(values)
 
 
 def thin(points: Sequence[Point], most: int) -> list[Point]:
@@ -131,6 +135,10 @@ def step_times(stage: Stage) -> list[Point]:
         for step, seconds in stage.values("seconds")
         if step > before[step]
     ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _keys(run: Run) -> list[str]:
@@ -165,7 +173,7 @@ def _place(key: str, terms: set[str] = frozenset()) -> tuple[int, str]:
     raise AssertionError("the last rule takes every key")
 
 
-def _series(run: Run, key: str, name: str) -> Series:
+def _series(run: Run, key: str, name: str, *, main: bool) -> Series:
     segments, odd = [], []
     for stage in run.stages:
         points = step_times(stage) if key == PER_STEP else _logged(stage, key)
@@ -173,7 +181,7 @@ def _series(run: Run, key: str, name: str) -> Series:
         finite = tuple(point for point in points if abs(point[1]) < LARGEST)
         odd += [point for point in points if not abs(point[1]) < LARGEST]
         segments += [finite] if finite else []
-    return Series(key, words(name) or "all", not name, tuple(segments), tuple(odd))
+    return Series(key, words(name), main, tuple(segments), tuple(odd))
 
 
 def _logged(stage: Stage, key: str) -> list[Point]:

@@ -6,7 +6,8 @@ from scripts.run_report.wording import duration, escape, number
 
 HEAD = """<thead>
 <tr><th scope="col" rowspan="2" class="left">{first}</th><th scope="col" rowspan="2">steps</th>
-<th scope="col" rowspan="2">time</th><th scope="col" rowspan="2">a step</th><th scope="col" rowspan="2">pixels</th>
+<th scope="col" rowspan="2">time</th><th scope="col" rowspan="2">a step</th>
+<th scope="col" rowspan="2">pixels</th>
 <th colspan="2" scope="colgroup">loss</th><th colspan="2" scope="colgroup">preview PSNR, dB</th>
 <th colspan="2" scope="colgroup">sample PSNR, dB</th></tr>
 <tr><th scope="col" class="under">first</th><th scope="col" class="under">last</th>
@@ -58,9 +59,10 @@ def _changes(before: Stage, stage: Stage) -> str:
         f"<td><code>{escape(new)}</code></td></tr>"
         for key, (old, new) in changed.items()
     )
-    heads = (("", "key"), ("", escape(before.label)), ("", escape(stage.label)))
-    head = "".join(f'<th scope="col" class="left">{name}</th>' for _, name in heads)
-    return f'<div class="scroll"><table class="changes"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    heads = ("key", escape(before.label), escape(stage.label))
+    head = "".join(f'<th scope="col" class="left">{name}</th>' for name in heads)
+    table = f'<table class="changes"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _row(stage: Stage) -> str:

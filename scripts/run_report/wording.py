@@ -30,7 +30,7 @@ def number(value: float | None, digits: int = 4, unit: str = "") -> str:
     """A `data` element with the exact value beside the rounded one; a dash where there is none."""
     if value is None:
         return '<span class="none">&ndash;</span>'
-    said = plain(value, digits).replace("-", "&minus;") + (f" {unit}" if unit else "")
+    said = _typeset(plain(value, digits)) + (f" {unit}" if unit else "")
     return f'<data value="{value!r}">{said}</data>'
 
 
@@ -39,12 +39,21 @@ def tick(value: float, step: float) -> str:
     if value == 0:
         return "0"
     size = abs(step or value)
-    if 1e-4 <= size and abs(value) < 1e6:
+    if size >= 1e-4 and abs(value) < 1e6:
         decimals = max(0, -math.floor(math.log10(size) + 1e-9))
         said = f"{value:,.{decimals}f}"
     else:
         mantissa, exponent = f"{value:.6e}".split("e")
         said = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return _typeset(said)
+
+
+def _typeset(said: str) -> str:
+    """A true minus sign, and powers of ten as such."""
+    mantissa, power, exponent = said.partition("e")
+    if power:
+        factor = "" if mantissa == "1" else f"{mantissa}&#8202;&times;&#8202;"
+        said = f"{factor}10<sup>{exponent}</sup>"
     return said.replace("-", "&minus;")
 
 

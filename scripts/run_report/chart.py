@@ -68,14 +68,9 @@ def chart_html(chart: Chart, run: Run) -> str:
     )
 
 
-def global_warnings(run: Run) -> list[tuple[int, str]]:
-    """(step counted through all stages, words) of every warning, in the order of the page's list."""
-    return [(stage.start + warned.step, warned.text) for stage in run.stages for warned in stage.warnings]
-
-
 def _last(run: Run) -> int:
     """The right edge: how far the run has come."""
-    return max(1, *(stage.start + row.step for stage in run.stages for row in stage.rows[-1:]), 1)
+    return max([1, *(stage.start + row.step for stage in run.stages for row in stage.rows[-1:])])
 
 
 def _colours(series: Sequence[Series]) -> list[str]:
@@ -194,7 +189,7 @@ def _oddities(chart: Chart, axes: Axes) -> list[str]:
 def _marks(run: Run, axes: Axes) -> list[str]:
     """Numbered marks of warnings, each a link to the first of those that it stands for."""
     groups: list[list[tuple[int, int, str]]] = []
-    for index, (step, text) in enumerate(global_warnings(run), 1):
+    for index, (step, text) in enumerate(run.warnings, 1):
         near = groups and axes.x(step) - axes.x(groups[-1][0][1]) < CROWDED * WIDTH
         if near:
             groups[-1].append((index, step, text))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-from scripts.run_report.chart import chart_html, global_warnings
+from scripts.run_report.chart import chart_html
 from scripts.run_report.figures import PREVIEW, SAMPLE, images_per_second, recent, seconds_per_step
 from scripts.run_report.pictures import Film, Frame, make_film
 from scripts.run_report.record import Run
@@ -75,7 +75,7 @@ def _title(run: Run, state: str) -> str:
         facts.append(f"in stage {escape(run.current.label)}")
     facts += [duration(run.seconds)] if run.seconds else []
     facts += [day(run.written)] if run.written else []
-    num = len(global_warnings(run))
+    num = len(run.warnings)
     facts += [f'<a href="#warnings">{num} warning{"s" if num > 1 else ""}</a>'] if num else []
     lines = [f'<p class="kind">{kind}</p>', f"<h1>{escape(run.name)}</h1>"]
     said = "".join(f"<span>{fact}</span>" for fact in facts)
@@ -177,7 +177,7 @@ def _curves(run: Run) -> str:
 def _warnings(run: Run) -> str:
     rows = "\n".join(
         f'<tr id="warning-{index}"><td>{index}</td><td>{step:,}</td><td class="text">{escape(text)}</td></tr>'
-        for index, (step, text) in enumerate(global_warnings(run), 1)
+        for index, (step, text) in enumerate(run.warnings, 1)
     )
     if not rows:
         return ""

@@ -128,6 +128,13 @@ class Run:
         return sum(stage.seconds for stage in self.stages)
 
     @property
+    def warnings(self) -> list[tuple[int, str]]:
+        """(step counted through all stages, words) of every warning, stage by stage."""
+        return [
+            (stage.start + warned.step, warned.text) for stage in self.stages for warned in stage.warnings
+        ]
+
+    @property
     def written(self) -> float | None:
         """When the newest line was, in seconds since 1970."""
         return max((stage.written for stage in self.stages if stage.written), default=None)

@@ -72,7 +72,7 @@ def fit(values: Sequence[float], *, share: bool = False) -> Scale:
 
 
 def round_steps(low: float, high: float, *, least: int = 3) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten within `low` and `high`; the fewest, but `least` or more."""
+    """The fewest multiples of 1, 2 or 5 times a power of ten within the bounds, but `least` or more."""
     power = math.floor(math.log10((high - low) / least)) + 1
     while True:
         for factor in (5, 2, 1):

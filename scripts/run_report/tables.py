@@ -54,6 +54,7 @@ def config_html(run: Run) -> str:
 
 def _changes(before: Stage, stage: Stage) -> str:
     changed = differences(before.config, stage.config)
+    changed.pop("name", None)
     rows = "".join(
         f"<tr><td><code>{escape(key)}</code></td><td><code>{escape(old)}</code></td>"
         f"<td><code>{escape(new)}</code></td></tr>"

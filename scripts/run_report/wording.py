@@ -13,7 +13,10 @@ def escape(text: object) -> str:
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """A number with that many significant digits: 1,234,567 / 12.35 / 0.0003499 / 3.5e-9 / nan."""
+    """A number with that many significant digits: 12.35 / 0.0003499 / 3.5e-9 / nan.
+
+    What stands before the decimal point is never rounded away: 1,234,567.
+    """
     if not math.isfinite(value):
         return str(value)
     if value == 0:
@@ -23,7 +26,7 @@ def plain(value: float, digits: int = 4) -> str:
     if power >= 9 or power < -4:
         mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{rounded:,.{max(0, digits - 1 - power)}f}"
+    return f"{value:,.{max(0, digits - 1 - power)}f}"
 
 
 def number(value: float | None, digits: int = 4, unit: str = "") -> str:

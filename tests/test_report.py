@@ -1,0 +1,320 @@
+"""scripts/report.py: what the page says is what the run has left, and nothing on it comes from elsewhere."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from report_pages import Element, chart_of, drawn_points, per_cent, plant_run, read_page
+from torch import nn
+
+from models.checkpoint import checkpoint_path, save_checkpoint
+from models.ema import EMA
+from scripts import report
+from scripts.run_report.reading import read_run
+
+EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
+
+
+def lines(num: int = 5, every: int = 10) -> list[dict]:
+    """A log of odd numbers: every tenth step, previews at every second line."""
+    rows = []
+    for line in range(1, num + 1):
+        row = {"step": line * every, "loss": 1.7 / line, "rgb": 1.2 / line, "opacity": 0.5 / line}
+        row |= {"gradient_norm": 0.3 + line, "seconds": 7.3 + line, "data_wait": 0.125, "lr": 0.001}
+        if line % 2 == 0:
+            row |= {"held_out_preview_psnr": 14.25 - line, "held_out_sample_psnr": 11.625 + line}
+        rows.append(row)
+    return rows
+
+
+def make(folder: Path, *arguments: str) -> Element:
+    """The page of a run, which the program must be able to make."""
+    output = folder.parent / "page.html"
+    assert report.main([str(folder), "--output", str(output), *arguments]) == 0
+    return read_page(output)
+
+
+def numbers(element: Element) -> list[float]:
+    return [float(one.attributes["value"]) for one in element.all("data")]
+
+
+def problems(page: Element) -> list[str]:
+    found = page.with_id("problems")
+    return [one.text for one in found.all("li")] if found else []
+
+
+def test_figures_are_those_of_the_log(tmp_path):
+    rows = lines()
+    page = make(plant_run(tmp_path / "run", rows, data={"image_size": 37}))
+    tiles = {tile.all("dt")[0].text: numbers(tile) for tile in page.all("dl")[0].all("div")}
+    seconds = [row["seconds"] / 10 for row in rows]
+    assert tiles == {
+        "Sample PSNR, held out": [rows[3]["held_out_sample_psnr"], rows[3]["held_out_sample_psnr"]],
+        "Preview PSNR, held out": [rows[3]["held_out_preview_psnr"], rows[1]["held_out_preview_psnr"]],
+        "Loss": [rows[4]["loss"], rows[0]["loss"]],
+        "Time of a step": [
+            pytest.approx(float(np.median(seconds))),
+            pytest.approx(3 * 2 / np.median(seconds)),
+        ],
+    }
+    row = page.with_id("figures").all("tbody")[0].all("tr")[0]
+    assert [cell.text for cell in row.all("td")][:4] == ["50", "52 s", "1.03 s", "37"]
+    assert numbers(row)[2:] == [1.7, 1.7 / 5, 10.25, 12.25, 15.625, 15.625]
+    assert "best 12.25 at step 20" in page.all("dl")[0].text
+    assert page.all("h1")[0].text == "run"
+    assert page.all("p", "state")[0].text.startswith("finished50 steps52 s")
+    assert problems(page) == []
+
+
+def test_every_logged_number_has_a_curve_through_its_values(tmp_path):
+    rows = [row | {"health/opacity": row["step"] ** 2, "surprise": -row["loss"]} for row in lines(7)]
+    page = make(plant_run(tmp_path / "run", rows))
+    keys = {"Loss": ("loss", "rgb", "opacity"), "Gradient norm": ("gradient_norm",)}
+    keys |= {"Learning rate": ("lr",), "Share of time waiting for data": ("data_wait",)}
+    keys |= {"Opacity": ("health/opacity",), "Surprise": ("surprise",)}
+    keys |= {"PSNR of held-out views": ("held_out_preview_psnr", "held_out_sample_psnr")}
+    for title, drawn in keys.items():
+        for key in drawn:
+            expected = [(row["step"], row[key]) for row in rows if key in row]
+            steps, values = drawn_points(chart_of(page, title), key)
+            np.testing.assert_allclose(steps, [step for step, _ in expected], atol=0.05)
+            spread = max(abs(value) for _, value in expected)
+            np.testing.assert_allclose(values, [value for _, value in expected], atol=2e-3 * spread)
+    steps, values = drawn_points(chart_of(page, "Time of a step"), "seconds_per_step")
+    np.testing.assert_allclose(values, [row["seconds"] / 10 for row in rows], atol=2e-3)
+    assert len(page.all("figure", "chart")) == len(keys) + 1
+
+
+def test_hovering_tells_what_the_dots_show(tmp_path):
+    rows = lines(6)
+    chart = chart_of(make(plant_run(tmp_path / "run", rows)), "Loss")
+    told = json.loads(chart.all("script")[0].text)
+    assert told["last"] == 60
+    assert [one[0] for one in told["series"]] == ["total", "RGB", "opacity"]
+    assert told["series"][1][2] == [row["step"] for row in rows]
+    assert [float(value) for value in told["series"][1][3]] == pytest.approx(
+        [row["rgb"] for row in rows], rel=1e-3
+    )
+
+
+def test_nothing_on_the_page_comes_from_elsewhere(tmp_path):
+    run = plant_run(tmp_path / "run", lines(), pictures={20: (20, 32), 40: (20, 32)})
+    page = make(run)
+    for element in page.all():
+        for name, value in element.attributes.items():
+            if name in ("src", "href"):
+                assert re.match(r"data:|#", value), value
+            assert not name.startswith("on")
+    for link in page.all("a"):
+        assert page.with_id(link.attributes["href"].removeprefix("#")) is not None
+    text = (tmp_path / "page.html").read_text()
+    assert not re.search(r"https?:|@import|url\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_words_from_elsewhere_stay_words(tmp_path):
+    name = EVIL.replace("/", "")
+    rows = [row | {EVIL: 3.5, "health/</script><b>": 2.5} for row in lines()]
+    recipe = tmp_path / name
+    for stage in ("1_a", "2_<b>"):
+        plant_run(
+            recipe / stage,
+            rows,
+            warnings=[(20, EVIL), (50, "</td><b>")],
+            note=EVIL,
+            model={"loss": {EVIL: 1}},
+        )
+    (recipe / "1_a" / "samples" / "step-00000001.png").write_text("no picture")
+    with (recipe / "2_<b>" / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 60, "</script>": EVIL}) + "\n")
+    page = make(recipe)
+    assert page.all("h1")[0].text == name
+    assert page.all("b") == page.all("dl")[0].all("b")
+    assert len(page.all("script")) == len(page.all("figure", "chart")) + 1
+    assert page.all("img") == []
+    assert EVIL in page.with_id("warning-1").text
+    assert json.dumps(EVIL) in page.all("pre")[0].text
+    assert any("'</script>' is not always a number" in problem for problem in problems(page))
+    assert not [name for one in page.all() for name in one.attributes if name.startswith("on")]
+    assert any(EVIL in one.attributes.get("data-key", "") for one in page.all("li"))
+
+
+def test_a_recipe_counts_through_its_stages(tmp_path):
+    data = ({"image_size": 16}, {"image_size": 16, "views": 3}, {"image_size": 48})
+    folder, names = tmp_path / "recipe", ("1_volumes", "2_joint", "10_grown")
+    for number, (name, part) in enumerate(zip(names, data, strict=True)):
+        rows = [row | {"loss": row["loss"] + number} for row in lines(5 - number)]
+        plant_run(
+            folder / name, rows, data=part, pictures={20: (20, 32)}, warnings=[(30, f"beware of {name}")]
+        )
+    page = make(folder)
+    chart = chart_of(page, "Loss")
+    steps, values = drawn_points(chart, "loss")
+    # The third stage, of 50 steps, is at step 30.
+    np.testing.assert_allclose(steps, [10, 20, 30, 40, 50, 60, 70, 80, 90, 110, 120, 130], atol=0.1)
+    np.testing.assert_allclose(values[[0, 5, 9]], [1.7, 2.7, 3.7], atol=0.02)
+    line = next(one for one in chart.all("path", "line")).attributes["d"]
+    assert line.count("M") == 3  # no line leads from one stage to the next
+    assert [(one.text, round(per_cent(one, "left") * 130)) for one in chart.all("span", "stage")] == [
+        ("1 volumes", 0), ("2 joint", 50), ("10 grown", 100)
+    ]  # fmt: skip
+    table = page.with_id("figures").all("tbody")[0].all("tr")
+    assert [row.all("th")[0].text for row in table] == ["1 volumes", "2 joint", "10 grown"]
+    assert [row.all("td")[0].text for row in table] == ["50", "40 of 50", "30 of 50"]
+    assert [row.all("td")[3].text for row in table] == ["16", "16", "48"]
+    changes = [
+        row.all("td") for one in page.with_id("config").all("table") for row in one.all("tbody")[0].all("tr")
+    ]
+    assert [[cell.text for cell in row] for row in changes] == [
+        ["data.views", "", "3"], ["data.image_size", "16", "48"], ["data.views", "3", ""]
+    ]  # fmt: skip
+    assert [json.loads(one.text)["data"] for one in page.all("pre")] == list(data)
+    assert [row.all("td")[1].text for row in page.with_id("warnings").all("tbody")[0].all("tr")] == [
+        "30",
+        "80",
+        "130",
+    ]
+    assert [one.text for one in page.all("ol", "film")[0].all("span")] == ["step 20", "step 70", "step 120"]
+    assert page.all("figcaption")[0].text == "Step 120, stage 10 grown"
+    assert "in stage 10 grown" in page.all("p", "state")[0].text
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [["1_a", "2_b", "3_c"], {"a": {}, "b": {}, "c": {}}, [{"name": "1_a"}, {"name": "2_b"}, {"name": "3_c"}]],
+)
+def test_stages_that_are_planned_have_a_row_and_leave_the_run_unfinished(tmp_path, stages):
+    for name in ("1_a", "2_b"):
+        plant_run(tmp_path / "recipe" / name, lines())
+    assert read_run(tmp_path / "recipe").state() == "finished"
+    (tmp_path / "recipe" / "recipe.json").write_text(json.dumps({"stages": stages}))
+    run = read_run(tmp_path / "recipe")
+    assert [stage.label for stage in run.stages] == ["1 a", "2 b", "3 c"]
+    assert run.state() == "running"
+    page = make(tmp_path / "recipe")
+    rows = page.with_id("figures").all("tbody")[0].all("tr")
+    assert [row.all("th")[0].text for row in rows] == ["1 a", "2 b", "3 c"]
+    assert numbers(rows[2]) == []
+
+
+def test_a_stage_can_be_reported_alone(tmp_path):
+    plant_run(tmp_path / "recipe" / "1_a", lines())
+    plant_run(tmp_path / "recipe" / "2_b", lines(3))
+    page = make(tmp_path / "recipe" / "2_b")
+    assert page.all("h1")[0].text == "2_b"
+    assert page.all("span", "stage") == []
+
+
+def test_warnings_are_marked_on_every_chart_and_lead_to_their_words(tmp_path):
+    warned = [(100, "empty"), (101, "still empty"), (400, "ignored")]
+    page = make(plant_run(tmp_path / "run", lines(50), steps=500, warnings=warned))
+    for chart in page.all("figure", "chart"):
+        marks = chart.all("a", "mark")
+        assert [mark.text for mark in marks] == ["1\u20132", "3"]
+        assert [round(per_cent(mark, "left") * 500) for mark in marks] == [100, 400]
+        assert marks[0].attributes["title"] == "step 100: empty (and 1 more)"
+    assert page.with_id("warning-3").text == "3400ignored"
+
+
+def test_a_run_goes_on_until_its_log_is_silent(tmp_path):
+    run = plant_run(tmp_path / "run", lines(3), steps=50)
+    written = (run / "log.jsonl").stat().st_mtime
+    assert read_run(run).state(written + 60) == "running"
+    assert read_run(run).state(written + 10_000) == "stopped"
+    slow = [row | {"seconds": 9000.0} for row in lines(3)]
+    (run / "log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in slow))
+    assert read_run(run).state(written + 10_000) == "running"  # a line an hour or two is its pace
+    assert read_run(plant_run(tmp_path / "done", lines(5))).state(written + 10_000) == "finished"
+    assert read_run(plant_run(tmp_path / "new", [])).state(written) == "not started"
+    os.utime(run / "log.jsonl", (0, 0))
+    text = make(run).all("p", "state")[0].text
+    assert text.startswith("stoppedstep 30 of 50")
+
+
+def test_parameters_are_those_of_the_model(tmp_path):
+    model = nn.ModuleDict(
+        {"encoder": nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)), "field": nn.Linear(4, 7)}
+    )
+    run = plant_run(tmp_path / "run", [])
+    ema, optimizer = EMA(model, 0.9), torch.optim.AdamW(model.parameters())
+    for step in (3, 12):
+        save_checkpoint(checkpoint_path(run, step), model, ema, optimizer, step=step, config={})
+    page = make(run)
+    tile = page.all("dl")[0].all("div")[0]
+    assert numbers(tile) == [sum(parameter.numel() for parameter in model.parameters())]
+    for name, part in model.items():
+        assert f"{name} {sum(parameter.numel() for parameter in part.parameters())}" in tile.text
+    assert "step 12 of 50" in page.all("p", "state")[0].text  # by its checkpoint, for want of a log
+
+
+def test_nothing_but_the_page_is_written(tmp_path, capsys):
+    run = plant_run(tmp_path / "run", lines(), pictures={20: (20, 32)})
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert report.main([str(run)]) == 0
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert after.keys() - before.keys() == {run / "report.html"}
+    assert before.items() <= after.items()
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{run / 'report.html'}: finished, 1 pictures, ")
+    assert err == ""
+
+
+def test_watching_ends_with_the_run(tmp_path, monkeypatch):
+    run, naps = plant_run(tmp_path / "run", lines(4)), []
+
+    def nap(seconds):
+        assert 'http-equiv="refresh" content="7"' in (run / "report.html").read_text()
+        naps.append(seconds)
+        with (run / "log.jsonl").open("a") as log:
+            log.write(json.dumps(lines(5)[4]) + "\n")
+
+    monkeypatch.setattr(report.time, "sleep", nap)
+    assert report.main([str(run), "--watch", "7"]) == 0
+    assert naps == [7.0]
+    assert 'http-equiv="refresh"' not in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "nowhere: there is no such folder; give a run such as runs/NAME"),
+        (["empty"], "empty: holds no run, .* give one such as runs/NAME"),
+        (["."], "holds no run, .* give one of the runs in it, such as run"),
+        (["run", "--max-mb", "0"], "not above 0"),
+        (["run", "--max-mb", "nan"], "not above 0"),
+        (["run", "--max-mb", "much"], "invalid"),
+        (["run", "--max-mb", "0.01"], r"--max-mb 0.01: the page takes \d+ kB without pictures; allow more"),
+        (["run", "--watch", "-3"], "not above 0"),
+        (["run", "--output", "run/config.json/page.html"], "cannot be written"),
+        ([], "required: RUN"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    plant_run(tmp_path / "run", lines())
+    try:
+        code = report.main(arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1
+    assert re.search(told, err), err
+    assert out == ""
+    assert not list(tmp_path.rglob("*.html"))
+
+
+def test_help_answers_without_heavy_imports():
+    code = "import sys\nfrom scripts import report\ntry: report.main(['--help'])\n"
+    code += "finally: assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
+    folder = Path(report.__file__).parents[1]
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+    assert answer.returncode == 0, answer.stderr
+    assert "--max-mb" in answer.stdout

@@ -68,7 +68,7 @@ def test_figures_are_those_of_the_log(tmp_path):
     assert numbers(row)[2:] == [1.7, 1.7 / 5, 10.25, 12.25, 15.625, 15.625]
     assert "best 12.25 at step 20" in page.all("dl")[0].text
     assert page.all("h1")[0].text == "run"
-    assert page.all("p", "state")[0].text.startswith("finished50 steps52 s")
+    assert page.all("p", "state")[0].text.startswith("finished50 steps52 s of training")
     assert problems(page) == []
 
 

@@ -88,7 +88,7 @@ def test_the_page_keeps_within_its_size(tmp_path, most, scaled, thinned):
 
 
 def test_without_room_for_pictures_the_page_says_so(tmp_path):
-    run = plant_run(tmp_path / "run", ROWS, pictures={1: (700, 900), 2: (700, 900)})
+    run = plant_run(tmp_path / "run", ROWS, pictures={1: (300, 401), 2: (300, 401)})
     bare = make(plant_run(tmp_path / "bare", ROWS))[1]
     most = (bare + 9000) / 1e6
     page, size = make(run, "--max-mb", f"{most:.6f}")

@@ -43,11 +43,10 @@ def seconds_per_step(stage: Stage) -> float | None:
 
 
 def images_per_second(stage: Stage) -> tuple[str, float] | None:
-    """What the log says of it; else scenes a second, which follow from the batch (of one process)."""
-    for key in ("images_per_second", "views_per_second", "scenes_per_second"):
-        values = stage.values(key)
-        if values:
-            return key.split("_")[0], values[-1][1]
+    """The median of what the log says of it; else scenes, which follow from the batch (of one process)."""
+    values = [value for _, value in stage.values("images_per_second")]
+    if values:
+        return "images", median(values)
     batch, accumulate, seconds = (
         stage.setting("train.batch"),
         stage.setting("train.accumulate"),

@@ -15,8 +15,8 @@ if (player) {
     large.src = last ? newest.src : frame.querySelector("img").src;
     caption.textContent = last ? newest.caption : frame.dataset.caption;
     slider.value = index;
-    told.textContent = frame.innerText;
-    slider.setAttribute("aria-valuetext", frame.innerText);
+    told.textContent = frame.querySelector("span").textContent;
+    slider.setAttribute("aria-valuetext", frame.dataset.caption);
     frames.forEach((other) => other.removeAttribute("aria-current"));
     frame.setAttribute("aria-current", "true");
     if (scroll) strip.scrollLeft = frame.offsetLeft - strip.offsetLeft - (strip.clientWidth - frame.clientWidth) / 2;

@@ -73,7 +73,7 @@ def _title(run: Run, state: str) -> str:
     facts = [f"step {run.step:,}{of}" if state != "finished" else f"{run.step:,} steps"]
     if run.recipe and state != "finished":
         facts.append(f"in stage {escape(run.current.label)}")
-    facts += [duration(run.seconds)] if run.seconds else []
+    facts += [f"{duration(run.seconds)} of training"] if run.seconds else []
     facts += [day(run.written)] if run.written else []
     num = len(run.warnings)
     facts += [f'<a href="#warnings">{num} warning{"s" if num > 1 else ""}</a>'] if num else []
@@ -142,9 +142,10 @@ def _pictures(film: Film) -> str:
 
 
 def _film_item(frame: Frame) -> str:
+    stage = f"<small>{escape(frame.stage)}</small>" if frame.stage else ""
     return (
         f'<li data-caption="{_caption(frame)}"><img src="{frame.uri}" width="{frame.width}" '
-        f'height="{frame.height}" alt="{_alt(frame)}"><span>step {frame.step:,}</span></li>'
+        f'height="{frame.height}" alt="{_alt(frame)}"><span>step {frame.step:,}</span>{stage}</li>'
     )
 
 

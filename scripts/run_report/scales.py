@@ -50,7 +50,7 @@ class Scale:
 def fit(values: Sequence[float], *, share: bool = False) -> Scale:
     """A scale for finite values. A `share` is shown linearly from 0."""
     values = [0.0 if abs(value) < TINIEST else value for value in values]
-    if share:
+    if share and min(values) >= 0:
         return Scale("linear", 0.0, max([*values, 0.01]) * (1 + MARGIN))
     low, high = min(values), max(values)
     if low > 0 and math.log10(high / low) > DECADES:

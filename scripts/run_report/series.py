@@ -11,7 +11,7 @@ Point = tuple[int, float]  # step counted through all stages, value
 LARGEST = 1e100  # beyond it a value counts as not finite
 PER_STEP = "seconds_per_step"  # worked out from "seconds", which are since the line before
 LOSSES = "Losses"
-ABBREVIATIONS = r"\b(gpu|cpu|[gm]b|rgb|ema|psnr|ssim|lpips)\b"
+ABBREVIATIONS = r"\b(gpu|cpu|rgb|ema|psnr|ssim|lpips)\b"
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,24 @@ class Rule:
 RULES = (
     Rule("Held-out views", r"held_out_(.+)_psnr", "PSNR of held-out views", "dB", wide=True),
     Rule("Held-out views", r"(held_out_.+)"),
-    Rule(LOSSES, r"loss(?:es)?(?:[/.](.+))?", "Loss", wide=True, total="total"),
-    Rule("Optimisation", r"grad(?:ient)?_norm(?:[/_.](.+))?", "Gradient norm"),
-    Rule("Optimisation", r"(?:lr|learning_rate)(?:[/_.](.+))?", "Learning rate"),
-    Rule("Optimisation", r"(?:schedules?[/_.])?loss_weights?[/_.](.+)", "Weights of the losses"),
-    Rule("Optimisation", r"(?:schedules?[/_.])?noise[/_.](.+)", "Noise level"),
-    Rule("Optimisation", r"schedules?[/_.](.+)"),
-    Rule("Weights and health", r"(?:weight|parameter)_norm(?:[/_.](.+))?", "Norm of the weights"),
-    Rule("Weights and health", r"ema_drift(?:[/_.](.+))?", "Averaged weights' distance"),
-    Rule("Weights and health", r"health[/_.](.+)"),
+    Rule(LOSSES, r"loss(?:/(.+))?", "Loss", wide=True, total="total"),
+    Rule("Optimisation", r"gradient_norm(?:/(.+))?", "Gradient norm"),
+    Rule("Optimisation", r"lr(?:/(.+))?", "Learning rate"),
+    Rule("Schedules", r"schedule/noise_(.+)", "Noise level"),
+    Rule("Schedules", r"schedule/loss_(.+)", "Weights of the losses"),
+    Rule("Schedules", r"schedule/(.+)_sources", "Source views"),
+    Rule("Schedules", r"schedule/(.+)_prob", "Probabilities", share=True),
+    Rule("Schedules", r"schedule/(.+)"),
+    Rule("Weights and health", r"weight_norm(?:/(.+))?", "Norm of the weights"),
+    Rule("Weights and health", r"(ema_drift)", "Distance of the averaged weights"),
+    Rule("Weights and health", r"health/opacity(?:_(.+))?", "Opacity", share=True),
+    Rule("Weights and health", r"health/latent_(.+)", "Share of latent channels", share=True),
+    Rule("Weights and health", r"health/(.+)", share=True),
     Rule("Speed and memory", rf"({PER_STEP})", "Time of a step", "s"),
     Rule("Speed and memory", r"(\w+_per_second)"),
     Rule("Speed and memory", r"(data_wait)", "Share of time waiting for data", share=True),
-    Rule("Speed and memory", r"(.*memory.*|.*_(?:bytes|[mg]i?b))"),
+    Rule("Speed and memory", r"(gpu_memory)_mib", "GPU memory", "MiB"),
+    Rule("Speed and memory", r"(.*memory.*)"),
     Rule("Other", r"(.+)"),
 )
 

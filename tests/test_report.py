@@ -137,6 +137,7 @@ def test_words_from_elsewhere_stay_words(tmp_path):
     assert page.all("h1")[0].text == name
     assert page.all("b") == page.all("dl")[0].all("b")
     assert len(page.all("script")) == len(page.all("figure", "chart")) + 1
+    assert not any("<" in chart.all("script")[0].text for chart in page.all("figure", "chart"))
     assert page.all("img") == []
     assert EVIL in page.with_id("warning-1").text
     assert json.dumps(EVIL) in page.all("pre")[0].text

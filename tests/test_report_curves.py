@@ -2,6 +2,7 @@
 
 import math
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,9 @@ def test_a_scale_suits_its_values(values, kind):
     assert len(set(values)) == 1 or places[-1] - places[0] > 0.85 or values == [0.1 + 0.2, 0.3]
     marks = scale.ticks()
     assert 1 <= len(marks) <= 11
-    assert all(0 <= scale.place(mark) <= 1 for mark in marks)
+    places = [scale.place(mark) for mark in marks]
+    assert all(0 <= place <= 1 for place in places)
+    assert all(after - before > 0.04 for before, after in pairwise(places))  # of a height: a line of words
     assert (scale.place(scale.low), scale.place(scale.high)) == (pytest.approx(0), pytest.approx(1))
 
 
@@ -158,7 +161,7 @@ def test_keys_find_their_charts(tmp_path):
         ("Schedules", "Probabilities"): ["augment"],
         ("Schedules", "Source noise"): ["source noise"],
         ("Weights and health", "Norm of the weights"): ["encoder"],
-        ("Weights and health", "Distance of the averaged weights"): ["EMA drift"],
+        ("Weights and health", "Drift of the averaged weights"): ["EMA drift"],
         ("Weights and health", "Opacity"): ["all", "object"],
         ("Weights and health", "Share of latent channels"): ["flat"],
         ("Weights and health", "Near plane"): ["near plane"],

@@ -87,6 +87,17 @@ def test_the_page_keeps_within_its_size(tmp_path, most, scaled, thinned):
         assert size > 0.6 * most * 1e6  # the room is used
 
 
+def test_pictures_of_unequal_size_in_bytes_keep_within_it_too(tmp_path):
+    """Those by which the size of all is guessed are white."""
+    steps = dict.fromkeys(range(1, 51), (96, 120))
+    run = plant_run(tmp_path / "run", ROWS, pictures=steps)
+    for step in evenly(list(steps), 9):
+        write_png(run / "samples" / f"step-{step:08d}.png", torch.full((96, 120, 3), 255, dtype=torch.uint8))
+    page, size = make(run, "--max-mb", "0.2")
+    assert size <= 0.2e6
+    assert 5 < len(film(page)) < 50
+
+
 def test_without_room_for_pictures_the_page_says_so(tmp_path):
     run = plant_run(tmp_path / "run", ROWS, pictures={1: (300, 401), 2: (300, 401)})
     bare = make(plant_run(tmp_path / "bare", ROWS))[1]

@@ -50,7 +50,7 @@ def chart_html(chart: Chart, run: Run) -> str:
             f'<figure class="chart{" wide" if chart.wide else ""}" tabindex="0" role="group" '
             f'aria-label="{escape(chart.title)}: {summary}">',
             f'<figcaption><h4>{escape(chart.title)}</h4><span class="about">{about}</span></figcaption>',
-            _legend(shown),
+            _legend(shown, chart.title),
             f'<div class="plot{" staged" if run.recipe else ""}">',
             *_stage_words(run, axes),
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">',
@@ -93,10 +93,11 @@ def _summary(series: Series) -> str:
     return escape(f"{series.label} from {plain(begin)} at step {first:,} to {plain(end)} at step {last:,}")
 
 
-def _legend(shown: Sequence[tuple[Series, str]]) -> str:
+def _legend(shown: Sequence[tuple[Series, str]], title: str) -> str:
     lines = ['<ul class="legend">']
     for series, colour in shown:
-        label = series.label if len(shown) > 1 else "last"
+        named = len(shown) == 1 and (series.main or series.label.lower() == title.lower())
+        label = "last" if named else series.label
         last = number(series.points[-1][1]) if series.points else number(None)
         lines.append(
             f'<li class="{colour}" data-key="{escape(series.key)}">'

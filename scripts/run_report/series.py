@@ -39,7 +39,7 @@ RULES = (
     Rule("Schedules", r"schedule/(.+)_prob", "Probabilities", share=True),
     Rule("Schedules", r"schedule/(.+)"),
     Rule("Weights and health", r"weight_norm(?:/(.+))?", "Norm of the weights"),
-    Rule("Weights and health", r"(ema_drift)", "Distance of the averaged weights"),
+    Rule("Weights and health", r"(ema_drift)", "Drift of the averaged weights"),
     Rule("Weights and health", r"health/opacity(?:_(.+))?", "Opacity", share=True),
     Rule("Weights and health", r"health/latent_(.+)", "Share of latent channels", share=True),
     Rule("Weights and health", r"health/(.+)", share=True),
@@ -58,7 +58,7 @@ class Series:
 
     key: str
     label: str
-    main: bool  # of a chart: the total of the others
+    main: bool  # the total of the others, or what alone the chart is about
     segments: tuple[tuple[Point, ...], ...]  # one for each stage that has it
     odd: tuple[Point, ...] = ()  # values that are not finite
 
@@ -86,7 +86,7 @@ def charts_of(run: Run) -> list[Chart]:
     found: dict[tuple[int, str], Chart] = {}
     for key in _keys(run):
         place, name = _place(key, terms)
-        rule, series = RULES[place], _series(run, key, name or RULES[place].total, main=not name)
+        rule, series = RULES[place], _series(run, key, name or RULES[place].total, main=name in ("", key))
         title = rule.title or _capital(words(name))
         if series.segments or series.odd:
             chart = found.setdefault(

@@ -173,6 +173,24 @@ def test_keys_find_their_charts(tmp_path):
     }
 
 
+def test_every_series_of_a_chart_looks_different_and_is_named(tmp_path):
+    terms = {f"term{number}": 1.0 for number in range(12)}
+    rows = [{"step": step, "loss": 12.0, **terms, "lr": 1.0, "health/latent_flat": 1.0} for step in (1, 2)]
+    assert report.main([str(plant_run(tmp_path / "run", rows))]) == 0
+    page = read_page(tmp_path / "run" / "report.html")
+    looks = {one.attributes["data-key"]: one.attributes["class"] for one in chart_of(page, "Loss").all("li")}
+    assert list(looks) == ["loss", *terms]
+    assert len(set(looks.values())) == 13
+    curves = chart_of(page, "Loss").all("g")
+    assert {one.attributes["data-key"]: one.attributes["class"] for one in curves} == {
+        key: f"{look} sparse" for key, look in looks.items()
+    }
+    named = {title: [one.all("span")[0].text for one in chart_of(page, title).all("li")] for title in (
+        "Learning rate", "Share of latent channels"
+    )}  # fmt: skip
+    assert named == {"Learning rate": ["last"], "Share of latent channels": ["flat"]}
+
+
 def test_the_time_of_a_step_is_that_since_the_line_before(tmp_path):
     rows = [{"step": 4, "seconds": 8.0}, {"step": 5, "loss": 1.0}, {"step": 11, "seconds": 3.0}]
     stage = read_run(plant_run(tmp_path / "run", rows)).stages[0]

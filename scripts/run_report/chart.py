@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scripts.run_report.record import Run
 from scripts.run_report.scales import Scale, fit, round_steps
-from scripts.run_report.series import Chart, Point, Series, noisy, smooth, thin
+from scripts.run_report.series import Chart, Point, Series, noisy, smooth, thin, words
 from scripts.run_report.wording import escape, number, plain, tick
 
 WIDTH, HEIGHT = 1000, 400
@@ -96,8 +96,8 @@ def _summary(series: Series) -> str:
 def _legend(shown: Sequence[tuple[Series, str]], title: str) -> str:
     lines = ['<ul class="legend">']
     for series, colour in shown:
-        named = len(shown) == 1 and (series.main or series.label.lower() == title.lower())
-        label = "last" if named else series.label
+        about_it = series.main or series.label.lower() in (words(series.key).lower(), title.lower())
+        label = "last" if len(shown) == 1 and about_it else series.label
         last = number(series.points[-1][1]) if series.points else number(None)
         lines.append(
             f'<li class="{colour}" data-key="{escape(series.key)}">'
@@ -144,17 +144,17 @@ def _at(point: Point, axes: Axes) -> str:
 def _axis_words(axes: Axes, wide: bool) -> list[str]:
     marks = axes.scale.ticks()
     apart = marks[1] - marks[0] if len(marks) > 1 and axes.scale.kind == "linear" else 0
-    words = [
+    parts = [
         f'<span class="y" style="top:{axes.y(value) / HEIGHT:.2%}" data-value="{value!r}">'
         f"{tick(value, apart)}</span>"
         for value in marks
     ]
     steps = sorted({round(step) for step in round_steps(0, axes.last, least=5 if wide else 3)})
-    words += [
+    parts += [
         f'<span class="x" style="left:{axes.x(step) / WIDTH:.2%}" data-step="{step}">{step:,}</span>'
         for step in steps
     ]
-    return words
+    return parts
 
 
 def _stage_words(run: Run, axes: Axes) -> list[str]:
@@ -196,17 +196,17 @@ def _marks(run: Run, axes: Axes) -> list[str]:
             groups[-1].append((index, step, text))
         else:
             groups.append([(index, step, text)])
-    words = []
+    parts = []
     for group in groups:
         (first, step, text), last = group[0], group[-1][0]
         name = f"{first}" if first == last else f"{first}&ndash;{last}"
         more = f" (and {last - first} more)" if last > first else ""
-        words.append(
+        parts.append(
             f'<a class="mark" tabindex="-1" href="#warning-{first}" '
             f'style="left:{min(axes.x(step), WIDTH) / WIDTH:.2%}" '
             f'title="step {step:,}: {escape(text[:300])}{more}">{name}</a>'
         )
-    return words
+    return parts
 
 
 def _data(shown: Sequence[tuple[Series, str]], axes: Axes) -> str:

@@ -58,7 +58,7 @@ class Series:
 
     key: str
     label: str
-    main: bool  # the total of the others, or what alone the chart is about
+    main: bool  # of a chart: the total of the others
     segments: tuple[tuple[Point, ...], ...]  # one for each stage that has it
     odd: tuple[Point, ...] = ()  # values that are not finite
 
@@ -86,7 +86,7 @@ def charts_of(run: Run) -> list[Chart]:
     found: dict[tuple[int, str], Chart] = {}
     for key in _keys(run):
         place, name = _place(key, terms)
-        rule, series = RULES[place], _series(run, key, name or RULES[place].total, main=name in ("", key))
+        rule, series = RULES[place], _series(run, key, name or RULES[place].total, main=not name)
         title = rule.title or _capital(words(name))
         if series.segments or series.odd:
             chart = found.setdefault(

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scripts import report
+
 VOID = {"meta", "link", "img", "input", "br", "hr", "rect", "path"}  # rect and path close themselves
 
 
@@ -131,3 +133,27 @@ def drawn_points(chart: Element, key: str, *, logarithmic: bool = False, kind: s
     points = np.array(shares(group.all("path", kind)[0].attributes["d"]))
     read = np.polyval(down, points[:, 1])
     return np.polyval(across, points[:, 0]), 10**read if logarithmic else read
+
+
+def lines(num: int = 5, every: int = 10) -> list[dict]:
+    """A log of odd numbers: every tenth step, previews at every second line."""
+    rows = []
+    for line in range(1, num + 1):
+        row = {"step": line * every, "loss": 1.7 / line, "rgb": 1.2 / line, "opacity": 0.5 / line}
+        row |= {"gradient_norm": 0.3 + line, "seconds": 7.3 + line, "data_wait": 0.125, "lr": 0.001}
+        if line % 2 == 0:
+            row |= {"held_out_preview_psnr": 14.25 - line, "held_out_sample_psnr": 11.625 + line}
+        rows.append(row)
+    return rows
+
+
+def make(folder: Path, *arguments: str) -> Element:
+    """The page of a run, which the program must be able to make."""
+    output = folder.parent / "page.html"
+    assert report.main([str(folder), "--output", str(output), *arguments]) == 0
+    return read_page(output)
+
+
+def numbers(element: Element) -> list[float]:
+    """Exact values of the numbers within, in order."""
+    return [float(one.attributes["value"]) for one in element.all("data")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from report_pages import Element, chart_of, drawn_points, per_cent, plant_run, read_page
+from report_pages import Element, chart_of, drawn_points, lines, make, numbers, per_cent, plant_run
 from torch import nn
 
 from models.checkpoint import checkpoint_path, save_checkpoint
@@ -19,29 +19,6 @@ from scripts import report
 from scripts.run_report.reading import read_run
 
 EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
-
-
-def lines(num: int = 5, every: int = 10) -> list[dict]:
-    """A log of odd numbers: every tenth step, previews at every second line."""
-    rows = []
-    for line in range(1, num + 1):
-        row = {"step": line * every, "loss": 1.7 / line, "rgb": 1.2 / line, "opacity": 0.5 / line}
-        row |= {"gradient_norm": 0.3 + line, "seconds": 7.3 + line, "data_wait": 0.125, "lr": 0.001}
-        if line % 2 == 0:
-            row |= {"held_out_preview_psnr": 14.25 - line, "held_out_sample_psnr": 11.625 + line}
-        rows.append(row)
-    return rows
-
-
-def make(folder: Path, *arguments: str) -> Element:
-    """The page of a run, which the program must be able to make."""
-    output = folder.parent / "page.html"
-    assert report.main([str(folder), "--output", str(output), *arguments]) == 0
-    return read_page(output)
-
-
-def numbers(element: Element) -> list[float]:
-    return [float(one.attributes["value"]) for one in element.all("data")]
 
 
 def problems(page: Element) -> list[str]:
@@ -144,72 +121,6 @@ def test_words_from_elsewhere_stay_words(tmp_path):
     assert any("'</script>' is not always a number" in problem for problem in problems(page))
     assert not [name for one in page.all() for name in one.attributes if name.startswith("on")]
     assert any(EVIL in one.attributes.get("data-key", "") for one in page.all("li"))
-
-
-def test_a_recipe_counts_through_its_stages(tmp_path):
-    data = ({"image_size": 16}, {"image_size": 16, "views": 3}, {"image_size": 48})
-    folder, names = tmp_path / "recipe", ("1_volumes", "2_joint", "10_grown")
-    for number, (name, part) in enumerate(zip(names, data, strict=True)):
-        rows = [row | {"loss": row["loss"] + number} for row in lines(5 - number)]
-        plant_run(
-            folder / name, rows, data=part, pictures={20: (20, 32)}, warnings=[(30, f"beware of {name}")]
-        )
-    page = make(folder)
-    chart = chart_of(page, "Loss")
-    steps, values = drawn_points(chart, "loss")
-    # The third stage, of 50 steps, is at step 30.
-    np.testing.assert_allclose(steps, [10, 20, 30, 40, 50, 60, 70, 80, 90, 110, 120, 130], atol=0.1)
-    np.testing.assert_allclose(values[[0, 5, 9]], [1.7, 2.7, 3.7], atol=0.02)
-    line = next(one for one in chart.all("path", "line")).attributes["d"]
-    assert line.count("M") == 3  # no line leads from one stage to the next
-    assert [(one.text, round(per_cent(one, "left") * 130)) for one in chart.all("span", "stage")] == [
-        ("1 volumes", 0), ("2 joint", 50), ("10 grown", 100)
-    ]  # fmt: skip
-    table = page.with_id("figures").all("tbody")[0].all("tr")
-    assert [row.all("th")[0].text for row in table] == ["1 volumes", "2 joint", "10 grown"]
-    assert [row.all("td")[0].text for row in table] == ["50", "40 of 50", "30 of 50"]
-    assert [row.all("td")[3].text for row in table] == ["16", "16", "48"]
-    changes = [
-        row.all("td") for one in page.with_id("config").all("table") for row in one.all("tbody")[0].all("tr")
-    ]
-    assert [[cell.text for cell in row] for row in changes] == [
-        ["data.views", "", "3"], ["data.image_size", "16", "48"], ["data.views", "3", ""]
-    ]  # fmt: skip
-    assert [json.loads(one.text)["data"] for one in page.all("pre")] == list(data)
-    assert [row.all("td")[1].text for row in page.with_id("warnings").all("tbody")[0].all("tr")] == [
-        "30",
-        "80",
-        "130",
-    ]
-    assert [one.text for one in page.all("ol", "film")[0].all("span")] == ["step 20", "step 70", "step 120"]
-    assert page.all("figcaption")[0].text == "Step 120, stage 10 grown"
-    assert "in stage 10 grown" in page.all("p", "state")[0].text
-
-
-@pytest.mark.parametrize(
-    "stages",
-    [["1_a", "2_b", "3_c"], {"a": {}, "b": {}, "c": {}}, [{"name": "1_a"}, {"name": "2_b"}, {"name": "3_c"}]],
-)
-def test_stages_that_are_planned_have_a_row_and_leave_the_run_unfinished(tmp_path, stages):
-    for name in ("1_a", "2_b"):
-        plant_run(tmp_path / "recipe" / name, lines())
-    assert read_run(tmp_path / "recipe").state() == "finished"
-    (tmp_path / "recipe" / "recipe.json").write_text(json.dumps({"stages": stages}))
-    run = read_run(tmp_path / "recipe")
-    assert [stage.label for stage in run.stages] == ["1 a", "2 b", "3 c"]
-    assert run.state() == "running"
-    page = make(tmp_path / "recipe")
-    rows = page.with_id("figures").all("tbody")[0].all("tr")
-    assert [row.all("th")[0].text for row in rows] == ["1 a", "2 b", "3 c"]
-    assert numbers(rows[2]) == []
-
-
-def test_a_stage_can_be_reported_alone(tmp_path):
-    plant_run(tmp_path / "recipe" / "1_a", lines())
-    plant_run(tmp_path / "recipe" / "2_b", lines(3))
-    page = make(tmp_path / "recipe" / "2_b")
-    assert page.all("h1")[0].text == "2_b"
-    assert page.all("span", "stage") == []
 
 
 def test_warnings_are_marked_on_every_chart_and_lead_to_their_words(tmp_path):

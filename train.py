@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, stop: "StopSignal") -> None:
 
     Raises ValueError or OSError as `train` does, and StoppedError at a stop before the first step.
     """
-    from config.recipe import load_stages
+    from config.recipe import load_stages, write_list
     from models.checkpoint import last_step
     from models.workers import join_workers
 
@@ -103,6 +103,8 @@ def run(arguments: argparse.Namespace, stop: "StopSignal") -> None:
         left = [stage for stage in stages if stage not in done]
         fresh = [stage for stage in left if last_step(stage.folder) is None and stage.train.preflight]
         try_out(fresh, stop, workers)
+        if workers.first and len(stages) > 1:
+            write_list(stages)
         for stage in left:
             if train(stage, stop, workers) < stage.train.steps:
                 break

@@ -6,10 +6,13 @@ the averaged ones of the stage before. The optimiser, the average and the learni
 that is null is left out.
 """
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from config import RunConfig, merge, read_document, set_key, split_override, validate_config
+from models.checkpoint import write_synced
 
 STAGES = "stages"
 
@@ -48,6 +51,17 @@ def load_stages(
         documents[only]["transfer"] = document["transfer"]
     found = {name: validate_config(stage, f"{path}: stage {name}") for name, stage in documents.items()}
     return [found[only]] if only else list(found.values())
+
+
+def write_list(stages: Sequence[RunConfig]) -> None:
+    """Say in the recipe's folder which stages it has and how long they are, for who reports on it.
+
+    Raises OSError where it cannot be written.
+    """
+    listed = [{"name": stage.name, "train": {"steps": stage.train.steps}} for stage in stages]
+    text = json.dumps({"stages": listed}, indent=2) + "\n"
+    path = stages[0].folder.parent / "recipe.json"
+    write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _check_names(changes: list[tuple[str, Any]], stages: Any) -> None:

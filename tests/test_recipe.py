@@ -140,6 +140,12 @@ def test_stages_run_one_after_another_and_go_on_in_the_right_one(write_recipe, t
     path, changes = write_recipe(), ["train.preflight=false"]
     assert program.main([str(path), *changes]) == 0
     folder = tmp_path / "runs" / "tiny"
+    listed = json.loads((folder / "recipe.json").read_text())["stages"]
+    assert [(stage["name"], stage["train"]["steps"]) for stage in listed] == [
+        ("1_volumes", 2),
+        ("2_denoiser", 3),
+        ("3_grown", 1),
+    ]
     first, second, third = (load_checkpoint(find_checkpoint(stage.folder)) for stage in load_stages(path))
     assert (first.step, second.step, third.step) == (2, 3, 1)
     assert find_checkpoint(folder) == third.path

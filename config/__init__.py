@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from config.older import renewed
 from data.objects import DataConfig
 from diffusion.samplers import SampleOptions
 from models import FAMILIES, family
+from models.older import renewed
 from models.optim import OptimConfig
 
 
@@ -152,7 +152,7 @@ def validate_config(document: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
-        raise ValueError(f"{where}: {_first_problem(error)}") from error
+        raise ValueError(f"{where}: {_first_problem(error, _family_of(document))}") from error
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
@@ -173,7 +173,26 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
         return document
     if not isinstance(parent, str):
         raise ValueError(f'{path}: "extends" must be the name of a file beside this one')
-    return merge(_read_with_parents(path.parent / parent, (*children, path.resolve())), document)
+    inherited = _read_with_parents(path.parent / parent, (*children, path.resolve()))
+    return merge(_without_other_family(inherited, document), document)
+
+
+def _without_other_family(inherited: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """What a document inherits: where its model is of another family, all but the model and its parts' rates,
+    which mean nothing to that family."""
+    named, other = _family_of(document), _family_of(inherited)
+    if named is None or named == other or "model" not in inherited:
+        return inherited
+    kept = {key: value for key, value in inherited.items() if key != "model"}
+    if isinstance(kept.get("optim"), dict):
+        kept["optim"] = {key: value for key, value in kept["optim"].items() if key != "lr_scale"}
+    return kept
+
+
+def _family_of(document: dict[str, Any]) -> Any:
+    """The family that a document names; None where it leaves that to what it extends."""
+    model = document.get("model")
+    return model.get("family") if isinstance(model, dict) else None
 
 
 def _parse(text: str) -> Any:
@@ -183,12 +202,12 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, family_name: Any) -> str:
     problem = error.errors(include_url=False)[0]
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        close = _alike(key)
+        close = _alike(key, family_name)
         return f"unknown key '{key}'" + (f"; did you mean '{close}'?" if close else "; remove it")
     if problem["type"] == "missing":
         return f"key '{key}' is missing; add it"
@@ -198,10 +217,10 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key}: {message}, but is {json.dumps(problem['input'], default=str)[:80]}"
 
 
-def _alike(unknown: str) -> str | None:
+def _alike(unknown: str, family_name: Any) -> str | None:
     """The key most like an unknown one: in the same section, or else of nearly the same name in another."""
     section, _, name = unknown.rpartition(".")
-    known = _known_keys()
+    known = _known_keys(family_name if family_name in list(FAMILIES) else "genvs")
     beside = [key for key in known if key.rpartition(".")[0] == section]
     for candidates in (beside, known):
         names = [key.rpartition(".")[2] for key in candidates]
@@ -211,10 +230,9 @@ def _alike(unknown: str) -> str | None:
     return None
 
 
-def _known_keys() -> list[str]:
+def _known_keys(family_name: str) -> list[str]:
     """Every key of every section, with its section, for spelling suggestions; the shallow ones first."""
-    sections: list[tuple[str, type[BaseModel]]] = [("", RunConfig)]
-    sections += [("model.", family(name).Config) for name in FAMILIES]
+    sections: list[tuple[str, type[BaseModel]]] = [("", RunConfig), ("model.", family(family_name).Config)]
     keys: list[str] = []
     for prefix, section in sections:  # grows meanwhile
         for name, field in section.model_fields.items():

@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from config import RunConfig, load_config
-from models import family
-from models.base import NVSModel
 from models.checkpoint import FORMAT, Checkpoint, load_checkpoint
+from models.loading import empty_model
 from models.plain_denoiser import plain_denoiser
 from models.published import unpack
 from models.torch_file import is_torch_file, read_torch_file
@@ -36,21 +34,7 @@ def open_checkpoint(
     if plain is not None:
         return plain
     config = load_config(PUBLISHED_CONFIG) if config is None else config
-    return unpack(path, content, empty_model(config, path), config.model_dump(mode="json"))
-
-
-def empty_model(config: RunConfig, path: Path) -> NVSModel:
-    """The model of a config on no device: a config, from the file `path`, that asks for more than the file
-    holds is found out before memory is spent on it.
-
-    Raises ValueError where there is no such model.
-    """
-    try:
-        with torch.device("meta"):
-            return family(config.model.family)(config.model, fresh=False)
-    except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
+    return unpack(path, content, empty_model(config.model, path), config.model_dump(mode="json"))
 
 
 def _foreign_safetensors(path: Path) -> dict[str, Any] | None:

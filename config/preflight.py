@@ -42,27 +42,31 @@ class Cost:
         return self.config.train.steps * self.seconds / 3600
 
 
-def preflight(runs: Sequence[RunConfig], train: Train, workers: Workers) -> Iterator[Cost]:
+def preflight(runs: Sequence[RunConfig], train: Train, workers: Workers) -> Iterator[Cost | None]:
     """Train every run for three steps with `train`, each from what that made of the one before where it will
     start from the real weights of that; what is left on disk is deleted.
 
-    Raises ValueError in one line for whatever would have stopped the real run, naming a batch that fits
-    where memory does not suffice.
+    Only the first of several processes learns what it costs, the others get None. Raises ValueError in one
+    line for whatever would have stopped the real run, naming a batch that fits where memory does not suffice.
     """
     tried: dict[str, str] = {}
     with _folder(runs[0], workers) as folder:
         for run in runs:
             small = _shortened(run, folder, transfer=tried.get(run.transfer or "", run.transfer))
             try:
-                cost = _measure(run, small, train, workers.device)
+                with redirect_stderr(io.StringIO()):  # it will be said when the run itself begins
+                    peak = peak_extra_bytes(lambda small=small: train(small), workers.device)
+                short = False
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                cost = None
-            if cost is None:  # only now is what the error held on to free
+                short = True
+            if short:  # only now is what the error held on to free
                 raise ValueError(_advice(run, small, train, workers))
             tried[str(run.folder)] = str(small.folder)
-            yield cost
+            workers.any(False)  # the first one has written everything
+            yield _cost(run, small, peak) if workers.first else None
+        workers.any(False)  # no other one still reads what is now deleted
 
 
 def plan(costs: Sequence[Cost]) -> str:
@@ -119,9 +123,8 @@ def _shortened(run: RunConfig, folder: Path, *, transfer: str | None, batch: int
     return validate_config(merge(run.model_dump(mode="json"), changes), run.name)
 
 
-def _measure(run: RunConfig, small: RunConfig, train: Train, device: torch.device) -> Cost:
-    with redirect_stderr(io.StringIO()):  # it will be said when the run itself begins
-        peak = peak_extra_bytes(lambda: train(small), device)
+def _cost(run: RunConfig, small: RunConfig, peak: int | None) -> Cost:
+    """What a trial, of which that is left on disk, tells of a run."""
     lines = [json.loads(line) for line in (small.folder / "log.jsonl").read_text("utf-8").splitlines()]
     checkpoint = checkpoints_of(small.folder)[-1]
     trained: Counter[str] = Counter()

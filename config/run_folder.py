@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from config import RunConfig, validate_config
-from config.foreign import empty_model, open_checkpoint
-from config.older import renewed
+from config.foreign import open_checkpoint
 from models import family
 from models.base import NVSModel
 from models.checkpoint import (
@@ -20,11 +19,12 @@ from models.checkpoint import (
     find_checkpoint,
     keep_newest,
     load_checkpoint,
-    load_weights,
     restore,
     save_checkpoint,
 )
 from models.ema import EMA
+from models.loading import on_any_machine, ready_model
+from models.older import renewed
 from models.transfer import transfer_weights
 
 GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what a model sees
@@ -153,22 +153,10 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
             f"{path}: holds a denoiser alone, without volumes; train a model that begins with it: "
             f"train.py CONFIG transfer={path}"
         )
-    config = _on_any_machine(validate_config(checkpoint.config, str(path)))
-    model = empty_model(config, path)
-    load_weights(model, checkpoint.best_weights(), path, assign=True)
-    return model.eval().requires_grad_(False), config, checkpoint.step
-
-
-def _on_any_machine(config: RunConfig) -> RunConfig:
-    """The config without choices that the machine it was trained on suggested."""
-    document = config.model_dump(mode="json")
-    for setting in family(config.model.family).resource_settings:
-        *sections, key = setting.split(".")
-        place = document
-        for section in sections:
-            place = place[section]
-        del place[key]
-    return validate_config(document, config.name)
+    config = validate_config(checkpoint.config, str(path))
+    config = config.model_copy(update={"model": on_any_machine(config.model)})
+    model = ready_model(checkpoint, config.model, options=config.sample, data=config.data)
+    return model, config, checkpoint.step
 
 
 def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -48,6 +48,10 @@ class Views:
         geometry = self.geometry and self.geometry.apply(function)
         return Views(function(self.images), self.cameras.apply(function), function(self.valid), geometry)
 
+    def to(self, device: torch.device | str) -> "Views":
+        """The same views on a device."""
+        return self.apply(lambda tensor: tensor.to(device))
+
 
 @dataclass(frozen=True)
 class SceneBatch:

@@ -58,6 +58,10 @@ class Cameras:
         """The same cameras with `function` applied to every tensor (a slice, a reshape, a move)."""
         return Cameras(*map(function, (self.cam_to_world, self.intrinsics, self.near, self.far)))
 
+    def to(self, device: torch.device | str) -> "Cameras":
+        """The same cameras on a device."""
+        return self.apply(lambda tensor: tensor.to(device))
+
     def __getitem__(self, index) -> "Cameras":
         """Cameras at `index` of the batch axes."""
         return self.apply(lambda tensor: tensor[index])

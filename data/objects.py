@@ -62,6 +62,11 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         2048, ge=0, description="megabytes of decoded pictures kept by a rank's loaders together"
     )
 
+    @property
+    def photo_options(self) -> dict[str, int | float | str | None]:
+        """How photos become such pictures: keyword arguments of `data.photos.read_photos`."""
+        return {name: getattr(self, name) for name in ("image_size", "object_radius", "resampling")}
+
     @field_validator("sources")
     @classmethod
     def _ordered(cls, sources: tuple[Count, Count]) -> tuple[Count, Count]:

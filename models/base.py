@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel
 from torch import Tensor, nn
 
 from data.batch import Applicable, SceneBatch, Views
 from data.cameras import Cameras
+from data.objects import DataConfig
 from diffusion.samplers import SampleOptions
 
 # Called after every denoising step with its index and the current estimate of the clean images, [b t 3 h w].
@@ -37,6 +39,14 @@ class NVSModel(nn.Module, ABC):
     training_settings: tuple[str, ...] = ()  # keys of the config that do not change what weights compute
     resource_settings: tuple[str, ...] = ()  # keys that change neither that nor training, but what both cost
     needs_geometry: bool = False  # whether `loss` reads the views' depth and alpha
+    deterministic: bool = False  # whether views are the same whatever their seeds
+    options: SampleOptions = SampleOptions()  # of a trained model: how its run samples
+    trained_on: DataConfig | None = None  # of a trained model: the data of its run
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and its input must be, but for seeds, which may be anywhere."""
+        return next(self.parameters()).device
 
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:

@@ -19,14 +19,13 @@ from nerf.renderer import LatentImages
 EPSILON = 1e-6  # opacity below which a ray has no surface
 
 
-class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+class VolumeLossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Weight of each term, a number or a ramp; 0 leaves it out.
 
     A term whose ramp touches 0 is worked out there too: its parameters then have gradients, of zero, which
     data-parallel training waits for.
     """
 
-    diffusion: NonNegative = Field(1.0, description="denoising of the target views")
     rgb: NonNegative = Field(1.0, description="latent channels 0-2 against the target views")
     rgb_source: NonNegative = Field(0.0, description="the same against the first source view")
     opacity: NonNegative = Field(0.001, description="mean opacity: what is not seen to be there is air")
@@ -46,7 +45,7 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     )
 
     @model_validator(mode="after")
-    def _something_is_learnt(self) -> "LossConfig":
+    def _something_is_learnt(self) -> "VolumeLossConfig":
         if not self.terms:
             raise ValueError("every weight is 0, so nothing would be learnt; raise one of them")
         return self
@@ -60,6 +59,17 @@ class LossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     def weights_at(self, progress: float) -> dict[str, float]:
         """The current weight of each of the `terms`, at a progress from 0 to 1."""
         return {name: value_at(getattr(self, name), progress) for name in self.terms}
+
+
+class LossConfig(VolumeLossConfig, frozen=True):
+    """The same beside a denoiser."""
+
+    diffusion: NonNegative = Field(1.0, description="denoising of the target views")
+
+    @property
+    def teaches_volume(self) -> bool:
+        """Whether a term looks at what the volumes show."""
+        return self.terms != ("diffusion",)
 
 
 def rgb(latent: Float[Tensor, "b t f h w"], images: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, ""]:

@@ -58,6 +58,12 @@ def published_names(model: nn.Module) -> dict[str, str]:
     Each key is there once and the constants are not. Raises ValueError where the format cannot hold them.
     """
     layers = list(LAYERS.values())
+    lacking = [ours for ours in LAYERS if not any(name.startswith(f"{ours}.") for name in model.state_dict())]
+    if lacking:
+        raise ValueError(
+            f"the published format needs '{lacking[0]}', which this model has not; export a model of its "
+            "architecture"
+        )
     names = {published_key(name): name for name in model.state_dict()}
     rank = {key: next(i for i, layer in enumerate(layers) if key.startswith(f"{layer}.")) for key in names}
     return {key: names[key] for key in sorted(names, key=rank.__getitem__)}  # within layers as in the model

@@ -125,9 +125,10 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     import torch
 
     from config import load_config, validate_config
-    from config.foreign import PUBLISHED_CONFIG, empty_model, open_checkpoint
+    from config.foreign import PUBLISHED_CONFIG, open_checkpoint
     from config.run_folder import model_differences
     from models.checkpoint import find_checkpoint, write_synced
+    from models.loading import empty_model
     from models.published import pack
 
     source, output = find_checkpoint(arguments.input), arguments.output
@@ -140,7 +141,7 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
             f"{source}: holds a denoiser alone; train with it: train.py CONFIG transfer={source}"
         )
     config = validate_config(checkpoint.config, str(source))
-    document = pack(checkpoint, empty_model(config, source), raw=arguments.raw)
+    document = pack(checkpoint, empty_model(config.model, source), raw=arguments.raw)
     write_synced(output, lambda unfinished: torch.save(document, unfinished))
     averaged = checkpoint.section("ema") and not arguments.raw
     num = len(checkpoint.section("model"))
@@ -160,10 +161,10 @@ def _refuse_overwriting(source: Path, output: Path) -> None:
 
 def _size(num: int, config: "RunConfig", source: Path) -> str:
     """How much there is of a model of `num` tensors of ours."""
-    from config.foreign import empty_model
+    from models.loading import empty_model
     from models.published import CONSTANTS
 
-    parameters = sum(parameter.numel() for parameter in empty_model(config, source).parameters())
+    parameters = sum(parameter.numel() for parameter in empty_model(config.model, source).parameters())
     return f"{num + len(CONSTANTS)} distinct tensors, {parameters:,} parameters"
 
 

@@ -13,9 +13,9 @@ from scenes import run_document, tiny_model
 from torch import Tensor, nn
 
 from config import RunConfig, validate_config
-from config.foreign import empty_model
 from models.base import NVSModel
 from models.checkpoint import Checkpoint
+from models.loading import empty_model
 from models.published import published_names, unpack
 from models.torch_file import read_torch_file
 
@@ -81,7 +81,7 @@ def tiny_config() -> RunConfig:
 
 @cache
 def _empty() -> NVSModel:
-    return empty_model(tiny_config(), Path("test"))
+    return empty_model(tiny_config().model, Path("test"))
 
 
 def through_disk(content: Any, tmp_path: Path, **options: Any) -> Checkpoint:

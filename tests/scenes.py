@@ -30,6 +30,19 @@ TINY_MODEL: dict[str, Any] = {
         "mapping_width": 16,
     },
 }
+TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest model here
+    "genvs": TINY_MODEL,
+    "pixelnerf": {
+        "family": "pixelnerf",
+        "encoder": TINY_MODEL["encoder"],
+        "renderer": {"size": 8, "coarse": 5, "fine": 3, "field": {"hidden": 7}},
+    },
+    "image_diffusion": {
+        "family": "image_diffusion",
+        "denoiser": TINY_MODEL["denoiser"],
+        "condition_channels": 5,
+    },
+}
 
 
 def cameras(*batch: int, seed: int = 0, object_radius: float = 0.6) -> Cameras:

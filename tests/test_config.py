@@ -77,6 +77,25 @@ def test_values_are_json_or_else_text(tmp_path):
     assert config.name == "64"
 
 
+def test_a_file_of_another_family_inherits_all_but_the_model_and_the_rates_of_its_parts(tmp_path):
+    parent = BASE | {"optim": {"lr": 1e-3, "lr_scale": {"denoiser": 2.0}}, "train": {"steps": 7}}
+    parent["model"] = {"family": "genvs", "encoder": {"planes": 5}, "noise": {"start": "high"}}
+    write(tmp_path, "parent.json", parent)
+    child = write(
+        tmp_path,
+        "child.json",
+        {"extends": "parent.json", "model": {"family": "pixelnerf", "source_noise": 0.5}},
+    )
+    config = load_config(child)
+    assert (config.train.steps, config.optim.lr, config.optim.lr_scale) == (7, 1e-3, {})
+    assert (config.model.family, config.model.source_noise) == ("pixelnerf", 0.5)
+    assert config.model.encoder.planes == 64
+    for model in ({"family": "genvs", "source_noise": 0.5}, {"source_noise": 0.5}):
+        same = load_config(write(tmp_path, "same.json", {"extends": "parent.json", "model": model}))
+        assert (same.optim.lr_scale, same.model.encoder.planes) == ({"denoiser": 2.0}, 5)
+        assert (same.model.noise.start, same.model.source_noise) == ("high", 0.5)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.json")), ids=lambda path: path.stem)
 def test_every_config_of_the_project_loads_and_survives_a_round_trip(path):
     configs = load_stages(path, ["data.root=somewhere"])

@@ -9,6 +9,7 @@ from scenes import cameras, reconfigured, scene, scene_batch, tiny_model, views
 from data.batch import Views
 from diffusion.samplers import SampleOptions
 from models.genvs import GeNVS, GeNVSConfig
+from models.optim import OptimConfig, make_optimizer
 
 ALL_TERMS = {
     "diffusion": 1.0,
@@ -107,6 +108,38 @@ def test_without_condition_the_diffusion_loss_does_not_see_the_sources(model):
     blind, seeing = (reconfigured(model, drop_condition_prob=prob) for prob in (1.0, 0.0))
     assert blind.loss(batch, progress=0.0)["diffusion"] == blind.loss(other, progress=0.0)["diffusion"]
     assert seeing.loss(batch, progress=0.0)["diffusion"] != seeing.loss(other, progress=0.0)["diffusion"]
+
+
+def test_a_denoiser_that_learns_alone_learns_the_same_without_volumes():
+    about = {"drop_condition_prob": 1.0, "augment": {"prob": 0.5}}
+    alone = tiny_model(loss={"rgb": 0.0, "opacity": 0.0}, **about)
+    beside = tiny_model(loss={"rgb": 1.0, "opacity": 0.0}, **about)
+    run = []
+    for part in (alone.encoder, alone.renderer, beside.encoder, beside.renderer):
+        part.register_forward_pre_hook(lambda part, _: run.append(part))
+    batch = scene_batch([[True, True], [True, False]], num_target=2)
+    found, expected = (model.loss(batch, progress=0.3) for model in (alone, beside))
+    assert run == [beside.encoder, beside.renderer]
+    assert set(found) == {"diffusion"}
+    assert torch.equal(found["diffusion"], expected["diffusion"])
+    for terms in (found, expected):
+        terms["diffusion"].backward()
+    for name, weight in alone.denoiser.named_parameters():
+        assert torch.equal(weight.grad, beside.denoiser.get_parameter(name).grad), name
+    # As data-parallel training needs: what gets no gradient wants none.
+    assert [name for name, p in alone.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert {p for group in make_optimizer(alone, OptimConfig()).param_groups for p in group["params"]} == set(
+        alone.denoiser.parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("drop", "loss"), [(0.9, {"rgb": 0.0, "opacity": 0.0}), (1.0, {"rgb": 0.0, "opacity": 1e-3})]
+)
+def test_a_volume_that_something_looks_at_is_computed(drop, loss):
+    model = tiny_model(loss=loss, drop_condition_prob=drop)
+    sum(model.loss(scene_batch([[True]]), progress=0.0).values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
 @torch.no_grad()

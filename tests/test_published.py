@@ -23,8 +23,9 @@ from scenes import tiny_model
 from torch import Tensor, nn
 
 from config import load_config
-from config.foreign import PUBLISHED_CONFIG, empty_model, open_checkpoint
+from config.foreign import PUBLISHED_CONFIG, open_checkpoint
 from models.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
+from models.loading import empty_model
 from models.published import pack, published_names, unpack
 from models.torch_file import read_torch_file
 
@@ -39,7 +40,7 @@ def tiny():
 
 
 def test_the_full_size_model_has_the_published_keys_shapes_and_order_of_parameters():
-    model = empty_model(load_config(PUBLISHED_CONFIG), PUBLISHED_CONFIG)
+    model = empty_model(load_config(PUBLISHED_CONFIG).model, PUBLISHED_CONFIG)
     names, own = published_names(model), model.state_dict()
     distinct = [(key, shape) for key, shape, _ in KEYS if not key.startswith("nerf.aabb_")]
     assert [(key, list(own[name].shape)) for key, name in names.items()] == distinct
@@ -53,7 +54,7 @@ def test_the_full_size_model_has_the_published_keys_shapes_and_order_of_paramete
 def test_a_file_of_the_full_size_comes_back_bit_for_bit(tmp_path):
     content, config = full_published(), load_config(PUBLISHED_CONFIG)
     assert len(content["model"]) == 904
-    model = empty_model(config, PUBLISHED_CONFIG)
+    model = empty_model(config.model, PUBLISHED_CONFIG)
     checkpoint = unpack(tmp_path, content, model, config.model_dump(mode="json"))
     model.load_state_dict(checkpoint.section("model"), assign=True)
     assert all(value.device.type == "cpu" for value in model.state_dict().values())

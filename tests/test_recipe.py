@@ -10,10 +10,10 @@ from scenes import TINY_MODEL, run_document
 
 import train as program
 from config import load_config
-from config.foreign import empty_model
 from config.recipe import load_stages
 from config.run_folder import load_model
 from models.checkpoint import checkpoints_of, find_checkpoint, load_checkpoint
+from models.loading import empty_model
 
 ROOT = Path(__file__).resolve().parent.parent
 GROWN = {"channels": [32, 32, 32], "depths": [1, 1, 1], "self_attention": [False, False, True]}
@@ -184,7 +184,7 @@ def test_a_stage_whose_forerunner_is_missing_is_refused(write_recipe, capsys):
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("recipe_*.json")), ids=lambda path: path.stem)
 def test_every_weight_of_a_stage_comes_from_the_one_before(path):
     stages = load_stages(path, ["data.root=none"])
-    models = [empty_model(stage, path) for stage in stages]
+    models = [empty_model(stage.model, path) for stage in stages]
     for before, after in pairwise(models):
         given, _ = after.adapt(before.state_dict())
         shapes = {name: value.shape for name, value in given.items()}

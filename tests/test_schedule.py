@@ -22,6 +22,7 @@ from data.schedule import (
     scheduled_values,
     value_at,
 )
+from models import FAMILIES
 
 MOMENTS = [moment / 64 for moment in range(65)]
 
@@ -137,7 +138,9 @@ def test_every_example_of_the_documentation_is_a_config_and_every_key_is_named_t
     for example in examples:
         data = {"root": "somewhere"} | example.get("data", {})
         validate_config({"name": "x", "model": {}} | example | {"data": data}, "docs/schedules.md")
-    ramps = {key.removesuffix(".until") for key in _known_keys() if key.endswith(".until")}
+    ramps = {
+        key.removesuffix(".until") for name in FAMILIES for key in _known_keys(name) if key.endswith(".until")
+    }
     assert {"model.loss.rgb", "model.augment.prob", "model.noise"} < ramps
     assert [key for key in ramps - {"model.noise"} if f"`{key}`" not in text] == []
 

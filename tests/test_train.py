@@ -401,7 +401,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(write_config, capsys, monkeypat
 
     monkeypatch.setattr(GeNVS, "loss", poisoned)
     path = write_config("poisoned", train={"save_every": 2, "log_every": 5})
-    message = refusal(capsys, str(path), "train.steps=9")
+    message = refusal(capsys, str(path), "train.steps=9", "train.preflight=false")
     folder = load_config(path).folder
     kept = folder / "checkpoints" / "step-00000002.safetensors"
     assert "step 4: 'rgb' is not finite" in message

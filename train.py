@@ -157,12 +157,14 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     from data.loader import SceneLoader, held_out
     from data.sets import open_split
     from models import family
+    from models.alarm import Alarm
     from models.checkpoint import checkpoint_path
     from models.device import autocast, place
     from models.ema import EMA
     from models.held_out import HeldOut
     from models.meter import Meter
-    from models.optim import clip_gradients, make_optimizer, set_learning_rate
+    from models.optim import clip_gradients, make_optimizer, set_learning_rate, trained_parameters
+    from models.watch import Watch
     from models.workers import exchange, join_workers, reseed
 
     workers = workers or join_workers(config.train.device, {})
@@ -176,7 +178,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     model = place(family(config.model.family)(config.model, fresh=not folder.started), workers.device)
     loader.geometry = model.needs_geometry
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    trained, watch, alarm = trained_parameters(model), Watch(model, ema, workers.device), Alarm()
     step, message = folder.start(model, ema, optimizer)
     if workers.first:
         folder.open(step)
@@ -188,7 +190,11 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     if held_out_objects:
         views = held_out(held_out_objects, config.train.previews)
         watched = HeldOut(views, config.sample, config.train.precision, workers.device)
-    parallel, meter, saved = workers.wrap(model), Meter(), step
+        if workers.first and step == 0:
+            with forgiving():
+                write_png(folder.picture(step), watched.look(model, ema)[0])
+    meter = Meter(images=scenes * world * config.data.targets)
+    parallel, saved = workers.wrap(model), step
     batches = meter.waiting_for(loader.batches(step * accumulate))
     shown = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
     with tqdm(**shown, disable=not workers.first) as bar:
@@ -205,7 +211,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
                 # Without the graph, whose memory the next pass needs.
                 losses = {name: loss.detach() for name, loss in losses.items()}
                 meter.add(step + 1, losses)
-            meter.add(step + 1, {"gradient_norm": clip_gradients(trained, config.optim.clip)})
+            meter.add(step + 1, clip_gradients(trained, config.optim.clip))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
@@ -216,28 +222,34 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
             save = step % config.train.save_every == 0 or step == config.train.steps or leave
             preview = config.train.preview_every and step % config.train.preview_every == 0
             if save or preview or step % config.train.log_every == 0:
+                meter.add(step, watch.weights())
                 try:
                     means, times = meter.report()
                 except ValueError as error:
                     kept = checkpoint_path(folder.path, saved) if saved else "none yet"
                     advice = "lower optim.lr or check the data"
                     raise ValueError(f"{error}; last good checkpoint: {kept}; {advice}") from error
+                means = workers.mean(means | {"data_wait": times.pop("data_wait")})
                 figures = {}
                 if workers.first and preview:
-                    picture, figures = watched.look(model, ema)
-                    with forgiving():
+                    with meter.pausing(), forgiving():
+                        picture, figures = watched.look(model, ema)
                         write_png(folder.picture(step), picture)
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
-                    scheduled = config.data.scheduled(progress) | model.scheduled(progress)
-                    report = {"step": step, "loss": loss, **means, **times, "lr": lr, **scheduled, **figures}
+                    report = {"step": step, "loss": loss, **means, **times, **watch.memory(), "lr": lr}
+                    report |= config.data.scheduled(progress) | model.scheduled(progress) | figures
                     with forgiving():
                         folder.log(report)
+                    for warning in alarm.hear(report):
+                        bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
+                        with forgiving():
+                            folder.warn(step, warning)
                     tracker.log(report)
                     bar.set_postfix({name: f"{report[name]:.4f}" for name in ("loss", *losses, "data_wait")})
             if save:
                 # The next time there may be room again; after the last one there is no next.
-                with forgiving(not leave and step < config.train.steps):
+                with forgiving(not leave and step < config.train.steps), meter.pausing():
                     if workers.first:
                         folder.save(model, ema, optimizer, step)
                     saved = step

@@ -1,4 +1,5 @@
-"""A run directory: config.json, log.jsonl, samples/ and checkpoints/. Only one process writes it."""
+"""A run directory: config.json, log.jsonl, samples/ and checkpoints/, and warnings.jsonl where there are any.
+Only one process writes it."""
 
 import json
 import sys
@@ -27,6 +28,7 @@ from models.loading import on_any_machine, ready_model
 from models.older import renewed
 from models.transfer import transfer_weights
 
+LOG, WARNINGS = "log.jsonl", "warnings.jsonl"
 GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what a model sees
 
 
@@ -75,21 +77,18 @@ class RunFolder:
         return 0, "\n".join(report)
 
     def open(self, step: int) -> None:
-        """Write the config, and cut the log back to what the weights have seen.
+        """Write the config, and cut log and warnings back to what the weights have seen.
 
         Raises ValueError where the folder cannot be written.
         """
-        log = self.path / "log.jsonl"
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
             for unfinished in self.path.glob("checkpoints/*.unfinished"):  # of a run that was killed
                 unfinished.unlink()
             self._replace("config.json", self.config.model_dump_json(indent=2) + "\n")
-            if log.exists():
-                lines = [
-                    line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
-                ]
-                self._replace("log.jsonl", "".join(f"{line}\n" for line in lines))
+            for path in filter(Path.exists, (self.path / LOG, self.path / WARNINGS)):
+                lines = path.read_text(encoding="utf-8").splitlines()
+                self._replace(path.name, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
         except OSError as error:
             raise ValueError(
                 f"{self.path}: cannot be written ({error.strerror}); choose another folder with runs=FOLDER"
@@ -97,8 +96,11 @@ class RunFolder:
 
     def log(self, report: dict[str, Any]) -> None:
         """Append a line to log.jsonl."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
+        self._append(LOG, report)
+
+    def warn(self, step: int, warning: str) -> None:
+        """Append a line to warnings.jsonl."""
+        self._append(WARNINGS, {"step": step, "warning": warning})
 
     def save(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Write a checkpoint and delete the oldest. Raises OSError where the disk is full, say."""
@@ -118,6 +120,10 @@ class RunFolder:
         if before == steps or not (scheduled or self.config.optim.schedule == "cosine"):
             return ""
         return f"; train.steps was {before}: schedules now run over {steps} steps"
+
+    def _append(self, name: str, entry: dict[str, Any]) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
     def _replace(self, name: str, text: str) -> None:
         unfinished = self.path / f".{name}.unfinished"

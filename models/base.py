@@ -95,6 +95,14 @@ class NVSModel(nn.Module, ABC):
         """Views from `cameras` [b, t], as large as the source photos: `encode`, then `draw`."""
         return self.draw(self.encode(source), cameras, seeds, options, callback=callback)
 
+    def diagnose(self, scene: Applicable, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
+        """What an encoded scene that was not trained on, and its true views, tell of the model's health.
+
+        Figures from 0 to 1 by flat names such as "health/opacity_object", of what is being taught alone;
+        models/alarm.py knows which are bad. None, unless a family knows better. Gradients are off.
+        """
+        return {}
+
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The parts that may learn at their own rates. Together they hold every trained parameter once."""

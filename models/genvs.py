@@ -10,10 +10,12 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from data.batch import SceneBatch
+from data.batch import SceneBatch, Views
 from data.cameras import Cameras
+from data.schedule import largest
 from diffusion.denoiser import EDMDenoiser
 from diffusion.samplers import SampleOptions
+from models import health
 from models.base import Prediction, SampleCallback
 from models.denoising import DenoisingConfig, adapt_denoiser, check_image_size, denoising_loss, draw_views
 from models.losses import LossConfig
@@ -102,6 +104,20 @@ class GeNVS(VolumeModel):
         return Prediction(
             images, 2 * condition[:, :, :3] - 1, *surfaces(rendering, cameras, images.shape[-2:])
         )
+
+    def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
+        """What `models.health` finds: of the volumes, and of a denoiser that is taught to heed them."""
+        config = self.config
+        conditioned = "diffusion" in config.loss.terms and largest(config.drop_condition_prob) < 1
+        taught = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)
+        found = super().diagnose(scene, target, seeds) if taught else {}
+        if conditioned:
+            rendering = self.render(scene, target.cameras)
+            images = (target.images + 1) / 2 if config.image_range == "unit" else target.images
+            condition = self.condition(rendering, images.shape[-2:])
+            found |= health.latent_figures(rendering)
+            found |= health.denoiser_figures(self.denoiser, images, condition, seeds)
+        return found
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Fit a denoiser without condition, or of one level less."""

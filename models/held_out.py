@@ -23,21 +23,23 @@ class HeldOut:
         self._options, self._precision = options, precision
 
     def look(self, model: NVSModel, ema: EMA) -> tuple[UInt8[Tensor, "h w 3"], dict[str, float]]:
-        """A row for each view (`preview_picture`), and mean PSNR in dB of previews and of samples.
+        """A row for each view (`preview_picture`); mean PSNR in dB of previews and of samples, and what the
+        model makes of its own health (`NVSModel.diagnose`).
 
         The model comes back in training mode, with the weights it had.
         """
-        source, target = self._batch.source, self._batch.target
+        source, target, seeds = self._batch.source, self._batch.target, self._batch.seeds[:, None]
         model.eval()
         ema.swap(model)
         with torch.no_grad(), autocast(self._precision, target.images.device):
-            prediction = model.sample(source, target.cameras, self._batch.seeds[:, None], self._options)
+            scene = model.encode(source)
+            prediction = model.draw(scene, target.cameras, seeds, self._options)
+            health = model.diagnose(scene, target, seeds)
         ema.swap(model)
         model.train()
         guesses = {"preview": prediction.preview, "sample": prediction.images}
         figures = {
             f"held_out_{name}_psnr": psnr(guess, target.images).mean() for name, guess in guesses.items()
         }
-        return preview_picture(source, prediction, target), {
-            name: value.item() for name, value in figures.items()
-        }
+        measured = {name: value.item() for name, value in figures.items()}
+        return preview_picture(source, prediction, target), measured | health

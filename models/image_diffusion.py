@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from data.batch import SceneBatch, Views
 from data.cameras import Cameras
-from data.schedule import scheduled_values
+from data.schedule import largest, scheduled_values
 from diffusion.denoiser import EDMDenoiser
 from diffusion.samplers import SampleOptions
 from models.base import NVSModel, Prediction, SampleCallback
 from models.denoising import DenoisingConfig, adapt_denoiser, check_image_size, denoising_loss, draw_views
+from models.health import denoiser_figures
 
 NUM_TOLD = 3 + 3 + 6  # channels of a photo, of its pixels' directions, and of the target's rays
 
@@ -123,6 +124,13 @@ class ImageDiffusion(NVSModel):
         features = self.embedding(told.flatten(0, 2)).sigmoid().unflatten(0, told.shape[:3])
         share = source.valid / source.valid.sum(dim=1, keepdim=True).clamp_min(1)
         return torch.einsum("btsfhw,bs->btfhw", features, share.to(features))
+
+    def diagnose(self, scene: Views, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
+        """What `models.health` finds of a denoiser that is taught to heed its condition."""
+        if largest(self.config.drop_condition_prob) == 1:
+            return {}
+        images = (target.images + 1) / 2 if self.config.image_range == "unit" else target.images
+        return denoiser_figures(self.denoiser, images, self.condition(scene, target.cameras), seeds)
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Fit a denoiser without condition, or of one level less."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,8 +18,10 @@ class Meter:
 
     clock: Callable[[], float] = time.monotonic  # seconds
     entries: list[tuple[int, str, Tensor]] = field(default_factory=list)
+    images: int = 1  # target views of an item of the data, those of all processes together
     since: float = field(init=False)
     waited: float = field(default=0.0, init=False)  # seconds for data, since the last report
+    items: int = field(default=0, init=False)  # of the data, since the last report
 
     def __post_init__(self) -> None:
         """Begin to measure."""
@@ -38,11 +41,22 @@ class Meter:
             except StopIteration:
                 return
             self.waited += self.clock() - begun
+            self.items += 1
             yield item
 
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Context of what is no training, such as previews and checkpoints: its time does not count."""
+        begun = self.clock()
+        try:
+            yield
+        finally:
+            self.since += self.clock() - begun
+
     def report(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Mean of every term, and times: `seconds` since the last report, and `data_wait`, the share of them
-        that this process waited for data (0 to 1; while a GPU is busy, it need not have waited).
+        """Mean of every term, and times: `seconds` of training since the last report, without pauses;
+        `data_wait`, the share of them that this process waited for data (0 to 1; while a GPU is busy, it need
+        not have waited); and `images_per_second`, target views in all processes.
 
         Raises ValueError naming the first step and term that are not finite.
         """
@@ -57,5 +71,8 @@ class Meter:
 
     def _times(self) -> dict[str, float]:
         now = self.clock()
-        seconds, waited, self.since, self.waited = now - self.since, self.waited, now, 0.0
-        return {"seconds": seconds, "data_wait": waited / seconds if seconds > 0 else 0.0}
+        seconds, waited, images = now - self.since, self.waited, self.items * self.images
+        self.since, self.waited, self.items = now, 0.0, 0
+        per_second = 1 / seconds if seconds > 0 else 0.0
+        times = {"data_wait": waited * per_second, "images_per_second": images * per_second}
+        return {"seconds": seconds, **times}

@@ -102,9 +102,34 @@ def set_learning_rate(
         group["lr"] = group["full_lr"] * factor
 
 
-def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Float[Tensor, ""]:
-    """Scale gradients, in place, so that their common norm is at most `largest`; returns what it was.
+def trained_parameters(model: NVSModel) -> dict[str, list[nn.Parameter]]:
+    """What is trained of each part of the model; parts that are frozen are not named."""
+    trained = {
+        name: [parameter for parameter in part.parameters() if parameter.requires_grad]
+        for name, part in model.parts().items()
+    }
+    return {name: parameters for name, parameters in trained.items() if parameters}
 
-    A norm that is not finite makes them all so: the host does not wait for a GPU to find out.
+
+def clip_gradients(trained: dict[str, list[nn.Parameter]], largest: float) -> dict[str, Float[Tensor, ""]]:
+    """Scale gradients, in place, so that their common norm is at most `largest`; returns what it was, as
+    "gradient_norm", and that of each part, as "gradient_norm/PART".
+
+    A part without gradients has no norm. A norm that is not finite makes all gradients so: the host does not
+    wait for a GPU to find out.
     """
-    return nn.utils.clip_grad_norm_(parameters, largest, foreach=True)
+    learning = {name: [p for p in parameters if p.grad is not None] for name, parameters in trained.items()}
+    norms = {
+        f"gradient_norm/{name}": common_norm([parameter.grad for parameter in parameters])
+        for name, parameters in learning.items()
+        if parameters
+    }
+    total = torch.stack(list(norms.values())).norm()
+    every = [parameter for parameters in learning.values() for parameter in parameters]
+    nn.utils.clip_grads_with_norm_(every, largest, total, foreach=True)
+    return {"gradient_norm": total, **norms}
+
+
+def common_norm(tensors: list[Tensor]) -> Float[Tensor, ""]:
+    """Euclidean norm of all numbers of some tensors on one device."""
+    return torch.stack(torch._foreach_norm(tensors)).norm()

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from data.batch import SceneBatch, Views, concatenate
 from data.cameras import Cameras, in_frame_of
 from data.schedule import NonNegative, scheduled_values, value_at
 from diffusion.noise import normal, uniform
-from models import losses
+from models import health, losses
 from models.base import NVSModel
 from models.device import to_device_of
 from models.encoder import Encoder, EncoderConfig
@@ -107,6 +107,12 @@ class VolumeModel(NVSModel):
         latent = rendering.latent
         grown = F.interpolate(latent.flatten(0, 1), size=tuple(size), mode=mode, **options)
         return grown.unflatten(0, latent.shape[:2])
+
+    def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
+        """What `models.health` finds of the volumes."""
+        scene, cameras = self._in_frame(scene, target.cameras)
+        rendering, num = self.renderer(scene, cameras), self.config.renderer.coarse
+        return health.volume_figures(rendering, self.renderer.rays(cameras), target.images, num_samples=num)
 
     def scheduled(self, progress: float) -> dict[str, float]:
         """Keys of the config that are ramps, and noise levels."""

@@ -35,6 +35,14 @@ class Workers:
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
         return bool(flags)
 
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Mean of each value over the processes; all ask at the same step, for the same names."""
+        if self.world == 1:
+            return values
+        totals = torch.tensor(list(values.values()), dtype=torch.float64)
+        torch.distributed.all_reduce(totals, group=self.control)
+        return dict(zip(values, (totals / self.world).tolist(), strict=True))
+
     def wrap(self, model: NVSModel) -> nn.Module:
         """The model, exchanging gradients with its copies in other processes where there are any."""
         if self.world == 1:

@@ -168,3 +168,19 @@ def test_a_model_whose_weights_will_be_loaded_needs_no_memory_for_others(model):
     other.load_state_dict(model.state_dict(), assign=True)
     assert not any(tensor.is_meta for tensor in (*other.parameters(), *other.buffers()))
     torch.testing.assert_close(draw(other, views(2, 1)).images, draw(model, views(2, 1)).images)
+
+
+@torch.no_grad()
+def test_a_model_that_diagnoses_itself_does_so_in_shares_and_leaves_no_trace(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    source, seeds = views(2, 2), torch.tensor([[1, 2], [3, 4]])
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model.eval()
+    one, two = (model.diagnose(model.encode(source), views(2, 2, seed=6), seeds) for _ in range(2))
+    model.train()
+    assert one == two
+    assert all(name.startswith("health/") and 0 <= value <= 1 for name, value in one.items())
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -36,7 +36,7 @@ def test_the_first_step_and_term_that_are_not_finite_are_named(value):
 
 def test_times_say_which_share_of_them_was_spent_waiting_for_data():
     now = [100.0]
-    meter = Meter(clock=lambda: now[0])
+    meter = Meter(clock=lambda: now[0], images=5)
 
     def data():
         for number in range(3):
@@ -47,10 +47,36 @@ def test_times_say_which_share_of_them_was_spent_waiting_for_data():
     assert [next(batches), next(batches)] == [0, 1]
     now[0] += 9  # the steps
     meter.add(1, {"rgb": torch.tensor(1.0)})
-    assert meter.report()[1] == {"seconds": 12.0, "data_wait": pytest.approx(3 / 12)}
+    assert meter.report()[1] == {
+        "seconds": 12.0,
+        "data_wait": pytest.approx(3 / 12),
+        "images_per_second": pytest.approx(2 * 5 / 12),
+    }
     assert list(batches) == [2]
     now[0] += 1
     meter.add(2, {"rgb": torch.tensor(1.0)})
-    assert meter.report()[1] == {"seconds": 4.0, "data_wait": pytest.approx(3 / 4)}
+    assert meter.report()[1] == {
+        "seconds": 4.0,
+        "data_wait": pytest.approx(3 / 4),
+        "images_per_second": pytest.approx(5 / 4),
+    }
     meter.add(3, {"rgb": torch.tensor(1.0)})
-    assert meter.report()[1] == {"seconds": 0.0, "data_wait": 0.0}
+    assert meter.report()[1] == {"seconds": 0.0, "data_wait": 0.0, "images_per_second": 0.0}
+
+
+def test_time_spent_on_previews_and_checkpoints_does_not_count():
+    now = [100.0]
+    meter = Meter(clock=lambda: now[0])
+    batches = meter.waiting_for(iter("abc"))
+    for pause in (0.0, 30.0):
+        next(batches)
+        now[0] += 4
+        with meter.pausing():
+            now[0] += pause
+        meter.add(1, {"rgb": torch.tensor(1.0)})
+    assert meter.report()[1] == {"seconds": 8.0, "data_wait": 0.0, "images_per_second": 2 / 8}
+    with meter.pausing():  # right after a report, as previews are
+        now[0] += 50
+    now[0] += 3
+    meter.add(2, {"rgb": torch.tensor(1.0)})
+    assert meter.report()[1]["seconds"] == 3

@@ -146,13 +146,23 @@ def test_a_part_that_takes_no_part_in_the_loss_is_not_trained():
 
 def test_gradients_are_scaled_to_the_largest_norm_and_their_own_is_told():
     generator = torch.Generator().manual_seed(0)
-    weights = [torch.nn.Parameter(torch.zeros(*shape)) for shape in ((3,), (2, 5))]
+    weights = [torch.nn.Parameter(torch.zeros(*shape)) for shape in ((3,), (2, 5), (4,))]
+    idle = torch.nn.Parameter(torch.zeros(7))  # no gradient reached it
+    parts = {"field": weights[:2], "unet": [weights[2], idle], "unused": [idle]}
     for largest in (0.1, 100.0):
         for weight in weights:
             weight.grad = torch.randn(weight.shape, generator=generator)
         before = torch.cat([weight.grad.flatten() for weight in weights])
-        norm = clip_gradients(weights, largest)
-        torch.testing.assert_close(norm, before.square().sum().sqrt())
+        norms = clip_gradients(parts, largest)
+        assert list(norms) == ["gradient_norm", "gradient_norm/field", "gradient_norm/unet"]
+        naive = {"gradient_norm": 0.0, "gradient_norm/field": 0.0, "gradient_norm/unet": 0.0}
+        for place, number in enumerate(before.tolist()):
+            part = "field" if place < 13 else "unet"
+            for name in ("gradient_norm", f"gradient_norm/{part}"):
+                naive[name] += number**2
+        for name, squares in naive.items():
+            assert norms[name].item() == pytest.approx(squares**0.5)
+        norm = norms["gradient_norm"]
         after = torch.cat([weight.grad.flatten() for weight in weights])
         torch.testing.assert_close(after, before * min(1.0, largest / norm.item()), rtol=1e-5, atol=1e-6)
 

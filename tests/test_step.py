@@ -16,7 +16,7 @@ from data.batch import Views
 from models.checkpoint import load_checkpoint, restore, save_checkpoint
 from models.ema import EMA
 from models.meter import Meter
-from models.optim import OptimConfig, clip_gradients, make_optimizer
+from models.optim import OptimConfig, clip_gradients, make_optimizer, trained_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 # What a host asks of a GPU: a number, the places of what is true, whether a decomposition succeeded.
@@ -117,12 +117,12 @@ def test_no_step_waits_for_a_number(batch):
     model = tiny_model(**EVERYTHING)
     config = OptimConfig()
     optimizer, ema, meter = make_optimizer(model, config), EMA(model, 0.9), Meter()
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    trained = trained_parameters(model)
 
     def step(number: int) -> None:
         losses = model.loss(batch, progress=number / 10)
         sum(losses.values()).backward()
-        meter.add(number, losses | {"gradient_norm": clip_gradients(trained, config.clip)})
+        meter.add(number, losses | clip_gradients(trained, config.clip))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         ema.update(model, number)

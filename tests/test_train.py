@@ -96,7 +96,7 @@ def last(folder: Path) -> dict[str, Tensor]:
 
 def log(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    times = {"seconds", "data_wait"}
+    times = {"seconds", "data_wait", "images_per_second"}
     assert all(times <= line.keys() and 0 <= line["data_wait"] <= 1 for line in lines)
     return [{key: value for key, value in line.items() if key not in times} for line in lines]
 
@@ -309,7 +309,10 @@ def test_two_processes_equal_one_with_twice_the_batch(write_config, run_program)
     drift = torch.tensor(list(differences(*weights).values()))
     assert drift.median() < 1e-6
     assert drift.max() < 4e-4  # where a gradient is almost zero, AdamW's step is its sign: at most the rate
-    assert len(log(both)) == 4
+    # Each process has one of the two scenes: the log must speak of both.
+    for one, two in zip(log(both), log(single), strict=True):
+        for name in ("loss", "diffusion", "rgb", "gradient_norm", "weight_norm/encoder"):
+            assert one[name] == pytest.approx(two[name], rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -340,6 +343,7 @@ def test_a_run_leaves_its_config_its_log_pictures_and_checkpoints(write_config, 
     assert written == load_config(path, changes) == load_config(folder / "config.json")
     assert [p.stem for p in checkpoints_of(folder)] == ["step-00000004", "step-00000005"]
     assert [p.name for p in sorted((folder / "samples").iterdir())] == [
+        "step-00000000.png",  # untrained
         "step-00000002.png",
         "step-00000004.png",
     ]
@@ -348,6 +352,10 @@ def test_a_run_leaves_its_config_its_log_pictures_and_checkpoints(write_config, 
     for line in log(folder):
         assert {"step", "loss", "diffusion", "rgb", "opacity", "gradient_norm", "lr"} <= line.keys()
         assert line["loss"] == pytest.approx(line["diffusion"] + line["rgb"] + line["opacity"])
+        parts = [line[f"gradient_norm/{part}"] for part in ("encoder", "renderer", "denoiser")]
+        assert line["gradient_norm"] == pytest.approx(sum(norm**2 for norm in parts) ** 0.5)
+        assert {"weight_norm/encoder", "weight_norm/renderer", "weight_norm/denoiser"} <= line.keys()
+        assert 0 < line["ema_drift"] < 0.1
     measured = [
         line["step"]
         for line in log(folder)
@@ -357,6 +365,35 @@ def test_a_run_leaves_its_config_its_log_pictures_and_checkpoints(write_config, 
     assert "done at step 5" in capsys.readouterr().err
     assert program.main([str(path), *changes]) == 0  # nothing left to do
     assert "resuming" in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_the_picture_of_its_beginning(write_config):
+    path = write_config("film")
+    folder = train(path, "train.steps=1", "train.preview_every=1")
+    before = (folder / "samples" / "step-00000000.png").stat().st_mtime_ns
+    train(path, "train.steps=2", "train.preview_every=1")
+    assert (folder / "samples" / "step-00000000.png").stat().st_mtime_ns == before
+    assert len(list((folder / "samples").iterdir())) == 3
+
+
+def test_what_goes_wrong_is_said_once_and_forgotten_with_the_weights(write_config, capsys, monkeypatch):
+    empty = {"health/opacity_object": 0.001}
+    monkeypatch.setattr(GeNVS, "diagnose", lambda *_: empty)
+    path = write_config("hollow")
+    changes = ("train.steps=5", "train.preview_every=1", "train.save_every=1", "train.keep=9")
+    folder = train(path, *changes)
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(said) == 1
+    assert "warning: step 2: the volumes are empty (opacity 0.001" in said[0]
+    assert all(line["health/opacity_object"] == 0.001 for line in log(folder))
+    written = (folder / "warnings.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in written.splitlines()] == [2]
+    assert said[0].endswith(json.loads(written)["warning"])
+    for checkpoint in checkpoints_of(folder)[1:]:
+        checkpoint.unlink()
+    empty.clear()
+    train(path, *changes)
+    assert (folder / "warnings.jsonl").read_text() == ""
 
 
 def test_a_transfer_prints_what_matched_and_starts_from_the_average(write_config, capsys):

@@ -7,7 +7,7 @@ from models.base import NVSModel
 from models.device import autocast
 from models.ema import EMA
 from models.meter import Meter
-from models.optim import clip_gradients, make_optimizer, set_learning_rate
+from models.optim import clip_gradients, make_optimizer, set_learning_rate, trained_parameters
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.flavours import Flavour, flavours
 from scripts.benchmark.measure import Figure, Task, Variant, measure
@@ -47,7 +47,7 @@ def configured_update(flavour: Flavour, bench: Bench) -> Update:
     """What `train.py` does in a step."""
     model, config = flavour.model, bench.config
     optimizer, ema, meter = make_optimizer(model, config.optim), EMA(model, config.optim.ema), Meter()
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    trained = trained_parameters(model)
     step = 0
 
     def update(batch: SceneBatch) -> None:
@@ -56,7 +56,7 @@ def configured_update(flavour: Flavour, bench: Bench) -> Update:
         with autocast(flavour.autocast, bench.device):
             losses = model(batch, 0.0)
         sum(losses.values()).backward()
-        meter.add(step + 1, losses | {"gradient_norm": clip_gradients(trained, config.optim.clip)})
+        meter.add(step + 1, losses | clip_gradients(trained, config.optim.clip))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1

@@ -1,7 +1,7 @@
 """Train a model of novel views: python train.py CONFIG.json [key=value ...]
 
-One process trains on one device; for several, `torchrun --nproc-per-node N train.py ...`. The same command
-resumes.
+One process trains on one device; for several, `--processes N` on one machine, and torchrun on more
+(docs/several_gpus.md). The same command resumes.
 """
 
 import argparse
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from scripts.processes import ANOTHER_ENDED, fail, joined, launch_processes
+from scripts.train_arguments import make_parser
+
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from config import RunConfig
     from models.base import NVSModel
@@ -19,60 +22,25 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it has compiled
 CACHE_CHOSEN = CACHE in os.environ  # by the user: asked before torch is imported, which sets it too
-HELP = """\
-examples:
-  python train.py config/quickstart.json
-  python train.py config/srn_cars_64.json data.root=/data/srn_cars train.batch=8 optim.lr=5e-5
-  python train.py config/srn_cars_128.json data.root=/data/srn_cars transfer=runs/srn_cars_64
-  torchrun --nproc-per-node 4 train.py config/srn_cars_128.json data.root=/data/srn_cars
-  python train.py config/recipe_srn_cars.json data.root=/data/srn_cars --plan
-
-keys that are often changed:
-  name              the run lives in runs/NAME; the same name resumes it
-  data.root         data set: SRN folders, packed, NMR, transforms.json, COLMAP (docs/data.md)
-  data.image_size   pixels; pictures of another size are resized
-  train.steps       updates in all            train.batch       scenes per process and pass
-  train.accumulate  passes per update         train.save_every  steps between checkpoints
-  optim.lr          learning rate             seed              all randomness follows from it
-  transfer          run, checkpoint or published genvs.pt to take the first weights from
-  train.wandb       on, offline or off        train.compile     true: slow start, faster steps
-  train.device      auto, cpu, cuda, cuda:N   data.workers      loading processes
-
-what may change in the course of a run (docs/schedules.md lists all of it):
-  optim.schedule=cosine optim.decay_from=0.7 model.noise.start=high model.noise.end=low
-  model.loss.rgb='{"start": 1, "end": 0.1, "begin": 0.2, "until": 0.6}'   from 20 to 60 % of the steps
-
-A recipe has stages, each a run in runs/RECIPE/NUMBER_STAGE that begins with the weights of the one before;
-stages.STAGE.key=value changes one of them.
-A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
-"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train; user errors become one line and exit code 2."""
-    parser = argparse.ArgumentParser(
-        prog="train.py",
-        description=__doc__.splitlines()[0],
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("config", help="JSON file of the run, such as config/quickstart.json")
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to the config")
-    parser.add_argument("--stage", metavar="NAME", help="of a recipe, run this stage alone")
-    parser.add_argument(
-        "--plan", action="store_true", help="try three steps of everything, print what it costs, and leave"
-    )
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = make_parser().parse_intermixed_args(argv)
+    if arguments.processes != 1 or arguments.restarts:
+        return launch_processes(__file__, argv, lambda: [stage.folder for stage in stages_of(arguments)])
+    from models.companions import LostRankError
     from models.stop import StopSignal
 
     with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
         from models.device import out_of_memory
-        from models.stop import StoppedError
 
         try:
-            run(arguments, stop)
-        except StoppedError:
-            print("train.py: stopped before the first step", file=sys.stderr)
+            stages = stages_of(arguments)
+            with joined(stages[0].train.device, stop) as workers:
+                run(stages, stop, workers, plan=arguments.plan)
+        except LostRankError:
+            return fail(ANOTHER_ENDED, code=1, first=False)
         except (ValueError, OSError) as error:
             return fail(str(error))
         except (RuntimeError, MemoryError) as error:
@@ -83,32 +51,40 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run(arguments: argparse.Namespace, stop: "StopSignal") -> None:
-    """Train what the config describes: one run, or the stages of a recipe that are not done yet.
+def stages_of(arguments: argparse.Namespace) -> list["RunConfig"]:
+    """The runs that the command line asks for, in order. Raises ValueError where the config is wrong."""
+    from config.recipe import load_stages
 
-    Raises ValueError or OSError as `train` does, and StoppedError at a stop before the first step.
+    return load_stages(arguments.config, arguments.changes, only=arguments.stage)
+
+
+def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, plan: bool) -> None:
+    """Train one run, or the stages of a recipe that are not done yet; or find out what it costs (`plan`).
+
+    Raises ValueError or OSError as `train` does.
     """
-    from config.recipe import load_stages, write_list
+    from config.recipe import write_list
     from models.checkpoint import last_step
-    from models.workers import join_workers
+    from models.stop import StoppedError
 
-    stages = load_stages(arguments.config, arguments.changes, only=arguments.stage)
-    workers = join_workers(stages[0].train.device, os.environ)
-    if arguments.plan:
-        try_out(stages, stop, workers)
-    else:
-        done = [stage for stage in stages[:-1] if (last_step(stage.folder) or 0) >= stage.train.steps]
-        for stage in done if workers.first else ():
+    done = [stage for stage in stages[:-1] if (last_step(stage.folder) or 0) >= stage.train.steps]
+    left = [stage for stage in stages if stage not in done]
+    fresh = [stage for stage in left if last_step(stage.folder) is None and stage.train.preflight]
+    try:
+        try_out(stages if plan else fresh, stop, workers)
+    except StoppedError:
+        print("train.py: stopped before the first step", file=sys.stderr)
+        return
+    if plan:
+        return
+    if workers.first:
+        for stage in done:
             print(f"{stage.name}: done", file=sys.stderr)
-        left = [stage for stage in stages if stage not in done]
-        fresh = [stage for stage in left if last_step(stage.folder) is None and stage.train.preflight]
-        try_out(fresh, stop, workers)
-        if workers.first and len(stages) > 1:
+        if len(stages) > 1:
             write_list(stages)
-        for stage in left:
-            if train(stage, stop, workers) < stage.train.steps:
-                break
-    workers.leave()
+    for stage in left:
+        if train(stage, stop, workers) < stage.train.steps:
+            break
 
 
 def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -> None:
@@ -133,12 +109,6 @@ def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -
     costs = list(tqdm(tried, **bar, disable=not workers.first))
     if workers.first:
         print("\n".join(filter(None, (plan(costs), lacks_room(costs)))), file=sys.stderr)
-
-
-def fail(message: str) -> int:
-    """Say why the program leaves, with exit code 2."""
-    print(f"train.py: {message}", file=sys.stderr)
-    return 2
 
 
 def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> int:

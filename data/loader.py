@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.batch import SceneBatch, Views, concatenate, places_of
 from data.objects import DataConfig, Objects
+from data.workers import heed_parent_alone
 
 CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
 
@@ -109,6 +110,7 @@ class SceneLoader:
             batch_size=None,
             sampler=range(start_step, sys.maxsize),
             num_workers=self.config.workers,
+            worker_init_fn=heed_parent_alone,
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
         )

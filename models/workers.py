@@ -1,8 +1,10 @@
 """The processes that train together, one on each device, as torchrun starts them."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -10,7 +12,13 @@ from torch import nn
 
 from diffusion.noise import derived_seed
 from models.base import NVSModel
+from models.companions import Companions, LostRankError
 from models.device import choose_device
+
+# For one process to wait for another, which may be drawing previews or saving. Processes that die are noticed
+# at once; this is for machines that are switched off.
+TIMEOUT = timedelta(minutes=20)
+FOREVER = timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Workers:
     world: int
     device: torch.device
     control: Any = None  # a group of processes for short messages between CPUs
+    watch: Any = None  # one for noticing that a process has died
 
     @property
     def first(self) -> bool:
@@ -48,32 +57,57 @@ class Workers:
         if self.world == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch will give `broadcast_buffers` another name
+            return nn.parallel.DistributedDataParallel(
+                model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
-    def leave(self) -> None:
-        """Part from the other processes."""
-        if self.world > 1:
-            torch.distributed.destroy_process_group()
+    @contextmanager
+    def together(self, lost: Callable[[], None]) -> Iterator["Workers"]:
+        """Context of the work in common, at whose end the processes wait for each other and part.
+
+        Raises LostRankError where the work failed because another process had died; where this process does
+        not notice, because it waits for a GPU, say, `lost` is called in a thread and must end it.
+        """
+        if self.world == 1:
+            yield self
+            return
+        companions = Companions(self.rank, self.world, self.watch, lost)
+        try:
+            yield self
+        except RuntimeError as error:
+            if companions.gone(patience_s=2.0):
+                raise LostRankError("another rank ended") from error
+            raise
+        companions.part()
+        torch.distributed.destroy_process_group()
 
 
 def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
     """Find this process's device, and its place among the processes that torchrun started, which tells them
     their ranks by the environment.
 
-    Raises ValueError where the device asked for does not exist.
+    Raises ValueError where the device asked for does not exist, or there are fewer GPUs than processes.
     """
     rank, world = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
     name = device_name
     if world > 1 and name.startswith("cuda:"):
         raise ValueError(f"train.device: {name} is one device for {world} processes; use auto or cpu")
     local_rank = int(environment.get("LOCAL_RANK", 0))
+    if name in ("auto", "cuda") and 0 < torch.cuda.device_count() <= local_rank:
+        raise ValueError(
+            f"train.device={name}: this is process {local_rank + 1} of this machine, which has "
+            f"{torch.cuda.device_count()} usable GPUs; start one process for each"
+        )
     device = choose_device(f"cuda:{local_rank}" if name == "cuda" else name, local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what does not say where it works, works here
     if world == 1:
         return Workers(rank, world, device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Workers(rank, world, device, torch.distributed.new_group(backend="gloo"))
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    control, watch = (torch.distributed.new_group(backend="gloo", timeout=t) for t in (TIMEOUT, FOREVER))
+    return Workers(rank, world, device, control, watch)
 
 
 def exchange(parallel: nn.Module, *, gradients: bool) -> AbstractContextManager:

@@ -1,4 +1,4 @@
-"""train.py from end to end on tiny data: resuming, accumulation, several processes, signals, bad input."""
+"""train.py from end to end on tiny data: resuming, accumulation, signals, bad input."""
 
 import json
 import math
@@ -274,12 +274,11 @@ def test_two_passes_of_one_scene_equal_one_of_two(write_config):
 
 @pytest.fixture
 def run_program():
-    """run_program(config, *changes, processes=1): the program as a process; it ends with the test."""
+    """run_program(config, *changes): the program as a process; it ends with the test."""
     started = []
 
-    def run(path: Path, *changes: str, processes: int = 1) -> subprocess.Popen:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *(launcher if processes > 1 else []), "train.py", str(path), *changes]
+    def run(path: Path, *changes: str) -> subprocess.Popen:
+        command = [sys.executable, "train.py", str(path), *changes]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         started.append(
             subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
@@ -288,31 +287,9 @@ def run_program():
 
     yield run
     for process in started:
-        process.terminate()  # torchrun ends its own children
+        process.terminate()
         process.wait(timeout=60)
         process.stderr.close()
-
-
-def test_two_processes_equal_one_with_twice_the_batch(write_config, run_program):
-    # A large epsilon makes AdamW's steps smooth functions of the gradient, so that rounding stays rounding.
-    # The denoiser's weights have gradients from the first step on, of zero: processes wait for all of them.
-    growing = {"data": GROWING, "model": TINY_MODEL | {"loss": {"diffusion": {"start": 0, "end": 1}}}}
-    steps = ("train.steps=4", "optim.lr=1e-4")
-    started = run_program(write_config("both", **growing), *steps, "train.batch=1", processes=2)
-    single = train(write_config("single", **growing), *steps, "train.batch=2")
-    _, messages = started.communicate(timeout=120)
-    assert started.returncode == 0, messages
-    both = single.parent / "both"
-    moments = [{k: v for k, v in last(f).items() if ".exp_avg" in k} for f in (single, both)]
-    assert max(differences(*moments).values()) < 1e-4
-    weights = [{k: v for k, v in last(f).items() if k.startswith("model.")} for f in (single, both)]
-    drift = torch.tensor(list(differences(*weights).values()))
-    assert drift.median() < 1e-6
-    assert drift.max() < 4e-4  # where a gradient is almost zero, AdamW's step is its sign: at most the rate
-    # Each process has one of the two scenes: the log must speak of both.
-    for one, two in zip(log(both), log(single), strict=True):
-        for name in ("loss", "diffusion", "rgb", "gradient_norm", "weight_norm/encoder"):
-            assert one[name] == pytest.approx(two[name], rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -48,11 +48,11 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     """
     check_combinations(arguments)
     import torch
-    from tqdm import tqdm
 
     from config.run_folder import load_model
     from models.device import autocast, choose_device, place
     from models.gallery import Gallery
+    from scripts.progress import progress_bar
 
     device = choose_device(arguments.device)
     model, config, _ = load_model(arguments.transfer)
@@ -70,7 +70,7 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     written: list[Path] = []
     total = sum(job.cameras.shape[1] for job in jobs)
     precision = autocast(config.train.precision, device)
-    with tqdm(total=total, unit="view") as bar, torch.no_grad(), precision:
+    with progress_bar(total=total, unit="view") as bar, torch.no_grad(), precision:
         for job, gallery in zip(jobs, galleries, strict=True):
             bar.set_description(job.name)
             draw(job, model, config, arguments, gallery, bar, device)
@@ -89,17 +89,17 @@ def draw(
 ) -> None:
     """Draw the views of one object, and write each as soon as it is there."""
     import torch
-    from tqdm import tqdm
 
     from diffusion.noise import derived_seed
     from models.autoregressive import sample_autoregressive, sample_in_batches
+    from scripts.progress import progress_bar
 
     gallery.add_source(job.source)
     source = job.source.apply(lambda tensor: tensor.to(device))
     cameras = job.cameras.apply(lambda tensor: tensor.to(device))
     own = derived_seed(arguments.seed, job.name)
     seeds = torch.tensor([[derived_seed(own, view) for view in range(cameras.shape[1])]])
-    steps = tqdm(total=config.sample.steps, unit="step", desc="denoising", leave=False)
+    steps = progress_bar(total=config.sample.steps, unit="step", desc="denoising", leave=False)
 
     def on_step(step: int, clean: "torch.Tensor") -> None:
         steps.update()

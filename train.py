@@ -7,16 +7,20 @@ One process trains on one device; for several, `--processes N` on one machine, a
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from scripts.processes import ANOTHER_ENDED, fail, joined, launch_processes
+from scripts.processes import ANOTHER_ENDED, SEVERAL, fail, joined, launch_processes
 from scripts.train_arguments import make_parser
+from scripts.warn import forgiving, warn
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from pathlib import Path
+
     from config import RunConfig
     from models.base import NVSModel
+    from models.ema import EMA
+    from models.held_out import HeldOut
     from models.stop import StopSignal
     from models.workers import Workers
 
@@ -29,16 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_intermixed_args(argv)
     if arguments.processes != 1 or arguments.restarts:
         return launch_processes(__file__, argv, lambda: [stage.folder for stage in stages_of(arguments)])
-    from models.companions import LostRankError
-    from models.stop import StopSignal
+    from models.stop import StopRequested, StopSignal
 
     with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
-        from models.device import out_of_memory
-
         try:
-            stages = stages_of(arguments)
-            with joined(stages[0].train.device, stop) as workers:
-                run(stages, stop, workers, plan=arguments.plan)
+            with stop.at_once(not SEVERAL):
+                from models.companions import LostRankError
+                from models.device import out_of_memory
+
+                stages = stages_of(arguments)
+                with joined(stages[0].train.device, stop) as workers:
+                    run(stages, stop, workers, plan=arguments.plan)
+        except StopRequested:
+            print("train.py: stopped; there was nothing to save", file=sys.stderr)
         except LostRankError:
             return fail(ANOTHER_ENDED, code=1, first=False)
         except (ValueError, OSError) as error:
@@ -65,15 +72,16 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
     """
     from config.recipe import write_list
     from models.checkpoint import last_step
-    from models.stop import StoppedError
+    from models.stop import StopRequested
 
     done = [stage for stage in stages[:-1] if (last_step(stage.folder) or 0) >= stage.train.steps]
     left = [stage for stage in stages if stage not in done]
     fresh = [stage for stage in left if last_step(stage.folder) is None and stage.train.preflight]
     try:
         try_out(stages if plan else fresh, stop, workers)
-    except StoppedError:
-        print("train.py: stopped before the first step", file=sys.stderr)
+    except StopRequested:
+        if workers.first:
+            print("train.py: stopped before the first step", file=sys.stderr)
         return
     if plan:
         return
@@ -90,23 +98,22 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
 def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -> None:
     """Try the first steps of every stage, and say what all will cost.
 
-    Raises ValueError where a stage could not be trained, and StoppedError where that is asked for.
+    Raises ValueError where a stage could not be trained, and StopRequested where that is asked for.
     """
-    from tqdm import tqdm
-
     from config.preflight import lacks_room, plan, preflight
-    from models.stop import StoppedError
+    from models.stop import StopRequested
+    from scripts.progress import progress_bar
 
     def attempt(stage: "RunConfig") -> None:
         train(stage, stop, workers)
         if workers.any(stop.requested):
-            raise StoppedError
+            raise StopRequested
 
     if not stages:
         return
     tried = preflight(stages, attempt, workers)
     bar = {"desc": "preflight", "unit": "run", "total": len(stages), "leave": False}
-    costs = list(tqdm(tried, **bar, disable=not workers.first))
+    costs = list(progress_bar(tried, **bar, disable=not workers.first))
     if workers.first:
         print("\n".join(filter(None, (plan(costs), lacks_room(costs)))), file=sys.stderr)
 
@@ -119,11 +126,10 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     one line for the user, where input is bad or the loss is not finite.
     """
     import torch
-    from tqdm import tqdm
 
     from config.run_folder import RunFolder
     from config.tracking import Tracker
-    from data.images import write_png
+    from data.damage import DamageCount
     from data.loader import SceneLoader, held_out
     from data.sets import open_split
     from models import family
@@ -134,8 +140,10 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     from models.held_out import HeldOut
     from models.meter import Meter
     from models.optim import clip_gradients, make_optimizer, set_learning_rate, trained_parameters
+    from models.stop import StopRequested
     from models.watch import Watch
     from models.workers import exchange, join_workers, reseed
+    from scripts.progress import progress_bar
 
     workers = workers or join_workers(config.train.device, {})
     objects = open_split(config.data, "train")
@@ -150,48 +158,59 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained, watch, alarm = trained_parameters(model), Watch(model, ema, workers.device), Alarm()
     step, message = folder.start(model, ema, optimizer)
-    if workers.first:
+    if held_out_objects:
+        views = held_out(held_out_objects, config.train.previews)
+        watched = HeldOut(views, config.sample, config.train.precision, workers.device)
+    if config.train.compile:
+        compile_model(config, model, workers)
+    meter = Meter(images=scenes * world * config.data.targets)
+    parallel, saved, leave = workers.wrap(model), step, False
+    damage = DamageCount(skip=config.data.damaged == "skip", say=lambda line: warn(line, workers))
+    batches = meter.waiting_for(damage.named(loader.batches(step * accumulate)))
+    if workers.first:  # nothing is refused from here on, so that there is no folder without a run
         folder.open(step)
         tracker = Tracker(config)
         for line in filter(None, (*model.notices, message, tracker.notice)):
             print(line, file=sys.stderr)
-    if config.train.compile:
-        compile_model(config, model, workers)
-    if held_out_objects:
-        views = held_out(held_out_objects, config.train.previews)
-        watched = HeldOut(views, config.sample, config.train.precision, workers.device)
-        if workers.first and step == 0:
-            with forgiving():
-                write_png(folder.picture(step), watched.look(model, ema)[0])
-    meter = Meter(images=scenes * world * config.data.targets)
-    parallel, saved = workers.wrap(model), step
-    batches = meter.waiting_for(loader.batches(step * accumulate))
+        if held_out_objects and step == 0:
+            draw_preview(watched, model, ema, folder.picture(step), stop)
     shown = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
-    with tqdm(**shown, disable=not workers.first) as bar:
-        while step < config.train.steps:
+    with stop.later(), progress_bar(**shown, disable=not workers.first) as bar:
+        while step < config.train.steps and not leave:
             progress = step / config.train.steps
-            set_learning_rate(optimizer, config.optim, step, progress)
-            for part in range(accumulate):
-                reseed(config.seed, rank, step * accumulate + part)
-                batch = next(batches).apply(lambda tensor: tensor.to(workers.device, non_blocking=True))
-                sync = exchange(parallel, gradients=part == accumulate - 1)
-                with sync, autocast(config.train.precision, workers.device):
-                    losses = parallel(batch, progress)
-                (sum(losses.values()) / accumulate).backward()
-                # Without the graph, whose memory the next pass needs.
-                losses = {name: loss.detach() for name, loss in losses.items()}
-                meter.add(step + 1, losses)
-            meter.add(step + 1, clip_gradients(trained, config.optim.clip))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            ema.update(model, step)
-            bar.update()
+            try:
+                for part in range(accumulate):
+                    if workers.any(stop.requested):
+                        raise StopRequested
+                    with stop.at_once(workers.alone):
+                        reseed(config.seed, rank, step * accumulate + part)
+                        batch = next(batches).apply(
+                            lambda tensor: tensor.to(workers.device, non_blocking=True)
+                        )
+                        sync = exchange(parallel, gradients=part == accumulate - 1)
+                        with sync, autocast(config.train.precision, workers.device):
+                            losses = parallel(batch, progress)
+                        (sum(losses.values()) / accumulate).backward()
+                    # Without the graph, whose memory the next pass needs.
+                    losses = {name: loss.detach() for name, loss in losses.items()}
+                    meter.add(step + 1, losses)
+            except StopRequested as request:
+                # Held until all is saved: loading processes end with it, and that may take a while.
+                leave, held = True, request
+                meter.forget(step + 1)
+            else:
+                meter.add(step + 1, clip_gradients(trained, config.optim.clip))
+                set_learning_rate(optimizer, config.optim, step, progress)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                step += 1
+                ema.update(model, step)
+                bar.update()
 
-            leave = workers.any(stop.requested)
-            save = step % config.train.save_every == 0 or step == config.train.steps or leave
-            preview = config.train.preview_every and step % config.train.preview_every == 0
-            if save or preview or step % config.train.log_every == 0:
+            due = step % config.train.save_every == 0 or step == config.train.steps
+            save = step > saved and (due or leave)
+            preview = not leave and config.train.preview_every and step % config.train.preview_every == 0
+            if meter.entries and (save or preview or step % config.train.log_every == 0):
                 meter.add(step, watch.weights())
                 try:
                     means, times = meter.report()
@@ -200,19 +219,17 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
                     advice = "lower optim.lr or check the data"
                     raise ValueError(f"{error}; last good checkpoint: {kept}; {advice}") from error
                 means = workers.mean(means | {"data_wait": times.pop("data_wait")})
-                figures = {}
-                if workers.first and preview:
-                    with meter.pausing(), forgiving():
-                        picture, figures = watched.look(model, ema)
-                        write_png(folder.picture(step), picture)
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
                     report = {"step": step, "loss": loss, **means, **times, **watch.memory(), "lr": lr}
-                    report |= config.data.scheduled(progress) | model.scheduled(progress) | figures
+                    report |= config.data.scheduled(progress) | model.scheduled(progress) | damage.figures
+                    if preview:
+                        with meter.pausing():
+                            report |= draw_preview(watched, model, ema, folder.picture(step), stop)
                     with forgiving():
                         folder.log(report)
                     for warning in alarm.hear(report):
-                        bar.write(f"warning: step {step}: {warning}", file=sys.stderr)
+                        warn(f"step {step}: {warning}")
                         with forgiving():
                             folder.warn(step, warning)
                     tracker.log(report)
@@ -223,24 +240,30 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
                     if workers.first:
                         folder.save(model, ema, optimizer, step)
                     saved = step
-            if leave:
-                break
+    held = None  # noqa: F841 (lets it go)
     if workers.first:
         tracker.finish()
         outcome = "stopped" if step < config.train.steps else "done"
         print(f"{outcome} at step {step}: {folder.path}", file=sys.stderr)
+    if damage.problems:
+        advice = f"`python -m scripts.check_data {config.data.root}` finds all of them"
+        warn(f"damaged files met and named above: {len(damage.problems)}; {advice}", workers)
     return step
 
 
-@contextmanager
-def forgiving(forgive: bool = True) -> Iterator[None]:
-    """Context in which a disk that cannot be written, being full, say, is a warning and no error."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if not forgive or not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
-            raise
-        print(f"\ntrain.py: warning: {error}; the run goes on without it", file=sys.stderr)
+def draw_preview(
+    watched: "HeldOut", model: "NVSModel", ema: "EMA", path: "Path", stop: "StopSignal"
+) -> dict[str, float]:
+    """Save a picture of held-out views; returns its figures, none where a stop was asked for meanwhile."""
+    from data.images import write_png
+    from models.stop import StopRequested
+
+    figures: dict[str, float] = {}
+    with suppress(StopRequested):
+        picture, figures = watched.look(model, ema, at_once=stop.at_once)
+        with forgiving():
+            write_png(path, picture)
+    return figures
 
 
 def compile_model(config: "RunConfig", model: "NVSModel", workers: "Workers") -> None:

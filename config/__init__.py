@@ -6,15 +6,15 @@ Order of precedence: defaults < the file's "extends" < the file < key=value.
 import json
 import re
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from data.objects import DataConfig
+from config.problems import first_problem
+from data.config import DataConfig
 from diffusion.samplers import SampleOptions
-from models import FAMILIES, family
+from models import family
 from models.older import renewed
 from models.optim import OptimConfig
 
@@ -77,7 +77,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
         if isinstance(value, BaseModel):
             return value
         if not isinstance(value, dict):
-            raise ValueError('model must be an object such as {"family": "genvs"}')
+            raise ValueError('must be a section such as {"family": "genvs"}')
         return family(str(value.get("family", "genvs"))).Config.model_validate(value)
 
     @model_validator(mode="after")
@@ -152,7 +152,7 @@ def validate_config(document: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
-        raise ValueError(f"{where}: {_first_problem(error, _family_of(document))}") from error
+        raise ValueError(f"{where}: {first_problem(error, RunConfig, _family_of(document))}") from error
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
@@ -200,44 +200,3 @@ def _parse(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _first_problem(error: ValidationError, family_name: Any) -> str:
-    problem = error.errors(include_url=False)[0]
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        close = _alike(key, family_name)
-        return f"unknown key '{key}'" + (f"; did you mean '{close}'?" if close else "; remove it")
-    if problem["type"] == "missing":
-        return f"key '{key}' is missing; add it"
-    message = (
-        problem["msg"].removeprefix("Value error, ").replace("Input should", "should").replace("\n", " ")
-    )
-    return f"{key}: {message}, but is {json.dumps(problem['input'], default=str)[:80]}"
-
-
-def _alike(unknown: str, family_name: Any) -> str | None:
-    """The key most like an unknown one: in the same section, or else of nearly the same name in another."""
-    section, _, name = unknown.rpartition(".")
-    known = _known_keys(family_name if family_name in list(FAMILIES) else "genvs")
-    beside = [key for key in known if key.rpartition(".")[0] == section]
-    for candidates in (beside, known):
-        names = [key.rpartition(".")[2] for key in candidates]
-        close = get_close_matches(name, names, n=1)
-        if close:
-            return candidates[names.index(close[0])]
-    return None
-
-
-def _known_keys(family_name: str) -> list[str]:
-    """Every key of every section, with its section, for spelling suggestions; the shallow ones first."""
-    sections: list[tuple[str, type[BaseModel]]] = [("", RunConfig), ("model.", family(family_name).Config)]
-    keys: list[str] = []
-    for prefix, section in sections:  # grows meanwhile
-        for name, field in section.model_fields.items():
-            keys.append(f"{prefix}{name}")
-            for kind in (field.annotation, *get_args(field.annotation)):  # of a number or a ramp, the ramp
-                if isinstance(kind, type) and issubclass(kind, BaseModel):
-                    sections.append((f"{prefix}{name}.", kind))
-    return keys

@@ -63,6 +63,8 @@ class SceneBatch:
     seeds: Int[Tensor, "b"]  # on the CPU; all that is drawn at random for a scene follows from its seed
     # On the CPU, so that no host waits for a GPU to learn it: what `places_of` says of the sources, if known.
     source_places: Int[Tensor, "k"] | None = None
+    # Files that could not be used, so that other scenes are here than belong here: a line for each attempt.
+    damage: tuple[str, ...] = ()
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "SceneBatch":
         """The same batch with `function` applied to the tensors of its views."""

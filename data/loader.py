@@ -7,6 +7,10 @@ batch see what one process sees, and a resumed run goes on where it stopped.
 With `data.shards` "rank" a rank draws from its own shards of the set alone: those whose number modulo the
 ranks is its own. Its scenes still follow from (seed, g) and the number of ranks, but every rank goes through
 its own objects, so its epochs are as long as its shards, and another number of ranks sees other scenes.
+
+With `data.damaged` "skip" another scene takes the place of one with a file that cannot be used: a second
+attempt at scene number g draws an object and views from a stream of its own, which follows from (seed, g) and
+the number of the attempt, and so on. So the sequence is still the same whoever loads it.
 """
 
 import hashlib
@@ -14,13 +18,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from data.batch import SceneBatch, Views, concatenate, places_of
-from data.objects import DataConfig, Objects
-from data.workers import heed_parent_alone
+from data.config import DataConfig
+from data.damage import DamagedFileError, first_usable, with_advice
+from data.objects import Objects
+from data.outliving import outlive_signals, shared_ending
 
 CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
 
@@ -59,10 +66,10 @@ class SceneLoader:
         assert 0 <= rank < world
         fewest, self._most = config.largest_sources
         needed = fewest + config.targets
-        for index, name in enumerate(objects.ids):
-            if objects.num_views(index) < needed:
+        for name, count in _counts(objects, config):
+            if count < needed:
                 raise ValueError(
-                    f"{name}: has {objects.num_views(index)} views, but {fewest} source and "
+                    f"{name}: has {count} views, but {fewest} source and "
                     f"{config.targets} target views are asked of it; lower data.sources or data.targets"
                 )
         self.objects, self.config, self.seed = objects, config, seed
@@ -73,8 +80,11 @@ class SceneLoader:
         if config.shards == "rank":
             self._own = own_objects(objects, rank=rank, world=world)
 
-    def choose(self, number: int) -> Choice:
-        """Scene `number` of the sequence; where ranks read their own shards, a number of this rank."""
+    def choose(self, number: int, attempt: int = 0) -> Choice:
+        """Scene `number` of the sequence; where ranks read their own shards, a number of this rank.
+
+        Attempts from 1 on are what takes its place if files of all attempts before cannot be used.
+        """
         config, seed = self.config, scene_seed(self.seed, number)
         turn = number
         if config.shards == "rank":
@@ -83,6 +93,9 @@ class SceneLoader:
         index = self._own[_permutation(self.seed, epoch, len(self._own))[place]]
         # A stream of its own: what draws noise from the scene's seed must not meet the same numbers.
         generator = _generator("views", seed)
+        if attempt:
+            generator = _generator("instead", seed, attempt)
+            index = self._own[int(torch.randint(len(self._own), (), generator=generator))]
         num_views = self.objects.num_views(index)
         # By the scene's own place in the run: however an update is cut into batches, its scenes are the same.
         progress = min(1.0, number / self._num_scenes) if self._num_scenes else 0.0
@@ -95,14 +108,21 @@ class SceneLoader:
     def load(self, step: int) -> SceneBatch:
         """The scenes of a step, the sources padded to the most of the whole run by repeating the first."""
         first = (step * self.world + self.rank) * self.batch
-        choices = [self.choose(first + i) for i in range(self.batch)]
-        return collate(self.objects, choices, num_sources=self._most, geometry=self.geometry)
+        return _joined(self.objects, [self._load_scene(first + i) for i in range(self.batch)])
+
+    def _load_scene(self, number: int) -> "_Scene":
+        def read(attempt: int) -> _Scene:
+            choice = self.choose(number, attempt)
+            return _read_scene(self.objects, choice, self._most, geometry=self.geometry)
+
+        scene, damage = first_usable(read, root=self.config.root, skip=self.config.damaged == "skip")
+        return replace(scene, damage=damage)
 
     def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
         """The batches of steps `start_step`, `start_step + 1`, ... without end.
 
         `config.workers` processes prepare them ahead, and for a GPU a thread puts what they made into pinned
-        memory. Raises ValueError where a file cannot be used.
+        memory. Raises ValueError where a file cannot be used, with `data.damaged` "skip" where most cannot.
         """
         # The generator keeps DataLoader from drawing its workers' seed out of the global stream.
         steps = DataLoader(
@@ -110,9 +130,9 @@ class SceneLoader:
             batch_size=None,
             sampler=range(start_step, sys.maxsize),
             num_workers=self.config.workers,
-            worker_init_fn=heed_parent_alone,
             generator=torch.Generator(),
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_begin_loading,
         )
         for loaded in steps:
             if isinstance(loaded, ValueError):
@@ -150,14 +170,7 @@ def collate(
     Sources are padded to `num_sources`, and `valid` marks those that are no padding.
     """
     scenes = [_read_scene(objects, choice, num_sources, geometry=geometry) for choice in choices]
-    source = concatenate([source for source, _ in scenes], axis=0)
-    return SceneBatch(
-        source=source,
-        target=concatenate([target for _, target in scenes], axis=0),
-        scene_ids=tuple(objects.ids[choice.object_index] for choice in choices),
-        seeds=torch.tensor([choice.seed for choice in choices]),
-        source_places=places_of(source.valid),
-    )
+    return _joined(objects, scenes)
 
 
 def customary_view(objects: Objects, index: int) -> int:
@@ -199,11 +212,22 @@ def scene_seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"scene {seed} {number}".encode()).digest()[:8], "big") >> 1
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """One scene that has been read."""
+
+    choice: Choice
+    source: Views  # a batch of one, as is the target
+    target: Views
+    damage: tuple[str, ...] = ()  # of scenes whose place it takes
+
+
 class _Steps(Dataset):
     """What the loading processes see: steps, or the error that a step met."""
 
     def __init__(self, loader: SceneLoader):
         self._loader = loader
+        self.ending = shared_ending() if loader.config.workers else None
 
     def __getitem__(self, step: int) -> SceneBatch | ValueError:
         # Returned rather than raised: a worker's exception would arrive wrapped in its traceback.
@@ -213,15 +237,40 @@ class _Steps(Dataset):
             return ValueError(str(error))
 
 
-def _read_scene(objects: Objects, choice: Choice, num_sources: int, *, geometry: bool) -> tuple[Views, Views]:
-    """Sources and targets, each a batch of one."""
+def _begin_loading(_: int) -> None:
+    outlive_signals(get_worker_info().dataset.ending)
+
+
+def _counts(objects: Objects, config: DataConfig) -> Iterator[tuple[str, int]]:
+    """Name and number of views of every object, of those that can be listed where damage is skipped."""
+    for index, name in enumerate(objects.ids):
+        try:
+            yield name, objects.num_views(index)
+        except DamagedFileError as error:
+            if config.damaged == "stop":
+                raise ValueError(with_advice(error, config.root)) from error
+
+
+def _read_scene(objects: Objects, choice: Choice, num_sources: int, *, geometry: bool) -> _Scene:
     index, views = choice.object_index, choice.source + choice.target
     found = objects.read_views(index, views, geometry=geometry)
     count = len(choice.source)
     padded = torch.tensor([*range(count), *[0] * (num_sources - count)])
     source = found.apply(lambda tensor: tensor[:, padded])
     source = replace(source, valid=torch.arange(num_sources)[None] < count)
-    return source, found.apply(lambda tensor: tensor[:, count:])
+    return _Scene(choice, source, found.apply(lambda tensor: tensor[:, count:]))
+
+
+def _joined(objects: Objects, scenes: Sequence[_Scene]) -> SceneBatch:
+    source = concatenate([scene.source for scene in scenes], axis=0)
+    return SceneBatch(
+        source=source,
+        target=concatenate([scene.target for scene in scenes], axis=0),
+        scene_ids=tuple(objects.ids[scene.choice.object_index] for scene in scenes),
+        seeds=torch.tensor([scene.choice.seed for scene in scenes]),
+        source_places=places_of(source.valid),
+        damage=tuple(chain.from_iterable(scene.damage for scene in scenes)),
+    )
 
 
 @lru_cache(maxsize=4)

@@ -6,93 +6,22 @@ volume. Every problem with a file is a ValueError of one line that begins with i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import BaseModel, Field, field_validator
 from torch import Tensor
 
 from data.batch import Geometry, Views, all_valid
 from data.cameras import Cameras, cameras_from_poses
+from data.config import DataConfig
+from data.damage import damaged
 from data.images import RESAMPLING, area_means
-from data.schedule import Count, Ramp, count_at, largest
 
+Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
-
-
-class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False):
-    """Which pictures to learn from, and how many at a time."""
-
-    root: str = Field(description="folder or file of the data set")
-    layout: Literal["auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "srn"] = Field(
-        "auto", description="how its files are arranged; auto: by what is there"
-    )
-    image_size: int = Field(
-        128, ge=1, le=8192, description="pixels; pictures are resized to squares of this side"
-    )
-    resampling: Literal["area", "bicubic"] = Field(
-        "area", description="how pictures of another size are resized; published: bicubic"
-    )
-    object_radius: float | None = Field(
-        None,
-        gt=0,
-        description="scene units, sphere round the origin that is modelled; null: as large as is seen",
-    )
-    depth_scale: float = Field(
-        1.0, gt=0, description="what depth pictures are multiplied by, where files have a step of their own"
-    )
-    views: str | None = Field(
-        None,
-        description="JSON file {object id: [numbers of the views to use, from 0]}; objects left out use all",
-    )
-    sources: tuple[Count, Count] = Field(
-        (1, 3), description="fewest and most source views of a scene; each a number or a ramp"
-    )
-    targets: int = Field(1, ge=1, description="target views of a scene")
-    shards: Literal["all", "rank"] = Field(
-        "all",
-        description="which files of a packed training set a rank draws from; rank: those whose number "
-        "modulo the ranks is its own, so that it needs no others on its disk",
-    )
-    workers: int = Field(0, ge=0, description="loading processes per rank; 0: load in the training process")
-    cache_mb: int = Field(
-        2048, ge=0, description="megabytes of decoded pictures kept by a rank's loaders together"
-    )
-
-    @property
-    def photo_options(self) -> dict[str, int | float | str | None]:
-        """How photos become such pictures: keyword arguments of `data.photos.read_photos`."""
-        return {name: getattr(self, name) for name in ("image_size", "object_radius", "resampling")}
-
-    @field_validator("sources")
-    @classmethod
-    def _ordered(cls, sources: tuple[Count, Count]) -> tuple[Count, Count]:
-        for moment in range(101):
-            fewest, most = (count_at(count, moment / 100) for count in sources)
-            if not 1 <= fewest <= most:
-                when = f"at progress {moment / 100:g} they are [{fewest}, {most}]: " if moment else ""
-                raise ValueError(f"{when}give [fewest, most] with 1 <= fewest <= most")
-        return sources
-
-    def sources_at(self, progress: float) -> tuple[int, int]:
-        """Fewest and most source views at a progress from 0 to 1, a ramp's value rounded (`count_at`)."""
-        fewest, most = (count_at(count, progress) for count in self.sources)
-        return fewest, max(fewest, most)  # ramps that were checked at a hundred places may cross between two
-
-    @property
-    def largest_sources(self) -> tuple[int, int]:
-        """Fewest and most source views at their largest: what objects must have, and what batches hold."""
-        fewest, most = (count_at(largest(count), 0.0) for count in self.sources)
-        return fewest, most
-
-    def scheduled(self, progress: float) -> dict[str, float]:
-        """Current numbers of sources, those that are ramps, by their keys in the log."""
-        keys, now = ("schedule/fewest_sources", "schedule/most_sources"), self.sources_at(progress)
-        given = zip(keys, self.sources, now, strict=True)
-        return {key: float(count) for key, source, count in given if isinstance(source, Ramp)}
 
 
 class RawObjects(ABC):
@@ -144,11 +73,16 @@ class RawObjects(ABC):
         """255 times the share of a pixel that the object covers; None: the set has none."""
         return None
 
+    def verify(self, index: int) -> None:  # noqa: B027 (most layouts have nothing to add)
+        """Raise ValueError where an object is not as it was written and reading it would not tell."""
+
 
 class Objects:
     """The objects of one split, as models see them.
 
-    `views` are the views that may be used, for objects of which not all are: by any of their names.
+    `views` are the views that may be used, for objects of which not all are: by any of their names. A file
+    that cannot be used raises DamagedFileError, which is a ValueError, everywhere. Where damage is to be
+    skipped, an object is verified when it is first read.
     """
 
     def __init__(self, config: DataConfig, raw: RawObjects, *, views: dict[str, list[int]] | None = None):
@@ -158,6 +92,7 @@ class Objects:
         self._cameras: dict[int, Cameras] = {}
         self._pictures: dict[tuple[int, int], UInt8[Tensor, "h w 3"]] = {}
         self._geometries: dict[tuple[int, int], Geometry] = {}
+        self._unverified = set(range(len(raw))) if config.damaged == "skip" else set()
         self._black = torch.full((config.image_size, config.image_size, 3), -1.0)
         self._half_scale = torch.tensor(127.5)
         # Every loading process keeps its own pictures, in so many bytes.
@@ -197,7 +132,7 @@ class Objects:
 
     def has_geometry(self, index: int) -> bool:
         """Whether there is depth with the first view of an object."""
-        return self.raw.depth(index, self._views(index)[0]) is not None
+        return self._ask(self.raw.depth, index, self._views(index)[0]) is not None
 
     def read_views(self, index: int, views: Sequence[int], *, geometry: bool = False) -> Views:
         """The same as a batch of one scene, on demand with its `geometry`."""
@@ -215,11 +150,22 @@ class Objects:
                 f"{self.raw.place(index)}: view {beyond[0]} is asked of an object that has {count}; "
                 f"ask for views 0 to {count - 1}"
             )
+        if index in self._unverified:
+            self._ask(self.raw.verify, index)
+            self._unverified.remove(index)
+
+    def _ask(self, read: Callable[..., Answer], index: int, *rest: int) -> Answer:
+        """What the layout reads of an object. Raises DamagedFileError where it cannot."""
+        try:
+            return read(index, *rest)
+        except (ValueError, OSError) as error:
+            raise damaged(error, self.raw.place(index)) from error
 
     def _picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         found = self._pictures.get((index, view))
         if found is None:
-            stored, size = self.raw.picture(index, self._views(index)[view]), self._config.image_size
+            stored = self._ask(self.raw.picture, index, self._views(index)[view])
+            size = self._config.image_size
             found = RESAMPLING[self._config.resampling](stored, size, size)
             if not (self.raw.mapped and found is stored):
                 self._keep(self._pictures, (index, view), found, pixel_bytes=3)
@@ -243,7 +189,7 @@ class Objects:
 
     def _read_geometry(self, index: int, view: int) -> Geometry:
         stored = self._views(index)[view]
-        depth, alpha = self.raw.depth(index, stored), self.raw.alpha(index, stored)
+        depth, alpha = self._ask(self.raw.depth, index, stored), self._ask(self.raw.alpha, index, stored)
         if depth is None:
             raise ValueError(
                 f"{self.raw.place(index)}: has no depth pictures, which model.loss.depth_supervised and "
@@ -258,7 +204,7 @@ class Objects:
 
     def _object_cameras(self, index: int) -> Cameras:
         if index not in self._cameras:
-            poses, intrinsics = self.raw.cameras(index)
+            poses, intrinsics = self._ask(self.raw.cameras, index)
             chosen = torch.tensor(self._views(index))
             radius = self._config.object_radius
             self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
@@ -266,7 +212,7 @@ class Objects:
 
     def _views(self, index: int) -> Sequence[int]:
         """The stored views of an object that may be used, in their order."""
-        count = self.raw.num_views(index)
+        count = self._ask(self.raw.num_views, index)
         chosen = next((self._chosen[name] for name in self.raw.names(index) if name in self._chosen), None)
         if chosen is None:
             return range(count)

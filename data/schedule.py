@@ -116,13 +116,13 @@ def _number_or_ramp(number: Any) -> WrapValidator:
 def _within(low: float, high: float, words: str) -> AfterValidator:
     def check(value: Any) -> Any:
         if not all(low <= end <= high for end in _ends(value)):
-            raise ValueError(f"should be {words}, and so should both ends of a ramp")
+            raise ValueError(f"must be {words}, and so must both ends of a ramp")
         return value
 
     return AfterValidator(check)
 
 
 Scheduled = Annotated[float | Ramp, _number_or_ramp(Annotated[float, Field(allow_inf_nan=False)])]
-NonNegative = Annotated[Scheduled, _within(0.0, math.inf, "greater than or equal to 0")]
+NonNegative = Annotated[Scheduled, _within(0.0, math.inf, "at least 0")]
 Probability = Annotated[Scheduled, _within(0.0, 1.0, "between 0 and 1")]
 Count = Annotated[int | Ramp, _number_or_ramp(int)]

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from data.colmap import is_colmap, open_colmap
+from data.config import DataConfig
 from data.nmr import is_nmr, open_nmr
-from data.objects import DataConfig, Objects, RawObjects
+from data.objects import Objects, RawObjects
 from data.packed import is_packed, open_packed
 from data.srn import open_srn
 from data.srn_layout import SPLITS, Split

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,24 +13,6 @@ from typing import Any
 def available_cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def heed_parent_alone(_: int = 0) -> None:
-    """Let this process, which serves another one, be ended by a SIGTERM of that one alone.
-
-    Launchers and job schedulers send it to every process of a run, which is to save then: it needs its
-    loaders for that, and ends them itself. (The argument is the number that torch gives to a loader.)
-    """
-    if not hasattr(signal, "sigwaitinfo"):
-        return  # it is not known here who sent a signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_await_parent, daemon=True).start()
-
-
-def _await_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
 
 
 class WorkerKilledError(RuntimeError):

@@ -38,7 +38,7 @@ def _read_level(value: Any, _: Any) -> Any:
         return NoiseLevel.model_validate(value)
     if isinstance(value, NoiseLevel) or (isinstance(value, str) and value in LEVELS):
         return value
-    raise ValueError('should be "low", "mid", "high" or numbers such as {"mean": 0.5, "std": 1.4}')
+    raise ValueError('must be "low", "mid", "high" or numbers such as {"mean": 0.5, "std": 1.4}')
 
 
 Level = Annotated[LevelName | NoiseLevel, WrapValidator(_read_level)]

@@ -6,6 +6,7 @@ Here n is views, of any number of scenes. Everything random is drawn by the seed
 
 import inspect
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cache
 from itertools import count
 from types import FunctionType
@@ -60,7 +61,9 @@ class SampleOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     @classmethod
     def _sampler_exists(cls, name: str) -> str:
         if name not in SAMPLERS:
-            raise ValueError(f"there is no sampler {name!r}; choose one of {', '.join(SAMPLERS)}")
+            close = get_close_matches(name, SAMPLERS, n=1)
+            guess = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(f"there is no sampler {name!r}{guess}; choose one of {', '.join(SAMPLERS)}")
         return name
 
     @model_validator(mode="after")

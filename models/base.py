@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data.batch import Applicable, SceneBatch, Views
 from data.cameras import Cameras
-from data.objects import DataConfig
+from data.config import DataConfig
 from diffusion.samplers import SampleOptions
 
 # Called after every denoising step with its index and the current estimate of the clean images, [b t 3 h w].

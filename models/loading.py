@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 
-from data.objects import DataConfig
+from data.config import DataConfig
 from diffusion.samplers import SampleOptions
 from models import family
 from models.base import NVSModel

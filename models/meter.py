@@ -31,6 +31,10 @@ class Meter:
         """Remember terms of an update, which may add several times (accumulation)."""
         self.entries += [(step, name, value.detach()) for name, value in terms.items()]
 
+    def forget(self, step: int) -> None:
+        """Drop the terms of an update that was abandoned."""
+        self.entries = [entry for entry in self.entries if entry[0] != step]
+
     def waiting_for(self, data: Iterable[Item]) -> Iterator[Item]:
         """The same data; the time until each item is there counts as waiting."""
         source = iter(data)

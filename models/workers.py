@@ -36,9 +36,14 @@ class Workers:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others, who would have to agree to whatever is done."""
+        return self.world == 1
+
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is true in any process; all ask at the same step."""
-        if self.world == 1:
+        """Whether `flag` is true in any process; all ask at the same pass."""
+        if self.alone:
             return flag
         flags = torch.tensor(int(flag))
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)

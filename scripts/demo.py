@@ -8,6 +8,7 @@ to demo.json beside the video. A second call goes on where the first was stopped
 import argparse
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 CONFIG = Path(__file__).parents[1] / "config" / "quickstart.json"
@@ -47,7 +48,7 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     from config.run_folder import load_model
     from data.sets import open_split
     from models.device import choose_device
-    from models.stop import StopSignal
+    from models.stop import StopRequested, StopSignal
     from sample_views import main as sample_views
     from scripts.evaluate import evaluate, table, write_json
     from scripts.make_shapes import ShapesOptions, make_shapes
@@ -57,7 +58,7 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     say(f"1/4 shapes: procedural cars, {shapes['objects']} to learn from and {shapes['val']} to be judged on")
     make_shapes(Path(config.data.root), ShapesOptions(**shapes))
     say(f"2/4 training: {config.train.steps} steps")
-    with StopSignal() as stop:
+    with StopSignal() as stop, suppress(StopRequested), stop.at_once():
         train(config, stop)
     if stop.requested:
         raise ValueError("stopped; the same command goes on from here")

@@ -93,11 +93,11 @@ def evaluate(
     fewer views than are asked of it, or some have depth and some have not.
     """
     import torch
-    from tqdm import tqdm
 
     from data.loader import collate, held_out_choice
     from models.device import autocast
     from models.preview import psnr
+    from scripts.progress import progress_bar
 
     if num_objects is not None and not 1 <= num_objects <= len(held_out):
         raise ValueError(
@@ -111,7 +111,7 @@ def evaluate(
             "them here, or remove them there"
         )
     mean, rows = mean_image(training), []
-    for index in tqdm(indices, desc="evaluating", unit="object"):
+    for index in progress_bar(indices, desc="evaluating", unit="object"):
         choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
         batch = collate(held_out, [choice], num_sources=1, geometry=any(geometry))
         batch = batch.apply(lambda tensor: tensor.to(device))
@@ -153,11 +153,12 @@ def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, flo
 def mean_image(objects: "Objects") -> "torch.Tensor":
     """Mean [3, h, w] over every view of every object."""
     import torch
-    from tqdm import tqdm
+
+    from scripts.progress import progress_bar
 
     means = [
         objects.read(index, range(objects.num_views(index)))[0].mean(dim=0)
-        for index in tqdm(range(len(objects)), desc="mean image", unit="object")
+        for index in progress_bar(range(len(objects)), desc="mean image", unit="object")
     ]
     weights = torch.tensor([float(objects.num_views(index)) for index in range(len(objects))])
     return torch.einsum("nchw,n->chw", torch.stack(means), weights / weights.sum())

@@ -68,9 +68,8 @@ def export_transforms(arguments: argparse.Namespace) -> int:
 
     Raises ValueError or OSError, in one line for the user.
     """
-    from tqdm import tqdm
-
     from data.sets import LAYOUTS
+    from scripts.progress import progress_bar
 
     if arguments.layout not in ("auto", *LAYOUTS):
         raise ValueError(f"--layout {arguments.layout}: is unknown; give auto or {', '.join(LAYOUTS)}")
@@ -83,7 +82,7 @@ def export_transforms(arguments: argparse.Namespace) -> int:
         for index, name in enumerate(raw.ids)
         if not arguments.object or name in arguments.object
     ]
-    for split, raw, index in tqdm(chosen, unit="object"):
+    for split, raw, index in progress_bar(chosen, unit="object"):
         _export_object(raw, index, arguments.output / split / raw.ids[index])
     return len(chosen)
 

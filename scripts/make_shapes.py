@@ -98,13 +98,12 @@ def _tasks(root: Path, options: ShapesOptions) -> Iterator[tuple[Path, int]]:
 
 
 def _write_all(pending: list[tuple[Path, int]], options: ShapesOptions, workers: int, progress: bool) -> None:
-    from tqdm import tqdm
-
     from data.workers import run_each
+    from scripts.progress import progress_bar
 
     tasks = [(*task, options) for task in pending]
     alone = workers == 1 or len(tasks) < 2
-    with tqdm(total=len(tasks), unit="car", disable=not progress or not tasks) as bar:
+    with progress_bar(total=len(tasks), unit="car", disable=not progress or not tasks) as bar:
         for _, result in run_each(_write_car, tasks, workers=0 if alone else workers):
             if isinstance(result, Exception):
                 raise result

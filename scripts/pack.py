@@ -94,10 +94,9 @@ def verify(path: Path) -> int:
 
     Raises ValueError where there is no packed file.
     """
-    from tqdm import tqdm
-
     from data.packed import PATTERN, require_own_name
     from data.packed_format import PackedFile
+    from scripts.progress import progress_bar
 
     paths = [path] if path.is_file() else [p for p in sorted(path.glob("*")) if PATTERN.fullmatch(p.name)]
     if not paths:
@@ -110,7 +109,7 @@ def verify(path: Path) -> int:
         except ValueError as error:
             problems.append(str(error))
             continue
-        for number in tqdm(range(len(file)), desc=file_path.name, unit="object"):
+        for number in progress_bar(range(len(file)), desc=file_path.name, unit="object"):
             try:
                 file.verify(number)
             except ValueError as error:

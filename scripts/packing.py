@@ -112,7 +112,7 @@ def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> lis
     Raises ValueError where an object cannot be read (unless bad ones are skipped) or the output holds
     something else, and OSError where nothing can be written.
     """
-    from tqdm import tqdm
+    from scripts.progress import progress_bar
 
     plan = [shard for split, raw in sources.items() for shard in plan_shards(split, raw, options)]
     pending = [shard for shard in plan if not _is_done(shard, sources[shard.split], options)]
@@ -122,7 +122,7 @@ def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> lis
     workers = min(options.workers or available_cores(), total // OBJECTS_PER_WORKER)
     with (
         Writers(sources, options.image_size, workers=workers) as writers,
-        tqdm(total=total, unit="object", disable=not pending) as bar,
+        progress_bar(total=total, unit="object", disable=not pending) as bar,
     ):
         for shard in pending:
             _write_shard(shard, writers, found[shard.split], sources[shard.split], options, bar.update)
@@ -209,10 +209,9 @@ def _estimated_bytes(raw: "RawObjects", options: PackOptions) -> int:
 
 def _is_done(shard: Shard, raw: "RawObjects", options: PackOptions) -> bool:
     """Whether the file is there, made of this set. Raises ValueError where something else is in its place."""
-    from tqdm import tqdm
-
     from data.packed_format import PackedFile
     from data.packed_writer import holds
+    from scripts.progress import progress_bar
 
     if not shard.path.exists():
         return False
@@ -224,7 +223,9 @@ def _is_done(shard: Shard, raw: "RawObjects", options: PackOptions) -> bool:
     wanted = [i for i in shard.objects if raw.ids[i] not in left_out]
     same = ids == [raw.ids[i] for i in wanted] and file.index.image_size == options.image_size
     # Another set, or another state of this one, may have the same names.
-    progress = tqdm(wanted if same else (), desc=f"compare {shard.path.name}", unit="object", leave=False)
+    progress = progress_bar(
+        wanted if same else (), desc=f"compare {shard.path.name}", unit="object", leave=False
+    )
     if not same or not all(holds(file, number, raw, i) for number, i in enumerate(progress)):
         raise ValueError(
             f"{shard.path}: is there already with other contents; delete it or choose another --output"

@@ -91,9 +91,9 @@ def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
     Raises ValueError where the cameras of an object cannot be used or something else is in its place, OSError
     where it cannot be written.
     """
-    from tqdm import tqdm
+    from scripts.progress import progress_bar
 
-    with tqdm(total=sum(len(raw) for raw in sources.values()), unit="object") as bar:
+    with progress_bar(total=sum(len(raw) for raw in sources.values()), unit="object") as bar:
         for raw in sources.values():
             for index in range(len(raw)):
                 folder = output / raw.names(index)[0]

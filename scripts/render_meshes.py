@@ -255,12 +255,11 @@ def _each(
     task: Callable, sources: "list[MeshSource]", tasks: list[tuple], workers: int, progress: bool
 ) -> "Iterator[tuple[MeshSource, Any]]":
     """(mesh, result or exception) as they come, with a progress bar."""
-    from tqdm import tqdm
-
     from data.workers import run_each
+    from scripts.progress import progress_bar
 
     doing = {"examine": "reading", "draw": "drawing"}[task.__name__]
-    with tqdm(total=len(tasks), unit="object", desc=doing, disable=not progress or not tasks) as bar:
+    with progress_bar(total=len(tasks), unit="object", desc=doing, disable=not progress or not tasks) as bar:
         for number, result in run_each(task, tasks, workers=workers, time_limit_s=TIME_LIMIT_S):
             bar.update()
             yield sources[number], result

@@ -86,13 +86,12 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
 
     Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
     """
-    from tqdm import tqdm
-
     from config.run_folder import load_model
     from data.sets import open_split
     from diffusion.samplers import num_evaluations
     from models.curve import chart, table
     from models.device import choose_device
+    from scripts.progress import progress_bar
 
     device = choose_device(arguments.device)
     judges = load_judges(device)
@@ -111,7 +110,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
         scenes = encoded(model, config, batches, device)
     # The baseline first, so that an interrupted curve has one.
     unknown.sort(key=lambda options: (options != settings[0], num_evaluations(options)))
-    for options in tqdm(unknown, unit="setting", desc="drawing"):
+    for options in progress_bar(unknown, unit="setting", desc="drawing"):
         if curve.row(options) is None:
             curve = curve.with_row(measured(model, config, scenes, options, judges, device))
             write_text(folder / "curve.json", curve.model_dump_json(indent=1))

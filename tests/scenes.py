@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from config import validate_config
 from data.batch import SceneBatch, Views, places_of
 from data.cameras import Cameras, cameras_from_poses, orbit
 from models.base import NVSModel
+from models.stop import StopSignal
 
 TINY_MODEL: dict[str, Any] = {
     "family": "genvs",
@@ -43,6 +45,20 @@ TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest m
         "condition_channels": 5,
     },
 }
+
+
+class StopsAfter(StopSignal):
+    """A signal that comes once `passes` have been made, of those that one call makes."""
+
+    def __init__(self, passes: int):
+        super().__init__()
+        self._left = passes
+
+    def at_once(self, wanted: bool = True) -> AbstractContextManager:
+        """Entered once a pass."""
+        self.requested = self._left == 0
+        self._left -= 1
+        return super().at_once(wanted)
 
 
 def cameras(*batch: int, seed: int = 0, object_radius: float = 0.6) -> Cameras:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from config import _known_keys
+from config import RunConfig
+from config.problems import known_fields
 from models.alarm import SYMPTOMS, Alarm
 
 HEALTHY = {
@@ -67,7 +68,7 @@ def test_the_first_gradients_have_nothing_to_be_compared_with():
 
 def test_every_symptom_has_a_collapse_here_and_names_keys_that_exist():
     assert {symptom.figure for symptom in SYMPTOMS} == {*COLLAPSES, "gradient_rise"}
-    known = set(_known_keys("genvs"))
+    known = set(known_fields(RunConfig, "genvs"))
     for symptom in SYMPTOMS:
         keys = re.findall(r"\b(?:model|data|optim|train)\.[a-z_.]*[a-z]", symptom.sentence)
         assert keys, symptom.figure

@@ -17,14 +17,9 @@ import train as program
 from config import load_config
 from models import checkpoint as checkpoints
 from models.checkpoint import DamagedCheckpointError, checkpoint_path, checkpoints_of, load_checkpoint
+from models.stop import StopSignal
 
 STEPS, KILLS = 24, 20
-
-
-class NeverStops:
-    """Stands for the signals where training runs within the tests' own process."""
-
-    requested = False
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def write_config(tmp_path, plant_object):
 def train(path: Path, *changes: str) -> Path:
     """Train within this process; returns the run directory."""
     config = load_config(path, [f"train.steps={STEPS}", "train.save_every=3", *changes])
-    program.train(config, NeverStops())
+    program.train(config, StopSignal())
     return config.folder
 
 

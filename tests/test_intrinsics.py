@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from data.cameras import cameras_from_poses
-from data.objects import DataConfig
+from data.config import DataConfig
 from data.sets import open_split
 
 

@@ -2,17 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
 
 from config.launch import Outcome, launch
-from data.workers import heed_parent_alone
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -100,23 +95,3 @@ time.sleep(60)
 """
     )
     assert found == expected
-
-
-def _serve(begun: str) -> None:
-    heed_parent_alone()
-    Path(begun).touch()
-    time.sleep(60)
-
-
-@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="nobody knows who sent a signal")
-def test_a_loading_process_is_ended_by_its_parent_alone(tmp_path):
-    child = get_context("fork").Process(target=_serve, args=(str(tmp_path / "begun"),), daemon=True)
-    child.start()
-    while not (tmp_path / "begun").exists():
-        time.sleep(0.01)
-    subprocess.run([sys.executable, "-c", f"import os; os.kill({child.pid}, 15)"], check=True)
-    child.join(0.3)
-    assert child.is_alive()
-    child.terminate()
-    child.join(10)
-    assert child.exitcode == 0

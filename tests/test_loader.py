@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
+from data.config import DataConfig
 from data.loader import SceneLoader, held_out, held_out_choice, scene_seed
-from data.objects import DataConfig, Objects
+from data.objects import Objects
 from data.sets import open_split
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from data.cameras import cameras_from_poses, orbit
 from data.checks.objects import check_object
 from data.checks.opening import OpenSplit
+from data.config import DataConfig
 from data.nmr_cameras import read_cameras, require_even_turn, view_angles
-from data.objects import DataConfig
 from data.sets import open_raw, open_split
 
 DISTANCE, ELEVATION_DEG, FOCAL = 2.732, 30.0, 1 / math.tan(math.radians(30))

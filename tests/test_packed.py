@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from data.config import DataConfig
 from data.loader import SceneLoader
-from data.objects import DataConfig, Objects, RawObjects
+from data.objects import Objects, RawObjects
 from data.packed import PackedObjects, open_packed
 from data.packed_format import Index, PackedFile
 from data.packed_writer import holds, join, write_object

@@ -14,15 +14,10 @@ from config.preflight import Cost, lacks_room, plan, preflight
 from config.recipe import load_stages
 from models import family
 from models.checkpoint import find_checkpoint, load_checkpoint
+from models.stop import StopSignal
 from models.workers import join_workers
 
 LONG = {name: stage | {"train": {"steps": 200}} for name, stage in STAGES.items()}
-
-
-class NeverStops:
-    """Stands for the signals where training runs within the tests' own process."""
-
-    requested = False
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def workers():
 
 
 def train(config) -> None:
-    program.train(config, NeverStops())
+    program.train(config, StopSignal())
 
 
 def test_the_plan_tries_every_stage_and_leaves_nothing(write_recipe, tmp_path, capsys):

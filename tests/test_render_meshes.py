@@ -13,12 +13,12 @@ import trimesh
 from PIL import Image
 
 from data import mesh_sets
+from data.config import DataConfig
 from data.lighting import three_suns
 from data.mesh_files import load_mesh
 from data.mesh_sources import find_meshes
 from data.mesh_views import ELEVATIONS_DEG, random_poses, spiral_poses
 from data.meshes import MeshView, normalised, render_meshes
-from data.objects import DataConfig
 from data.sets import open_split
 from data.srn import read_pose
 from data.srn_layout import DEPTH_STEPS

@@ -287,7 +287,10 @@ def test_without_guidance_only_one_denoiser_is_evaluated(guidance, expected):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "huen"}, "no sampler 'huen'; choose one of euler, heun, .*dpmpp_3m_sde"),
+        (
+            {"sampler": "huen"},
+            r"no sampler 'huen' \(did you mean 'heun'\?\); choose one of euler, .*dpmpp_3m_sde",
+        ),
         ({"sigma_min": 5, "sigma_max": 2}, "sigma_min 5.* below sigma_max 2"),
         ({"sampler": "dpmpp_2m", "stochastic": True}, "dpmpp_2m cannot be stochastic.*euler, heun"),
         ({"unconditional": True, "guidance": 3}, "guidance 3.* no meaning"),

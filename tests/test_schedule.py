@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from config import _known_keys, validate_config
-from data.objects import DataConfig
+from config import RunConfig, validate_config
+from config.problems import known_fields
+from data.config import DataConfig
 from data.schedule import (
     Count,
     NonNegative,
@@ -115,8 +116,8 @@ def test_a_config_with_ramps_survives_a_round_trip_and_numbers_stay_numbers():
         (Scheduled, {"start": 1, "end": math.nan}, ["end", "finite"]),
         (Scheduled, math.inf, ["finite"]),
         (Scheduled, "much", ["valid number"]),
-        (NonNegative, -0.1, ["greater than or equal to 0"]),
-        (NonNegative, {"start": 1, "end": -0.1}, ["greater than or equal to 0", "both ends"]),
+        (NonNegative, -0.1, ["at least 0"]),
+        (NonNegative, {"start": 1, "end": -0.1}, ["at least 0", "both ends"]),
         (Probability, 1.1, ["between 0 and 1"]),
         (Probability, {"start": 1.1, "end": 0}, ["between 0 and 1", "both ends"]),
         (Count, 1.5, ["integer"]),
@@ -138,9 +139,8 @@ def test_every_example_of_the_documentation_is_a_config_and_every_key_is_named_t
     for example in examples:
         data = {"root": "somewhere"} | example.get("data", {})
         validate_config({"name": "x", "model": {}} | example | {"data": data}, "docs/schedules.md")
-    ramps = {
-        key.removesuffix(".until") for name in FAMILIES for key in _known_keys(name) if key.endswith(".until")
-    }
+    known = {key for name in FAMILIES for key in known_fields(RunConfig, name)}
+    ramps = {key.removesuffix(".until") for key in known if key.endswith(".until")}
     assert {"model.loss.rgb", "model.augment.prob", "model.noise"} < ramps
     assert [key for key in ramps - {"model.noise"} if f"`{key}`" not in text] == []
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from data.cameras import SRN_RADIUS, cameras_from_poses, look_at, pinhole, spiral, srn_test_path
-from data.objects import DataConfig, Objects
+from data.config import DataConfig
+from data.objects import Objects
 from data.selection import choose_objects, data_job, other_views, parse_views
 from data.sets import open_split
 from data.trajectories import PATHS, trajectory

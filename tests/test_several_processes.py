@@ -22,6 +22,7 @@ from config.run_folder import RunFolder
 from data.loader import SceneLoader
 from data.sets import open_split
 from models.checkpoint import checkpoint_path, checkpoints_of, load_checkpoint
+from models.stop import StopSignal
 from models.workers import join_workers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,12 +50,6 @@ if "RANK" in os.environ:
 """
 TOGETHER = {"steps": 60, "batch": 1, "save_every": 5, "keep": 99, "preview_every": 10}
 COMPARED = 20  # steps after which runs are compared
-
-
-class NeverStops:
-    """Stands for the signals where training runs within the tests' own process."""
-
-    requested = False
 
 
 class EnoughError(Exception):
@@ -160,6 +155,12 @@ def after_compared(place: Path, name: str) -> dict[str, Tensor]:
     return load_checkpoint(checkpoint_path(place / "runs" / name, COMPARED)).tensors
 
 
+def log(place: Path, name: str) -> list[dict]:
+    """The lines of a run's log up to there."""
+    lines = (place / "runs" / name / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines[:COMPARED]]
+
+
 def train_alone(place: Path, monkeypatch: pytest.MonkeyPatch, name: str, **train: int) -> dict[str, Tensor]:
     """What one process, this one, makes of the same run."""
     save = RunFolder.save
@@ -174,7 +175,7 @@ def train_alone(place: Path, monkeypatch: pytest.MonkeyPatch, name: str, **train
     torch.set_num_threads(1)  # as the others have
     try:
         with pytest.raises(EnoughError):
-            program.train(load_config(write_config(place, name, **train)), NeverStops())
+            program.train(load_config(write_config(place, name, **train)), StopSignal())
     finally:
         torch.set_num_threads(threads)
     return after_compared(place, name)
@@ -186,6 +187,10 @@ def test_two_processes_equal_one_with_twice_the_batch(together, place, monkeypat
     assert {name.split(".")[0] for name in one} == {"model", "ema", "optim"}
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6, msg=name)
+    # Each process has one of the two scenes: the log must speak of both.
+    for ours, theirs in zip(log(place, "alone"), log(place, "together"), strict=True):
+        for name in ("loss", "diffusion", "rgb", "gradient_norm", "weight_norm/encoder"):
+            assert theirs[name] == pytest.approx(ours[name], rel=1e-4)
 
 
 def test_two_processes_equal_one_that_accumulates_to_the_last_bit(together, place, monkeypatch):

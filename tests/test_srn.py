@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from data.cameras import srn_test_path
+from data.config import DataConfig
 from data.images import from_uint8
-from data.objects import DataConfig
 from data.sets import open_split
 
 

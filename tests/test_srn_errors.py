@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from data.objects import DataConfig
+from data.config import DataConfig
 from data.sets import open_split
 
 EYE = "1 0 0 0 0 1 0 0 0 0 1 2 0 0 0 1"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from scenes import TINY_MODEL, run_document
+from scenes import TINY_MODEL, StopsAfter, run_document
 from torch import Tensor
 
 import train as program
@@ -26,27 +26,9 @@ from models.checkpoint import FORMAT, checkpoints_of, load_checkpoint
 from models.genvs import GeNVS
 from models.optim import OptimConfig, learning_rate_factor
 from models.preview import psnr
+from models.stop import StopSignal
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-class NeverStops:
-    """Stands for the signals where training runs within the tests' own process."""
-
-    requested = False
-
-
-class StopsAfter:
-    """A signal that comes during step `step`, of those that one call makes."""
-
-    def __init__(self, step: int):
-        self._left = step
-
-    @property
-    def requested(self) -> bool:
-        """Asked once a step."""
-        self._left -= 1
-        return self._left <= 0
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +65,10 @@ def _restore_handlers():
         signal.signal(number, handler)
 
 
-def train(path: Path, *changes: str, stop: NeverStops | StopsAfter | None = None) -> Path:
+def train(path: Path, *changes: str, stop: StopSignal | None = None) -> Path:
     """Train within this process; returns the run directory."""
     config = load_config(path, list(changes))
-    program.train(config, stop or NeverStops())
+    program.train(config, stop or StopSignal())
     return config.folder
 
 
@@ -468,6 +450,16 @@ def test_text_in_a_pose_is_named(write_config, capsys, broken):
     victim = broken / "cars_train/b/pose/000001.txt"
     victim.write_text("no numbers")
     assert str(victim) in refusal(capsys, str(write_config(root=broken)), "train.steps=50")
+
+
+def test_what_is_refused_before_the_first_step_leaves_no_folder(write_config, capsys, broken, tmp_path):
+    path = write_config(root=broken, train={"preview_every": 1})
+    for picture in sorted(broken.glob("cars_val/c/rgb/*.png")):
+        picture.write_bytes(picture.read_bytes()[:200])
+    assert "cars_val/c/rgb" in refusal(capsys, str(path), "data.damaged=skip")
+    assert "no such run" in refusal(capsys, str(path), f"transfer={broken}/gone")
+    assert "optim.lr_scale" in refusal(capsys, str(path), 'optim.lr_scale={"wheels": 1}')
+    assert not (tmp_path / "runs").exists()
 
 
 def test_too_few_views_are_named_before_anything_is_written(write_config, capsys, broken, tmp_path):

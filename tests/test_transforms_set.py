@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from data.cameras import cameras_from_poses, opencv_to_opengl, orbit, pinhole
+from data.config import DataConfig
 from data.images import from_uint8
 from data.loader import SceneLoader
-from data.objects import DataConfig
 from data.sets import open_raw, open_split
 from data.srn_layout import split_named
 from scripts import export_transforms

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 
 from data.batch import SceneBatch
+from data.config import DataConfig
 from data.loader import SceneLoader
-from data.objects import DataConfig, Objects
+from data.objects import Objects
 from data.sets import open_split
 from models.meter import Meter
 from scripts.benchmark.bench import Bench

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from data.cameras import circle, in_frame_of, opencv_to_opengl, opengl_to_opencv, spiral
-from data.objects import DataConfig, Objects
+from data.config import DataConfig
+from data.objects import Objects
 from data.srn import SRNObjects
 from nerf.volume import FrustumVolume
 from tests.reference.conventions import arrays, cameras, source_cameras

@@ -1,194 +1,56 @@
-"""Judge a model on held-out objects: PSNR of its previews and samples, beside what needs no model at all.
+"""Judge a model on held-out objects: python -m scripts.evaluate --checkpoint runs/NAME --protocol NAME"""
 
-    python -m scripts.evaluate --transfer runs/quickstart
-
-Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced
-target views. Pictures are rounded to 8 bits first. The mean is taken over views, then over objects. Where the
-set has depth pictures, the shape of the volume is judged, too.
-"""
-
-import argparse
-import json
-import math
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    import torch
+from scripts.evaluation.arguments import check_combinations, make_parser
+from scripts.evaluation.protocols import QUICK
+from scripts.evaluation.quick import (
+    evaluate,
+    evaluate_quickly,
+    geometry_figures,
+    mean_image,
+    table,
+    write_json,
+)
 
-    from config import RunConfig
-    from data.batch import Views
-    from data.objects import Objects
-    from models.base import NVSModel, Prediction
-
-PSNRS = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
+__all__ = ["evaluate", "geometry_figures", "main", "mean_image", "table", "write_json"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, evaluate, print a table; user errors become one line and exit code 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--transfer", required=True, metavar="RUN", help="run or checkpoint to judge")
-    parser.add_argument("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
-    parser.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: val")
-    parser.add_argument("--objects", type=int, metavar="N", help="judge the first N objects (default: all)")
-    parser.add_argument(
-        "--views", type=int, default=4, metavar="N", help="target views an object (default: 4)"
-    )
-    parser.add_argument(
-        "--depth-scale",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="as data.depth_scale: what depth pictures are multiplied by; 0.5: 20000 steps a unit (1)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the figures to a JSON file")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
+    written: list[Path] = []
     try:
-        figures = _evaluate_from_disk(arguments)
+        check_combinations(arguments)
+        if arguments.protocol == QUICK:
+            told = table(evaluate_quickly(arguments))
+        else:
+            from scripts.evaluation.program import evaluate_by_protocol
+
+            told, written = evaluate_by_protocol(arguments, **_place_among_processes())
     except (ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    print(table(figures))
+        return _fail(2, str(error))
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        return _fail(2, f"{str(error).splitlines()[0]}; lower --batch")
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; the same command goes on from here")
+    print(told, *written, sep="\n")
     return 0
 
 
-def table(figures: dict[str, float]) -> str:
-    """Figures for people, one a line."""
-    units = {"psnr": "dB", "error": "/1000 scene unit", "iou": "%", "seconds": "s"}
-    return "\n".join(
-        f"{name.replace('_', ' '):<20}{value:8.2f} {units[name.rpartition('_')[2]]}"
-        for name, value in figures.items()
-    )
+def _place_among_processes() -> dict[str, int]:
+    """As torchrun tells it; alone, where nobody does."""
+    names = {"rank": ("RANK", 0), "world": ("WORLD_SIZE", 1), "local_rank": ("LOCAL_RANK", 0)}
+    return {name: int(os.environ.get(variable, alone)) for name, (variable, alone) in names.items()}
 
 
-def write_json(path: Path, figures: dict[str, float]) -> None:
-    """Write figures to a file, which appears whole or not at all. Raises ValueError where it cannot."""
-    from data.images import write_whole
-
-    text = json.dumps(figures, indent=2) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-
-
-def evaluate(
-    model: "NVSModel",
-    config: "RunConfig",
-    held_out: "Objects",
-    training: "Objects",
-    *,
-    device: "torch.device",
-    num_objects: int | None = None,
-    num_views: int = 4,
-    seed: int = 0,
-) -> dict[str, float]:
-    """PSNR in dB of samples, previews, the copied source view and the mean training image.
-
-    Where the objects have depth, also `geometry_figures`. Raises ValueError where an object has
-    fewer views than are asked of it, or some have depth and some have not.
-    """
-    import torch
-
-    from data.loader import collate, held_out_choice
-    from models.device import autocast
-    from models.preview import psnr
-    from scripts.progress import progress_bar
-
-    if num_objects is not None and not 1 <= num_objects <= len(held_out):
-        raise ValueError(
-            f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
-        )
-    indices = range(num_objects or len(held_out))
-    geometry = [held_out.has_geometry(index) for index in indices]
-    if any(geometry) and not all(geometry):
-        raise ValueError(
-            f"{held_out.raw.place(geometry.index(False))}: has no depth, but others have; add "
-            "them here, or remove them there"
-        )
-    mean, rows = mean_image(training), []
-    for index in progress_bar(indices, desc="evaluating", unit="object"):
-        choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
-        batch = collate(held_out, [choice], num_sources=1, geometry=any(geometry))
-        batch = batch.apply(lambda tensor: tensor.to(device))
-        source, target = batch.source, batch.target
-        seeds = batch.seeds[:, None] + torch.arange(num_views)
-        with torch.no_grad(), autocast(config.train.precision, device):
-            prediction = model.sample(source, target.cameras, seeds, config.sample)
-        guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
-        scores = [psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]
-        row = {name: score.item() for name, score in zip(PSNRS, scores, strict=True)}
-        rows.append(row | (geometry_figures(prediction, target) if any(geometry) else {}))
-    known = {name: [row[name] for row in rows if math.isfinite(row[name])] for name in rows[0]}
-    return {name: sum(values) / len(values) for name, values in known.items() if values}
-
-
-def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, float]:
-    """How well the volume knows the shape of an object.
-
-    Mean absolute error of depth, in thousandths of a scene unit, where the object covers a pixel whole; that
-    of a flat picture through the origin, which has the right silhouette and no shape; intersection over union
-    of the silhouettes, in percent. Means over the views of which they can be told; nan where there is none.
-    """
-    import torch
-
-    truth, depth, opaque = target.geometry, prediction.depth[:, :, 0], prediction.opacity[:, :, 0] > 0.5
-    whole, shown = (truth.alpha > 1 - 1e-6) & (truth.depth > 0), truth.alpha > 0.5
-    origin = torch.zeros(*target.cameras.shape, 1, 3).to(depth)
-    flat = target.cameras.to_camera(origin)[..., 2:]  # the depth of the origin
-    pixels = (-2, -1)
-    errors = [
-        1000 * ((guess - truth.depth).abs() * whole).sum(pixels) / whole.sum(pixels)
-        for guess in (depth, flat)
-    ]
-    overlap = 100 * (opaque & shown).sum(pixels) / (opaque | shown).sum(pixels)
-    figures = {"depth_error": errors[0], "flat_depth_error": errors[1], "silhouette_iou": overlap}
-    return {name: values.nanmean().item() for name, values in figures.items()}
-
-
-def mean_image(objects: "Objects") -> "torch.Tensor":
-    """Mean [3, h, w] over every view of every object."""
-    import torch
-
-    from scripts.progress import progress_bar
-
-    means = [
-        objects.read(index, range(objects.num_views(index)))[0].mean(dim=0)
-        for index in progress_bar(range(len(objects)), desc="mean image", unit="object")
-    ]
-    weights = torch.tensor([float(objects.num_views(index)) for index in range(len(objects))])
-    return torch.einsum("nchw,n->chw", torch.stack(means), weights / weights.sum())
-
-
-def _evaluate_from_disk(arguments: argparse.Namespace) -> dict[str, float]:
-    from config.run_folder import load_model
-    from data.sets import open_split
-    from models.device import choose_device, place
-
-    model, config, _ = load_model(arguments.transfer)
-    data = config.data.model_copy(update={"depth_scale": arguments.depth_scale})
-    if arguments.data:
-        data = data.model_copy(
-            update={"root": arguments.data, "layout": "auto", "views": None, "shards": "all"}
-        )
-    device = choose_device(arguments.device)
-    figures = evaluate(
-        place(model, device),
-        config,
-        open_split(data, arguments.split),
-        open_split(data, "train"),
-        device=device,
-        num_objects=arguments.objects,
-        num_views=arguments.views,
-        seed=arguments.seed,
-    )
-    if arguments.output:
-        write_json(arguments.output, figures)
-    return figures
+def _fail(code: int, message: str) -> int:
+    print(f"evaluate: {message}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

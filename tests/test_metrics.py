@@ -11,7 +11,7 @@ stlpips = pytest.importorskip("stlpips_pytorch.stlpips", reason="needs requireme
 
 from skimage.metrics import structural_similarity  # noqa: E402
 
-from models.metrics import extra, load_stlpips, ssim  # noqa: E402
+from models.metrics import extra, load_stlpips, ssim, uniform_ssim  # noqa: E402
 from models.preview import psnr  # noqa: E402
 
 
@@ -55,6 +55,16 @@ def test_ssim_is_that_of_scikit_image(noise):
     torch.testing.assert_close(ssim(images, truth).double(), torch.tensor(expected), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("noise", [0.02, 0.3, 2.0])
+def test_uniform_ssim_is_that_of_scikit_image_as_it_comes(noise):
+    images, truth = pictures(2, 3, noise=noise)
+    pairs = zip(saved(images).reshape(6, 37, 45, 3), saved(truth).reshape(6, 37, 45, 3), strict=True)
+    expected = [structural_similarity(*pair, channel_axis=-1, data_range=255) for pair in pairs]
+    found = uniform_ssim(images, truth).flatten().double()
+    torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(uniform_ssim(torch.ones(1, 3, 9, 8), torch.ones(1, 3, 9, 8)), torch.ones(1))
+
+
 def test_pictures_that_look_the_same_when_saved_are_equal(distance):
     _, truth = pictures(2)
     nearly = truth.clamp(-0.99, 0.99)
@@ -90,11 +100,13 @@ def test_stlpips_has_the_weights_that_its_package_loads(distance):
         torch.testing.assert_close(distance(images, truth), theirs(*rounded).flatten())
 
 
-@pytest.mark.parametrize(("size", "metric"), [((10, 40), "SSIM"), ((40, 31), "stLPIPS")])
+@pytest.mark.parametrize(
+    ("size", "metric"), [((10, 40), "SSIM"), ((40, 6), "SSIM 7x7"), ((40, 31), "stLPIPS")]
+)
 def test_pictures_that_are_too_small_are_refused(distance, size, metric):
     images, truth = pictures(1, size=size)
-    with pytest.raises(ValueError, match=rf"{size[0]} x {size[1]} .* {metric}"):
-        {"SSIM": ssim, "stLPIPS": distance}[metric](images, truth)
+    with pytest.raises(ValueError, match=rf"{size[0]} x {size[1]} .* {metric.split()[0]}"):
+        {"SSIM": ssim, "SSIM 7x7": uniform_ssim, "stLPIPS": distance}[metric](images, truth)
 
 
 @pytest.mark.parametrize("name", ["torchmetrics", "stlpips_pytorch"])

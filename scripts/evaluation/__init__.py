@@ -1,0 +1,1 @@
+"""How `python -m scripts.evaluate` judges models: protocols, pictures, metrics, tables."""

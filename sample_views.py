@@ -5,16 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.drawing import draw, settings
 from scripts.sample_arguments import check_combinations, make_parser, orbit_angles
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    import torch
-    from tqdm import tqdm
-
     from config import RunConfig
     from data.photo_framing import FramedPhoto
     from data.selection import Job
-    from models.base import NVSModel
     from models.gallery import Gallery
 
 
@@ -59,63 +56,24 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     config = with_choices(config, arguments)
     framed = frame_photos(arguments) if arguments.image and not arguments.camera else []
     jobs = photo_jobs(config, arguments, framed) if arguments.image else data_jobs(config, arguments)
-    style = {"prefix": arguments.prefix, "fps": arguments.fps}
+    style = {"prefix": arguments.prefix, "fps": arguments.fps, "num_samples": arguments.samples}
     folders = output_folders(config, arguments, jobs)
     galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
-    for gallery in galleries:
-        gallery.open()
+    for job, gallery in zip(jobs, galleries, strict=True):
+        gallery.open(settings(job, config, arguments, device))
     show_framed(framed, galleries[0])
 
     place(model, device)
     written: list[Path] = []
-    total = sum(job.cameras.shape[1] for job in jobs)
+    total = sum(job.cameras.shape[1] for job in jobs) * (1 if arguments.joint is None else 2)
+    there = sum(len(gallery.done) + len(gallery.drafted) for gallery in galleries)
     precision = autocast(config.train.precision, device)
-    with progress_bar(total=total, unit="view") as bar, torch.no_grad(), precision:
+    with progress_bar(total=total, initial=there, unit="view") as bar, torch.no_grad(), precision:
         for job, gallery in zip(jobs, galleries, strict=True):
             bar.set_description(job.name)
             draw(job, model, config, arguments, gallery, bar, device)
             written += gallery.close()
     return written
-
-
-def draw(
-    job: "Job",
-    model: "NVSModel",
-    config: "RunConfig",
-    arguments: argparse.Namespace,
-    gallery: "Gallery",
-    bar: "tqdm",
-    device: "torch.device",
-) -> None:
-    """Draw the views of one object, and write each as soon as it is there."""
-    import torch
-
-    from diffusion.noise import derived_seed
-    from models.autoregressive import sample_autoregressive, sample_in_batches
-    from scripts.progress import progress_bar
-
-    gallery.add_source(job.source)
-    source = job.source.apply(lambda tensor: tensor.to(device))
-    cameras = job.cameras.apply(lambda tensor: tensor.to(device))
-    own = derived_seed(arguments.seed, job.name)
-    seeds = torch.tensor([[derived_seed(own, view) for view in range(cameras.shape[1])]])
-    steps = progress_bar(total=config.sample.steps, unit="step", desc="denoising", leave=False)
-
-    def on_step(step: int, clean: "torch.Tensor") -> None:
-        steps.update()
-        if arguments.progress:
-            gallery.add_step(clean)
-
-    given = (model, source, cameras, seeds, config.sample)
-    if arguments.autoregressive:
-        predictions = sample_autoregressive(*given, callback=on_step)
-    else:
-        predictions = sample_in_batches(*given, batch=arguments.batch, callback=on_step)
-    with steps:
-        for prediction in predictions:
-            gallery.add(prediction)
-            bar.update(prediction.images.shape[1])
-            steps.reset()
 
 
 def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConfig":

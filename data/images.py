@@ -6,7 +6,7 @@ see it.
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -140,18 +140,28 @@ def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
     write_whole(Path(path), lambda partial: image.save(partial, format="PNG"))
 
 
+def write_depth(path: Path, depth: Float[Tensor, "h w"], *, step: float) -> None:
+    """Depth in scene units, 0 where there is none, as a 16-bit PNG of which a value is `step` units.
+
+    What `read_channel` reads. The file appears whole or not at all. Raises ValueError where it cannot be
+    written.
+    """
+    values = (depth.cpu().double() / step).round().clamp(0, 65535).numpy().astype(np.uint16)
+    write_whole(path, lambda partial: Image.fromarray(values).save(partial, format="PNG"))
+
+
 def write_mp4(
-    path: Path | str, frames: UInt8[Tensor, "n h w 3"], *, fps: float | int = 10, scale: int = 1
+    path: Path | str, frames: Iterable[UInt8[Tensor, "h w 3"]], *, fps: float | int = 10, scale: int = 1
 ) -> None:
     """Frames as an H.264 film that browsers play; the file appears whole or not at all.
 
-    Each pixel becomes `scale` x `scale` pixels. The codec wants even sizes, so an odd height or width repeats
-    its last row or column. Raises ValueError where the file cannot be written.
+    They are taken as they come: no more than one is held. Each pixel becomes `scale` x `scale` pixels. The
+    codec wants even sizes, so an odd height or width repeats its last row or column. Raises ValueError where
+    the file cannot be written.
     """
-    pixels = enlarge(frames.cpu(), scale).numpy()
-    height, width = pixels.shape[1:3]
-    pixels = np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    write_whole(Path(path), lambda partial: _encode_film(partial, pixels, fps))
+    write_whole(
+        Path(path), lambda partial: _encode_film(partial, (_film_frame(f, scale) for f in frames), fps)
+    )
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -174,13 +184,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _encode_film(path: Path, pixels: np.ndarray, fps: float | int) -> None:
+def _film_frame(frame: UInt8[Tensor, "h w 3"], scale: int) -> np.ndarray:
+    pixels = enlarge(frame.cpu(), scale).numpy()
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> None:
     import imageio.v2 as imageio
 
     # A macro block of 1: imageio would otherwise stretch the picture to a multiple of 16.
     options = {"codec": "libx264", "quality": 8, "macro_block_size": 1, "ffmpeg_log_level": "error"}
     with imageio.get_writer(path, format="FFMPEG", fps=fps, **options) as writer:
-        for frame in pixels:
+        for frame in frames:
             writer.append_data(frame)
 
 

@@ -88,6 +88,20 @@ def karras_sigmas(options: SampleOptions) -> Float[Tensor, "k"]:
     return sampling.get_sigmas_karras(options.steps, options.sigma_min, options.sigma_max, options.rho)
 
 
+def last_part(options: SampleOptions, sigma: float) -> SampleOptions:
+    """The same sampling from noise level `sigma` down, at about the same steps as from sigma_max, at least 2.
+
+    Raises ValueError where sigma is not between sigma_min and sigma_max.
+    """
+    if not options.sigma_min < sigma <= options.sigma_max:
+        raise ValueError(
+            f"sigma {sigma:g}: is not between {options.sigma_min:g} and {options.sigma_max:g}, the noise "
+            "levels of the sampling; choose one between"
+        )
+    steps = int((karras_sigmas(options)[:-1] <= sigma).sum())
+    return SampleOptions(**options.model_dump() | {"sigma_max": sigma, "steps": max(2, steps)})
+
+
 @torch.no_grad()
 def sample(
     denoise: Denoise,
@@ -95,12 +109,15 @@ def sample(
     seeds: Int[Tensor, "n"],
     options: SampleOptions,
     *,
+    begin: Float[Tensor, "n c h w"] | None = None,
     callback: Callback | None = None,
     draw: Draw = normal,
     device: torch.device | None = None,
 ) -> Float[Tensor, "n c h w"]:
     """Images of shape [c, h, w], one per seed, as float32 on `device` (None: that of `seeds`).
 
+    With `begin`, noise of level sigma_max is added to these images first, so that what is coarser than the
+    noise stays as it is (SDEdit: Meng et al. 2022, arXiv:2108.01073); without, there is noise alone.
     `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is told,
     at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
     by streams named "initial", "churn.STEP" and "ancestral.STEP"; tests put known noise there. Brownian paths
@@ -112,6 +129,8 @@ def sample(
         return _on_device(draw(host_seeds, shape, stream=stream), device)
 
     initial = sigmas[0] * noise("initial")
+    if begin is not None:
+        initial = initial + begin.to(initial)
     function = _with_host_levels(options.sampler)
     source = SAMPLERS[options.sampler]
     if source == "churn":

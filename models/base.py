@@ -76,11 +76,13 @@ class NVSModel(nn.Module, ABC):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
+        begin: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Views of an encoded scene from `cameras` [b, t], as large as its source photos.
 
-        A view depends on its own seed alone.
+        A view depends on its own seed alone. Models that denoise start with the images `begin` in [-1, 1]
+        under noise of level `options.sigma_max`, where they are given.
         """
 
     def sample(

@@ -79,9 +79,13 @@ def draw_views(
     options: SampleOptions,
     *,
     image_range: ImageRange,
+    begin: Float[Tensor, "b t 3 h w"] | None = None,
     callback: SampleCallback | None = None,
 ) -> Float[Tensor, "b t 3 h w"]:
-    """Views in [-1, 1] that their conditions suggest; those of all scenes share the denoiser's batch axis."""
+    """Views in [-1, 1] that their conditions suggest; those of all scenes share the denoiser's batch axis.
+
+    Where there are images to `begin` with, denoising starts from them under noise of level sigma_max.
+    """
     b, t, _, h, w = condition.shape
     given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn there
     guidance = 0.0 if options.unconditional else options.guidance
@@ -89,6 +93,9 @@ def draw_views(
 
     def denoise(about: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         return denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
+
+    def as_learnt(images: Tensor) -> Tensor:
+        return ((images + 1) / 2 if image_range == "unit" else images).flatten(0, 1)
 
     def as_views(images: Tensor) -> Tensor:
         return (2 * images - 1 if image_range == "unit" else images).unflatten(0, (b, t))
@@ -102,6 +109,7 @@ def draw_views(
         (3, h, w),
         seeds,
         options,
+        begin=None if begin is None else as_learnt(begin),
         callback=callback and (lambda step, _, clean: callback(step, as_views(clean))),
         device=condition.device,
     )

@@ -91,16 +91,15 @@ class GeNVS(VolumeModel):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
+        begin: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Render the volumes at the target cameras and draw the views that the latent images suggest."""
         scene, cameras = self._in_frame(scene, cameras)
         rendering = self.renderer(scene, cameras)
         condition = self.condition(rendering, scene.features.shape[-2:])
-        image_range = self.config.image_range
-        images = draw_views(
-            self.denoiser, condition, seeds, options, image_range=image_range, callback=callback
-        )
+        ways = {"image_range": self.config.image_range, "begin": begin, "callback": callback}
+        images = draw_views(self.denoiser, condition, seeds, options, **ways)
         return Prediction(
             images, 2 * condition[:, :, :3] - 1, *surfaces(rendering, cameras, images.shape[-2:])
         )

@@ -96,6 +96,7 @@ class ImageDiffusion(NVSModel):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
+        begin: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Draw the views that the source photos suggest.
@@ -104,10 +105,8 @@ class ImageDiffusion(NVSModel):
         camera, and nothing is where it could be seen, so `opacity` is 0 and `depth` the far plane.
         """
         condition = self.condition(scene, cameras)
-        image_range = self.config.image_range
-        images = draw_views(
-            self.denoiser, condition, seeds, options, image_range=image_range, callback=callback
-        )
+        ways = {"image_range": self.config.image_range, "begin": begin, "callback": callback}
+        images = draw_views(self.denoiser, condition, seeds, options, **ways)
         nothing = torch.zeros_like(images[:, :, :1])
         return Prediction(
             images, _nearest(scene, cameras), nothing + cameras.far[:, :, None, None, None], nothing

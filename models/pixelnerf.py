@@ -7,7 +7,7 @@ t target view, h, w.
 
 from typing import Literal
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from data.batch import SceneBatch
@@ -49,11 +49,12 @@ class PixelNeRF(VolumeModel):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
+        begin: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Render the volumes at the target cameras: the picture and its preview are the same.
 
-        There is no denoising, so nothing looks at the seeds and options, and nobody calls `callback`.
+        There is no denoising, so nothing looks at seeds, options and `begin`, and nobody calls `callback`.
         """
         scene, cameras = self._in_frame(scene, cameras)
         rendering = self.renderer(scene, cameras)

@@ -14,6 +14,8 @@ examples:
   python sample_views.py --transfer runs/quickstart
   python sample_views.py --transfer runs/srn_cars_128 --cond-views 64 104 --trajectory srn_test --progress
   python sample_views.py --transfer runs/srn_cars_128 --autoregressive --stochastic --n 5
+  python sample_views.py --transfer runs/srn_cars_128 --trajectory srn_test --policy nearest --order outward
+  python sample_views.py --transfer runs/srn_cars_128 --samples 8 --views 4
   python sample_views.py --transfer runs/srn_cars_128 --object 1a2b3c --trajectory data --steps 50
   python sample_views.py --transfer runs/srn_cars_128 --image photo.jpg --elevation 15 --trajectory circle
   python sample_views.py --transfer runs/srn_cars_128 --image car.png --camera pose.txt --trajectory circle
@@ -34,7 +36,19 @@ files in the output folder, each after --prefix:
   view_0000.png ...  the views              sheet.png        all of it at a glance
   preview_0000.png   without diffusion      progress.mp4     the denoising of the first views (--progress)
   depth_0000.png     dark near, light far   transforms.json  cameras of the views (nerfstudio, OpenGL axes)
-  photo_00.png       photos after framing
+  photo_00.png       photos after framing   sampling.json    how the views were made
+  depth16_0000.png   depth of the volume's surface, 16 bits of depth_unit_scale_factor (transforms.json) scene
+                     units, usually 1/10000; 0 where it is less than half opaque
+  draft_0000.png     the views before --joint
+  sample_0000_01.png ...  other samples of a view (--samples), spread_mean_0000.png and spread_std_0000.png
+                     their mean and standard deviation, with its scale in levels of 8 bits
+
+policies (each view also looks at the conditioning views):
+  published   --look-at earlier views at random (default: 4) and the last one; the same as --autoregressive
+  nearest     the --look-at views nearest in camera angle (default: 4)
+  all         all earlier views; memory and time grow with their number
+  budget      as many as --look-at volumes hold (default: 12), the conditioning views among them: the last one
+              and, once they are too many, evenly spaced earlier ones
 
 photos: any size, shape and kind of file that Pillow reads, turned upright by EXIF. The object should stand on
   white or transparent ground, or have a --mask (white: object); removing backgrounds is for other programs.
@@ -45,12 +59,20 @@ photos: any size, shape and kind of file that Pillow reads, turned upright by EX
 
 Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
 object stands at the origin, about as far from the camera as in training. A view depends on --seed, the object
-and the number of the view, not on --batch. With --autoregressive, views are drawn one by one, and each looks
-at the conditioning views, up to four earlier views and the last one.
-Ctrl-C leaves the pictures that are finished. Exit codes: 0 done, 2 bad input, 130 interrupted.
+and the number of the view, not on --batch. With a policy, views are drawn one by one, and each looks at
+some of those before it, as they are in their files, in 8 bits.
+Ctrl-C leaves the pictures that are finished, and the same command goes on from there: whole views are not
+drawn again. Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "fill")  # options of photos without cameras
 AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
+POLICIES = (
+    "published",
+    "nearest",
+    "all",
+    "budget",
+)  # those of models/policies.py, which takes time to import
+ORDERS = ("path", "outward")
 TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", "data")
 
 
@@ -71,7 +93,18 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("what to draw").add_argument
     add("--trajectory", default="spiral", choices=TRAJECTORIES, help="default: spiral")
     add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
+    add("--samples", type=_number(int, 1, 99), default=1, metavar="N", help="of each view (default: 1)")
+
+    add = parser.add_argument_group("consistency (default: independent views)").add_argument
     add("--autoregressive", action="store_true", help="each view looks at those before it")
+    add("--policy", choices=POLICIES, help="at which ones (default with --autoregressive: published)")
+    add("--look-at", type=whole, metavar="N", help="how many; see below")
+    add("--order", choices=ORDERS, help="path: as they come (default); outward: from the input outward")
+    add("--same-noise", action="store_true", help="the same noise for all views of an object")
+    help = "denoise each view once more, looking at its N - 1 nearest neighbours on all sides"
+    add("--joint", type=_number(int, 2, 1000), metavar="N", help=help)
+    help = "noise level from which that begins (default: 1; views span -1 to 1)"
+    add("--joint-sigma", type=_number(float, 0.001, 1000), metavar="X", help=help)
 
     add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
     add("--sampler", metavar="NAME", help="see below")
@@ -143,8 +176,26 @@ def check_combinations(arguments: argparse.Namespace) -> None:
         raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
     if arguments.n is not None and arguments.object:
         raise ValueError("--n counts objects and --object names them; give only one")
+    _check_policy(arguments)
     if "/" in arguments.prefix or "\\" in arguments.prefix:
         raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
+
+
+def chosen_policy(arguments: argparse.Namespace) -> str | None:
+    """The name of the policy; None: views are independent."""
+    return arguments.policy or ("published" if arguments.autoregressive else None)
+
+
+def _check_policy(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where options have nothing to work on."""
+    policy = chosen_policy(arguments)
+    for flag, value in (("--look-at", arguments.look_at), ("--order", arguments.order)):
+        if value is not None and policy is None:
+            raise ValueError(f"{flag} is for views that look at earlier ones; give it with --policy")
+    if policy == "all" and arguments.look_at is not None:
+        raise ValueError("--look-at is a number, and --policy all looks at all; leave one of them out")
+    if arguments.joint_sigma is not None and arguments.joint is None:
+        raise ValueError("--joint-sigma goes with --joint; give that, too")
 
 
 def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float]]:

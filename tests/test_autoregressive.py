@@ -11,21 +11,24 @@ from torch import Tensor
 
 from data.batch import SceneBatch, Views, all_valid, concatenate
 from data.cameras import Cameras, cameras_from_poses, pinhole, spiral, turntable
+from data.images import from_uint8, to_uint8
 from diffusion.samplers import SampleOptions
-from models.autoregressive import sample_autoregressive, sample_in_batches, views_to_look_at
+from models.autoregressive import sample_autoregressive, sample_in_batches
 from models.base import NVSModel, Prediction
+from models.policies import views_to_look_at
 
 OPTIONS = SampleOptions(sampler="euler", steps=2)
 
 
 class Diary(NVSModel):
-    """Draws each view in the colour seed / 1000, and writes down the colours that it looked at."""
+    """Draws each view in the grey level of its seed, and writes down the levels that it looked at."""
 
     def __init__(self) -> None:
         super().__init__()
         self.looked_at: list[list[list[int]]] = []  # per view, scene and source
         self.num_encoded = 0
         self.num_drawn: list[int] = []
+        self.begun: list[Tensor | None] = []
 
     def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
         return {}
@@ -37,12 +40,19 @@ class Diary(NVSModel):
         self.num_encoded += source.images.shape[1]
         return source
 
-    def draw(self, scene, cameras, seeds, options, *, callback=None) -> Prediction:
-        colours = (scene.images[:, :, 0, 0, 0] * 1000).round().int()
-        self.looked_at.append([row[valid].tolist() for row, valid in zip(colours, scene.valid, strict=True)])
+    def draw(self, scene, cameras, seeds, options, *, begin=None, callback=None) -> Prediction:
+        levels = to_uint8(scene.images)[:, :, 0, 0, 0].int()
+        levels -= 256 * (levels > 240)  # source views
+        self.looked_at.append([row[valid].tolist() for row, valid in zip(levels, scene.valid, strict=True)])
         self.num_drawn.append(seeds.shape[1])
-        images = (seeds / 1000)[:, :, None, None, None].expand(-1, -1, 3, 4, 4).contiguous()
+        self.begun.append(begin)
+        images = grey(seeds)[:, :, None, None, None].expand(-1, -1, 3, 4, 4).contiguous()
         return Prediction(images, images, images[:, :, :1], images[:, :, :1])
+
+
+def grey(level: Tensor | int) -> Tensor:
+    """That level of 8 bits as a value of an image, not quite exact."""
+    return (torch.as_tensor(level) + 0.3) / 127.5 - 1
 
 
 def poses_to_cameras(poses: Tensor, num_scenes: int) -> Cameras:
@@ -50,14 +60,14 @@ def poses_to_cameras(poses: Tensor, num_scenes: int) -> Cameras:
 
 
 def source_views(num_scenes: int, num: int, size: int = 4) -> Views:
-    """Noise, but the first pixel says which: -1/1000, -2/1000, ..."""
+    """Noise, but the first pixel says which: levels 255, 254, ..., which the diary notes as -1, -2, ..."""
     images = torch.rand(num_scenes, num, 3, size, size, generator=torch.Generator().manual_seed(1))
-    images[:, :, 0, 0, 0] = -(torch.arange(num) + 1) / 1000
+    images[:, :, 0, 0, 0] = grey(255 - torch.arange(num))
     return all_valid(images, poses_to_cameras(turntable(num), num_scenes))
 
 
 def own_seeds(num_scenes: int, num: int) -> Tensor:
-    """Different for every scene and view, below 1000."""
+    """Different for every scene and view, below 240."""
     return 100 * torch.arange(num_scenes)[:, None] + torch.arange(num) + 1
 
 
@@ -76,7 +86,7 @@ def test_a_view_looks_at_the_source_at_four_earlier_views_and_at_the_last_one():
             assert colours[:3] == [-1, -2, -3]
             generated = (torch.tensor(colours[3:]) - 1 - 100 * scene).tolist()
             assert len(generated) == len(set(generated)) == min(view, 5)
-            assert generated == views_to_look_at(int(seeds[scene, view]), view)
+            assert generated == views_to_look_at(int(seeds[scene, view]), view, earlier=4)
 
 
 def test_padding_among_the_sources_is_not_looked_at():
@@ -90,11 +100,11 @@ def test_padding_among_the_sources_is_not_looked_at():
 @pytest.mark.parametrize("num_generated", [0, 1, 2, 5])
 def test_all_generated_views_are_looked_at_while_they_are_few(num_generated: int):
     for seed in range(20):
-        assert views_to_look_at(seed, num_generated) == list(range(num_generated))
+        assert views_to_look_at(seed, num_generated, earlier=4) == list(range(num_generated))
 
 
 def test_earlier_views_are_drawn_evenly_and_by_seed_alone():
-    chosen = [views_to_look_at(seed, 12) for seed in range(1000)]
+    chosen = [views_to_look_at(seed, 12, earlier=4) for seed in range(1000)]
     assert all(views == sorted(set(views)) and len(views) == 5 and views[-1] == 11 for views in chosen)
     counts = Counter(view for views in chosen for view in views[:-1])
     expected = 1000 * 4 / 11
@@ -102,7 +112,6 @@ def test_earlier_views_are_drawn_evenly_and_by_seed_alone():
     allowed = 5 * (1000 * (4 / 11) * (7 / 11)) ** 0.5
     assert set(counts) == set(range(11))
     assert all(abs(count - expected) < allowed for count in counts.values())
-    assert views_to_look_at(3, 12) == views_to_look_at(3, 12)
     assert views_to_look_at(3, 12, earlier=0) == [11]
 
 
@@ -123,7 +132,7 @@ def test_batches_have_the_size_asked_for_and_the_source_is_encoded_once():
     views = joined(sample_in_batches(model, source_views(2, 3), cameras, seeds, OPTIONS, batch=3))
     assert model.num_drawn == [3, 3, 1]
     assert model.num_encoded == 3
-    torch.testing.assert_close(views.images[:, :, 0, 0, 0], seeds / 1000)
+    torch.testing.assert_close(views.images[:, :, 0, 0, 0], grey(seeds))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +160,8 @@ def test_one_after_another_is_sampling_with_the_views_so_far_among_the_sources(g
         now = cameras[:, view : view + 1]
         theirs = genvs.sample(known, now, seeds[:, view : view + 1], OPTIONS)
         torch.testing.assert_close(ours.images[:, view], theirs.images[:, 0], atol=1e-3, rtol=1e-3)
-        known = concatenate([known, all_valid(theirs.images, now)], axis=1)
+        seen = from_uint8(to_uint8(theirs.images))
+        known = concatenate([known, all_valid(seen, now)], axis=1)
     independent = genvs.sample(source, cameras, seeds, OPTIONS)
     assert (ours.images[:, 3] - independent.images[:, 3]).abs().max() > 1e-2
 

@@ -72,9 +72,11 @@ def test_a_spiral_of_the_first_held_out_object_is_written(sample, root: Path, ca
     folder = sample()
     files = {path.name for path in folder.iterdir()}
     numbered = {
-        f"{name}_{number:04d}.png" for name in ("view", "preview", "depth") for number in range(VIEWS)
+        f"{name}_{number:04d}.png"
+        for name in ("view", "preview", "depth", "depth16")
+        for number in range(VIEWS)
     }
-    assert files == numbered | {"cond_00.png", "views.mp4", "sheet.png", "transforms.json"}
+    assert files == numbered | {"cond_00.png", "views.mp4", "sheet.png", "transforms.json", "sampling.json"}
     assert str(folder / "views.mp4") in capsys.readouterr().out.splitlines()
     # The conditioning view is the photo itself, enlarged from 9 to 32 pixels: the mean survives.
     photo = read_picture(root / "cars_val/bb/rgb/000000.png").float()
@@ -144,7 +146,7 @@ def test_an_object_looks_the_same_alone_and_among_others(sample):
 
 def test_a_prefix_begins_all_names(sample):
     folder = sample("--prefix mid- --progress")
-    assert len(list(folder.iterdir())) == len(list(folder.glob("mid-*"))) == 3 * VIEWS + 5
+    assert len(list(folder.iterdir())) == len(list(folder.glob("mid-*"))) == 4 * VIEWS + 6
     document = json.loads((folder / "mid-transforms.json").read_text())
     assert document["frames"][4]["file_path"] == "mid-view_0004.png"
 
@@ -287,7 +289,9 @@ def test_an_interruption_leaves_whole_files_and_one_line(run, root, tmp_path, ca
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [
         "cond_00.png",
-        *(f"{n}_000{i}.png" for n in ("depth", "preview", "view") for i in (0, 1)),
+        *(f"{n}_000{i}.png" for n in ("depth16", "depth", "preview") for i in (0, 1)),
+        "sampling.json",
+        *(f"view_000{i}.png" for i in (0, 1)),
     ]
     assert pictures(tmp_path / "out", "view_*").shape == (2, 32, 32, 3)
 

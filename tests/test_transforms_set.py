@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.batch import all_valid
 from data.cameras import cameras_from_poses, opencv_to_opengl, orbit, pinhole
 from data.config import DataConfig
 from data.images import from_uint8
@@ -325,14 +326,15 @@ def test_an_export_does_not_mix_two_sets_of_the_same_names(tmp_path: Path, capsy
 
 
 def test_our_own_output_is_a_scene(tmp_path: Path):
+    from models.base import Prediction
     from models.gallery import Gallery
 
     cameras = cameras_from_poses(poses(3), pinhole())
     gallery = Gallery(tmp_path, cameras)
-    gallery._pairs = [torch.full((2, 4, 4, 3), 50 * view, dtype=torch.uint8) for view in range(3)]
-    gallery._source = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
-    for view, pair in enumerate(gallery._pairs):
-        Image.fromarray(pair[0].numpy()).save(tmp_path / f"view_{view:04d}.png")
+    gallery.open({})
+    images = from_uint8(50 * torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 4, 4, 3))[None]
+    gallery.add_source(all_valid(images[:, :1], cameras[None, :1]))
+    gallery.add([0, 1, 2], Prediction(images, images, images[:, :, :1] + 2, images[:, :, :1].abs()))
     gallery.close()
     objects = open_raw(tmp_path, "train")
     torch.testing.assert_close(objects.cameras(0)[0], cameras.cam_to_world[1:], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,146 @@
+"""How sample_views.py draws the views of one object: in one pass or two, from where it was stopped."""
+
+import argparse
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from scripts.sample_arguments import chosen_policy
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from collections.abc import Callable, Iterable, Iterator
+
+    import torch
+    from scripts.progress import progress_bar
+
+    from config import RunConfig
+    from data.selection import Job
+    from models.base import NVSModel, Prediction, SampleCallback
+    from models.gallery import Gallery
+
+
+def draw(
+    job: "Job",
+    model: "NVSModel",
+    config: "RunConfig",
+    arguments: argparse.Namespace,
+    gallery: "Gallery",
+    bar: "tqdm",
+    device: "torch.device",
+) -> None:
+    """Draw the views of one object that are not there yet, and write each as soon as it is.
+
+    Several samples are as many scenes of a batch.
+    """
+    import torch
+    from scripts.progress import progress_bar
+
+    from models.autoregressive import JOINT_SIGMA, sample_jointly
+
+    def several(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(device).expand(arguments.samples, *tensor.shape[1:])
+
+    gallery.add_source(job.source)
+    source, cameras = job.source.apply(several), job.cameras.apply(several)
+    given = (model, source, cameras, seeds_of(job, arguments), config.sample)
+    steps = progress_bar(total=config.sample.steps, unit="step", desc="denoising", leave=False)
+
+    def on_step(step: int, clean: torch.Tensor) -> None:
+        steps.update()
+        if arguments.progress and arguments.joint is None:
+            gallery.add_step(clean)
+
+    def report(views: list[int], known: frozenset[int]) -> None:
+        bar.update(len([view for view in views if view not in known]))
+        steps.reset()
+
+    with steps:
+        done, drafted = gallery.done, gallery.drafted
+        if arguments.joint is None:
+            for views, prediction in first_pass(given, arguments, done, gallery.view, on_step):
+                gallery.add(views, prediction)
+                report(views, done)
+            return
+        for views, prediction in first_pass(given, arguments, drafted, gallery.draft, on_step):
+            gallery.add_draft(views, prediction)
+            report(views, drafted)
+        files = {"drafts": gallery.draft, "finals": gallery.view, "done": done}
+        sigma = JOINT_SIGMA if arguments.joint_sigma is None else arguments.joint_sigma
+        predictions = sample_jointly(*given, **files, window=arguments.joint, sigma=sigma, callback=on_step)
+        for view, prediction in zip(pending(range(cameras.shape[1]), done), predictions, strict=True):
+            gallery.add([view], prediction)
+            report([view], done)
+
+
+def first_pass(
+    given: tuple,
+    arguments: argparse.Namespace,
+    done: frozenset[int],
+    recall: "Callable[[int], torch.Tensor]",
+    callback: "SampleCallback",
+) -> "Iterator[tuple[list[int], Prediction]]":
+    """Views that are not `done`, with their numbers: independent, or looking at those drawn before.
+
+    `given` is what all ways of sampling take: model, source, cameras, seeds, options.
+    """
+    from models.autoregressive import batches, sample_autoregressive, sample_in_batches
+    from models.policies import ORDERS, make_policy
+
+    _, source, cameras, seeds, _ = given
+    policy = chosen_policy(arguments)
+    if policy is None:
+        size = max(1, arguments.batch // arguments.samples)
+        parts = batches(seeds.shape[1], size, done)
+        predictions = sample_in_batches(*given, batch=size, done=done, callback=callback)
+    else:
+        order = ORDERS[arguments.order or "path"](source, cameras)
+        parts = [[view] for view in pending(order, done)]
+        files = {"order": order, "done": done, "recall": recall}
+        look_at = make_policy(policy, arguments.look_at)
+        predictions = sample_autoregressive(*given, look_at=look_at, **files, callback=callback)
+    return zip(parts, predictions, strict=True)
+
+
+def pending(order: "Iterable[int]", done: frozenset[int]) -> list[int]:
+    """The views that are still to be drawn, in order."""
+    return [view for view in order if view not in done]
+
+
+def seeds_of(job: "Job", arguments: argparse.Namespace) -> "torch.Tensor":
+    """A seed for each sample and view of an object: [n, t]."""
+    import torch
+
+    from diffusion.noise import derived_seed
+
+    own = derived_seed(arguments.seed, job.name)
+    views = range(job.cameras.shape[1])
+    first = [derived_seed(own, 0 if arguments.same_noise else view) for view in views]
+    others = [
+        [derived_seed(seed, f"sample {number}") for seed in first] for number in range(1, arguments.samples)
+    ]
+    return torch.tensor([first, *others])
+
+
+def settings(
+    job: "Job", config: "RunConfig", arguments: argparse.Namespace, device: "torch.device"
+) -> dict[str, Any]:
+    """All that decides what the views of an object look like, as JSON data."""
+    import torch
+
+    from models.checkpoint import find_checkpoint
+
+    checkpoint = find_checkpoint(arguments.transfer)
+    file = checkpoint.stat()
+    look = hashlib.sha256()
+    for part in (job.source, job.cameras):
+        part.apply(lambda tensor: look.update(tensor.contiguous().numpy().tobytes()) or tensor)
+    names = ("seed", "batch", "samples", "look_at", "order", "same_noise", "joint", "joint_sigma", "progress")
+    return {
+        "run": config.name,
+        "checkpoint": [checkpoint.name, file.st_size, file.st_mtime_ns],
+        "object": job.name,
+        "views_and_cameras": look.hexdigest(),
+        "sample": config.sample.model_dump(mode="json"),
+        "policy": chosen_policy(arguments),
+        **{name: getattr(arguments, name) for name in names},
+        "computed_by": [config.train.precision, device.type, torch.__version__],
+    }

@@ -1,5 +1,6 @@
 """Views in batches and one by one, by a model that writes down what it is shown, and by the real one."""
 
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -13,9 +14,9 @@ from data.batch import SceneBatch, Views, all_valid, concatenate
 from data.cameras import Cameras, cameras_from_poses, pinhole, spiral, turntable
 from data.images import from_uint8, to_uint8
 from diffusion.samplers import SampleOptions
-from models.autoregressive import sample_autoregressive, sample_in_batches
+from models.autoregressive import batches, sample_autoregressive, sample_in_batches, sample_jointly
 from models.base import NVSModel, Prediction
-from models.policies import views_to_look_at
+from models.policies import POLICIES, make_policy, views_to_look_at
 
 OPTIONS = SampleOptions(sampler="euler", steps=2)
 
@@ -183,3 +184,102 @@ def test_joining_puts_every_tensor_behind_the_same_one():
     assert torch.equal(both.images, torch.cat([first.images, second.images], dim=1))
     assert torch.equal(both.cameras.far, torch.cat([first.cameras.far, second.cameras.far], dim=1))
     assert both.valid.shape == (2, 4)
+
+
+def test_views_are_drawn_in_the_order_asked_for_and_look_at_what_was_drawn_before():
+    model, seeds = Diary(), own_seeds(1, 5)
+    order = [3, 0, 4, 2, 1]
+    views = sample_autoregressive(
+        model,
+        source_views(1, 1),
+        poses_to_cameras(spiral(5), 1),
+        seeds,
+        OPTIONS,
+        look_at=make_policy("all"),
+        order=order,
+    )
+    drawn = to_uint8(joined(views).images)[0, :, 0, 0, 0].int() - 1
+    assert drawn.tolist() == order
+    assert [row[0][1:] for row in model.looked_at] == [[v + 1 for v in order[:i]] for i in range(5)]
+
+
+def test_a_long_trajectory_keeps_no_more_encodings_and_pictures_alive_than_it_was_allowed():
+    """251 views; every encoding and every picture is counted while it lives."""
+    living, most = weakref.WeakSet(), 0
+
+    class Counted(Diary):
+        def encode(self, source: Views) -> Views:
+            nonlocal most
+            images = source.images.clone()
+            living.add(images)
+            most = max(most, len(living))
+            return Views(images, source.cameras, source.valid)
+
+    num = 251
+    files = {}
+    cameras, seeds = poses_to_cameras(spiral(num), 1), torch.arange(num)[None] % 200 + 1
+    given = (Counted(), source_views(1, 1), cameras, seeds, OPTIONS)
+    predictions = sample_autoregressive(*given, recall=lambda view: files[view], cached=6)
+    for view, prediction in enumerate(predictions):
+        files[view] = to_uint8(prediction.images[:, 0])
+    assert view == num - 1
+    assert 6 < most <= 6 + 1 + 1 + 1  # the cached ones, the source's, a new one and one about to be dropped
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("order", [None, [2, 1, 3, 0, 5, 4]])
+def test_an_interrupted_trajectory_goes_on_to_the_same_views_to_the_last_bit(genvs, name: str, order):
+    num, files = 6, {}
+    source, cameras, seeds = source_views(1, 1, 32), poses_to_cameras(spiral(num), 1), own_seeds(1, num)
+    given = (genvs, source, cameras, seeds, OPTIONS)
+    choices = {"look_at": make_policy(name), "order": order}
+    path = list(range(num)) if order is None else order
+    whole = list(sample_autoregressive(*given, **choices))
+    for view, prediction in zip(path[:4], whole, strict=False):
+        files[view] = to_uint8(prediction.images[:, 0])
+    rest = sample_autoregressive(*given, **choices, done=set(files), recall=lambda view: files[view])
+    for view, prediction, uninterrupted in zip(path[4:], rest, whole[4:], strict=True):
+        assert torch.equal(prediction.images, uninterrupted.images)
+        files[view] = to_uint8(prediction.images[:, 0])
+
+
+def test_batches_that_are_there_are_not_drawn_and_those_begun_are_drawn_whole():
+    assert batches(7, 3) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert batches(7, 3, {0, 1, 2, 4}) == [[3, 4, 5], [6]]
+    model = Diary()
+    given = (model, source_views(1, 1), poses_to_cameras(spiral(7), 1), own_seeds(1, 7), OPTIONS)
+    views = joined(sample_in_batches(*given, batch=3, done={0, 1, 2, 4}))
+    assert to_uint8(views.images)[0, :, 0, 0, 0].tolist() == [4, 5, 6, 7]
+
+
+def test_joint_views_begin_as_drafts_and_look_at_neighbours_on_both_sides():
+    model, num = Diary(), 6
+    drafts = {view: to_uint8(grey(torch.full((1, 3, 4, 4), 100 + view))) for view in range(num)}
+    finals = {}
+    given = (model, source_views(1, 1), poses_to_cameras(turntable(num), 1), own_seeds(1, num), OPTIONS)
+    files = {"drafts": drafts.__getitem__, "finals": finals.__getitem__}
+    for view, prediction in enumerate(sample_jointly(*given, **files, window=3, sigma=0.5)):
+        finals[view] = torch.full((1, 4, 4, 3), 50 + view, dtype=torch.uint8)
+        assert to_uint8(model.begun[-1]).unique().tolist() == [100 + view]
+        assert prediction.images.shape == (1, 1, 3, 4, 4)
+    near = [(5, 1), (0, 2), (1, 3), (2, 4), (3, 5), (0, 4)]
+    for view, (scenes, neighbours) in enumerate(zip(model.looked_at, near, strict=True)):
+        expected = [(50 if other < view else 100) + other for other in sorted(neighbours)]
+        assert scenes == [[-1, *expected]]
+
+
+def test_joint_views_stay_near_their_drafts_where_there_is_little_noise_and_can_be_interrupted(genvs):
+    num = 4
+    source, cameras, seeds = source_views(1, 1, 32), poses_to_cameras(spiral(num), 1), own_seeds(1, num)
+    given = (genvs, source, cameras, seeds, SampleOptions(sampler="euler", steps=6))
+    drafts = [to_uint8(p.images[:, 0]) for p in sample_autoregressive(*given)]
+    change = {}
+    for sigma in (0.02, 2.0):
+        finals = {}
+        ways = {"drafts": drafts.__getitem__, "finals": finals.__getitem__, "window": 3, "sigma": sigma}
+        for view, prediction in enumerate(sample_jointly(*given, **ways)):
+            finals[view] = to_uint8(prediction.images[:, 0])
+        change[sigma] = sum((finals[v].int() - drafts[v].int()).abs().float().mean() for v in range(num))
+        again = next(iter(sample_jointly(*given, **ways, done={0, 1, 2})))
+        assert torch.equal(to_uint8(again.images[:, 0]), finals[3])
+    assert change[0.02] < change[2.0] / 4

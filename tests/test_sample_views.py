@@ -237,6 +237,13 @@ ERRORS = {
     "--device cuda:99": "device",
     "--device meta": "device",
     "--prefix ../x": "--prefix",
+    "--policy best": "--policy",
+    "--look-at 3": "--policy",
+    "--order outward": "--policy",
+    "--policy all --look-at 3": "--look-at",
+    "--joint 1": "--joint",
+    "--joint-sigma 2": "--joint",
+    "--samples 0": "--samples",
     "--camera pose.txt": "--image",
     "--view 3": "--view",
     "--image x.png --camera x.txt": "--data",
@@ -294,6 +301,110 @@ def test_an_interruption_leaves_whole_files_and_one_line(run, root, tmp_path, ca
         *(f"view_000{i}.png" for i in (0, 1)),
     ]
     assert pictures(tmp_path / "out", "view_*").shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--batch 2",
+        "--policy nearest --look-at 2 --order outward",
+        "--policy budget --look-at 3 --same-noise --samples 2",
+        "--autoregressive --joint 3 --steps 4",
+    ],
+)
+def test_an_interrupted_run_goes_on_where_it_was_and_equals_an_uninterrupted_one(sample, flags, monkeypatch):
+    from models.gallery import Gallery
+
+    whole, drawn, write = sample(flags, "whole"), [], Gallery._write
+    stops = [3, 6 if "joint" in flags else 4]
+
+    def write_some(self, name: str, number: int, samples) -> None:
+        if len(drawn) in stops:
+            stops.remove(len(drawn))
+            raise KeyboardInterrupt
+        write(self, name, number, samples)
+        drawn.append((name, number))
+
+    monkeypatch.setattr(Gallery, "_write", write_some)
+    for _ in range(2):
+        with pytest.raises(AssertionError):  # exit code 130
+            sample(flags, "parts")
+    parts = sample(flags, "parts")
+    # Of a batch that had begun, all is drawn again.
+    again = {entry for entry in drawn if drawn.count(entry) > 1}
+    assert again == ({("view", 2)} if "batch" in flags else set())
+    assert {path.name for path in parts.iterdir()} == {path.name for path in whole.iterdir()}
+    for path in (*whole.glob("*.png"), *whole.glob("*.json")):
+        assert path.read_bytes() == (parts / path.name).read_bytes(), path.name
+    assert np.array_equal(film_frames(whole / "views.mp4"), film_frames(parts / "views.mp4"))
+
+
+def test_a_finished_run_is_not_drawn_again_and_another_one_leaves_nothing_of_it(sample, monkeypatch):
+    from models.gallery import Gallery
+
+    folder = sample("--samples 2 --fps 5")
+    before = pictures(folder, "view_*.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(Gallery, "add", pytest.fail)
+        sample("--samples 2 --fps 9")
+    with imageio.get_reader(folder / "views.mp4") as film:
+        assert film.get_meta_data()["fps"] == 9
+    (folder / "view_0001.png").unlink()
+    sample("--samples 2 --fps 9")
+    assert np.array_equal(pictures(folder, "view_*.png"), before)
+    sample("--seed 1")
+    assert not np.array_equal(pictures(folder, "view_*.png"), before)
+    assert not [*folder.glob("sample_*"), *folder.glob("spread_*")]
+
+
+def test_samples_of_a_view_have_a_mean_and_a_spread(sample):
+    folder = sample("--samples 3 --batch 6 --guidance 1.5")
+    alone = sample("--guidance 1.5", "alone")
+    assert np.abs(pictures(folder, "view_*.png") - pictures(alone, "view_*.png")).max() <= 1
+    several = np.stack([pictures(folder, n) for n in ("view_*", "sample_*_01.png", "sample_*_02.png")])
+    assert np.abs(several[1] - several[2]).mean() > 1
+    assert np.abs(several.mean(axis=0) - pictures(folder, "spread_mean_*")).max() <= 0.51
+    spread = pictures(folder, "spread_std_*")
+    assert spread.shape[1] > 256
+    assert spread.shape[2] > 256
+    # Where all agree the colour is the scale's darkest, at its lower end; the most uncertain is lighter.
+    deviation = np.sqrt(several.var(axis=0, ddof=1).mean(axis=-1))[0]
+    least, most = (np.unravel_index(find(deviation), deviation.shape) for find in (np.argmin, np.argmax))
+    shown = spread[0].sum(axis=-1)
+    assert shown[6 + 8 * least[0] + 4, 8 * least[1] + 4] < shown[6 + 8 * most[0] + 4, 8 * most[1] + 4]
+
+
+def test_the_same_noise_is_that_of_the_first_view(sample):
+    own, same = sample(), sample("--same-noise", "same")
+    difference = np.abs(pictures(own, "view_*") - pictures(same, "view_*")).reshape(VIEWS, -1).max(axis=1)
+    assert difference[0] <= 1
+    assert difference[1:].min() > 1
+
+
+def test_joint_views_keep_what_their_drafts_have_in_common_with_independent_ones(sample):
+    folder, independent = sample("--joint 3 --joint-sigma 0.05"), sample("", "independent")
+    drafts = pictures(folder, "draft_*.png")
+    assert np.abs(drafts - pictures(independent, "view_*.png")).max() <= 1
+    difference = np.abs(pictures(folder, "view_*.png") - drafts)
+    assert 0 < difference.mean() < np.abs(np.roll(drafts, 1, axis=0) - drafts).mean() / 4
+
+
+def test_depth_of_16_bits_is_that_of_the_coloured_picture_and_a_folder_is_a_data_set(sample):
+    from data.images import RAMP, read_channel
+    from data.objects import DataConfig
+    from data.sets import open_split
+
+    folder = sample("--trajectory turntable")
+    document = json.loads((folder / "transforms.json").read_text())
+    assert document["depth_unit_scale_factor"] == 1e-4
+    for number, frame in enumerate(document["frames"]):
+        assert frame["depth_file_path"] == f"depth16_{number:04d}.png"
+        depth = read_channel(folder / frame["depth_file_path"], bits=16) / 10_000
+        assert ((depth == 0) | ((depth > 0.6) & (depth < 2.0))).all()
+    assert len(RAMP) == 6
+    objects = open_split(DataConfig(root=str(folder), image_size=32), "train")
+    cameras = objects.read_views(0, list(range(VIEWS - 1))).cameras
+    torch.testing.assert_close(cameras.cam_to_world[0], cameras_of(folder)[1:], atol=1e-5, rtol=1e-5)
 
 
 def test_weights_that_give_nan_are_named_and_nothing_is_drawn_from_them(

@@ -73,6 +73,19 @@ def pair_agreement(first: SeenView, second: SeenView) -> Agreement:
     return _one_way(first, second) + _one_way(second, first)
 
 
+def detail(view: SeenView) -> float:
+    """Root mean square difference, in levels of 8 bits, of neighbouring pixels on the surface; nan without.
+
+    A film that agrees because it is blurred has little of it.
+    """
+    shown = view.depth > 0
+    squares = []
+    for axis in (0, 1):
+        both = shown.narrow(axis, 1, shown.shape[axis] - 1) & shown.narrow(axis, 0, shown.shape[axis] - 1)
+        squares.append((LEVELS * view.image.diff(dim=axis + 1)).square().mean(dim=0)[both])
+    return torch.cat(squares).mean().sqrt().item()
+
+
 def surface_depth(
     depth: Float[Tensor, "*batch 1 h w"], opacity: Float[Tensor, "*batch 1 h w"], cameras: Cameras
 ) -> Float[Tensor, "*batch h w"]:

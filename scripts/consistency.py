@@ -33,9 +33,9 @@ examples:
   python -m scripts.consistency samples/car --data data/embedded       (drawn with --trajectory data)
 
 A FOLDER is that of one film, or holds those of several objects, of which means are taken, with their standard
-errors. Depth is that of each film's own volume. --depth takes it from other films of the same objects (folders
-of the same names) and cameras: films are then compared on the same surface. --data takes it from a data set
-that has depth, where views were drawn from its own cameras, and measures its pictures, too.
+errors. Depth is that of each film's own volume. --depth takes it from other films of the same objects (in
+folders of the same names) and cameras: films are then compared on the same surface. --data takes it from a
+data set that has depth, where views were drawn from its own cameras, and measures its pictures, too.
 
 Exit codes: 0 done, 2 bad input.
 """

@@ -21,7 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plant_object() -> Callable[..., Path]:
     """plant_object(folder, num_views=4, size=(6, 6), surfaces=False): an SRN object of noise, (height, width)
     in pixels, on demand with depth and alpha."""

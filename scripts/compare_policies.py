@@ -1,0 +1,236 @@
+"""Which way of sampling gives the steadiest films: draws the same ones in every way, and measures them.
+
+    python -m scripts.compare_policies runs/NAME --page docs/consistency.md
+
+Ways are sets of flags of sample_views.py. Films are measured as `python -m scripts.consistency` does it: with
+the depth of each film's own volume, and with that of the independent film, which knows the photo alone, so
+that all are compared on one surface.
+"""
+
+import argparse
+import shlex
+import sys
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.command_line import OneLineParser
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from torch import Tensor
+
+    from models.generated import Film
+    from scripts.consistency import Steadiness
+
+WAYS = {
+    "independent": "",
+    "same noise": "--same-noise",
+    "published": "--policy published",
+    "published, same noise": "--policy published --same-noise",
+    "nearest": "--policy nearest",
+    "nearest, outward": "--policy nearest --order outward",
+    "all": "--policy all",
+    "budget": "--policy budget",
+    "independent, joint": "--joint 5",
+    "published, joint": "--policy published --joint 5",
+}
+HELP = f"""\
+ways: {", ".join(WAYS)}
+
+A second call goes on where the first was stopped, and draws no film again. The page holds the table, and two
+pictures lie beside it: every way for the first object, and independent against published views for three.
+
+Exit codes: 0 done, 2 bad input, 130 interrupted.
+"""
+INTRODUCTION = """\
+# Ways of sampling, and how steady their films are
+
+Every pixel of a view is carried to the surface by depth, and from there into the next view, and back the same
+way ([`models/consistency.py`](../models/consistency.py)). The error is a root mean square in levels of 8 bits
+where both views see the same surface. Detail is the root mean square difference of neighbouring pixels on the
+surface: steady films with little of it are blurred. Gain is by how much an object's error is below that of
+its independent film. Figures are means over objects, with standard errors.
+
+A film's own depth is that of the volume that it was drawn from. Views that look at earlier views change the
+volume, so the depth of the independent films, which know the photo alone, is another surface than theirs, and
+judges them too severely where the photo does not tell the shape; that table is given because all films are
+compared in the same pixels.
+"""
+SHOWN = 10  # views of a film on a contact sheet
+LABEL = 170  # pixels for the name of a way
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, draw and measure; user errors become one line and exit code 2."""
+    words = sys.argv[1:] if argv is None else argv
+    arguments = make_parser().parse_args(words, argparse.Namespace(command=shlex.join(words)))
+    try:
+        written = compare_policies(arguments)
+    except (ValueError, OSError) as error:
+        print(f"compare_policies: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("compare_policies: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(*written, sep="\n")
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = OneLineParser(
+        prog="python -m scripts.compare_policies",
+        description=__doc__,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="run such as runs/NAME, or a checkpoint")
+    add("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
+    add("--split", default="val", choices=("train", "val", "test"), help="default: val")
+    add("--objects", type=int, default=3, metavar="N", help="the first N objects (default: 3)")
+    add(
+        "--trajectory", default="turntable", metavar="NAME", help="as of sample_views.py (default: turntable)"
+    )
+    add("--views", type=int, default=20, metavar="N", help="of each film (default: 20)")
+    add("--steps", type=int, metavar="N", help="denoising steps (default: the run's)")
+    add("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help="default: all")
+    add("--truth", action="store_true", help="measure with the data set's depth, too; needs its own cameras")
+    add("--seed", default="0", metavar="N", help="of the samples (default: 0)")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--output", type=Path, metavar="FOLDER", help="of the films (default: samples/RUN/policies)")
+    add("--page", type=Path, metavar="FILE", help="default: policies.md in the folder of the films")
+    return parser
+
+
+def compare_policies(arguments: argparse.Namespace) -> list[Path]:
+    """Draw every film, measure it, and write the page; returns the files written, the page first.
+
+    Raises ValueError or OSError, in one line for the user.
+    """
+    from data.images import write_png, write_whole
+    from models.generated import films_in
+
+    folder = arguments.output or Path("samples") / Path(arguments.run).name / "policies"
+    ways = ["independent", *(way for way in arguments.ways if way != "independent")]
+    for way in ways:
+        draw_films(way, arguments, folder / folder_of(way))
+    films = {way: films_in(folder / folder_of(way)) for way in ways}
+    page = arguments.page or folder / "policies.md"
+    pictures = [page.with_name(f"{page.stem}{part}.png") for part in ("", "_objects")]
+    write_png(pictures[0], sheet([(way, films[way][0]) for way in ways]))
+    pair = [way for way in ("independent", "published") if way in films]
+    rows = [(way, films[way][number]) for number in range(min(3, arguments.objects)) for way in pair]
+    write_png(pictures[1], sheet(rows))
+    text = page_text(arguments, figures(folder, ways, arguments), [path.name for path in pictures])
+    write_whole(page, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return [page, *pictures]
+
+
+def folder_of(way: str) -> str:
+    """The name of a way's folder."""
+    return way.replace(", ", "_").replace(" ", "_")
+
+
+def draw_films(way: str, arguments: argparse.Namespace, folder: Path) -> None:
+    """The films of all objects in one way; those that are there stay."""
+    import sample_views
+    from scripts.sample_arguments import make_parser
+
+    flags = ["--transfer", arguments.run, "--split", arguments.split, "--n", str(arguments.objects)]
+    flags += ["--trajectory", arguments.trajectory, "--views", str(arguments.views)]
+    flags += ["--seed", arguments.seed, "--device", arguments.device, "--output", str(folder)]
+    flags += ["--data", arguments.data] if arguments.data else []
+    flags += ["--steps", str(arguments.steps)] if arguments.steps else []
+    sample_views.sample_views(make_parser().parse_args([*flags, *WAYS[way].split()]))
+
+
+def figures(
+    folder: Path, ways: list[str], arguments: argparse.Namespace
+) -> dict[str, dict[str, list["Steadiness"]]]:
+    """Of every surface and way, the figures of each film."""
+    from scripts import consistency
+
+    surfaces = {"own depth": [], "depth of the independent films": ["--depth", str(folder / "independent")]}
+    if arguments.truth:
+        root = arguments.data or trained_on(arguments.run)
+        surfaces["the data set's depth"] = ["--data", root, "--split", arguments.split]
+    found = {}
+    for name, flags in surfaces.items():
+        rows: dict[str, list[Steadiness]] = {}
+        for way in ways:
+            more = ["--preview"] if way == "independent" else []
+            given = [str(folder / folder_of(way)), *flags, *more]
+            measured = consistency.consistency(consistency.make_parser().parse_args(given))
+            of_way, *others = measured.values()
+            rows[way] = of_way
+            if more:
+                rows |= dict(
+                    zip(("previews, without diffusion", "the pictures of the set"), others, strict=False)
+                )
+        found[name] = rows
+    return found
+
+
+def trained_on(run: str) -> str:
+    """The data set of a run."""
+    from config.run_folder import load_model
+
+    return load_model(run)[1].data.root
+
+
+def sheet(rows: list[tuple[str, "Film"]]) -> "Tensor":
+    """A row of evenly spaced views for each film, behind its name."""
+    import numpy as np
+    import torch
+    from PIL import Image, ImageDraw
+
+    from data.images import enlarge, grid, read_picture
+    from data.loader import evenly_spaced
+
+    strips = []
+    for name, film in rows:
+        count = len(film.pictures)
+        shown = evenly_spaced(range(count), min(SHOWN, count))
+        views = torch.stack([read_picture(film.pictures[number]) for number in shown])
+        strip = grid(enlarge(views, max(1, round(64 / views.shape[1]))), columns=len(views))
+        label = Image.new("RGB", (LABEL, strip.shape[0]), "white")
+        ImageDraw.Draw(label).text((4, strip.shape[0] // 2), name, fill="black", anchor="lm")
+        strips.append(torch.cat([torch.from_numpy(np.array(label)), strip], dim=1))
+    return torch.cat(strips)
+
+
+def page_text(
+    arguments: argparse.Namespace,
+    found: dict[str, dict[str, list["Steadiness"]]],
+    pictures: list[str],
+) -> str:
+    """The page: what was measured, the tables, and the pictures."""
+    from scripts.consistency import mean, table
+
+    parts = [INTRODUCTION]
+    for name, rows in found.items():
+        known = {way: [film.error for film in films] for way, films in rows.items()}
+        header, rule, *lines = table(rows).splitlines()
+        lines = [
+            f"{line} {mean(differences(known['independent'], known[way]))} |"
+            for way, line in zip(rows, lines, strict=True)
+        ]
+        parts.append(
+            f"## On one surface: {name}\n\n" + "\n".join([f"{header} gain |", f"{rule}---|", *lines]) + "\n"
+        )
+    parts.append(f"![Every way for the first object]({pictures[0]})\n")
+    parts.append(f"![Independent and published films]({pictures[1]})\n")
+    parts.append(f"Made by:\n\n```sh\npython -m scripts.compare_policies {arguments.command}\n```\n")
+    return "\n".join(parts)
+
+
+def differences(first: list[float], second: list[float]) -> list[float]:
+    """Of films that both could be measured."""
+    pairs = zip(first, second, strict=True)
+    return [one - other for one, other in pairs if isfinite(one) and isfinite(other)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

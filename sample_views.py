@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.drawing import draw, settings
+from scripts.drawing import draw, joint_sigma, settings
 from scripts.sample_arguments import check_combinations, make_parser, orbit_angles
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
@@ -79,7 +79,7 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
 def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConfig":
     """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
     from config import validate_config
-    from diffusion.samplers import SAMPLERS
+    from diffusion.samplers import SAMPLERS, last_part
 
     document = config.model_dump(mode="json")
     if arguments.data is not None:
@@ -95,7 +95,10 @@ def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConf
         options["stochastic"] = True
         if arguments.sampler is None and SAMPLERS[options["sampler"]] == "none":
             options["sampler"] = "dpmpp_2m_sde"
-    return validate_config(document, "command line")
+    chosen = validate_config(document, "command line")
+    if arguments.joint is not None:
+        last_part(chosen.sample, joint_sigma(arguments))  # raises where there is no such noise level
+    return chosen
 
 
 def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:

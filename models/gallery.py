@@ -29,13 +29,13 @@ from data.srn_layout import DEPTH_STEPS
 from data.transforms import to_transforms
 from models.base import Prediction
 from models.consistency import surface_depth
+from models.generated import RECORD
 from models.spread import deviation_picture, mean_and_deviation
 
 FILM_SIDE = 256  # pixels; smaller views are enlarged by a whole factor to about this side in films
 SHEET_COLUMNS = 10
 SHEET_VIEWS = 200  # of more, as many are shown, evenly spaced
 STEPS_VIEWS = 4  # views whose denoising is shown
-RECORD = "sampling.json"
 WRITTEN = re.compile(
     r"(view|preview|depth|depth16|draft|spread_mean|spread_std|sample|cond)_\d+(_\d+)?\.png|"
     r"views\.mp4|progress\.mp4|sheet\.png|transforms\.json"
@@ -93,8 +93,8 @@ class Gallery:
 
     @property
     def done(self) -> frozenset[int]:
-        """The views that are there."""
-        return self._existing("view")
+        """The views that are there, with all that belongs to them."""
+        return self._existing("view") & self._existing("preview") & self._existing("depth16")
 
     @property
     def drafted(self) -> frozenset[int]:
@@ -174,12 +174,13 @@ class Gallery:
 
     def _existing(self, name: str) -> frozenset[int]:
         numbers = range(len(self._cameras.near))
-        return frozenset(number for number in numbers if self.path(f"{name}_{number:04d}.png").is_file())
+        return frozenset(n for n in numbers if all(path.is_file() for path in self._names(name, n)))
 
     def _names(self, name: str, number: int) -> list[Path]:
         """Of all samples of a view, the first one's first."""
-        others = "sample" if name == "view" else name
-        names = [f"{others}_{number:04d}_{sample:02d}.png" for sample in range(1, self._num_samples)]
+        others = {"view": "sample", "draft": "draft"}.get(name)
+        count = self._num_samples if others else 1
+        names = [f"{others}_{number:04d}_{sample:02d}.png" for sample in range(1, count)]
         return [self.path(file) for file in (f"{name}_{number:04d}.png", *names)]
 
     def _write(self, name: str, number: int, samples: UInt8[Tensor, "n h w 3"]) -> None:

@@ -14,6 +14,7 @@ from data.objects import Objects
 from data.transforms import from_transforms, read_document
 from models.consistency import OPAQUE, SeenView
 
+RECORD = "sampling.json"  # how a film was made
 SAME_POSE = 1e-3  # largest difference of a number of two poses that are one
 
 
@@ -22,6 +23,7 @@ class Film:
     """The files of a film in the order of its views."""
 
     folder: Path
+    name: str  # of the object
     pictures: tuple[Path, ...]
     depths: tuple[Path, ...]  # as many, or none
     depth_step: float  # scene units for one value of a depth picture
@@ -69,13 +71,13 @@ def seen_views(
 
 
 def true_views(film: Film, objects: Objects) -> list[SeenView]:
-    """What a data set with depth has of the views of a film, by the name of its folder and its cameras.
+    """What a data set with depth has of the views of a film, by the name of its object and its cameras.
 
     Raises ValueError where the set lacks the object, one of the cameras, or depth.
     """
-    if film.folder.name not in objects.ids:
-        raise ValueError(f"{film.folder}: the data set has no object of that name; name folders by objects")
-    index = objects.ids.index(film.folder.name)
+    if film.name not in objects.ids:
+        raise ValueError(f"{film.folder}: the data set has no object called {film.name}; give another set")
+    index = objects.ids.index(film.name)
     known = objects.read_views(index, range(objects.num_views(index)), geometry=True)
     difference = film.cameras.cam_to_world[:, None] - known.cameras.cam_to_world[0]
     difference = difference.abs().amax(dim=(-2, -1))
@@ -111,6 +113,12 @@ def _read_film(folder: Path) -> Film:
     step = document.get("depth_unit_scale_factor", 1e-3)  # nerfstudio's own: millimetres
     if not isinstance(step, float | int) or not 0 < step < 1e3:
         raise ValueError(f"{files[0]}: `depth_unit_scale_factor` must be a positive number; correct the file")
-    return Film(
-        folder, pictures, tuple(folder / name for name in depths) if known else (), float(step), cameras
-    )
+    depth_files = tuple(folder / name for name in depths) if known else ()
+    return Film(folder, _object_of(folder), pictures, depth_files, float(step), cameras)
+
+
+def _object_of(folder: Path) -> str:
+    """The name of the object that a film shows: that of the folder, where nobody has recorded it."""
+    records = sorted(folder.glob(f"*{RECORD}"))
+    name = read_document(records[0]).get("object") if records else None
+    return name if isinstance(name, str) else folder.name

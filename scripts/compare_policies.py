@@ -97,6 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, metavar="N", help="denoising steps (default: the run's)")
     add("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help="default: all")
     add("--truth", action="store_true", help="measure with the data set's depth, too; needs its own cameras")
+    add("--depth-scale", default="1", metavar="X", help="of the data set's depth, as data.depth_scale")
     add("--seed", default="0", metavar="N", help="of the samples (default: 0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--output", type=Path, metavar="FOLDER", help="of the films (default: samples/RUN/policies)")
@@ -156,6 +157,7 @@ def figures(
     if arguments.truth:
         root = arguments.data or trained_on(arguments.run)
         surfaces["the data set's depth"] = ["--data", root, "--split", arguments.split]
+        surfaces["the data set's depth"] += ["--depth-scale", arguments.depth_scale]
     found = {}
     for name, flags in surfaces.items():
         rows: dict[str, list[Steadiness]] = {}

@@ -33,9 +33,9 @@ examples:
   python -m scripts.consistency samples/car --data data/embedded       (drawn with --trajectory data)
 
 A FOLDER is that of one film, or holds those of several objects, of which means are taken, with their standard
-errors. Depth is that of each film's own volume. --depth takes it from other films of the same objects (in
-folders of the same names) and cameras: films are then compared on the same surface. --data takes it from a
-data set that has depth, where views were drawn from its own cameras, and measures its pictures, too.
+errors. Depth is that of each film's own volume. --depth takes it from other films of the same objects and
+cameras: films are then compared on the same surface. --data takes it from a data set that has depth, where
+views were drawn from its own cameras, and measures its pictures, too.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -84,6 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--depth", type=Path, metavar="FOLDER", help="films whose depth is used (default: their own)")
     add("--data", metavar="ROOT", help="data set whose depth is used")
     add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
+    help = "as data.depth_scale: what its depth pictures are multiplied by; 0.5: 20000 steps a unit (1)"
+    add("--depth-scale", type=float, default=1.0, metavar="X", help=help)
     add("--preview", action="store_true", help="also the previews, without diffusion")
     add("--colmap", action="store_true", help="also reconstruct each film by COLMAP (pip install pycolmap)")
     add("--output", type=Path, metavar="FILE", help="also write the figures of each film to a JSON file")
@@ -125,17 +127,18 @@ def surfaces(
 
     if arguments.data:
         size = picture_size(films[0].pictures[0])[0]
-        objects = open_split(DataConfig(root=arguments.data, image_size=size), arguments.split)
+        config = DataConfig(root=arguments.data, image_size=size, depth_scale=arguments.depth_scale)
+        objects = open_split(config, arguments.split)
         truth = [true_views(film, objects) for film in films]
         return [[view.depth for view in views] for views in truth], truth
     others = films
     if arguments.depth:
         found = films_in(arguments.depth)
-        named = {other.folder.name: other for other in found}
-        others = found if len(found) == len(films) == 1 else [named.get(film.folder.name) for film in films]
+        named = {other.name: other for other in found}
+        others = [named.get(film.name) for film in films]
         if None in others:
-            missing = films[others.index(None)].folder
-            raise ValueError(f"{arguments.depth}: has no film called {missing.name}, as {missing}; draw it")
+            missing = films[others.index(None)].name
+            raise ValueError(f"{arguments.depth}: has no film of {missing}; draw it, or give another folder")
     for film, other in zip(films, others, strict=True):
         require_same_cameras(film, other)
     return [list(depths_of(other)) for other in others], []

@@ -34,7 +34,7 @@ def draw(
     import torch
     from scripts.progress import progress_bar
 
-    from models.autoregressive import JOINT_SIGMA, sample_jointly
+    from models.autoregressive import sample_jointly
 
     def several(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(device).expand(arguments.samples, *tensor.shape[1:])
@@ -46,7 +46,7 @@ def draw(
 
     def on_step(step: int, clean: torch.Tensor) -> None:
         steps.update()
-        if arguments.progress and arguments.joint is None:
+        if arguments.progress:
             gallery.add_step(clean)
 
     def report(views: list[int], known: frozenset[int]) -> None:
@@ -64,8 +64,8 @@ def draw(
             gallery.add_draft(views, prediction)
             report(views, drafted)
         files = {"drafts": gallery.draft, "finals": gallery.view, "done": done}
-        sigma = JOINT_SIGMA if arguments.joint_sigma is None else arguments.joint_sigma
-        predictions = sample_jointly(*given, **files, window=arguments.joint, sigma=sigma, callback=on_step)
+        choices = {"window": arguments.joint, "sigma": joint_sigma(arguments)}
+        predictions = sample_jointly(*given, **files, **choices, callback=on_step)
         for view, prediction in zip(pending(range(cameras.shape[1]), done), predictions, strict=True):
             gallery.add([view], prediction)
             report([view], done)
@@ -98,6 +98,13 @@ def first_pass(
         look_at = make_policy(policy, arguments.look_at)
         predictions = sample_autoregressive(*given, look_at=look_at, **files, callback=callback)
     return zip(parts, predictions, strict=True)
+
+
+def joint_sigma(arguments: argparse.Namespace) -> float:
+    """The noise level from which views are denoised once more."""
+    from models.autoregressive import JOINT_SIGMA
+
+    return JOINT_SIGMA if arguments.joint_sigma is None else arguments.joint_sigma
 
 
 def pending(order: "Iterable[int]", done: frozenset[int]) -> list[int]:

@@ -196,6 +196,8 @@ def _check_policy(arguments: argparse.Namespace) -> None:
         raise ValueError("--look-at is a number, and --policy all looks at all; leave one of them out")
     if arguments.joint_sigma is not None and arguments.joint is None:
         raise ValueError("--joint-sigma goes with --joint; give that, too")
+    if arguments.joint is not None and arguments.progress:
+        raise ValueError("--progress shows one pass of denoising, and --joint makes two; give only one")
 
 
 def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float]]:

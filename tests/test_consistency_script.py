@@ -119,7 +119,7 @@ ERRORS = {
     "nowhere": "holds no film",
     "one --depth data": "other cameras",
     "one --depth nowhere": "holds no film",
-    "one --depth two/bb": "no film called ccc",
+    "one --depth two/bb": "no film of ccc",
     "one --depth two --data set": "only one",
     "one --data set": "--trajectory data",
     "one --colmap": "pycolmap is not installed",

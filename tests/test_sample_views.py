@@ -243,6 +243,8 @@ ERRORS = {
     "--policy all --look-at 3": "--look-at",
     "--joint 1": "--joint",
     "--joint-sigma 2": "--joint",
+    "--joint 3 --progress": "--progress",
+    "--joint 3 --joint-sigma 90": "sigma 90",
     "--samples 0": "--samples",
     "--camera pose.txt": "--image",
     "--view 3": "--view",

@@ -176,13 +176,14 @@ def mean(values: list[float]) -> str:
 
 def reconstructions(folders: list[Path]) -> list[str]:
     """What COLMAP makes of each film, a line each. Raises ValueError where it is not installed."""
-    from tqdm import tqdm
-
     from models.generated import films_in
     from models.reconstruction import reconstruct
+    from scripts.progress import progress_bar
 
     lines = []
-    for film in tqdm([film for folder in folders for film in films_in(folder)], unit="film", desc="COLMAP"):
+    for film in progress_bar(
+        [film for folder in folders for film in films_in(folder)], unit="film", desc="COLMAP"
+    ):
         found = reconstruct(film.pictures)
         registered = f"{found.num_registered} of {found.num_pictures} views registered"
         lines.append(f"{film.folder}: COLMAP: {registered}, {found.num_points} points")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from collections.abc import Callable, Iterable, Iterator
 
     import torch
-    from scripts.progress import progress_bar
+    from tqdm import tqdm
 
     from config import RunConfig
     from data.selection import Job
@@ -32,9 +32,9 @@ def draw(
     Several samples are as many scenes of a batch.
     """
     import torch
-    from scripts.progress import progress_bar
 
     from models.autoregressive import sample_jointly
+    from scripts.progress import progress_bar
 
     def several(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(device).expand(arguments.samples, *tensor.shape[1:])

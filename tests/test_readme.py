@@ -32,7 +32,8 @@ SMALL_SET = ["--objects", "3", "--val", "2", "--views", "6", "--size", "32"]
 SMALL_RUN = [
     *(f"model.{part}.{key}={json.dumps(value)}" for part in ("encoder", "renderer", "denoiser")
       for key, value in TINY_MODEL[part].items()),
-    *("data.image_size=32", "data.workers=0", "train.steps=1", "train.batch=1", "train.preflight=false", "sample.steps=2"),
+    *("data.image_size=32", "data.workers=0", "train.steps=1", "train.batch=1", "sample.steps=2"),
+    "train.preflight=false",
 ]  # fmt: skip
 VIDEOS = {"spiral": 40, "turntable": 8, "circle": 8}
 

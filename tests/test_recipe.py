@@ -1,6 +1,7 @@
 """Recipes: stages in one file, each a run that goes on from the one before."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -189,3 +190,16 @@ def test_every_weight_of_a_stage_comes_from_the_one_before(path):
         given, _ = after.adapt(before.state_dict())
         shapes = {name: value.shape for name, value in given.items()}
         assert {name: value.shape for name, value in after.state_dict().items()} == shapes
+
+
+def test_the_recipe_of_the_documentation_is_one(tmp_path):
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```json\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    document = json.loads(example)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(document | {"extends": str(ROOT / "config" / document["extends"])}))
+    stages = load_stages(path)
+    assert [stage.name for stage in stages] == ["1_volumes_64", "2_combined_64"]
+    assert [stage.data.image_size for stage in stages] == [64, 64]
+    named = re.findall(r"`(recipe_[a-z0-9_]+\.json)`", text)
+    assert {path.name for path in (ROOT / "config").glob("recipe_*.json")} == set(named)

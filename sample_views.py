@@ -79,11 +79,12 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
 def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConfig":
     """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
     from config import validate_config
+    from data.sets import at_root
     from diffusion.samplers import SAMPLERS, last_part
 
     document = config.model_dump(mode="json")
     if arguments.data is not None:
-        document["data"] |= {"root": arguments.data, "views": None}
+        document["data"] = at_root(config.data, arguments.data).model_dump(mode="json")
     options = document["sample"]
     for name in ("sampler", "steps", "guidance"):
         if getattr(arguments, name) is not None:

@@ -50,6 +50,17 @@ def open_split(config: DataConfig, split: Split) -> Objects:
     return Objects(config, raw, views=read_view_list(path, root, _names(root, config.layout)))
 
 
+def at_root(config: DataConfig, root: str) -> DataConfig:
+    """The same reading of another set: what is known of the files of the one is not of those of the other.
+
+    Its layout is the same where that fits, so that of the lists of NMR those of the config stay.
+    """
+    fits = config.layout.startswith("nmr") and LAYOUTS[config.layout].recognises(Path(root))
+    layout = config.layout if fits else "auto"
+    own = {"layout": layout, "views": None, "shards": "all", "depth_scale": 1.0}
+    return config.model_copy(update={"root": root} | own)
+
+
 def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = False) -> RawObjects:
     """The objects of a split as they are stored; `partial`: of a packed set, those whose files are here.
 

@@ -87,7 +87,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
     """
     from config.run_folder import load_model
-    from data.sets import open_split
+    from data.sets import at_root, open_split
     from diffusion.samplers import num_evaluations
     from models.curve import chart, table
     from models.device import choose_device
@@ -97,7 +97,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     judges = load_judges(device)
     settings = asked_for(arguments)
     model, config, step = load_model(arguments.run)
-    data = config.data.model_copy(update={"root": arguments.data, "views": None} if arguments.data else {})
+    data = at_root(config.data, arguments.data) if arguments.data else config.data
     batches = held_out_objects(open_split(data, arguments.split), arguments)
     setup = {"run": config.name, "step": step, "data": data.root, "split": arguments.split}
     setup |= {"objects": len(batches), "views": arguments.views, "seed": arguments.seed}

@@ -28,7 +28,9 @@ stlpips = pytest.importorskip("stlpips_pytorch.stlpips", reason="needs requireme
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # noqa: E402
 
 from scripts.evaluation.metrics import METRICS  # noqa: E402
+from scripts.evaluation.arguments import make_parser  # noqa: E402
 
+from scripts.evaluation.opening import open_evaluation  # noqa: E402
 ROOT = Path(evaluate.__file__).parents[1]
 # Object -> views: unequal, so that means over views and over objects differ.
 VIEWS = {"cars_train/a": 3, "cars_test/bb": 5, "cars_test/c": 4}
@@ -406,6 +408,17 @@ def test_a_quick_look_prints_psnr_and_writes_nothing_but_a_file_asked_for(run, t
     assert "sample psnr" in capsys.readouterr().out
     assert set(tmp_path.rglob("*")) - before == {tmp_path / "figures.json"}
     assert {"sample_psnr", "copy_input_psnr"} <= set(json.loads((tmp_path / "figures.json").read_text()))
+
+
+def test_depth_is_read_as_in_training_unless_it_is_of_another_set(run, tmp_path):
+    config = tiny_config(tmp_path / "data", tmp_path / "other")
+    data = config.data.model_copy(update={"depth_scale": 0.5})
+    other = save_tiny_run(config.model_copy(update={"data": data}))
+    command = ["--checkpoint", str(other), "--protocol", "srn_cars_1view", "--input-view", "1"]
+    scales = {"": 0.5, f"--data {tmp_path / 'data'}": 1.0, "--depth-scale 3": 3.0}
+    for flags, scale in scales.items():
+        evaluation = open_evaluation(make_parser().parse_args([*command, *flags.split()]))
+        assert evaluation.setup["depth_scale"] == evaluation.config.data.depth_scale == scale
 
 
 def test_help_answers_without_heavy_imports():

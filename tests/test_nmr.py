@@ -18,7 +18,7 @@ from data.checks.objects import check_object
 from data.checks.opening import OpenSplit
 from data.config import DataConfig
 from data.nmr_cameras import read_cameras, require_even_turn, view_angles
-from data.sets import open_raw, open_split
+from data.sets import at_root, open_raw, open_split
 
 DISTANCE, ELEVATION_DEG, FOCAL = 2.732, 30.0, 1 / math.tan(math.radians(30))
 VIEWS, SIZE = 24, 8
@@ -334,3 +334,17 @@ def test_the_check_of_a_data_set_finds_views_that_leave_the_circle(tmp_path: Pat
         arrays[f"world_mat_{view}"] = world_mat(7 * view % 24, elevation_deg=5.0 * (view % 9))
     np.savez(tmp_path / "02/a/cameras.npz", **arrays)
     assert placement(tmp_path) == []
+
+
+def test_another_set_keeps_the_lists_of_the_config_where_it_has_them(tmp_path):
+    for name in ("train", "softras_train", "softras_test"):
+        (tmp_path / "nmr/02").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"nmr/02/{name}.lst").write_text("a")
+    config = DataConfig(root="old", layout="nmr_softras", depth_scale=2.0, views="list.json")
+    found = at_root(config, str(tmp_path / "nmr"))
+    assert (found.root, found.layout) == (str(tmp_path / "nmr"), "nmr_softras")
+    assert (found.depth_scale, found.views, found.image_size) == (1.0, None, config.image_size)
+    for other in (tmp_path / "srn", tmp_path / "nmr"):
+        other.mkdir(exist_ok=True)
+        layout = "nmr_gen" if other.name == "nmr" else "nmr_softras"
+        assert at_root(config.model_copy(update={"layout": layout}), str(other)).layout == "auto"

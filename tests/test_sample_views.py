@@ -18,6 +18,7 @@ import sample_views
 from data.cameras import spiral, srn_test_path
 from data.images import read_picture
 from data.transforms import from_transforms
+from scripts.sample_arguments import make_parser
 
 VIEWS = 5
 PLANTED = {"cars_train/a": 3, "cars_val/bb": 4, "cars_val/ccc": 6}  # object: views
@@ -85,6 +86,17 @@ def test_a_spiral_of_the_first_held_out_object_is_written(sample, root: Path, ca
     views = pictures(folder, "view_*.png")
     assert np.abs(views[0] - views[1]).mean() > 1
     torch.testing.assert_close(cameras_of(folder), spiral(VIEWS), atol=1e-5, rtol=1e-5)
+
+
+def test_a_data_set_may_have_another_layout_than_that_of_the_training(tmp_path):
+    config = tiny_config(tmp_path, tmp_path)
+    data = config.data.model_copy(update={"layout": "transforms", "shards": "rank", "views": "list.json"})
+    config = config.model_copy(update={"data": data})
+    arguments = make_parser().parse_args(["--transfer", "run", "--data", str(tmp_path / "cars")])
+    chosen = sample_views.with_choices(config, arguments).data
+    assert (chosen.layout, chosen.shards, chosen.views) == ("auto", "all", None)
+    arguments = make_parser().parse_args(["--transfer", "run"])
+    assert sample_views.with_choices(config, arguments).data == data
 
 
 def test_a_shorter_trajectory_leaves_none_of_a_longer_one_behind(sample):

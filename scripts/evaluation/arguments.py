@@ -69,8 +69,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--input-view", nargs="+", type=_number(int, 0), metavar="VIEW", help=help)
     help = "text file with the input views of each object, as pixelNeRF's src_dvr.txt"
     add("--view-list", type=Path, metavar="FILE", help=help)
-    help = "as data.depth_scale: what depth pictures are multiplied by; 0.5: 20000 steps a unit (1)"
-    add("--depth-scale", type=float, default=1.0, metavar="X", help=help)
+    help = "as data.depth_scale: what depth pictures are multiplied by (default: as the run's; of --data, 1)"
+    add("--depth-scale", type=float, metavar="X", help=help)
 
     add = parser.add_argument_group("how to draw (defaults: those of the run)").add_argument
     add("--sampler", metavar="NAME", help="as for sample_views.py")

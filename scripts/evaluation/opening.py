@@ -14,7 +14,7 @@ from config.run_folder import load_model
 from data.images import from_uint8, read_picture, to_uint8, write_png, write_whole
 from data.objects import Objects
 from data.packed import is_packed
-from data.sets import open_split
+from data.sets import at_root, open_split
 from data.srn_layout import Split
 from models.base import NVSModel
 from models.checkpoint import find_checkpoint
@@ -116,9 +116,11 @@ def known_mean_image(evaluation: Evaluation) -> tuple[Tensor | None, list[str]]:
 def _with_choices(config: RunConfig, arguments: argparse.Namespace, protocol: Protocol) -> RunConfig:
     """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
     document = config.model_dump(mode="json")
-    document["data"] |= {"views": None, "shards": "all", "depth_scale": arguments.depth_scale}
     if arguments.data:
-        document["data"] |= {"root": arguments.data, "layout": "auto"}
+        document["data"] = at_root(config.data, arguments.data).model_dump(mode="json")
+    document["data"] |= {"views": None, "shards": "all"}
+    if arguments.depth_scale is not None:
+        document["data"]["depth_scale"] = arguments.depth_scale
     if protocol.layout != "auto" and not is_packed(Path(document["data"]["root"])):
         document["data"]["layout"] = protocol.layout
     for name in ("sampler", "steps", "guidance"):

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
@@ -33,7 +33,7 @@ def table(figures: dict[str, float]) -> str:
     )
 
 
-def write_json(path: Path, figures: dict[str, float]) -> None:
+def write_json(path: Path, figures: dict[str, Any]) -> None:
     """Write figures to a file, which appears whole or not at all. Raises ValueError where it cannot."""
     from data.images import write_whole
 
@@ -135,15 +135,13 @@ def evaluate_quickly(arguments: argparse.Namespace) -> dict[str, float]:
     Raises ValueError or OSError, in one line for the user.
     """
     from config.run_folder import load_model
-    from data.sets import open_split
+    from data.sets import at_root, open_split
     from models.device import choose_device, place
 
     model, config, _ = load_model(arguments.checkpoint)
-    data = config.data.model_copy(update={"depth_scale": arguments.depth_scale})
-    if arguments.data:
-        data = data.model_copy(
-            update={"root": arguments.data, "layout": "auto", "views": None, "shards": "all"}
-        )
+    data = at_root(config.data, arguments.data) if arguments.data else config.data
+    if arguments.depth_scale is not None:
+        data = data.model_copy(update={"depth_scale": arguments.depth_scale})
     device = choose_device(arguments.device)
     figures = evaluate(
         place(model, device),

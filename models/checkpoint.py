@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.checksums import checksums_of, damage_of
+from models.checksums import SEAL, checksums_of, damage_of
 from models.ema import EMA
 
 FORMAT = "genvs-checkpoint-1"
@@ -192,6 +192,15 @@ def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", 
     if STORED in metadata:
         tensors = _recast(tensors, torch.bfloat16, torch.float32)
     return Checkpoint(path, step, config, tensors, origin)
+
+
+def checkpoint_seal(path: Path) -> str | None:
+    """What tells a checkpoint that can be read from all others; None: it is no file of this version."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(SEAL)
+    except SafetensorError:  # a file of torch.save
+        return None
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:

@@ -19,6 +19,7 @@ from tiny_run import save_tiny_run, tiny_config
 
 from data.batch import Geometry, Views
 from models.base import Prediction
+from models.checkpoint import find_checkpoint, load_checkpoint, write_checkpoint
 from scripts import evaluate
 from scripts.evaluate import geometry_figures
 
@@ -27,10 +28,10 @@ stlpips = pytest.importorskip("stlpips_pytorch.stlpips", reason="needs requireme
 
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # noqa: E402
 
-from scripts.evaluation.metrics import METRICS  # noqa: E402
 from scripts.evaluation.arguments import make_parser  # noqa: E402
-
+from scripts.evaluation.metrics import METRICS  # noqa: E402
 from scripts.evaluation.opening import open_evaluation  # noqa: E402
+
 ROOT = Path(evaluate.__file__).parents[1]
 # Object -> views: unequal, so that means over views and over objects differ.
 VIEWS = {"cars_train/a": 3, "cars_test/bb": 5, "cars_test/c": 4}
@@ -329,6 +330,10 @@ def test_of_nmr_the_list_and_the_categories_are_named(run, tmp_path):
     means = [rows["sample"]["psnr"]["mean"] for rows in found["categories"].values()]
     assert list(found["categories"]) == ["02", "03"]
     assert np.mean(means) == pytest.approx(found["rows"]["sample"]["psnr"]["mean"])
+    assert evaluate.main([*command, "--views", "3", "--output", "train", "--split", "train"]) == 0
+    found = results(tmp_path / "train")
+    assert found["setup"]["split"] == "train"
+    assert "the train split" in found["notes"][0]
 
 
 @pytest.mark.usefixtures("quick_metrics")
@@ -396,18 +401,13 @@ def test_figures_of_another_setup_are_not_mixed(run, capsys):
     assert judge(run, "--output", "out") == 0
     assert judge(run, "--output", "out", "--steps", "2") == 2
     assert "was measured with sample " in capsys.readouterr().err
+    trained = load_checkpoint(find_checkpoint(run))  # and trained once more, under its name
+    write_checkpoint(replace(trained, tensors={key: value + 1 for key, value in trained.tensors.items()}))
+    assert judge(run, "--output", "out") == 2
+    assert "was measured with checkpoint " in capsys.readouterr().err
     Path("out/setup.json").write_text("[]")
     assert judge(run, "--output", "out") == 2
     assert "choose another --output" in capsys.readouterr().err
-
-
-def test_a_quick_look_prints_psnr_and_writes_nothing_but_a_file_asked_for(run, tmp_path, capsys):
-    before = set(tmp_path.rglob("*"))
-    command = ["--transfer", str(run), "--split", "test", "--views", "2", "--device", "cpu"]
-    assert evaluate.main([*command, "--output", str(tmp_path / "figures.json")]) == 0
-    assert "sample psnr" in capsys.readouterr().out
-    assert set(tmp_path.rglob("*")) - before == {tmp_path / "figures.json"}
-    assert {"sample_psnr", "copy_input_psnr"} <= set(json.loads((tmp_path / "figures.json").read_text()))
 
 
 def test_depth_is_read_as_in_training_unless_it_is_of_another_set(run, tmp_path):
@@ -419,6 +419,15 @@ def test_depth_is_read_as_in_training_unless_it_is_of_another_set(run, tmp_path)
     for flags, scale in scales.items():
         evaluation = open_evaluation(make_parser().parse_args([*command, *flags.split()]))
         assert evaluation.setup["depth_scale"] == evaluation.config.data.depth_scale == scale
+
+
+def test_a_quick_look_prints_psnr_and_writes_nothing_but_a_file_asked_for(run, tmp_path, capsys):
+    before = set(tmp_path.rglob("*"))
+    command = ["--transfer", str(run), "--split", "test", "--views", "2", "--device", "cpu"]
+    assert evaluate.main([*command, "--output", str(tmp_path / "figures.json")]) == 0
+    assert "sample psnr" in capsys.readouterr().out
+    assert set(tmp_path.rglob("*")) - before == {tmp_path / "figures.json"}
+    assert {"sample_psnr", "copy_input_psnr"} <= set(json.loads((tmp_path / "figures.json").read_text()))
 
 
 def test_help_answers_without_heavy_imports():

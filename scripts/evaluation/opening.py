@@ -17,7 +17,7 @@ from data.packed import is_packed
 from data.sets import at_root, open_split
 from data.srn_layout import Split
 from models.base import NVSModel
-from models.checkpoint import find_checkpoint
+from models.checkpoint import checkpoint_seal, find_checkpoint
 from scripts.evaluation.protocols import PROTOCOLS, Protocol, Task, listed_views, make_task, read_view_list
 from scripts.evaluation.quick import mean_image
 from scripts.evaluation.records import MEAN_IMAGE, ObjectFolder
@@ -62,8 +62,9 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
         "protocol": protocol.name,
         "run": config.name,
         "step": step,
+        "checkpoint": checkpoint_seal(find_checkpoint(arguments.checkpoint)),
         "data": str(Path(config.data.root).resolve()),
-        "split": protocol.objects or _split_found(config, split, objects),
+        "split": _objects_found(config, protocol, split, objects),
         "input_views": arguments.view_list.name if arguments.view_list else list(views),
         "views": arguments.views or "all",
         "image_size": config.data.image_size,
@@ -129,8 +130,10 @@ def _with_choices(config: RunConfig, arguments: argparse.Namespace, protocol: Pr
     return validate_config(document, "command line")
 
 
-def _split_found(config: RunConfig, split: Split, objects: Objects) -> Split:
-    """The split that objects are of: sets without a test split give those of the val split instead."""
+def _objects_found(config: RunConfig, protocol: Protocol, split: Split, objects: Objects) -> str:
+    """The list or the split of objects: sets without a test split give those of the val split instead."""
+    if split == "test" and protocol.objects:
+        return protocol.objects
     if split == "test":
         with suppress(ValueError):  # not every set has one
             held_out = open_split(config.data, "val")

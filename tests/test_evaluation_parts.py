@@ -27,6 +27,7 @@ from scripts.evaluation.protocols import (
     read_view_list,
 )
 from scripts.evaluation.records import ObjectFolder, Record
+from scripts.evaluation.report import frechet_distances
 from scripts.evaluation.sheets import ranked
 
 CPU = torch.device("cpu")
@@ -97,6 +98,14 @@ def test_the_frechet_distance_of_fixed_features_is_that_of_two_libraries(monkeyp
     assert found == pytest.approx(by_hand, rel=1e-9)
     if "disp" in inspect.signature(__import__("scipy.linalg").linalg.sqrtm).parameters:
         assert found == pytest.approx(fid_from_feats(truth, ours), rel=1e-6)
+
+
+def test_one_picture_has_no_fid():
+    alone = SimpleNamespace(tasks=[SimpleNamespace(targets=(3,))], num_seeds=1)
+    assert frechet_distances(alone, ["sample"], None, CPU) == (
+        {},
+        ["FID is left out: one picture is no distribution."],
+    )
 
 
 def test_pictures_that_are_there_twice_count_twice(small_fid):

@@ -91,6 +91,9 @@ def frechet_distances(
 
     That of samples is worked out for each seed.
     """
+    num = sum(len(task.targets) for task in evaluation.tasks)
+    if num < 2:
+        return {}, ["FID is left out: one picture is no distribution."]
     try:
         features = Features(device)
     except ValueError as error:
@@ -107,7 +110,6 @@ def frechet_distances(
 
         distance = FrechetDistance(features, pictures(None), device)
         found = {name: [distance(pictures(method)) for method in each] for name, each in sets.items()}
-    num = sum(len(task.targets) for task in evaluation.tasks)
     lines = [f"FID: clean-fid's features, {num} pictures against as many of the truth."]
     if num < RELIABLE:
         lines.append(

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.output:
             from scripts.evaluate import write_json
 
-            named = {name: [asdict(film) for film in films] for name, films in rows.items()}
+            named = {name: [known(film) for film in films] for name, films in rows.items()}
             write_json(arguments.output, named)
         if arguments.colmap:
             print(*reconstructions(arguments.folders), sep="\n")
@@ -165,13 +165,18 @@ def table(rows: dict[str, list[Steadiness]]) -> str:
     return "\n".join(lines)
 
 
+def known(film: Steadiness) -> dict[str, float | None]:
+    """The figures of a film as JSON has them; None where there is nothing to compare."""
+    return {name: value if isfinite(value) else None for name, value in asdict(film).items()}
+
+
 def mean(values: list[float]) -> str:
     """The mean of those that are known, with its standard error where there are several."""
-    known = [value for value in values if isfinite(value)]
-    if not known:
+    finite = [value for value in values if isfinite(value)]
+    if not finite:
         return "-"
-    error = f" \u00b1 {stdev(known) / len(known) ** 0.5:.2f}" if len(known) > 1 else ""
-    return f"{fmean(known):.2f}{error}"
+    error = f" \u00b1 {stdev(finite) / len(finite) ** 0.5:.2f}" if len(finite) > 1 else ""
+    return f"{fmean(finite):.2f}{error}"
 
 
 def reconstructions(folders: list[Path]) -> list[str]:

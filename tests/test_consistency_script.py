@@ -109,6 +109,7 @@ def test_the_table_gives_means_with_standard_errors(capsys, workplace: Path, tmp
         "| way | 2 | 12.00 \u00b1 2.00 | 20.00 \u00b1 0.00 | 50.00 \u00b1 0.00 | - |",
         "| other | 1 | 10.00 | 20.00 | 50.00 | - |",
     ]
+    assert consistency.known(films[0]) == {"error": 10.0, "psnr": 20.0, "compared": 50.0, "detail": None}
     output = tmp_path / "figures.json"
     assert consistency.main([str(workplace / "one"), "--output", str(output)]) == 0
     found = json.loads(output.read_text())[str(workplace / "one")]

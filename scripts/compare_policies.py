@@ -97,7 +97,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, metavar="N", help="denoising steps (default: the run's)")
     add("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help="default: all")
     add("--truth", action="store_true", help="measure with the data set's depth, too; needs its own cameras")
-    add("--depth-scale", default="1", metavar="X", help="of the data set's depth, as data.depth_scale")
+    help = "of the data set's depth, as data.depth_scale (default: as the run's; of --data, 1)"
+    add("--depth-scale", type=float, metavar="X", help=help)
     add("--seed", default="0", metavar="N", help="of the samples (default: 0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--output", type=Path, metavar="FOLDER", help="of the films (default: samples/RUN/policies)")
@@ -118,6 +119,12 @@ def compare_policies(arguments: argparse.Namespace) -> list[Path]:
     for way in ways:
         draw_films(way, arguments, folder / folder_of(way))
     films = {way: films_in(folder / folder_of(way)) for way in ways}
+    for way, found in films.items():
+        if len(found) != arguments.objects:
+            raise ValueError(
+                f"{folder / folder_of(way)}: holds {len(found)} films, and {arguments.objects} are compared; "
+                "delete it, or choose another --output"
+            )
     page = arguments.page or folder / "policies.md"
     pictures = [page.with_name(f"{page.stem}{part}.png") for part in ("", "_objects")]
     write_png(pictures[0], sheet([(way, films[way][0]) for way in ways]))
@@ -151,13 +158,17 @@ def figures(
     folder: Path, ways: list[str], arguments: argparse.Namespace
 ) -> dict[str, dict[str, list["Steadiness"]]]:
     """Of every surface and way, the figures of each film."""
+    from config.run_folder import load_model
     from scripts import consistency
 
     surfaces = {"own depth": [], "depth of the independent films": ["--depth", str(folder / "independent")]}
     if arguments.truth:
-        root = arguments.data or trained_on(arguments.run)
+        root, scale = arguments.data, arguments.depth_scale
+        if root is None:
+            data = load_model(arguments.run)[1].data
+            root, scale = data.root, scale or data.depth_scale
         surfaces["the data set's depth"] = ["--data", root, "--split", arguments.split]
-        surfaces["the data set's depth"] += ["--depth-scale", arguments.depth_scale]
+        surfaces["the data set's depth"] += ["--depth-scale", str(scale or 1.0)]
     found = {}
     for name, flags in surfaces.items():
         rows: dict[str, list[Steadiness]] = {}
@@ -173,13 +184,6 @@ def figures(
                 )
         found[name] = rows
     return found
-
-
-def trained_on(run: str) -> str:
-    """The data set of a run."""
-    from config.run_folder import load_model
-
-    return load_model(run)[1].data.root
 
 
 def sheet(rows: list[tuple[str, "Film"]]) -> "Tensor":

@@ -202,6 +202,9 @@ def test_ways_are_compared_on_one_page(
         assert text.count(f"\n| {row} |") == 2
     monkeypatch.setattr(Gallery, "add", pytest.fail)  # a second call draws nothing
     assert compare_policies.main(words) == 0
+    shutil.copytree(films / "published", films / "published/of_another_call")
+    assert compare_policies.main(words) == 2
+    assert "published: holds 2 films, and 1 are compared; delete it" in capsys.readouterr().err
     assert compare_policies.main([str(run), "--data", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("compare_policies: ")
 

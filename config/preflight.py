@@ -21,7 +21,7 @@ from models.device import out_of_memory
 from models.memory import peak_extra_bytes
 from models.workers import Workers
 
-FOLDER = ".preflight"  # beside the runs; gone afterwards
+FOLDER = ".preflight_{}"  # beside the runs, with the name of the first; gone afterwards
 STEPS = 3  # the first one pays for what is done once
 Train = Callable[[RunConfig], None]
 
@@ -102,7 +102,7 @@ def lacks_room(costs: Sequence[Cost]) -> str | None:
 @contextmanager
 def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
     """A place for trials, on the disk where the real runs will be."""
-    folder = Path(run.runs) / FOLDER
+    folder = Path(run.runs) / FOLDER.format(run.name)
     try:
         if workers.first:
             shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed

@@ -29,7 +29,8 @@ what may change in the course of a run (docs/schedules.md lists all of it):
 
 A recipe has stages, each a run in runs/RECIPE/NUMBER_STAGE that begins with the weights of the one before;
 stages.STAGE.key=value changes one of them.
-A run directory holds config.json, log.jsonl, samples/ and checkpoints/. Ctrl-C or SIGTERM saves and leaves.
+A run directory holds config.json, log.jsonl, samples/ and checkpoints/, and if something went wrong,
+warnings.jsonl. Ctrl-C or SIGTERM saves and leaves.
 """
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from scenes import TINY_MODEL
 
 from config import RunConfig, validate_config
 from models import family
@@ -20,7 +21,7 @@ def tiny_config(root: Path, runs: Path) -> RunConfig:
         "name": "tiny",
         "runs": str(runs),
         "model": {
-            "encoder": {"backbone": "resnet18", "weights": None, "channels": 2, "planes": 4},
+            "encoder": TINY_MODEL["encoder"],
             "renderer": {"size": 8, "latent_channels": 4, "coarse": 4, "fine": 0, "field": {"hidden": 8}},
             "denoiser": {"channels": [32], "depths": [1], "self_attention": [False], "mapping_width": 16},
         },

@@ -1,9 +1,6 @@
 """diffusion/denoiser.py and diffusion/layers.py, against stored figures and against k-diffusion itself."""
 
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -43,18 +40,6 @@ def denoise(denoiser, inputs, **changes):
     arguments = {**inputs, **changes}
     noisy = arguments["clean"] + arguments["sigma"][..., None, None, None] * arguments["noise"]
     return denoiser(noisy, arguments["sigma"], arguments["condition"], arguments.get("augmentation"))
-
-
-def test_k_diffusion_is_imported_on_first_use_and_silently():
-    program = (
-        "import sys, diffusion.augment, diffusion.denoiser, diffusion.samplers\n"
-        "assert 'k_diffusion' not in sys.modules\n"
-        "diffusion.samplers.karras_sigmas(diffusion.samplers.SampleOptions())\n"
-        "assert 'k_diffusion' in sys.modules\n"
-    )
-    root = Path(__file__).parent.parent
-    finished = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
-    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
 
 
 def test_the_full_size_has_the_published_number_of_parameters():

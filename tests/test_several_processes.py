@@ -1,12 +1,14 @@
 """train.py in several processes: the same result as in one, one writer, and an end when one of them dies."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,11 @@ from config import load_config
 from config.run_folder import RunFolder
 from data.loader import SceneLoader
 from data.sets import open_split
+from models import companions
 from models.checkpoint import checkpoint_path, checkpoints_of, load_checkpoint
 from models.stop import StopSignal
 from models.workers import join_workers
+from scripts import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 # What Python runs first in every process: it notes which rank has which number, and what that rank writes.
@@ -260,67 +264,69 @@ def test_all_stop_at_the_same_step_when_they_are_told_to(start, place):
     assert lines[-1] == f"stopped at step {load_checkpoint(checkpoint).step}: {run}"
 
 
-WAITING = """
-import os, sys, time
-sys.path.insert(0, {root!r})
-from models import companions
-from models.workers import join_workers
+def wait_for_a_gpu(rank: int, environment: dict[str, str], said: Connection) -> None:
+    """A process that comes to wait for another one's GPU, for ever."""
 
-def lost():
-    print("lost", flush=True)
-    os._exit(3)
+    def lost() -> None:
+        said.send("lost")
+        os._exit(3)
 
-companions.PATIENCE_S = 0.3
-with join_workers("cpu", os.environ).together(lost):
-    print("joined", flush=True)
-    time.sleep(1000)  # as in waiting for a GPU that waits for another one
-"""
+    os.environ.update(environment | {"RANK": str(rank)})
+    companions.PATIENCE_S = 0.3
+    with join_workers("cpu", os.environ).together(lost):
+        said.send("joined")
+        time.sleep(1000)
 
 
-def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies(tmp_path):
+def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies():
     store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
+    environment = {
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(store.port),
         "WORLD_SIZE": "2",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    command = [sys.executable, "-c", WAITING.format(root=str(ROOT))]
+    forks = multiprocessing.get_context("fork")
+    lines = [forks.Pipe(duplex=False) for _ in range(2)]
     ranks = [
-        subprocess.Popen(command, env=environment | {"RANK": rank}, stdout=subprocess.PIPE, text=True)
-        for rank in ("0", "1")
+        forks.Process(target=wait_for_a_gpu, args=(rank, environment, said), daemon=True)
+        for rank, (_, said) in enumerate(lines)
     ]
     try:
-        assert [rank.stdout.readline() for rank in ranks] == ["joined\n", "joined\n"]
+        for rank in ranks:
+            rank.start()
+        for heard, _ in lines:
+            assert heard.poll(60)
+            assert heard.recv() == "joined"
         ranks[1].kill()
-        assert ranks[0].communicate(timeout=20)[0] == "lost\n"
-        assert ranks[0].returncode == 3
+        assert lines[0][0].poll(20)
+        assert lines[0][0].recv() == "lost"
+        ranks[0].join(20)
+        assert ranks[0].exitcode == 3
     finally:
         for rank in ranks:
             rank.kill()
-            rank.communicate()
+            rank.join()
 
 
-UNEXPECTED = """
-import sys
-sys.path.insert(0, {root!r})
-from scripts import processes
-
-sys.excepthook = processes._fail_unexpectedly
-raise KeyError("a mistake of ours")
-"""
-
-
-def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_launcher(tmp_path):
-    place = {"RANK": "3", "WORLD_SIZE": "5", "TORCHELASTIC_ERROR_FILE": str(tmp_path / "error.json")}
-    command = [sys.executable, "-c", UNEXPECTED.format(root=str(ROOT))]
-    done = subprocess.run(command, env=os.environ | place, stderr=subprocess.PIPE, text=True, check=False)
+def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_launcher(
+    tmp_path, monkeypatch, capsys
+):
+    for name, value in (("RANK", "3"), ("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "SEVERAL", True)
+    monkeypatch.setattr(processes.os, "_exit", sys.exit)
+    try:
+        raise KeyError("a mistake of ours")
+    except KeyError as error:
+        with pytest.raises(SystemExit) as ended:
+            processes._fail_unexpectedly(KeyError, error, error.__traceback__)
     message = """rank 3: KeyError: 'a mistake of ours'"""
-    assert done.returncode == 1
-    assert done.stderr.startswith("Traceback")
-    assert done.stderr.splitlines()[-1] == f"train.py: {message}"
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.splitlines()[-1] == f"train.py: {message}"
     failure = ProcessFailure(local_rank=0, pid=0, exitcode=1, error_file=str(tmp_path / "error.json"))
     assert failure.message == message
     assert abs(failure.timestamp - time.time()) < 60

@@ -1,0 +1,21 @@
+"""Packages that take long to import wait until they are needed, so that --help answers at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import sys
+import diffusion.augment, diffusion.denoiser, diffusion.samplers, models.genvs, nerf.fused
+
+early = {'k_diffusion', 'segmentation_models_pytorch', 'triton'} & set(sys.modules)
+assert not early, early
+diffusion.samplers.karras_sigmas(diffusion.samplers.SampleOptions())
+assert 'k_diffusion' in sys.modules
+"""
+
+
+def test_heavy_packages_are_imported_on_first_use_and_silently():
+    root = Path(__file__).resolve().parent.parent
+    finished = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")

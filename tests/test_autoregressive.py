@@ -31,7 +31,7 @@ class Diary(NVSModel):
         self.num_drawn: list[int] = []
         self.begun: list[Tensor | None] = []
 
-    def loss(self, batch: SceneBatch, *, step: int) -> dict[str, Tensor]:
+    def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
         return {}
 
     def parts(self) -> dict[str, torch.nn.Module]:

@@ -32,8 +32,8 @@ class Film:
     @property
     def previews(self) -> tuple[Path, ...]:
         """The pictures of the same views without diffusion."""
-        names = (path.name.replace("view_", "preview_") for path in self.pictures)
-        return tuple(self.folder / name for name in names)
+        parts = (path.name.rpartition("view_") for path in self.pictures)  # the prefix may have it, too
+        return tuple(self.folder / f"{prefix}preview_{number}" for prefix, _, number in parts)
 
 
 def films_in(folder: Path) -> list[Film]:

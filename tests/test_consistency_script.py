@@ -16,6 +16,7 @@ from data.images import from_uint8, read_channel, read_picture, write_depth
 from data.transforms import from_transforms
 from models import reconstruction
 from models.consistency import SeenView, film_agreement
+from models.generated import films_in
 from scripts import compare_policies, consistency
 
 VIEWS = 4
@@ -72,6 +73,16 @@ def test_figures_are_those_of_the_files(workplace: Path):
     )
     assert rows[f"{one}, previews"][0].error == pytest.approx(by_hand(one / "bb", one / "bb", "preview"))
     assert all(film.error > 0 and 0 < film.compared <= 100 for films in rows.values() for film in films)
+
+
+def test_a_prefix_may_be_like_the_names_of_views(workplace: Path, tmp_path: Path):
+    for path in (workplace / "one/bb").iterdir():
+        shutil.copy(path, tmp_path / f"review_{path.name}")
+    document = tmp_path / "review_transforms.json"
+    text = document.read_text().replace('"view_', '"review_view_').replace('"depth16_', '"review_depth16_')
+    document.write_text(text)
+    names = [path.name for path in films_in(tmp_path)[0].previews]
+    assert names == [f"review_preview_{number:04d}.png" for number in range(VIEWS)]
 
 
 def test_depth_may_be_that_of_other_films(workplace: Path, tmp_path: Path):

@@ -22,10 +22,14 @@ def main(argv: list[str] | None = None) -> int:
         written = sample_views(arguments)
     except (ValueError, OSError) as error:
         return fail(2, str(error))
-    except RuntimeError as error:
-        if "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        from models.device import out_of_memory
+
+        if not out_of_memory(error):
             raise
-        return fail(2, f"{str(error).splitlines()[0]}; lower --batch")
+        return fail(
+            2, f"{(str(error) or 'out of memory').splitlines()[0]}; lower --batch, --samples or --look-at"
+        )
     except KeyboardInterrupt:
         return fail(130, "interrupted; the pictures written so far are complete")
     print(*written, sep="\n")

@@ -32,10 +32,12 @@ def main(argv: list[str] | None = None) -> int:
             told, written = evaluate_by_protocol(arguments, **_place_among_processes())
     except (ValueError, OSError) as error:
         return _fail(2, str(error))
-    except RuntimeError as error:
-        if "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        from models.device import out_of_memory
+
+        if not out_of_memory(error):
             raise
-        return _fail(2, f"{str(error).splitlines()[0]}; lower --batch")
+        return _fail(2, f"{(str(error) or 'out of memory').splitlines()[0]}; lower --batch")
     except KeyboardInterrupt:
         return _fail(130, "interrupted; the same command goes on from here")
     print(told, *written, sep="\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import sample_views
 from data.cameras import spiral, srn_test_path
 from data.images import read_picture
 from data.transforms import from_transforms
+from scripts import evaluate
 from scripts.sample_arguments import make_parser
 
 VIEWS = 5
@@ -277,6 +279,26 @@ def test_bad_input_is_one_line_and_leaves_no_files(run, root, tmp_path, capsys, 
     assert lines[0].startswith("sample_views.py: ")
     assert ERRORS[flags] in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried"), KeyError("a")])
+@pytest.mark.parametrize(
+    ("program", "work"), [(sample_views, "sample_views"), (evaluate, "evaluate_quickly")]
+)
+def test_too_little_memory_is_one_line_and_other_errors_are_not(program, work, error, monkeypatch, capsys):
+    def fail(arguments) -> None:
+        raise error
+
+    monkeypatch.setattr(program, work, fail)
+    command = ["--transfer", "run"]
+    if isinstance(error, KeyError):
+        with pytest.raises(KeyError):
+            program.main(command)
+    else:
+        assert program.main(command) == 2
+        assert re.fullmatch(
+            r"[\w.]+: [^\n]*out of memory[^\n]*; lower --batch[^\n]*\n", capsys.readouterr().err
+        )
 
 
 def test_an_output_folder_that_cannot_be_written_is_found_before_anything_is_drawn(

@@ -45,6 +45,14 @@ def test_a_line_that_is_no_object_is_named_and_those_behind_it_count(tmp_path, l
     assert [row.step for row in read_run(run).stages[0].rows] == [10, 20, 30, 50]
 
 
+def test_a_page_is_no_larger_for_a_log_that_is_damaged_throughout(tmp_path):
+    run = with_lines(tmp_path / "run", *["nonsense\n"] * 3000)
+    _, told = make(run)
+    assert len(told) == 21
+    assert told[-1].startswith("and 2,980 more, ")
+    assert (run / "report.html").stat().st_size < 60_000
+
+
 @pytest.mark.parametrize("step", ["-1", "2.5", "1e300", "null", "true", '"40"', "1" * 400, "NaN", "[4]"])
 def test_a_line_without_a_step_is_left_out(tmp_path, step):
     run = with_lines(tmp_path / "run", f'{{"step": {step}, "loss": 1.0}}\n')

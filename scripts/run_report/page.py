@@ -1,6 +1,6 @@
 """The page: one HTML file that needs nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from scripts.run_report.wording import count, day, duration, escape, megabytes, 
 # Nothing may be fetched, whatever names and configs contain.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 SPARE = 4096  # bytes for what is said of pictures
+LISTED = 20  # problems that the page names; of more, their number
 
 
 def page_html(
@@ -26,7 +27,7 @@ def page_html(
     where it would be too large even without pictures.
     """
     before, after = _before_pictures(run, now, refresh), _after_pictures(run)
-    bare = len((before + after).encode()) + SPARE
+    bare = len((before + after + _problems(run.problems)).encode()) + SPARE
     if bare > most:
         raise ValueError(
             f"--max-mb {most / 1e6:g}: the page takes {megabytes(bare)} without pictures; allow more"
@@ -189,10 +190,14 @@ def _warnings(run: Run) -> str:
     )
 
 
-def _problems(problems: Iterable[str]) -> str:
-    lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    if not lines:
+def _problems(problems: Sequence[str]) -> str:
+    if not problems:
         return ""
+    lines = "".join(f"<li>{escape(problem)}</li>" for problem in problems[:LISTED])
+    if len(problems) > LISTED:
+        lines += (
+            f"<li>and {len(problems) - LISTED:,} more, which the program told when it made this page</li>"
+        )
     return (
         f'<section id="problems"><h2>What could not be read</h2><ul class="problems">{lines}</ul></section>'
     )

@@ -54,6 +54,7 @@ if "RANK" in os.environ:
 """
 TOGETHER = {"steps": 60, "batch": 1, "save_every": 5, "keep": 99, "preview_every": 10}
 COMPARED = 20  # steps after which runs are compared
+PATIENCE_S = 300  # of what takes half a minute on a machine that does nothing else
 
 
 class EnoughError(Exception):
@@ -79,7 +80,7 @@ class Job:
             )
 
     def await_step(self, run: Path, step: int) -> None:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and self.process.poll() is None:
             if (run / "log.jsonl").exists() and len((run / "log.jsonl").read_text().splitlines()) >= step:
                 return
@@ -89,7 +90,7 @@ class Job:
     def kill(self, rank: int) -> None:
         os.kill(int((self.spy / f"{rank}.pid").read_text()), signal.SIGKILL)
 
-    def end(self, timeout_s: float = 100) -> tuple[int, list[str]]:
+    def end(self, timeout_s: float = PATIENCE_S) -> tuple[int, list[str]]:
         """Exit code, and the lines of stderr without progress bars."""
         code = self.process.wait(timeout_s)
         lines = re.split(r"[\r\n]+", self.messages.read_text())

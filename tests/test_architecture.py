@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,15 @@ def each_file(paths: list[Path]):
     return pytest.mark.parametrize("path", paths, ids=name_of)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A file's syntax, which many tests look at."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Every module that a file imports, and whether that happens at once (not within a function)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     within = {id(inner) for function in functions for inner in ast.walk(function)}
     for node in ast.walk(tree):
@@ -47,7 +54,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 def calls(path: Path) -> Iterator[str]:
     """Every call in a file, as it is written: print, torch.load, self.model.cuda."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func)
 
@@ -141,7 +148,7 @@ def test_programs_answer_help_at_once(path):
         "wandb",
         "k_diffusion",
     }
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     guarded = {
         id(inner)
         for node in tree.body
@@ -158,13 +165,13 @@ def test_programs_answer_help_at_once(path):
 def test_files_stay_short_and_functions_too(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 300
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef) and (path.name, node.name) != ("train.py", "train"):
             assert node.end_lineno - node.lineno < 60, node.name
 
 
 @each_file(ALL)
 def test_public_functions_say_what_they_do(path):
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name

@@ -123,7 +123,7 @@ def test_the_code_of_the_library_document_runs(tmp_path, monkeypatch, plant_obje
     Path("document.py").write_text("\n".join(blocks) + "\nprint(guess.images.shape, view.images.shape)\n")
     done = subprocess.run(
         [sys.executable, "document.py"],
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

@@ -93,6 +93,7 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
     for stage in left:
         if train(stage, stop, workers) < stage.train.steps:
             break
+        workers.meet()  # the next stage begins with the weights that the first process has saved
 
 
 def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -> None:

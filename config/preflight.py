@@ -64,9 +64,9 @@ def preflight(runs: Sequence[RunConfig], train: Train, workers: Workers) -> Iter
             if short:  # only now is what the error held on to free
                 raise ValueError(_advice(run, small, train, workers))
             tried[str(run.folder)] = str(small.folder)
-            workers.any(False)  # the first one has written everything
+            workers.meet()  # the first one has written everything
             yield _cost(run, small, peak) if workers.first else None
-        workers.any(False)  # no other one still reads what is now deleted
+        workers.meet()  # no other one still reads what is now deleted
 
 
 def plan(costs: Sequence[Cost]) -> str:
@@ -106,7 +106,7 @@ def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
     try:
         if workers.first:
             shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
-        workers.any(False)  # the others wait
+        workers.meet()
         yield folder
     finally:
         if workers.first:

@@ -49,6 +49,11 @@ class Workers:
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
         return bool(flags)
 
+    def meet(self) -> None:
+        """Wait until all have come here: what the first one wrote before is there, and no other one still
+        reads what it will delete."""
+        self.any(False)
+
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Mean of each value over the processes; all ask at the same step, for the same names."""
         if self.world == 1:

@@ -15,6 +15,8 @@ from config.recipe import load_stages
 from config.run_folder import load_model
 from models.checkpoint import checkpoints_of, find_checkpoint, load_checkpoint
 from models.loading import empty_model
+from models.stop import StopSignal
+from models.workers import Workers
 
 ROOT = Path(__file__).resolve().parent.parent
 GROWN = {"channels": [32, 32, 32], "depths": [1, 1, 1], "self_attention": [False, False, True]}
@@ -173,6 +175,19 @@ def test_a_stop_ends_the_recipe_and_not_only_a_stage(write_recipe, monkeypatch):
     monkeypatch.setattr(program, "train", lambda config, stop, workers: ran.append(config.name) or 1)
     assert program.main([str(write_recipe()), "train.preflight=false"]) == 0
     assert ran == ["1_volumes"]
+
+
+def test_processes_wait_for_what_the_next_stage_begins_with(write_recipe, monkeypatch):
+    seen: list[str] = []
+
+    class Noting(Workers):
+        def meet(self) -> None:
+            seen.append("all are here")
+
+    monkeypatch.setattr(program, "train", lambda config, *_: seen.append(config.name) or config.train.steps)
+    stages = load_stages(write_recipe(), ["train.preflight=false"])
+    program.run(stages, StopSignal(), Noting(0, 2, torch.device("cpu")), plan=False)
+    assert seen[:5] == ["1_volumes", "all are here", "2_denoiser", "all are here", "3_grown"]
 
 
 def test_a_stage_whose_forerunner_is_missing_is_refused(write_recipe, capsys):

@@ -21,7 +21,7 @@ from models.device import out_of_memory
 from models.memory import peak_extra_bytes
 from models.workers import Workers
 
-FOLDER = ".preflight_{}"  # beside the runs, with the name of the first; gone afterwards
+FOLDER = ".preflight_{}"  # beside the runs, by the name of the first; gone afterwards
 STEPS = 3  # the first one pays for what is done once
 Train = Callable[[RunConfig], None]
 
@@ -103,6 +103,7 @@ def lacks_room(costs: Sequence[Cost]) -> str | None:
 def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
     """A place for trials, on the disk where the real runs will be."""
     folder = Path(run.runs) / FOLDER.format(run.name)
+    new = [parent for parent in folder.parents if not parent.exists()]
     try:
         if workers.first:
             shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
@@ -111,8 +112,9 @@ def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
     finally:
         if workers.first:
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # not empty
-                folder.parent.rmdir()
+            for parent in new:
+                with suppress(OSError):  # not empty
+                    parent.rmdir()
 
 
 def _shortened(run: RunConfig, folder: Path, *, transfer: str | None, batch: int | None = None) -> RunConfig:

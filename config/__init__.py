@@ -53,6 +53,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     transfer: str | None = Field(
         None, description="run, checkpoint or published genvs.pt with the first weights"
     )
+    recipe: str | None = Field(None, description="name of the recipe of which the run is a stage; it sets it")
     model: SerializeAsAny[BaseModel]
     data: DataConfig
     optim: OptimConfig = OptimConfig()

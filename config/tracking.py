@@ -27,10 +27,11 @@ class Tracker:
         if config.train.wandb == "on":
             self.notice = _obstacle(wandb)
             mode = "offline" if self.notice else "online"
+        name = f"{config.recipe}_{config.name}" if config.recipe else config.name  # stages share names
         options = {
             "project": "genvs",
-            "name": config.name,
-            "id": config.name,  # a resumed run goes on in the same place
+            "name": name,
+            "id": name,  # a resumed run goes on in the same place
             "resume": "allow",
             "dir": config.folder,
             "config": config.model_dump(mode="json"),

@@ -48,3 +48,12 @@ def test_tracking_without_a_server_is_kept_for_later(make_tracker, tmp_path, mod
     assert (tracker.notice is None) == (mode == "offline")
     assert mode == "offline" or "offline" in tracker.notice
     assert len(list(tmp_path.rglob("*.wandb"))) == 1
+
+
+def test_stages_of_two_recipes_are_tracked_in_places_of_their_own(tmp_path, monkeypatch):
+    began = []
+    monkeypatch.setattr("wandb.init", lambda **options: began.append(options["id"]))
+    for recipe in (None, "cars", "shapes"):
+        document = run_document("data", tmp_path, train={"wandb": "offline"})
+        Tracker(validate_config(document | {"name": "1_volumes", "recipe": recipe}, "test"))
+    assert began == ["1_volumes", "cars_1_volumes", "shapes_1_volumes"]

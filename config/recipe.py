@@ -22,8 +22,9 @@ def load_stages(
 ) -> list[RunConfig]:
     """The runs that a JSON file describes, in order: the stages of a recipe, or one run.
 
-    `key=value` changes hold for every stage, "stages.NAME.key=value" for one, and "transfer=..." for the
-    first; `only` chooses a stage by name. Raises ValueError naming file, stage, key and remedy.
+    `key=value` changes hold for every stage, "stages.NAME.key=value" for one, whatever the others say, and
+    "transfer=..." for the first; `only` chooses a stage by name. Raises ValueError naming file, stage, key
+    and remedy.
     """
     document = read_document(path, overrides)
     changes = [split_override(change) for change in overrides or []]
@@ -77,7 +78,10 @@ def _check_names(changes: list[tuple[str, Any]], stages: Any) -> None:
 def _stage(
     document: dict[str, Any], name: str, stage: dict[str, Any], number: int, changes: list[tuple[str, Any]]
 ) -> dict[str, Any]:
-    """The document of one stage, without "transfer" where the stage itself does not say it."""
+    """The document of one stage, without "transfer" where the stage itself does not say it.
+
+    Changes that name it count more than those for all.
+    """
     for key in ("name", "runs"):
         if key in stage:
             raise ValueError(f"stages.{name}.{key}: belongs to the recipe, not to a stage; move it up")
@@ -86,4 +90,8 @@ def _stage(
     for key, value in changes:
         if key != "transfer" and not key.startswith(f"{STAGES}."):
             set_key(merged, key, value)
-    return merged | {"name": f"{number}_{name}", "runs": str(folder)}
+    own = f"{STAGES}.{name}."
+    for key, value in changes:
+        if key.startswith(own):
+            set_key(merged, key.removeprefix(own), value)
+    return merged | {"name": f"{number}_{name}", "runs": str(folder), "recipe": document["name"]}

@@ -68,7 +68,10 @@ def test_every_stage_is_a_run_with_the_keys_of_the_recipe_and_its_own(write_reci
 
 
 def test_a_change_holds_for_all_stages_or_for_the_one_it_names(write_recipe):
-    stages = load_stages(write_recipe(), ["train.steps=9", "stages.denoiser.train.batch=3", "seed=4"])
+    one = "stages.denoiser.train.batch=3"
+    for order in ([one, "train.batch=5"], ["train.batch=5", one]):
+        assert [stage.train.batch for stage in load_stages(write_recipe(), order)] == [5, 3, 5]
+    stages = load_stages(write_recipe(), ["train.steps=9", one, "seed=4"])
     assert [stage.train.steps for stage in stages] == [9, 9, 9]
     assert [stage.train.batch for stage in stages] == [2, 3, 2]
     assert {stage.seed for stage in stages} == {4}

@@ -57,6 +57,8 @@ def preflight(runs: Sequence[RunConfig], train: Train, workers: Workers) -> Iter
                 with redirect_stderr(io.StringIO()):  # it will be said when the run itself begins
                     peak = peak_extra_bytes(lambda small=small: train(small), workers.device)
                 short = False
+            except ValueError as error:
+                raise ValueError(f"{run.name}: {error}" if run.recipe else str(error)) from error
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise

@@ -53,7 +53,8 @@ SYMPTOMS = (
         "health/condition_gain",
         lambda share: share < 0.01,
         "the denoiser ignores its condition (against that of another object it saves {:.1%} of the error): "
-        "lower model.drop_condition_prob, raise model.loss.rgb, or begin with model.noise.start=high",
+        "lower model.drop_condition_prob, begin with model.noise.start=high, or, where there is a volume, "
+        "raise model.loss.rgb",
     ),
     Symptom(
         "gradient_rise",

@@ -174,7 +174,8 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
         for line in filter(None, (*model.notices, message, tracker.notice)):
             print(line, file=sys.stderr)
         if held_out_objects and step == 0:
-            draw_preview(watched, model, ema, folder.picture(step), stop)
+            with meter.pausing():
+                draw_preview(watched, model, ema, folder.picture(step), stop)
     shown = {"total": config.train.steps, "initial": step, "desc": config.name, "unit": "step"}
     with stop.later(), progress_bar(**shown, disable=not workers.first) as bar:
         while step < config.train.steps and not leave:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from data.images import read_picture
 from models import device as devices
 from models.checkpoint import FORMAT, checkpoints_of, load_checkpoint
 from models.genvs import GeNVS
+from models.meter import Meter
 from models.optim import OptimConfig, learning_rate_factor
 from models.preview import psnr
 from models.stop import StopSignal
@@ -228,7 +230,22 @@ def test_what_is_compiled_is_kept_among_the_runs_unless_the_user_chose(write_con
         )
     assert len(compiled) == 2
     train(write_config("plain"), "train.steps=1")
-    assert len(compiled) == 2
+    assert places == []
+
+
+def test_the_picture_of_the_beginning_is_no_time_of_training(write_config, monkeypatch):
+    depth, drawn = [], []
+
+    @contextmanager
+    def pausing(meter):
+        depth.append(meter)
+        yield
+        depth.pop()
+
+    monkeypatch.setattr(Meter, "pausing", pausing)
+    monkeypatch.setattr(program, "draw_preview", lambda *_: drawn.append(len(depth)) or {})
+    train(write_config(), "train.steps=1", "train.preview_every=1")
+    assert drawn == [1, 1]
 
 
 def test_a_run_names_the_place_of_the_padding_to_its_model(write_config, monkeypatch):

@@ -70,15 +70,21 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
 
     Raises ValueError or OSError as `train` does.
     """
+    from pathlib import Path
+
     from config.recipe import write_list
     from models.checkpoint import last_step
     from models.stop import StopRequested
 
     done = [stage for stage in stages[:-1] if (last_step(stage.folder) or 0) >= stage.train.steps]
     left = [stage for stage in stages if stage not in done]
-    fresh = [stage for stage in left if last_step(stage.folder) is None and stage.train.preflight]
+    fresh = [stage for stage in left if last_step(stage.folder) is None]
+    wanted = any(stage.train.preflight for stage in fresh)  # all or none: each begins with the one before
+    if not CACHE_CHOSEN and any(stage.train.compile for stage in stages):
+        # Once, because what a trial compiles is for the run itself, too.
+        os.environ[CACHE] = str(Path(stages[0].runs, ".compiled").absolute())
     try:
-        try_out(stages if plan else fresh, stop, workers)
+        try_out(stages if plan else fresh if wanted else [], stop, workers)
     except StopRequested:
         if workers.first:
             print("train.py: stopped before the first step", file=sys.stderr)
@@ -163,7 +169,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
         views = held_out(held_out_objects, config.train.previews)
         watched = HeldOut(views, config.sample, config.train.precision, workers.device)
     if config.train.compile:
-        compile_model(config, model, workers)
+        compile_model(model, workers)
     meter = Meter(images=scenes * world * config.data.targets)
     parallel, saved, leave = workers.wrap(model), step, False
     damage = DamageCount(skip=config.data.damaged == "skip", say=lambda line: warn(line, workers))
@@ -268,14 +274,13 @@ def draw_preview(
     return figures
 
 
-def compile_model(config: "RunConfig", model: "NVSModel", workers: "Workers") -> None:
+def compile_model(model: "NVSModel", workers: "Workers") -> None:
     """Compile the model's networks; what that yields is kept among the runs, so that a resumed run has it."""
-    from pathlib import Path
+    import torch
 
     from models.device import compile_networks
 
-    if not CACHE_CHOSEN:
-        os.environ[CACHE] = str(Path(config.runs, ".compiled").absolute())
+    torch.compiler.reset()  # what other stages compiled counts against a limit, beyond which nothing is
     if workers.first:
         print(
             f"compiling: the first steps take minutes, or less with what is in {os.environ[CACHE]}",

@@ -217,18 +217,19 @@ def test_a_run_goes_on_to_the_last_bit_when_it_is_told_to_save_memory(write_conf
 
 
 def test_what_is_compiled_is_kept_among_the_runs_unless_the_user_chose(write_config, monkeypatch, capsys):
-    compiled = []
-    monkeypatch.setattr(devices, "compile_networks", lambda model, device: compiled.append(model))
+    places = []
+    monkeypatch.setattr(devices, "compile_networks", lambda *_: places.append(os.environ[program.CACHE]))
     for chosen in (True, False):
         monkeypatch.setenv(program.CACHE, "elsewhere")
         monkeypatch.setattr(program, "CACHE_CHOSEN", chosen)
-        folder = train(write_config(f"chosen_{chosen}".lower()), "train.steps=1", "train.compile=true")
-        where = "elsewhere" if chosen else str(folder.parent / ".compiled")
-        assert os.environ[program.CACHE] == where
+        path = write_config(f"chosen_{chosen}".lower())
+        assert program.main([str(path), "train.steps=1", "train.compile=true"]) == 0
+        where = "elsewhere" if chosen else str(load_config(path).folder.parent / ".compiled")
+        assert places == [where, where]  # of the trial, and of the run
         assert f"compiling: the first steps take minutes, or less with what is in {where}" in (
             capsys.readouterr().err
         )
-    assert len(compiled) == 2
+        places.clear()
     train(write_config("plain"), "train.steps=1")
     assert places == []
 

@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            advice = "lower train.batch (train.accumulate keeps the number of scenes in an update)"
-            return fail(f"out of memory; {advice}")
+            advice = "lower train.batch and raise train.accumulate, which makes the same updates"
+            return fail(f"out of memory; {advice}; of a recipe, those of the stage: stages.NAME.train.batch")
     return 0
 
 

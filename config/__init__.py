@@ -91,6 +91,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
         """The run directory."""
         return Path(self.runs) / self.name
 
+    def key(self, key: str) -> str:
+        """How the command line names a key of this run alone: of a stage, with the stage."""
+        return f"stages.{self.name.partition('_')[2]}.{key}" if self.recipe else key
+
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """The config in a JSON file, with `key=value` changes such as "train.steps=10".

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 
 from config import RunConfig, merge, validate_config
+from models import family
 from models.checkpoint import checkpoints_of
 from models.device import out_of_memory
 from models.memory import peak_extra_bytes
@@ -144,23 +145,24 @@ def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers) ->
     """What to do where memory does not suffice: the largest batch that fits and makes the same updates."""
     batch, scenes = run.train.batch, run.train.batch * run.train.accumulate
     said = f"{run.name}: out of memory with train.batch={batch} at data.image_size={run.data.image_size}"
+
+    def instead(divisor: int) -> str:
+        return f"{run.key('train.batch')}={divisor} {run.key('train.accumulate')}={scenes // divisor}"
+
     smaller = [divisor for divisor in range(batch - 1, 0, -1) if scenes % divisor == 0]
     if smaller and workers.world > 1:  # ranks would have to fail together
-        return (
-            f"{said}; try train.batch={smaller[0]} train.accumulate={scenes // smaller[0]}: the same updates"
-        )
+        return f"{said}; try {instead(smaller[0])}: the same updates"
     for divisor in smaller:
         gc.collect()
         torch.cuda.empty_cache()
         shutil.rmtree(small.folder, ignore_errors=True)
         if _fits(_shortened(run, Path(small.runs), transfer=small.transfer, batch=divisor), train):
-            return (
-                f"{said}; train.batch={divisor} train.accumulate={scenes // divisor} fits and makes the same "
-                "updates"
-            )
+            return f"{said}; {instead(divisor)} fits and makes the same updates"
+    settings = family(run.model.family).resource_settings
+    twice = " ".join(f"{key}=true" for key in settings if key.endswith(".checkpointing"))
     return (
-        f"{said}, and with train.batch=1; compute parts twice (model.encoder.checkpointing=true "
-        "model.denoiser.checkpointing=true), or lower train.previews or data.image_size"
+        f"{said}{', and with train.batch=1' if smaller else ''}; compute parts twice ({twice}), or lower "
+        "train.previews or data.image_size"
     )
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import run_document
+from scenes import TINY_FAMILIES, run_document
 from test_recipe import STAGES
 
 import train as program
 from config import preflight as trial
+from config import set_key, split_override, validate_config
 from config.preflight import Cost, lacks_room, plan, preflight
 from config.recipe import load_stages
 from models import family
@@ -126,11 +127,44 @@ def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe, 
     with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as caught:
         list(preflight(stages, short_of_memory(3, error), workers()))
     words = (
-        "1_volumes: out of memory with train.batch=6 at data.image_size=16; train.batch=3 train.accumulate=4"
+        "1_volumes: out of memory with train.batch=6 at data.image_size=16; stages.volumes.train.batch=3 "
+        "stages.volumes.train.accumulate=4 fits"
     )
     assert words in str(caught.value)
     with pytest.raises(ValueError, match=r"and with train\.batch=1; compute parts twice"):
         list(preflight(stages, short_of_memory(0, error), workers()))
+
+
+@pytest.mark.parametrize("name", sorted(TINY_FAMILIES))
+def test_advice_about_memory_is_in_keys_of_the_run(write_recipe, tmp_path, name):
+    document = json.loads(write_recipe().read_text()) | {"model": TINY_FAMILIES[name]}
+    del document["stages"]
+    config = validate_config(document, "plain")
+    for largest in (1, 0):
+        with pytest.raises(ValueError, match="out of memory") as caught:
+            list(preflight([config], short_of_memory(largest, MemoryError()), workers()))
+        advice = re.findall(r"\S+=\w+", str(caught.value).partition(";")[2])
+        assert advice[:2] == ["train.batch=1", "train.accumulate=2"] or largest == 0
+        for change in advice:
+            set_key(document, *split_override(change))
+    validate_config(document, "advised")
+
+
+def test_runs_that_are_tried_at_the_same_time_leave_each_other_alone(write_recipe):
+    path = write_recipe()
+    document = json.loads(path.read_text())
+    del document["stages"]
+    one, other = (validate_config(document | {"name": name}, name) for name in ("one", "other"))
+
+    def train_beside(config) -> None:
+        train(config)
+        assert len(list(preflight([other], train, workers()))) == 1
+
+    assert [cost.config for cost in preflight([one], train_beside, workers())] == [one]
+
+
+def test_a_stage_that_is_not_to_be_tried_stands_in_no_later_ones_way(write_recipe):
+    assert program.main([str(write_recipe(STAGES)), "stages.volumes.train.preflight=false"]) == 0
 
 
 def test_other_errors_are_no_lack_of_memory(write_recipe):

@@ -74,6 +74,7 @@ def test_a_change_holds_for_all_stages_or_for_the_one_it_names(write_recipe):
     stages = load_stages(write_recipe(), ["train.steps=9", one, "seed=4"])
     assert [stage.train.steps for stage in stages] == [9, 9, 9]
     assert [stage.train.batch for stage in stages] == [2, 3, 2]
+    assert stages[1].key("train.batch") == "stages.denoiser.train.batch"
     assert {stage.seed for stage in stages} == {4}
 
 

@@ -85,17 +85,6 @@ def test_a_run_is_the_same_with_and_without_having_been_tried(write_recipe, tmp_
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_runs_that_are_tried_at_the_same_time_leave_each_other_alone(write_recipe):
-    one = load_stages(write_recipe())[0]
-    (other,) = load_stages(write_recipe(), ["transfer=null"], only="denoiser")
-
-    def train_while_another_is_tried(config) -> None:
-        train(config)
-        assert [cost.config for cost in preflight([other], train, workers())] == [other]
-
-    assert [cost.config for cost in preflight([one], train_while_another_is_tried, workers())] == [one]
-
-
 def test_what_would_stop_the_last_stage_is_known_before_the_first(write_recipe, tmp_path, capsys):
     impossible = LONG["grown"] | {"model": {"loss": {"depth_supervised": 1.0}}}
     path = write_recipe(LONG | {"grown": impossible})

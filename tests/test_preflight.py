@@ -132,7 +132,7 @@ def test_advice_about_memory_is_in_keys_of_the_run(write_recipe, tmp_path, name)
     for largest in (1, 0):
         with pytest.raises(ValueError, match="out of memory") as caught:
             list(preflight([config], short_of_memory(largest, MemoryError()), workers()))
-        advice = re.findall(r"\S+=\w+", str(caught.value).partition(";")[2])
+        advice = re.findall(r"[\w.]+=\w+", str(caught.value).partition(";")[2])
         assert advice[:2] == ["train.batch=1", "train.accumulate=2"] or largest == 0
         for change in advice:
             set_key(document, *split_override(change))

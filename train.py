@@ -72,7 +72,7 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
     """
     from pathlib import Path
 
-    from config.recipe import write_list
+    from config.recipe import require_start, write_list
     from models.checkpoint import last_step
     from models.stop import StopRequested
 
@@ -83,6 +83,8 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
     if not CACHE_CHOSEN and any(stage.train.compile for stage in stages):
         # Once, because what a trial compiles is for the run itself, too.
         os.environ[CACHE] = str(Path(stages[0].runs, ".compiled").absolute())
+    if fresh[:1] == left[:1]:
+        require_start(left[0])
     try:
         try_out(stages if plan else fresh if wanted else [], stop, workers)
     except StopRequested:
@@ -118,6 +120,9 @@ def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -
 
     if not stages:
         return
+    if workers.first:
+        names = ", ".join(stage.name for stage in stages)
+        print(f"trying three steps, a preview and a checkpoint of {names}", file=sys.stderr)
     tried = preflight(stages, attempt, workers)
     bar = {"desc": "preflight", "unit": "run", "total": len(stages), "leave": False}
     costs = list(progress_bar(tried, **bar, disable=not workers.first))

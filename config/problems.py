@@ -17,7 +17,7 @@ MUST = {
     "finite_number": "a finite number",
     "bool": "true or false",
     "string_type": "text",
-    "literal_error": "one of {expected}",
+    "literal_error": "{expected}",
     "tuple": "a list",
     "list": "a list",
     "dict": "a section of keys and values",
@@ -72,7 +72,8 @@ def _complaint(problem: ErrorDetails, field: FieldInfo | None) -> str:
             name: f"{figure:g}" if isinstance(figure, float) else figure
             for name, figure in problem.get("ctx", {}).items()
         }
-        must = "must be " + MUST[beginning].format_map(figures)
+        several = "one of " if " or " in str(figures.get("expected", "")) else ""
+        must = "must be " + several + MUST[beginning].format_map(figures)
     if beginning == "literal_error":
         close = get_close_matches(str(problem["input"]), _choices(field), n=1)
         must += f" (did you mean '{close[0]}'?)" if close else ""

@@ -65,6 +65,15 @@ def write_list(stages: Sequence[RunConfig]) -> None:
     write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
+def require_start(stage: RunConfig) -> None:
+    """Raise ValueError where the weights that a stage begins with are not there."""
+    if stage.recipe and stage.transfer and not Path(stage.transfer).exists():
+        raise ValueError(
+            f"{stage.name} begins with the weights of {stage.transfer}, which is not there; train that stage "
+            "first, or give transfer=RUN"
+        )
+
+
 def _check_names(changes: list[tuple[str, Any]], stages: Any) -> None:
     """Changes are for stages that the file has: a slip of the pen makes no new one."""
     for key, _ in changes:

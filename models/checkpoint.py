@@ -80,6 +80,8 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     Raises ValueError where there is neither.
     """
     path = Path(run_or_checkpoint)
+    if path.suffix == ".json":
+        raise ValueError(f"{path}: is a config, not a run; give the folder of its run, such as runs/NAME")
     if path.is_file():
         return path
     if not path.is_dir():

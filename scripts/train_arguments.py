@@ -31,6 +31,8 @@ A recipe has stages, each a run in runs/RECIPE/NUMBER_STAGE that begins with the
 stages.STAGE.key=value changes one of them.
 A run directory holds config.json, log.jsonl, samples/ and checkpoints/, and if something went wrong,
 warnings.jsonl. Ctrl-C or SIGTERM saves and leaves.
+
+Exit codes: 0 done, or stopped by a signal and saved; 2 bad input; 1 anything else.
 """
 
 

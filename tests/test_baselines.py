@@ -99,7 +99,7 @@ def test_regression_knows_no_denoiser():
         ({"denoiser": {}}, "unknown key 'model.denoiser'; did you mean 'model.encoder'"),
         ({"encodr": {}}, "unknown key 'model.encodr'; did you mean 'model.encoder'"),
         ({"loss": {"diffusion": 1.0}}, "unknown key 'model.loss.diffusion'"),
-        ({"renderer": {"latent_channels": 16}}, "model.renderer.latent_channels: should be 3, but is 16"),
+        ({"renderer": {"latent_channels": 16}}, "model.renderer.latent_channels: must be 3, but is 16"),
         ({"loss": {"rgb": 0, "opacity": 0}}, "every weight is 0"),
     ):
         document = {"name": "a", "model": {"family": "pixelnerf"} | change, "data": {"root": "somewhere"}}

@@ -356,3 +356,10 @@ def test_the_log_is_cut_back_to_what_the_weights_have_seen(tmp_path):
     assert (folder.path / "log.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
     assert validate_config(json.loads((folder.path / "config.json").read_text()), "x") == folder.config
     assert sorted(path.name for path in folder.path.iterdir()) == ["config.json", "log.jsonl", "samples"]
+
+
+def test_a_config_that_is_given_for_a_run_is_told_from_one(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=rf"\A{path}: is a config, not a run[^\n]*\Z"):
+        find_checkpoint(path)

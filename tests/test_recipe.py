@@ -196,7 +196,7 @@ def test_processes_wait_for_what_the_next_stage_begins_with(write_recipe, monkey
 
 def test_a_stage_whose_forerunner_is_missing_is_refused(write_recipe, capsys):
     assert program.main([str(write_recipe()), "--stage", "denoiser", "train.preflight=false"]) == 2
-    assert "1_volumes: no such run" in capsys.readouterr().err
+    assert "1_volumes, which is not there; train that stage first" in capsys.readouterr().err
     assert program.main([str(write_recipe()), "--stage", "denoiser", "transfer=null"]) == 0
     assert checkpoints_of(load_stages(write_recipe())[1].folder)
 

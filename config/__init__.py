@@ -65,10 +65,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     def _in_todays_keys(cls, value: Any) -> Any:
         return renewed(value)
 
-    @field_validator("name")
+    @field_validator("name", "recipe")
     @classmethod
-    def _is_one_folder(cls, name: str) -> str:
-        if not re.fullmatch(r"\w[\w.-]*", name):
+    def _is_one_folder(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
             raise ValueError("use letters, digits, '_', '-' and '.', beginning with a letter or digit")
         return name
 

@@ -34,8 +34,13 @@ def load_stages(
         if only:
             raise ValueError(f"{path}: holds no stages, so there is none called '{only}'; leave out --stage")
         return [validate_config(document, str(path))]
-    if not isinstance(stages, dict) or not all(isinstance(stage, dict | None) for stage in stages.values()):
+    if not isinstance(stages, dict):
         raise ValueError(f'{path}: "stages" must be an object of stages, {{"NAME": {{changes}}, ...}}')
+    for name, stage in stages.items():
+        if not isinstance(stage, dict | None):
+            raise ValueError(
+                f"{path}: stages.{name}: must be an object of changes, or null, but is {stage!r}"
+            )
     documents = {
         name: _stage(document, name, stage, number, changes)
         for number, (name, stage) in enumerate(stages.items(), start=1)
@@ -94,7 +99,8 @@ def _stage(
     for key in ("name", "runs"):
         if key in stage:
             raise ValueError(f"stages.{name}.{key}: belongs to the recipe, not to a stage; move it up")
-    folder = Path(document.get("runs", "runs")) / document["name"]
+    recipe = str(document["name"])
+    folder = Path(str(document.get("runs", "runs"))) / recipe
     merged = merge({key: value for key, value in document.items() if key != "transfer"}, stage)
     for key, value in changes:
         if key != "transfer" and not key.startswith(f"{STAGES}."):
@@ -103,4 +109,4 @@ def _stage(
     for key, value in changes:
         if key.startswith(own):
             set_key(merged, key.removeprefix(own), value)
-    return merged | {"name": f"{number}_{name}", "runs": str(folder), "recipe": document["name"]}
+    return merged | {"name": f"{number}_{name}", "runs": str(folder), "recipe": recipe}

@@ -78,6 +78,10 @@ def test_a_change_holds_for_all_stages_or_for_the_one_it_names(write_recipe):
     assert {stage.seed for stage in stages} == {4}
 
 
+def test_a_recipe_may_be_called_by_a_number(write_recipe, tmp_path):
+    assert load_stages(write_recipe(), ["name=64"])[0].folder == tmp_path / "runs" / "64" / "1_volumes"
+
+
 def test_a_stage_left_out_keeps_the_numbers_of_the_others(write_recipe):
     first, last = load_stages(write_recipe(), ["stages.denoiser=null"])
     assert (first.name, last.name, last.transfer) == ("1_volumes", "3_grown", str(first.folder))
@@ -117,7 +121,9 @@ def test_a_plain_config_is_a_recipe_of_one_run(write_recipe, tmp_path):
         ({"a": None}, [], None, "no stage that is not null"),
         ({}, [], None, "no stage that is not null"),
         ([], [], None, '"stages" must be an object'),
-        ({"a": 3}, [], None, '"stages" must be an object'),
+        ({"a": 3}, [], None, "stages.a: must be an object of changes, or null, but is 3"),
+        (STAGES, ["stages.volumes=nul"], None, "stages.volumes: must be an object of changes, or null"),
+        (STAGES, ["name=../up"], None, "recipe: use letters"),
         ({"a": {"name": "x"}}, [], None, "stages.a.name: belongs to the recipe"),
         ({"a": {"runs": "x"}}, [], None, "stages.a.runs: belongs to the recipe"),
         ({"a b": {}}, [], None, "stage a b: name: use letters"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe, 
 
 @pytest.mark.parametrize("name", sorted(TINY_FAMILIES))
 def test_advice_about_memory_is_in_keys_of_the_run(write_recipe, tmp_path, name):
-    document = json.loads(write_recipe().read_text()) | {"model": TINY_FAMILIES[name]}
+    document = json.loads(write_recipe().read_text()) | {"model": deepcopy(TINY_FAMILIES[name])}
     del document["stages"]
     config = validate_config(document, "plain")
     for largest in (1, 0):

@@ -340,8 +340,9 @@ if len(sys.argv) == 1:
     subprocess.Popen([sys.executable, sys.argv[0], "child"]).wait()
 else:
     from scripts.processes import _mind_the_launcher
-    print(os.getpid(), flush=True)
-    _mind_the_launcher(os.getppid())
+    launcher = os.getppid()
+    print(os.getpid(), flush=True)  # from now on it may be killed
+    _mind_the_launcher(launcher)
 """
 
 

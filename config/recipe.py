@@ -56,6 +56,9 @@ def load_stages(
     if only and "transfer" in dict(changes):
         documents[only]["transfer"] = document["transfer"]
     found = {name: validate_config(stage, f"{path}: stage {name}") for name, stage in documents.items()}
+    devices = {stage.train.device for stage in found.values()}
+    if len(devices) > 1:
+        raise ValueError(f"{path}: train.device: all stages run on one, not on {', '.join(sorted(devices))}")
     return [found[only]] if only else list(found.values())
 
 

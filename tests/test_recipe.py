@@ -123,6 +123,7 @@ def test_a_plain_config_is_a_recipe_of_one_run(write_recipe, tmp_path):
         ([], [], None, '"stages" must be an object'),
         ({"a": 3}, [], None, "stages.a: must be an object of changes, or null, but is 3"),
         (STAGES, ["stages.volumes=nul"], None, "stages.volumes: must be an object of changes, or null"),
+        (STAGES, ["stages.grown.train.device=cuda"], None, "train.device: all stages run on one"),
         (STAGES, ["name=../up"], None, "recipe: use letters"),
         ({"a": {"name": "x"}}, [], None, "stages.a.name: belongs to the recipe"),
         ({"a": {"runs": "x"}}, [], None, "stages.a.runs: belongs to the recipe"),

@@ -55,7 +55,7 @@ def denoising_loss(
     from the seeds of the scenes.
     """
     clean, condition = images.flatten(0, 1), condition.flatten(0, 1)
-    clean = (clean + 1) / 2 if config.image_range == "unit" else clean
+    clean = in_range(clean, config.image_range)
     seeds = view_seeds(seeds, images.shape[1])
     drop_prob = value_at(config.drop_condition_prob, progress)
     dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < drop_prob
@@ -95,7 +95,7 @@ def draw_views(
         return denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
 
     def as_learnt(images: Tensor) -> Tensor:
-        return ((images + 1) / 2 if image_range == "unit" else images).flatten(0, 1)
+        return in_range(images, image_range).flatten(0, 1)
 
     def as_views(images: Tensor) -> Tensor:
         return (2 * images - 1 if image_range == "unit" else images).unflatten(0, (b, t))
@@ -114,6 +114,11 @@ def draw_views(
         device=condition.device,
     )
     return as_views(images).clamp(-1, 1)
+
+
+def in_range(images: Float[Tensor, "*batch 3 h w"], image_range: ImageRange) -> Float[Tensor, "*batch 3 h w"]:
+    """Images in [-1, 1] as a denoiser of that range knows them."""
+    return (images + 1) / 2 if image_range == "unit" else images
 
 
 def no_condition(condition: Float[Tensor, "n f h w"], seeds: Int[Tensor, "n"]) -> Float[Tensor, "n f h w"]:

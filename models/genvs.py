@@ -17,7 +17,14 @@ from diffusion.denoiser import EDMDenoiser
 from diffusion.samplers import SampleOptions
 from models import health
 from models.base import Prediction, SampleCallback
-from models.denoising import DenoisingConfig, adapt_denoiser, check_image_size, denoising_loss, draw_views
+from models.denoising import (
+    DenoisingConfig,
+    adapt_denoiser,
+    check_image_size,
+    denoising_loss,
+    draw_views,
+    in_range,
+)
 from models.losses import LossConfig
 from models.volumes import VolumeConfig, VolumeModel
 from nerf.renderer import surfaces
@@ -112,7 +119,7 @@ class GeNVS(VolumeModel):
         found = super().diagnose(scene, target, seeds) if taught else {}
         if conditioned:
             rendering = self.render(scene, target.cameras)
-            images = (target.images + 1) / 2 if config.image_range == "unit" else target.images
+            images = in_range(target.images, config.image_range)
             condition = self.condition(rendering, images.shape[-2:])
             found |= health.latent_figures(rendering)
             found |= health.denoiser_figures(self.denoiser, images, condition, seeds)

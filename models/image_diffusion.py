@@ -20,7 +20,14 @@ from data.schedule import largest, scheduled_values
 from diffusion.denoiser import EDMDenoiser
 from diffusion.samplers import SampleOptions
 from models.base import NVSModel, Prediction, SampleCallback
-from models.denoising import DenoisingConfig, adapt_denoiser, check_image_size, denoising_loss, draw_views
+from models.denoising import (
+    DenoisingConfig,
+    adapt_denoiser,
+    check_image_size,
+    denoising_loss,
+    draw_views,
+    in_range,
+)
 from models.health import denoiser_figures
 
 NUM_TOLD = 3 + 3 + 6  # channels of a photo, of its pixels' directions, and of the target's rays
@@ -128,7 +135,7 @@ class ImageDiffusion(NVSModel):
         """What `models.health` finds of a denoiser that is taught to heed its condition."""
         if largest(self.config.drop_condition_prob) == 1:
             return {}
-        images = (target.images + 1) / 2 if self.config.image_range == "unit" else target.images
+        images = in_range(target.images, self.config.image_range)
         return denoiser_figures(self.denoiser, images, self.condition(scene, target.cameras), seeds)
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -56,7 +56,7 @@ class Workers:
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Mean of each value over the processes; all ask at the same step, for the same names."""
-        if self.world == 1:
+        if self.alone:
             return values
         totals = torch.tensor(list(values.values()), dtype=torch.float64)
         torch.distributed.all_reduce(totals, group=self.control)
@@ -64,7 +64,7 @@ class Workers:
 
     def wrap(self, model: NVSModel) -> nn.Module:
         """The model, exchanging gradients with its copies in other processes where there are any."""
-        if self.world == 1:
+        if self.alone:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
         with warnings.catch_warnings():

@@ -36,6 +36,13 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         (1, 3), description="fewest and most source views of a scene; each a number or a ramp"
     )
     targets: int = Field(1, ge=1, description="target views of a scene")
+    near_source_prob: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of scenes in which one source is among the views nearest to the first target, as "
+        "the views are that autoregressive sampling looks at",
+    )
     shards: Literal["all", "rank"] = Field(
         "all",
         description="which files of a packed training set a rank draws from; rank: those whose number "

@@ -26,10 +26,12 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from data.batch import SceneBatch, Views, concatenate, places_of
 from data.config import DataConfig
 from data.damage import DamagedFileError, first_usable, with_advice
+from data.nearness import nearest_first
 from data.objects import Objects
 from data.outliving import outlive_signals, shared_ending
 
 CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
+NEAR_VIEWS = 3  # `data.near_source_prob` chooses among so many
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,19 @@ class SceneLoader:
         most = min(most, num_views - config.targets)
         num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
         views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
-        return Choice(index, tuple(views[:num_sources]), tuple(views[num_sources:]), seed)
+        source, target = views[:num_sources], views[num_sources:]
+        if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
+            source = self._with_near_view(index, source, target, generator)
+        return Choice(index, tuple(source), tuple(target), seed)
+
+    def _with_near_view(
+        self, index: int, source: list[int], target: list[int], generator: torch.Generator
+    ) -> list[int]:
+        """The sources, the last of them replaced by one of those nearest to the first target."""
+        others = nearest_first(self.objects.positions(index), target[0])
+        near = [view for view in others if view not in target][:NEAR_VIEWS]
+        chosen = near[int(torch.randint(len(near), (), generator=generator))]
+        return source if chosen in source else [*source[:-1], chosen]
 
     def load(self, step: int) -> SceneBatch:
         """The scenes of a step, the sources padded to the most of the whole run by repeating the first."""

@@ -106,6 +106,10 @@ class Objects:
         """Number of views of an object that may be used."""
         return len(self._views(index))
 
+    def positions(self, index: int) -> Float[Tensor, "v 3"]:
+        """Where the cameras of an object's views are, in scene units. Raises ValueError as `read` does."""
+        return self._object_cameras(index).positions
+
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras]:
         """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
 

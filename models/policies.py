@@ -14,6 +14,7 @@ from torch import Tensor
 from data.batch import Views
 from data.cameras import Cameras
 from data.loader import evenly_spaced
+from data.nearness import nearest_first
 from diffusion.noise import derived_seed, uniform
 
 
@@ -39,9 +40,9 @@ def published(outlook: Outlook, num: int) -> list[int]:
 
 def nearest(outlook: Outlook, num: int) -> list[int]:
     """The `num` views whose cameras see the object from the directions most like that of the view to draw."""
-    directions = torch.nn.functional.normalize(outlook.positions.double(), dim=-1)
-    cosine = directions @ directions[outlook.view]
-    return sorted(sorted(outlook.drawn, key=lambda view: (-cosine[view].item(), view))[:num])
+    drawn = set(outlook.drawn)
+    order = nearest_first(outlook.positions, outlook.view)
+    return sorted([view for view in order if view in drawn][:num])
 
 
 def everything(outlook: Outlook, num: int) -> list[int]:

@@ -151,6 +151,32 @@ def test_the_number_of_sources_and_every_view_are_drawn_evenly(root):
     assert all(count == pytest.approx(200, abs=70) for count in targets.values())
 
 
+def test_near_sources_are_among_the_views_nearest_to_the_target_and_change_nothing_else(root):
+    plain, near = make_loader(root), make_loader(root, near_source_prob=1.0)
+    for number in range(200):
+        usual, choice = plain.choose(number), near.choose(number)
+        index, targets = choice.object_index, choice.target
+        assert (usual.object_index, usual.target, usual.seed) == (index, targets, choice.seed)
+        assert usual.source[:-1] == choice.source[:-1]
+        assert len(set(choice.source)) == len(choice.source) == len(usual.source)
+        where = near.objects.raw.cameras(index)[0][:, :3, 3].double()
+        angles = [torch.acos(torch.cosine_similarity(where[targets[0]], place, dim=0)) for place in where]
+        others = [view for view in range(len(where)) if view not in targets]
+        nearest = sorted(others, key=lambda view: angles[view].item())[:3]
+        assert set(nearest) & set(choice.source)
+    assert sum(plain.choose(number) != near.choose(number) for number in range(200)) > 50
+
+
+def test_as_many_scenes_have_a_near_source_as_are_asked_for(root):
+    settings = {"sources": (1, 1), "targets": 1}
+    plain = make_loader(root, **settings)
+    always = make_loader(root, **settings, near_source_prob=1.0)
+    some = make_loader(root, **settings, near_source_prob=0.4)
+    changed = [number for number in range(2000) if plain.choose(number) != always.choose(number)]
+    share = sum(plain.choose(number) != some.choose(number) for number in changed) / len(changed)
+    assert share == pytest.approx(0.4, abs=0.07)  # five standard deviations
+
+
 def test_fewer_sources_are_drawn_where_the_targets_need_the_views(root):
     loader = make_loader(root, sources=(1, 9), targets=4)
     counts = {len(loader.choose(n).source) for n in range(300) if loader.choose(n).object_index == 0}

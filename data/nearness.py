@@ -1,6 +1,5 @@
 """Which views look at the object from much the same side."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data.batch import Views
 from data.cameras import Cameras
 from data.images import from_uint8, picture_size, read_channel, read_picture
 from data.objects import Objects
@@ -32,8 +34,19 @@ class Film:
     @property
     def previews(self) -> tuple[Path, ...]:
         """The pictures of the same views without diffusion."""
+        return self.beside("preview")
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The pictures that the model was given, as far as they are there."""
+        prefix = self.pictures[0].name.rpartition("view_")[0]
+        names = (path for path in self.folder.iterdir() if path.name.startswith(f"{prefix}cond_"))
+        return tuple(sorted(path for path in names if path.suffix == ".png"))
+
+    def beside(self, kind: str) -> tuple[Path, ...]:
+        """Where the pictures of another `kind`, such as depth, of the same views belong."""
         parts = (path.name.rpartition("view_") for path in self.pictures)  # the prefix may have it, too
-        return tuple(self.folder / f"{prefix}preview_{number}" for prefix, _, number in parts)
+        return tuple(self.folder / f"{prefix}{kind}_{number}" for prefix, _, number in parts)
 
 
 def films_in(folder: Path) -> list[Film]:
@@ -75,17 +88,36 @@ def true_views(film: Film, objects: Objects) -> list[SeenView]:
 
     Raises ValueError where the set lacks the object, one of the cameras, or depth.
     """
+    known = set_views(film, objects, geometry=True)
+    depth = torch.where(known.geometry.alpha >= OPAQUE, known.geometry.depth, 0.0)[0]
+    return [SeenView(known.images[0, n], depth[n], known.cameras[0, n]) for n in range(len(depth))]
+
+
+def set_views(film: Film, objects: Objects, *, geometry: bool = False) -> Views:
+    """The views of a data set that a film shows, by the name of its object and its cameras, as a batch of one
+    scene, on demand with their `geometry`.
+
+    Raises ValueError where the set lacks the object, or one of the cameras, or geometry that is asked for.
+    """
     if film.name not in objects.ids:
         raise ValueError(f"{film.folder}: the data set has no object called {film.name}; give another set")
     index = objects.ids.index(film.name)
-    known = objects.read_views(index, range(objects.num_views(index)), geometry=True)
+    known = objects.read_views(index, range(objects.num_views(index)), geometry=geometry)
     difference = film.cameras.cam_to_world[:, None] - known.cameras.cam_to_world[0]
     difference = difference.abs().amax(dim=(-2, -1))
     if bool((difference.amin(dim=1) > SAME_POSE).any()):
         raise ValueError(f"{film.folder}: its views are not the data set's; draw with --trajectory data")
-    depth = torch.where(known.geometry.alpha >= OPAQUE, known.geometry.depth, 0.0)[0]
-    chosen = difference.argmin(dim=1).tolist()
-    return [SeenView(known.images[0, view], depth[view], known.cameras[0, view]) for view in chosen]
+    chosen = difference.argmin(dim=1)
+    return known.apply(lambda tensor: tensor[:, chosen])
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """How the film in a folder was made, as `RECORD` has it; empty where nobody has recorded it.
+
+    Raises ValueError where that cannot be read.
+    """
+    records = sorted(folder.glob(f"*{RECORD}"))
+    return read_document(records[0]) if records else {}
 
 
 def require_same_cameras(film: Film, other: Film) -> None:
@@ -119,6 +151,5 @@ def _read_film(folder: Path) -> Film:
 
 def _object_of(folder: Path) -> str:
     """The name of the object that a film shows: that of the folder, where nobody has recorded it."""
-    records = sorted(folder.glob(f"*{RECORD}"))
-    name = read_document(records[0]).get("object") if records else None
+    name = record_of(folder).get("object")
     return name if isinstance(name, str) else folder.name

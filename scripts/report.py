@@ -67,7 +67,7 @@ def report(arguments: argparse.Namespace) -> bool:
     from data.images import write_whole
     from scripts.run_report.page import page_html
     from scripts.run_report.reading import read_run
-    from scripts.run_report.wording import megabytes
+    from scripts.web_page.wording import megabytes
 
     run = read_run(arguments.run)
     finished = run.state() == "finished"

@@ -1,10 +1,10 @@
 """The command line of sample_views.py. Imports nothing that takes time."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from scripts.command_line import OneLineParser
+from scripts.command_line import number_between as _number
 
 DESCRIPTION = (
     "Draw novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
@@ -219,15 +219,3 @@ def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float
             "--camera"
         )
     return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
-
-
-def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
-    """Reads numbers from `least` to `most`."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
-        return value
-
-    return number

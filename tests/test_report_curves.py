@@ -14,7 +14,7 @@ from scripts.run_report.figures import differences, whole
 from scripts.run_report.reading import read_run
 from scripts.run_report.scales import fit, round_steps
 from scripts.run_report.series import charts_of, noisy, smooth, step_times, thin
-from scripts.run_report.wording import count, duration, number, plain, tick
+from scripts.web_page.wording import count, duration, number, plain, tick
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,9 @@ def test_counts_of_weights_are_short():
 
 
 def test_the_page_has_no_more_files_than_it_needs():
-    folder = Path(report.__file__).parent / "run_report"
-    for name in ("style.css", "page.js"):
+    folder = Path(report.__file__).parent
+    pages = [f"{page}/{name}" for page in ("run_report", "gallery_page") for name in ("style.css", "page.js")]
+    for name in ("web_page/base.css", *pages):
         text = (folder / name).read_text(encoding="ascii")
         assert "</" not in text
         assert "//" not in text.replace("// ", "")

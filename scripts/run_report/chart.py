@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from scripts.run_report.record import Run
 from scripts.run_report.scales import Scale, fit, round_steps
 from scripts.run_report.series import Chart, Point, Series, noisy, smooth, thin, words
-from scripts.run_report.wording import escape, number, plain, tick
+from scripts.web_page.wording import escape, number, plain, tick
 
 WIDTH, HEIGHT = 1000, 400
 FEW = 30  # values of a series in a stage up to which dots are large and the line runs through them

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from scripts.run_report.chart import chart_html
 from scripts.run_report.figures import PREVIEW, SAMPLE, images_per_second, recent, seconds_per_step
@@ -10,10 +9,9 @@ from scripts.run_report.pictures import Film, Frame, make_film
 from scripts.run_report.record import Run
 from scripts.run_report.series import charts_of
 from scripts.run_report.tables import config_html, table_html
-from scripts.run_report.wording import count, day, duration, escape, megabytes, number
+from scripts.web_page.document import beginning, beside, ending
+from scripts.web_page.wording import count, day, duration, escape, megabytes, number
 
-# Nothing may be fetched, whatever names and configs contain.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 SPARE = 4096  # bytes for what is said of pictures
 LISTED = 20  # problems that the page names; of more, their number
 
@@ -39,21 +37,8 @@ def page_html(
 
 def _before_pictures(run: Run, now: float | None, refresh: float | None) -> str:
     state = run.state(now)
-    again = f'<meta http-equiv="refresh" content="{refresh:g}">' if refresh else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">{again}
-<link rel="icon" href="data:,">
-<title>{escape(run.name)}: {state}</title>
-<style>
-{_beside("style.css")}</style>
-</head>
-<body>
-<main>
-<header class="{state.split()[0]}">
+    head = beginning(title=f"{run.name}: {state}", style=beside(__name__, "style.css"), refresh=refresh)
+    return f"""{head}<header class="{state.split()[0]}">
 {_title(run, state)}
 </header>
 {_headline(run)}
@@ -62,9 +47,8 @@ def _before_pictures(run: Run, now: float | None, refresh: float | None) -> str:
 
 def _after_pictures(run: Run) -> str:
     parts = [_curves(run), table_html(run), _warnings(run), config_html(run), "<!--problems-->"]
-    footer = "<footer>Made by <code>python -m scripts.report</code>.</footer>"
-    script = f"<script>\n{_beside('page.js')}</script>"
-    return "\n".join([*filter(None, parts), footer, "</main>", script, "</body>", "</html>", ""])
+    end = ending(made_by="scripts.report", script=beside(__name__, "page.js"))
+    return "\n".join([*filter(None, parts), end])
 
 
 def _title(run: Run, state: str) -> str:
@@ -201,7 +185,3 @@ def _problems(problems: Sequence[str]) -> str:
     return (
         f'<section id="problems"><h2>What could not be read</h2><ul class="problems">{lines}</ul></section>'
     )
-
-
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -1,17 +1,13 @@
-"""Pictures of held-out views, made small enough for one page.
+"""Pictures of held-out views, made small enough for one page."""
 
-Pictures are WebP, or JPEG where Pillow was built without that.
-"""
-
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, features
+from PIL import Image
 
 from scripts.run_report.record import Run
+from scripts.web_page.pictures import EXACT, KIND, data_uri, encoded
 
 # A picture has a row for each view, of square tiles with a gap between them (models/preview.py).
 COLUMNS = ("source", "preview", "depth", "opacity", "sample", "truth")
@@ -30,13 +26,12 @@ class Frame:
     step: int  # counted through all stages
     width: int  # pixels before it was scaled
     height: int
-    kind: str  # webp or jpeg
     data: bytes
 
     @property
     def uri(self) -> str:
         """The picture as text."""
-        return f"data:image/{self.kind};base64,{base64.b64encode(self.data).decode()}"
+        return data_uri(KIND, self.data)
 
     @property
     def cost(self) -> int:
@@ -72,7 +67,6 @@ class _Source:
 class _Studio:
     """Encodes pictures, and remembers those that cannot be read."""
 
-    kind: str = "webp" if features.check("webp") else "jpeg"
     problems: dict[Path, str] = field(default_factory=dict)
 
     def frame(self, source: _Source, scale: float, *, exact: bool = False) -> Frame | None:
@@ -91,13 +85,7 @@ class _Studio:
         if scale < 1:
             smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = picture.resize(smaller, Image.Resampling.LANCZOS)
-        return Frame(source.stage, source.step, width, height, self.kind, self._encode(picture, exact))
-
-    def _encode(self, picture: Image.Image, exact: bool) -> bytes:
-        file = io.BytesIO()
-        lossless = {"lossless": True} if exact and self.kind == "webp" else {}
-        picture.save(file, format=self.kind, quality=100 if exact and not lossless else QUALITY, **lossless)
-        return file.getvalue()
+        return Frame(source.stage, source.step, width, height, encoded(picture, EXACT if exact else QUALITY))
 
 
 def make_film(run: Run, room: int) -> Film:

@@ -2,7 +2,7 @@
 
 from scripts.run_report.figures import PREVIEW, SAMPLE, course, differences, seconds_per_step, whole
 from scripts.run_report.record import Run, Stage
-from scripts.run_report.wording import duration, escape, number
+from scripts.web_page.wording import duration, escape, number
 
 HEAD = """<thead>
 <tr><th scope="col" rowspan="2" class="left">{first}</th><th scope="col" rowspan="2">steps</th>

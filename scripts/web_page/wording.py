@@ -68,6 +68,11 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def plural(num: int, name: str) -> str:
+    """1 film, 1,234 films."""
+    return f"{num:,} {name}{'' if num == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """2 h 05 min, 3 min 12 s, 4.2 s."""
     if seconds < MINUTE:

@@ -1,0 +1,101 @@
+"""The files of a gallery: gathered in memory, counted, and written only when all of them are known.
+
+Their names tell their content, so a page that is there keeps all its files until another one has replaced it.
+"""
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from data.images import write_whole
+from scripts.web_page.pictures import data_uri
+
+INDEX, FOLDER = "index.html", "media"
+MADE_BY = "scripts.gallery"
+OURS = re.compile(r"[a-z0-9-]+-[0-9a-f]{16}\.(webp|jpeg|mp4)")
+LONGEST_STEM = 60  # characters
+
+
+class FullError(Exception):
+    """More bytes were gathered than may be."""
+
+
+class Media:
+    """Pictures and films of a page; `inline`: they are to be held by the page itself."""
+
+    def __init__(self, most: int, *, inline: bool = False):
+        self._most, self._inline = most, inline
+        self.files: dict[str, bytes] = {}
+
+    def add(self, stem: str, kind: str, data: bytes) -> str:
+        """Keep a file; returns its name, which begins with what can be said of `stem` in letters and digits.
+
+        The same content is kept once. Raises FullError where that is more than there is room for.
+        """
+        plain = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:LONGEST_STEM].strip("-")
+        name = f"{plain or 'object'}-{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
+        self.files[name] = data
+        if self.size > self._most:
+            raise FullError
+        return name
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, as they count."""
+        total = sum(map(len, self.files.values()))
+        return total * 4 // 3 if self._inline else total
+
+    def source(self, name: str) -> str:
+        """The attributes of an `img` that shows a file; within a page, page.js puts it there."""
+        return f'src="data:," data-media="{name}"' if self._inline else f'src="{FOLDER}/{name}"'
+
+    def script(self) -> str:
+        """The files within the page, for page.js; empty where they are files."""
+        if not self._inline:
+            return ""
+        kinds = {name: name.rpartition(".")[2] for name in self.files}
+        held = {name: data_uri(kinds[name], data) for name, data in self.files.items()}
+        return f'<script type="application/json" id="media">{json.dumps(held)}</script>\n'
+
+    def publish(self, folder: Path, text: str) -> None:
+        """Write the files and then the page; what an earlier page alone needed is deleted.
+
+        Whatever stops it, the earlier page is whole, or the new one. Raises ValueError where something cannot
+        be written.
+        """
+        place, fresh = folder / FOLDER, []
+        files = {} if self._inline else self.files
+        try:
+            for name, data in files.items():
+                path = place / name
+                if not path.is_file() or path.stat().st_size != len(data):
+                    fresh.append(path)
+                    write_whole(path, lambda partial, data=data: partial.write_bytes(data))
+            write_whole(folder / INDEX, lambda partial: partial.write_text(text, encoding="utf-8"))
+        except BaseException:
+            for path in fresh:
+                path.unlink(missing_ok=True)
+            for empty in (place, folder):
+                with suppress(OSError):  # it is not empty, or was never made
+                    empty.rmdir()
+            raise
+        for path in place.glob("*"):
+            if OURS.fullmatch(path.name) and path.name not in files:
+                path.unlink()
+
+
+def require_ours(folder: Path) -> None:
+    """Raise ValueError where a file, or a page that is no gallery, stands where one is to be written."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; choose another --output")
+    page = folder / INDEX
+    if not page.exists():
+        return
+    try:
+        ours = f'content="{MADE_BY}"' in page.read_text(encoding="utf-8")[:4096]
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        raise ValueError(f"{page}: is no gallery, and would be replaced by one; choose another --output")

@@ -64,7 +64,9 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     folders = output_folders(config, arguments, jobs)
     galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
     for job, gallery in zip(jobs, galleries, strict=True):
-        gallery.open(settings(job, config, arguments, device))
+        notice = gallery.open(settings(job, config, arguments, device))
+        if notice:
+            print(f"sample_views.py: {notice}", file=sys.stderr)
     show_framed(framed, galleries[0])
 
     place(model, device)
@@ -129,7 +131,7 @@ def photo_jobs(
     config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]
 ) -> list["Job"]:
     """The one object of which the user has photos: with their cameras, or framed."""
-    from data.photos import framed_views, orbit_cameras, read_photos
+    from data.photos import framed_views, orbit_cameras, placement_notices, read_photos
     from data.selection import Job
     from data.trajectories import trajectory
 
@@ -138,6 +140,8 @@ def photo_jobs(
     if arguments.camera:
         files = (arguments.image, arguments.camera, arguments.intrinsics)
         source = read_photos(*files, object_radius=radius, **options)
+        for notice in placement_notices(arguments.image, source):
+            print(f"sample_views.py: {notice}", file=sys.stderr)
     else:
         angles = orbit_angles(arguments)
         given = {name: getattr(arguments, name) for name in ("distance", "focal")}

@@ -111,21 +111,19 @@ def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -
     """
     from config.preflight import lacks_room, plan, preflight
     from models.stop import StopRequested
-    from scripts.progress import progress_bar
 
     def attempt(stage: "RunConfig") -> None:
         train(stage, stop, workers)
         if workers.any(stop.requested):
             raise StopRequested
 
+    def say(line: str) -> None:
+        if workers.first:
+            print(line, file=sys.stderr)
+
     if not stages:
         return
-    if workers.first:
-        names = ", ".join(stage.name for stage in stages)
-        print(f"trying three steps, a preview and a checkpoint of {names}", file=sys.stderr)
-    tried = preflight(stages, attempt, workers)
-    bar = {"desc": "preflight", "unit": "run", "total": len(stages), "leave": False}
-    costs = list(progress_bar(tried, **bar, disable=not workers.first))
+    costs = list(preflight(stages, attempt, workers, say))
     if workers.first:
         print("\n".join(filter(None, (plan(costs), lacks_room(costs)))), file=sys.stderr)
 
@@ -170,14 +168,14 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained, watch, alarm = trained_parameters(model), Watch(model, ema, workers.device), Alarm()
     step, message = folder.start(model, ema, optimizer)
-    if held_out_objects:
-        views = held_out(held_out_objects, config.train.previews)
+    damage = DamageCount(skip=config.data.damaged == "skip", say=lambda line: warn(line, workers))
+    if held_out_objects and workers.first:
+        (views,) = damage.named([held_out(held_out_objects, config.train.previews)])
         watched = HeldOut(views, config.sample, config.train.precision, workers.device)
     if config.train.compile:
         compile_model(model, workers)
     meter = Meter(images=scenes * world * config.data.targets)
     parallel, saved, leave = workers.wrap(model), step, False
-    damage = DamageCount(skip=config.data.damaged == "skip", say=lambda line: warn(line, workers))
     batches = meter.waiting_for(damage.named(loader.batches(step * accumulate)))
     if workers.first:  # nothing is refused from here on, so that there is no folder without a run
         folder.open(step)
@@ -229,13 +227,14 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
                     means, times = meter.report()
                 except ValueError as error:
                     kept = checkpoint_path(folder.path, saved) if saved else "none yet"
-                    advice = "lower optim.lr or check the data"
+                    advice = f"lower {config.key('optim.lr')} or check the data"
                     raise ValueError(f"{error}; last good checkpoint: {kept}; {advice}") from error
                 means = workers.mean(means | {"data_wait": times.pop("data_wait")})
+                damaged = damage.figures(workers.distinct)
                 if workers.first:
                     loss, lr = sum(means[name] for name in losses), optimizer.param_groups[0]["lr"]
                     report = {"step": step, "loss": loss, **means, **times, **watch.memory(), "lr": lr}
-                    report |= config.data.scheduled(progress) | model.scheduled(progress) | damage.figures
+                    report |= config.data.scheduled(progress) | model.scheduled(progress) | damaged
                     if preview:
                         with meter.pausing():
                             report |= draw_preview(watched, model, ema, folder.picture(step), stop)

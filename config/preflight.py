@@ -25,6 +25,7 @@ from models.workers import Workers
 FOLDER = ".preflight_{}"  # beside the runs, by the name of the first; gone afterwards
 STEPS = 3  # the first one pays for what is done once
 Train = Callable[[RunConfig], None]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,20 @@ class Cost:
         return self.config.train.steps * self.seconds / 3600
 
 
-def preflight(runs: Sequence[RunConfig], train: Train, workers: Workers) -> Iterator[Cost | None]:
+def preflight(
+    runs: Sequence[RunConfig], train: Train, workers: Workers, say: Say = lambda line: None
+) -> Iterator[Cost | None]:
     """Train every run for three steps with `train`, each from what that made of the one before where it will
-    start from the real weights of that; what is left on disk is deleted.
+    start from the real weights of that; what is left on disk is deleted. What is being tried is told to
+    `say`, a line each.
 
     Only the first of several processes learns what it costs, the others get None. Raises ValueError in one
     line for whatever would have stopped the real run, naming a batch that fits where memory does not suffice.
     """
     tried: dict[str, str] = {}
     with _folder(runs[0], workers) as folder:
-        for run in runs:
+        for number, run in enumerate(runs, start=1):
+            say(f"stage {number} of {len(runs)}: {_trial(run)}" if run.recipe else _trial(run))
             small = _shortened(run, folder, transfer=tried.get(run.transfer or "", run.transfer))
             try:
                 with redirect_stderr(io.StringIO()):  # it will be said when the run itself begins
@@ -65,7 +70,7 @@ def preflight(runs: Sequence[RunConfig], train: Train, workers: Workers) -> Iter
                     raise
                 short = True
             if short:  # only now is what the error held on to free
-                raise ValueError(_advice(run, small, train, workers))
+                raise ValueError(_advice(run, small, train, workers, say))
             tried[str(run.folder)] = str(small.folder)
             workers.meet()  # the first one has written everything
             yield _cost(run, small, peak) if workers.first else None
@@ -120,11 +125,20 @@ def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
                     parent.rmdir()
 
 
+def _trial(run: RunConfig) -> str:
+    """What is tried of a run, in words."""
+    previews = f", {run.train.previews} previews" if run.train.preview_every else ""
+    scenes = f"{_scenes(run)} scenes of {run.data.image_size} pixels"
+    return f"trying {STEPS} updates of {scenes}{previews} and a checkpoint of {run.name}"
+
+
 def _shortened(run: RunConfig, folder: Path, *, transfer: str | None, batch: int | None = None) -> RunConfig:
-    """The same run, of three steps; on demand with less than its `batch`."""
+    """The same run, of three steps, with as many source views as it will ever have; on demand with less than
+    its `batch`."""
     train = {"steps": STEPS, "log_every": 1, "save_every": STEPS, "wandb": "off", "keep": 1}
     train |= {"preview_every": STEPS if run.train.preview_every else 0, "batch": batch or run.train.batch}
-    changes = {"runs": str(folder), "transfer": transfer, "train": train}
+    data = {"sources": list(run.data.largest_sources)}
+    changes = {"runs": str(folder), "transfer": transfer, "data": data, "train": train}
     return validate_config(merge(run.model_dump(mode="json"), changes), run.name)
 
 
@@ -141,7 +155,7 @@ def _cost(run: RunConfig, small: RunConfig, peak: int | None) -> Cost:
     return Cost(run, dict(trained), seconds, peak, checkpoint.stat().st_size)
 
 
-def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers) -> str:
+def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers, say: Say) -> str:
     """What to do where memory does not suffice: the largest batch that fits and makes the same updates."""
     batch, scenes = run.train.batch, run.train.batch * run.train.accumulate
     said = f"{run.name}: out of memory with train.batch={batch} at data.image_size={run.data.image_size}"
@@ -153,6 +167,7 @@ def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers) ->
     if smaller and workers.world > 1:  # ranks would have to fail together
         return f"{said}; try {instead(smaller[0])}: the same updates"
     for divisor in smaller:
+        say(f"{run.name}: out of memory; trying train.batch={divisor}")
         gc.collect()
         torch.cuda.empty_cache()
         shutil.rmtree(small.folder, ignore_errors=True)
@@ -179,17 +194,22 @@ def _fits(small: RunConfig, train: Train) -> bool:
 
 def _row(cost: Cost) -> tuple[str, ...]:
     config = cost.config
-    passes = f" x {config.train.accumulate}" if config.train.accumulate > 1 else ""
     return (
         config.name,
         str(config.data.image_size),
         str(config.train.steps),
-        f"{config.train.batch}{passes}",
+        _scenes(config),
         ", ".join(f"{part} {_count(number)}" for part, number in cost.trained.items()),
         "?" if cost.peak_bytes is None else _gigabytes(cost.peak_bytes),
         f"{cost.seconds:.2f} s",
         _duration(cost.hours),
     )
+
+
+def _scenes(run: RunConfig) -> str:
+    """The scenes of an update of a process, by passes where there are several."""
+    passes = f" x {run.train.accumulate}" if run.train.accumulate > 1 else ""
+    return f"{run.train.batch}{passes}"
 
 
 def _count(number: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config import RunConfig, merge, read_document, set_key, split_override, validate_config
-from models.checkpoint import write_synced
+from models.checkpoint import write_text_synced
 
 STAGES = "stages"
 
@@ -69,8 +69,7 @@ def write_list(stages: Sequence[RunConfig]) -> None:
     """
     listed = [{"name": stage.name, "train": {"steps": stage.train.steps}} for stage in stages]
     text = json.dumps({"stages": listed}, indent=2) + "\n"
-    path = stages[0].folder.parent / "recipe.json"
-    write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    write_text_synced(stages[0].folder.parent / "recipe.json", text)
 
 
 def require_start(stage: RunConfig) -> None:

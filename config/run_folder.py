@@ -22,6 +22,7 @@ from models.checkpoint import (
     load_checkpoint,
     restore,
     save_checkpoint,
+    write_text_synced,
 )
 from models.ema import EMA
 from models.loading import on_any_machine, ready_model
@@ -85,13 +86,14 @@ class RunFolder:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
             for unfinished in self.path.glob("checkpoints/*.unfinished"):  # of a run that was killed
                 unfinished.unlink()
-            self._replace("config.json", self.config.model_dump_json(indent=2) + "\n")
+            write_text_synced(self.path / "config.json", self.config.model_dump_json(indent=2) + "\n")
             for path in filter(Path.exists, (self.path / LOG, self.path / WARNINGS)):
                 lines = path.read_text(encoding="utf-8").splitlines()
-                self._replace(path.name, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+                write_text_synced(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
         except OSError as error:
+            cause = error.__cause__ or error  # why a file could not be written whole
             raise ValueError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another folder with runs=FOLDER"
+                f"{self.path}: cannot be written ({cause.strerror}); choose another folder with runs=FOLDER"
             ) from error
 
     def log(self, report: dict[str, Any]) -> None:
@@ -124,11 +126,6 @@ class RunFolder:
     def _append(self, name: str, entry: dict[str, Any]) -> None:
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-
-    def _replace(self, name: str, text: str) -> None:
-        unfinished = self.path / f".{name}.unfinished"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.rename(self.path / name)
 
 
 def _newest_whole(paths: list[Path]) -> tuple[Checkpoint, list[str]]:

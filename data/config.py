@@ -10,7 +10,7 @@ from data.schedule import Count, Ramp, count_at, largest
 class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False):
     """Which pictures to learn from, and how many at a time."""
 
-    root: str = Field(description="folder or file of the data set")
+    root: str = Field(description="folder of the data set")
     layout: Literal["auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "srn"] = Field(
         "auto", description="how its files are arranged; auto: by what is there"
     )

@@ -23,10 +23,10 @@ class DamageCount:
         self.problems: set[str] = set()
         self._skip, self._say = skip, say
 
-    @property
-    def figures(self) -> dict[str, int]:
-        """For a line of the log, of a run that goes on without such files: how many different ones."""
-        return {"damaged_files": len(self.problems)} if self._skip else {}
+    def figures(self, count: Callable[[set[str]], int] = len) -> dict[str, int]:
+        """For a line of the log, of a run that goes on without such files: how many different ones, by a
+        function that counts those of all processes."""
+        return {"damaged_files": count(self.problems)} if self._skip else {}
 
     def named(self, batches: Iterable[SceneBatch]) -> Iterator[SceneBatch]:
         """The same batches; each file that is met for the first time is said, in one line for the user."""

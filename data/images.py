@@ -184,6 +184,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             partial.unlink(missing_ok=True)
 
 
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a text file, which appears whole or not at all. Raises ValueError where it cannot be written."""
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
 def _film_frame(frame: UInt8[Tensor, "h w 3"], scale: int) -> np.ndarray:
     pixels = enlarge(frame.cpu(), scale).numpy()
     height, width = pixels.shape[:2]

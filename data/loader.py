@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from data.batch import SceneBatch, Views, concatenate, places_of
 from data.config import DataConfig
 from data.damage import DamagedFileError, first_usable, with_advice
-from data.nearness import nearest_first
+from data.nearness import with_near_view
 from data.objects import Objects
 from data.outliving import outlive_signals, shared_ending
+from data.shards import own_objects
 
 CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
-NEAR_VIEWS = 3  # `data.near_source_prob` chooses among so many
 
 
 @dataclass(frozen=True)
@@ -107,17 +107,8 @@ class SceneLoader:
         views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
         source, target = views[:num_sources], views[num_sources:]
         if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
-            source = self._with_near_view(index, source, target, generator)
+            source = with_near_view(source, target, self.objects.positions(index), generator)
         return Choice(index, tuple(source), tuple(target), seed)
-
-    def _with_near_view(
-        self, index: int, source: list[int], target: list[int], generator: torch.Generator
-    ) -> list[int]:
-        """The sources, the last of them replaced by one of those nearest to the first target."""
-        others = nearest_first(self.objects.positions(index), target[0])
-        near = [view for view in others if view not in target][:NEAR_VIEWS]
-        chosen = near[int(torch.randint(len(near), (), generator=generator))]
-        return source if chosen in source else [*source[:-1], chosen]
 
     def load(self, step: int) -> SceneBatch:
         """The scenes of a step, the sources padded to the most of the whole run by repeating the first."""
@@ -152,28 +143,6 @@ class SceneLoader:
             if isinstance(loaded, ValueError):
                 raise loaded
             yield loaded
-
-
-def own_objects(objects: Objects, *, rank: int, world: int) -> Sequence[int]:
-    """The objects of the shards of a rank: those whose number modulo `world` is `rank`.
-
-    Raises ValueError where one of them is not here, or where ranks would have different numbers of shards.
-    """
-    raw = objects.raw
-    if raw.num_shards % world:
-        raise ValueError(
-            f"data.shards=rank: {raw.num_shards} shards cannot be dealt out evenly to {world} ranks; pack "
-            "again with another --shards, or run on another number of ranks"
-        )
-    if missing := sorted(set(range(rank, raw.num_shards, world)) - set(raw.shards)):
-        raise ValueError(
-            f"data.shards=rank: rank {rank} of {world} needs shard {missing[0]} of {raw.num_shards}, which "
-            "is not in data.root; copy it there"
-        )
-    own = [index for index in range(len(objects)) if raw.shard_of(index) % world == rank]
-    if not own:
-        raise ValueError(f"data.shards=rank: the shards of rank {rank} hold no objects; pack fewer shards")
-    return own
 
 
 def collate(
@@ -215,10 +184,26 @@ def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = N
 
 
 def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
-    """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`."""
-    indices = range(min(num, len(objects)))
-    choices = [held_out_choice(objects, index, num_targets=num_targets, seed=seed) for index in indices]
-    return collate(objects, choices, num_sources=1)
+    """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`.
+
+    With `data.damaged` "skip" the next object takes the place of one with a file that cannot be used. Raises
+    ValueError at such a file otherwise, and where no object can be used.
+    """
+    scenes, damage, root = [], [], objects.config.root
+    for index in range(len(objects)):
+        try:
+            choice = held_out_choice(objects, index, num_targets=num_targets, seed=seed)
+            scenes.append(_read_scene(objects, choice, 1, geometry=False))
+        except DamagedFileError as error:
+            if objects.config.damaged == "stop":
+                raise ValueError(with_advice(error, root)) from error
+            damage.append(str(error))
+        if len(scenes) == num:
+            break
+    if not scenes:
+        advice = f"`python -m scripts.check_data {root}` lists what is wrong"
+        raise ValueError(f"{root}: no held-out object can be used; {advice}; the last: {damage[-1]}")
+    return replace(_joined(objects, scenes), damage=tuple(damage))
 
 
 def scene_seed(seed: int, number: int) -> int:

@@ -87,7 +87,7 @@ class Objects:
 
     def __init__(self, config: DataConfig, raw: RawObjects, *, views: dict[str, list[int]] | None = None):
         self.raw, self.ids = raw, raw.ids
-        self._config = config
+        self.config = config
         self._chosen = views or {}
         self._cameras: dict[int, Cameras] = {}
         self._pictures: dict[tuple[int, int], UInt8[Tensor, "h w 3"]] = {}
@@ -169,8 +169,8 @@ class Objects:
         found = self._pictures.get((index, view))
         if found is None:
             stored = self._ask(self.raw.picture, index, self._views(index)[view])
-            size = self._config.image_size
-            found = RESAMPLING[self._config.resampling](stored, size, size)
+            size = self.config.image_size
+            found = RESAMPLING[self.config.resampling](stored, size, size)
             if not (self.raw.mapped and found is stored):
                 self._keep(self._pictures, (index, view), found, pixel_bytes=3)
         return found
@@ -185,7 +185,7 @@ class Objects:
     def _keep(
         self, cache: dict[tuple[int, int], Kept], key: tuple[int, int], found: Kept, pixel_bytes: int
     ) -> None:
-        needed = pixel_bytes * self._config.image_size**2
+        needed = pixel_bytes * self.config.image_size**2
         # Random access returns to every picture equally often, so the first come may stay.
         if needed <= self._room:
             self._room -= needed
@@ -199,18 +199,18 @@ class Objects:
                 f"{self.raw.place(index)}: has no depth pictures, which model.loss.depth_supervised and "
                 "model.loss.opacity_supervised learn from; set both to 0 or add them"
             )
-        size, met = self._config.image_size, (depth > 0).to(depth)
+        size, met = self.config.image_size, (depth > 0).to(depth)
         covered = _square(met, size)
         share = covered if alpha is None else _square(alpha.to(depth) / 255, size)
         # A mean over what the rays met; where they met nothing, there is no depth.
         mean = _square(depth * met, size) / covered.clamp_min(1e-6)
-        return Geometry(self._config.depth_scale * mean, share)
+        return Geometry(self.config.depth_scale * mean, share)
 
     def _object_cameras(self, index: int) -> Cameras:
         if index not in self._cameras:
             poses, intrinsics = self._ask(self.raw.cameras, index)
             chosen = torch.tensor(self._views(index))
-            radius = self._config.object_radius
+            radius = self.config.object_radius
             self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
         return self._cameras[index]
 
@@ -223,7 +223,7 @@ class Objects:
         beyond = [view for view in chosen if view >= count]
         if beyond:
             raise ValueError(
-                f"{self._config.views}: names view {beyond[0]} of {self.ids[index]}, which has "
+                f"{self.config.views}: names view {beyond[0]} of {self.ids[index]}, which has "
                 f"{count} in {self.raw.place(index)}; take it out of the list"
             )
         return chosen

@@ -109,9 +109,7 @@ def require_own_name(file: PackedFile) -> None:
 
 
 def is_packed(root: Path) -> bool:
-    """Whether a path is a packed data set, or a file of one."""
-    if root.is_file():
-        return root.suffix == ".safetensors"
+    """Whether a path is a packed data set."""
     with suppress(OSError):
         return any(PATTERN.fullmatch(child.name) for child in root.iterdir())
     return False
@@ -122,8 +120,6 @@ def open_packed(root: Path, split: Split, *, partial: bool = False) -> PackedObj
 
     Raises ValueError where the split is not there, or a shard is missing and `partial` is not set.
     """
-    if root.is_file():
-        raise ValueError(f"data.root={root}: this is one file of a packed set; give the folder that it is in")
     stand_in: dict[Split, Split] = {"train": "train", "val": "test", "test": "val"}
     paths = packed_files(root, split) or packed_files(root, stand_in[split])
     if not paths:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from data.archives import SUFFIX
 from data.colmap import is_colmap, open_colmap
 from data.config import DataConfig
 from data.nmr import is_nmr, open_nmr
@@ -41,7 +42,7 @@ def open_split(config: DataConfig, split: Split) -> Objects:
     """The objects of a split of `config.root`. Raises ValueError where there are none."""
     root = Path(config.root)
     if config.shards == "rank" and split == "train":
-        raw = open_packed(root, split, partial=True)
+        raw = open_raw(root, split, "packed", partial=True)
     else:
         raw = open_raw(root, split, config.layout)
     if config.views is None:
@@ -66,13 +67,27 @@ def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = 
 
     Raises ValueError where there are none.
     """
-    if not root.exists():
-        raise ValueError(f"data.root={root}: there is no such folder; give the folder of a data set")
+    _require_folder(root)
     if layout == "auto":
         layout = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
     if layout == "packed":
         return open_packed(root, split, partial=partial)
     return LAYOUTS[layout].open(root, split)
+
+
+def _require_folder(root: Path) -> None:
+    """Raise ValueError where no folder is, naming what is there and what to do with it."""
+    if root.is_dir():
+        return
+    if not root.exists():
+        problem = "there is no such folder; give the folder of a data set"
+    elif root.suffix == ".safetensors":
+        problem = "this is one file of a packed set; give the folder that it is in"
+    elif SUFFIX.search(root.name):
+        problem = f"is an archive; pack it with `python -m scripts.prepare_srn {root} --output FOLDER`"
+    else:
+        problem = "is a file; give the folder of a data set"
+    raise ValueError(f"data.root={root}: {problem}")
 
 
 def _names(root: Path, layout: str) -> set[str] | None:

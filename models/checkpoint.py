@@ -152,6 +152,11 @@ def write_synced(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
+def write_text_synced(path: Path, text: str) -> None:
+    """Write a text file as `write_synced` does. Raises OSError where it cannot be written."""
+    write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
 def keep_newest(folder: Path, num: int) -> None:
     """Delete all but the `num` newest checkpoints of a run directory."""
     for path in checkpoints_of(folder)[:-num]:

@@ -1,4 +1,4 @@
-"""Checksums in the header of a checkpoint: of every tensor, and of the header itself."""
+"""Checksums of tensors, and in the header of a checkpoint: of all that it holds, and of the header itself."""
 
 import json
 import zlib
@@ -25,6 +25,12 @@ def damage_of(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str | Non
     return next(
         (f"'{name}'" for name, value in tensors.items() if written.get(name) != _checksum(value)), None
     )
+
+
+def checksum_of(tensors: dict[str, Tensor]) -> str:
+    """Eight hexadecimal digits that tell named tensors, on the CPU, from others."""
+    found = {name: _checksum(value) for name, value in sorted(tensors.items())}
+    return f"{zlib.crc32(json.dumps(found).encode()):08x}"
 
 
 def _header_checksum(metadata: dict[str, str]) -> int:

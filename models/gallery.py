@@ -22,11 +22,12 @@ from data.images import (
     write_depth,
     write_mp4,
     write_png,
+    write_text_whole,
     write_whole,
 )
 from data.loader import evenly_spaced
 from data.srn_layout import DEPTH_STEPS
-from data.transforms import to_transforms
+from data.transforms import read_document, to_transforms
 from models.base import Prediction
 from models.consistency import surface_depth
 from models.generated import RECORD
@@ -71,10 +72,11 @@ class Gallery:
         """Where the file of that name belongs."""
         return self.folder / f"{self._prefix}{name}"
 
-    def open(self, settings: Mapping[str, Any]) -> None:
+    def open(self, settings: Mapping[str, Any]) -> str | None:
         """Make the folder ready for views made by `settings` (JSON data): others' views are deleted.
 
-        Raises ValueError where no files can be written into it.
+        Returns what to tell the user where there were others. Raises ValueError where no files can be written
+        into it.
         """
         trial = self.path(f"{uuid.uuid4().hex[:16]}.png")  # as long as the longest name
         try:
@@ -83,13 +85,21 @@ class Gallery:
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.folder}: no output can be written there; {error}") from error
         record, text = self.path(RECORD), json.dumps(settings, indent=1) + "\n"
-        if not record.is_file() or record.read_text(encoding="utf-8") != text:
-            record.unlink(missing_ok=True)  # first, so that half a deletion is not taken for whole views
-            for path in self.folder.iterdir():
-                name = path.name.removeprefix(self._prefix)
-                if path.name.startswith(self._prefix) and WRITTEN.fullmatch(name):
-                    path.unlink()
-            write_whole(record, lambda partial: partial.write_text(text, encoding="utf-8"))
+        if record.is_file() and record.read_text(encoding="utf-8") == text:
+            return None
+        others = _differing(record, settings)
+        record.unlink(missing_ok=True)  # first, so that half a deletion is not taken for whole views
+        for path in self.folder.iterdir():
+            name = path.name.removeprefix(self._prefix)
+            if path.name.startswith(self._prefix) and WRITTEN.fullmatch(name):
+                path.unlink()
+        write_text_whole(record, text)
+        if not others:
+            return None
+        return (
+            f"{self.folder}: the views that another command (other {others}) left are replaced; give "
+            "--output or --prefix to keep both"
+        )
 
     @property
     def done(self) -> frozenset[int]:
@@ -166,7 +176,7 @@ class Gallery:
         write_mp4(written[0], pairs, fps=self._fps, scale=scale)
         write_png(written[1], enlarge(self._sheet(count), max(1, scale // 2)))
         text = json.dumps(self._transforms(height, width), indent=1) + "\n"
-        write_whole(written[2], lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text_whole(written[2], text)
         if self._steps:
             written.append(self.path("progress.mp4"))
             write_mp4(written[-1], self._steps_film(), fps=self._fps, scale=scale)
@@ -222,6 +232,18 @@ class Gallery:
         for number, frame in zip(numbers, document["frames"], strict=True):
             frame["depth_file_path"] = self.path(f"depth16_{number:04d}.png").name
         return {"depth_unit_scale_factor": self._depth_step} | document
+
+
+def _differing(record: Path, settings: Mapping[str, Any]) -> str:
+    """The settings that are not as a record has them, in words; none where there is no record."""
+    if not record.is_file():
+        return ""
+    try:
+        before = read_document(record)
+    except ValueError:
+        return "version"
+    changed = [key.replace("_", " ") for key, value in settings.items() if before.get(key) != value]
+    return ", ".join(changed) or "version"
 
 
 def _require_finite(numbers: Sequence[int], prediction: Prediction) -> None:

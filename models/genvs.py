@@ -116,9 +116,11 @@ class GeNVS(VolumeModel):
         config = self.config
         conditioned = "diffusion" in config.loss.terms and largest(config.drop_condition_prob) < 1
         taught = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)
-        found = super().diagnose(scene, target, seeds) if taught else {}
+        if not taught:
+            return {}
+        rendering = self.render(scene, target.cameras)
+        found = self._diagnose_volumes(rendering, scene, target)
         if conditioned:
-            rendering = self.render(scene, target.cameras)
             images = in_range(target.images, config.image_range)
             condition = self.condition(rendering, images.shape[-2:])
             found |= health.latent_figures(rendering)

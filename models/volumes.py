@@ -110,9 +110,7 @@ class VolumeModel(NVSModel):
 
     def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
         """What `models.health` finds of the volumes."""
-        scene, cameras = self._in_frame(scene, target.cameras)
-        rendering, num = self.renderer(scene, cameras), self.config.renderer.coarse
-        return health.volume_figures(rendering, self.renderer.rays(cameras), target.images, num_samples=num)
+        return self._diagnose_volumes(self.render(scene, target.cameras), scene, target)
 
     def scheduled(self, progress: float) -> dict[str, float]:
         """Keys of the config that are ramps, and noise levels."""
@@ -144,6 +142,14 @@ class VolumeModel(NVSModel):
         if not {"depth_consistency", "opacity_consistency"}.isdisjoint(weights):
             found |= self._consistency_losses(seen.volume, cameras[:, :num])
         return {name: weights[name] * term for name, term in found.items() if name in weights}
+
+    def _diagnose_volumes(
+        self, rendering: LatentImages, scene: FrustumVolume, target: Views
+    ) -> dict[str, float]:
+        """What `models.health` finds of a scene's rendering from the cameras of the true views."""
+        _, cameras = self._in_frame(scene, target.cameras)
+        rays, num = self.renderer.rays(cameras), self.config.renderer.coarse
+        return health.volume_figures(rendering, rays, target.images, num_samples=num)
 
     def _in_frame(self, scene: FrustumVolume, cameras: Cameras) -> tuple[FrustumVolume, Cameras]:
         """A scene and cameras [b, t] in the world in which they are rendered."""

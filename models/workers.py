@@ -62,6 +62,18 @@ class Workers:
         torch.distributed.all_reduce(totals, group=self.control)
         return dict(zip(values, (totals / self.world).tolist(), strict=True))
 
+    def distinct(self, names: set[str]) -> int:
+        """How many different names the processes have together; all ask at the same step."""
+        if self.alone:
+            return len(names)
+        own = torch.tensor([derived_seed(0, name) for name in names], dtype=torch.int64)
+        most = torch.tensor(len(names))
+        torch.distributed.all_reduce(most, op=torch.distributed.ReduceOp.MAX, group=self.control)
+        padded = torch.nn.functional.pad(own, (0, int(most) - len(names)), value=-1)
+        found = [torch.empty_like(padded) for _ in range(self.world)]
+        torch.distributed.all_gather(found, padded, group=self.control)
+        return len(set(torch.cat(found).tolist()) - {-1})
+
     def wrap(self, model: NVSModel) -> nn.Module:
         """The model, exchanging gradients with its copies in other processes where there are any."""
         if self.alone:

@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("root", type=Path, metavar="ROOT", help="folder or file of the data set")
+    add("root", type=Path, metavar="ROOT", help="folder of the data set")
     add(
         "--layout", default="auto", help="how its files are arranged (data.layout; default: by what is there)"
     )

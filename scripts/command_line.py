@@ -8,8 +8,9 @@ class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage."""
 
     def error(self, message: str) -> None:
-        """Leave with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+        """Leave with exit code 2; the line begins with the program's name, as its other messages do."""
+        name = self.prog.removeprefix("python -m scripts.")
+        self.exit(2, f"{name}: {message}; see --help\n")
 
 
 def number_between(kind: type, least: float, most: float) -> Callable[[str], float]:

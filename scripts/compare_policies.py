@@ -111,7 +111,7 @@ def compare_policies(arguments: argparse.Namespace) -> list[Path]:
 
     Raises ValueError or OSError, in one line for the user.
     """
-    from data.images import write_png, write_whole
+    from data.images import write_png, write_text_whole
     from models.generated import films_in
 
     folder = arguments.output or Path("samples") / Path(arguments.run).name / "policies"
@@ -132,7 +132,7 @@ def compare_policies(arguments: argparse.Namespace) -> list[Path]:
     rows = [(way, films[way][number]) for number in range(min(3, arguments.objects)) for way in pair]
     write_png(pictures[1], sheet(rows))
     text = page_text(arguments, figures(folder, ways, arguments), [path.name for path in pictures])
-    write_whole(page, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text_whole(page, text)
     return [page, *pictures]
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.command_line import OneLineParser
+
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from config import RunConfig
 
@@ -44,14 +46,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(*lines, sep="\n")
     return 0
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> None:
-        """Leave with exit code 2."""
-        self.exit(2, f"convert_checkpoint: {message}; see --help\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

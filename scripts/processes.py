@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from models.workers import Workers
 
 SEVERAL = int(os.environ.get("WORLD_SIZE", 1)) > 1  # whether a launcher made this process one of several
+REPEATED = "TRAIN_REPEATED"  # set in the environment where the launcher says why a process ended
 ANOTHER_ENDED = "another rank ended; see its message"
 
 
@@ -53,6 +54,12 @@ def launch_processes(program: str, argv: list[str] | None, run_folders: "Callabl
         return fail("--processes and --restarts are for a machine without torchrun; leave them out")
     if options.processes < 1 or options.restarts < 0:
         return fail("--processes must be 1 or more and --restarts 0 or more")
+    if options.processes == 1:
+        advice = "--processes N starts several, one for each GPU"
+        print(
+            f"train.py: one process, begun again up to {options.restarts} times where it dies; {advice}",
+            file=sys.stderr,
+        )
     from config.launch import launch
     from data.workers import available_cores
 
@@ -61,6 +68,8 @@ def launch_processes(program: str, argv: list[str] | None, run_folders: "Callabl
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     # Else the processes of a restart find each other's old addresses in the store that they meet at.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    if not options.restarts:  # which would separate the line from its repetition
+        os.environ[REPEATED] = "1"
     logging.disable(logging.WARNING if options.restarts else logging.ERROR)  # the last line says more
     try:
         folders = run_folders()
@@ -97,8 +106,8 @@ def joined(device_name: str, stop: "StopSignal") -> "Iterator[Workers]":
 def fail(message: str, *, code: int = 2, first: bool = True) -> int:
     """Say why the program leaves; returns the exit code, of which 2 is for the user's mistakes.
 
-    One of several processes says its rank, tells the launcher, too, and ends here. Not `first`: it ends
-    because another one did.
+    One of several processes says its rank, tells the launcher, too, and ends here; it says nothing itself
+    where the launcher will. Not `first`: it ends because another one did.
     """
     if not SEVERAL:
         print(f"train.py: {message}", file=sys.stderr)
@@ -106,7 +115,8 @@ def fail(message: str, *, code: int = 2, first: bool = True) -> int:
     from config.launch import record_failure
 
     message = f"rank {os.environ['RANK']}: {message}"
-    print(f"\ntrain.py: {message}", file=sys.stderr, flush=True)  # below the progress of the first one
+    if REPEATED not in os.environ:
+        print(f"\ntrain.py: {message}", file=sys.stderr, flush=True)  # below the progress of the first one
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         record_failure(path, message, first=first)
     for loader in multiprocessing.active_children():

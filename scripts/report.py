@@ -64,7 +64,7 @@ def report(arguments: argparse.Namespace) -> bool:
 
     Raises ValueError, in one line for the user, where there is no run or the page cannot be written.
     """
-    from data.images import write_whole
+    from data.images import write_text_whole
     from scripts.run_report.page import page_html
     from scripts.run_report.reading import read_run
     from scripts.web_page.wording import megabytes
@@ -74,7 +74,7 @@ def report(arguments: argparse.Namespace) -> bool:
     refresh = None if finished else arguments.watch
     text, film = page_html(run, most=round(arguments.max_mb * 1e6), refresh=refresh)
     path = arguments.output or arguments.run / "report.html"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    write_text_whole(path, text)
     for problem in (*run.problems, *film.problems):
         print(f"report: {problem}", file=sys.stderr)
     print(f"{path}: {run.state()}, {len(film.frames)} pictures, {megabytes(len(text.encode()))}")

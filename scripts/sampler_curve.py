@@ -87,8 +87,10 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
     """
     from config.run_folder import load_model
+    from data.images import write_text_whole
     from data.sets import at_root, open_split
     from diffusion.samplers import num_evaluations
+    from models.checksums import checksum_of
     from models.curve import chart, table
     from models.device import choose_device
     from scripts.progress import progress_bar
@@ -99,12 +101,14 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     model, config, step = load_model(arguments.run)
     data = at_root(config.data, arguments.data) if arguments.data else config.data
     batches = held_out_objects(open_split(data, arguments.split), arguments)
-    setup = {"run": config.name, "step": step, "data": data.root, "split": arguments.split}
+    setup = {"run": config.name, "step": step, "weights": checksum_of(model.state_dict())}
+    setup |= {"data": data.root, "split": arguments.split}
     setup |= {"objects": len(batches), "views": arguments.views, "seed": arguments.seed}
     folder = arguments.output or Path("samples") / config.name / "curve"
     curve = read_curve(folder / "curve.json", setup)
 
-    write_text(folder / "curve.json", curve.model_dump_json(indent=1))  # a folder that refuses it does so now
+    # A folder that refuses it does so now.
+    write_text_whole(folder / "curve.json", curve.model_dump_json(indent=1))
     unknown = [options for options in (*settings, config.sample) if curve.row(options) is None]
     if unknown:
         scenes = encoded(model, config, batches, device)
@@ -113,8 +117,8 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     for options in progress_bar(unknown, unit="setting", desc="drawing"):
         if curve.row(options) is None:
             curve = curve.with_row(measured(model, config, scenes, options, judges, device))
-            write_text(folder / "curve.json", curve.model_dump_json(indent=1))
-    write_text(folder / "curve.md", table(curve))
+            write_text_whole(folder / "curve.json", curve.model_dump_json(indent=1))
+    write_text_whole(folder / "curve.md", table(curve))
     chart(curve, folder / "curve.png")
     return [folder / name for name in ("curve.md", "curve.png", "curve.json")]
 
@@ -246,13 +250,6 @@ def measured(
         for metric, judge in judges.items():
             scores[metric].append([round(score, 6) for score in judge(images, scene.truth).tolist()])
     return Row(options=options, seconds=round(median(seconds), 5), scores=scores)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, which appears whole or not at all. Raises ValueError where it cannot be written."""
-    from data.images import write_whole
-
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _now(device: "torch.device") -> float:

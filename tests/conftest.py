@@ -1,5 +1,6 @@
 """Run-time checks of shapes and types for every test, threads, and a builder of SRN objects."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -34,6 +35,24 @@ def srn_root(tmp_path: Path) -> Path:
     for name, num_views in (("cars_train/a", 4), ("cars_train/bb", 3), ("cars_val/ccc", 5)):
         _plant_object(tmp_path / name, num_views=num_views)
     return tmp_path
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path, plant_object: Callable[..., Path]) -> Callable[..., Path]:
+    """write_recipe(stages): a recipe of the tiniest model on three objects of noise, `scenes.STAGES` unless
+    others are given."""
+    from scenes import STAGES, run_document
+
+    for number, name in enumerate(("cars_train/a", "cars_train/bb", "cars_val/c")):
+        plant_object(tmp_path / "data" / name, num_views=3 + number, size=(16, 16))
+
+    def write(stages: object = STAGES, **changes: dict) -> Path:
+        path = tmp_path / "tiny.json"
+        document = run_document(tmp_path / "data", tmp_path / "runs", **changes)
+        path.write_text(json.dumps(document | {"name": "tiny", "stages": stages}))
+        return path
+
+    return write
 
 
 def _plant_object(

@@ -45,6 +45,16 @@ TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest m
         "condition_channels": 5,
     },
 }
+GROWN: dict[str, Any] = {
+    "channels": [32, 32, 32],
+    "depths": [1, 1, 1],
+    "self_attention": [False, False, True],
+}
+STAGES: dict[str, dict[str, Any]] = {  # of a recipe of the tiniest model
+    "volumes": {"model": {"loss": {"diffusion": 0}}, "train": {"steps": 2}},
+    "denoiser": {"optim": {"lr_scale": {"encoder": 0, "renderer": 0}}, "train": {"steps": 3}},
+    "grown": {"model": {"denoiser": GROWN}, "data": {"image_size": 32}, "train": {"steps": 1}},
+}
 
 
 class StopsAfter(StopSignal):

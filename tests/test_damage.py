@@ -19,6 +19,7 @@ from config import load_config
 from data.config import DataConfig
 from data.damage import ATTEMPTS, DamageCount, DamagedFileError, first_usable
 from data.loader import SceneLoader, held_out
+from data.objects import Objects
 from data.sets import open_split
 from data.srn import SRNObjects
 from models.checkpoint import checkpoints_of, load_checkpoint
@@ -140,11 +141,29 @@ def test_errors_of_the_disk_are_damage_and_what_is_asked_in_vain_is_not(root, mo
     assert not isinstance(caught.value, DamagedFileError)
 
 
-def test_held_out_views_are_never_skipped(root):
-    victim = cut(root / "cars_val/other/rgb/000000.png")
-    config = DataConfig(root=str(root), image_size=6, damaged="skip")
-    with pytest.raises(ValueError, match=rf"\A{victim}: "):
-        held_out(open_split(config, "val"), 1)
+def test_held_out_objects_with_damage_give_way_to_the_next_where_that_is_wanted(root, plant_object):
+    for name in ("p", "q", "r"):
+        plant_object(root / "cars_val" / name, num_views=4)
+    victims = [cut(root / f"cars_val/{name}/rgb/000000.png") for name in ("other", "q")]
+
+    def opened(damaged: str) -> Objects:
+        return open_split(DataConfig(root=str(root), image_size=6, damaged=damaged), "val")
+
+    objects = opened("skip")
+    batch = held_out(objects, 2)
+    assert batch.scene_ids == ("p", "r")
+    assert [line.partition(":")[0] for line in batch.damage] == [str(victim) for victim in victims]
+    assert held_out(objects, 1).damage == batch.damage[:1]
+    with pytest.raises(
+        ValueError, match=rf"\A{victims[0]}: not a [^\n]*check_data[^\n]*damaged=skip[^\n]*\Z"
+    ):
+        held_out(opened("stop"), 2)
+    for name in ("p", "r"):
+        cut(root / f"cars_val/{name}/rgb/000000.png")
+    with pytest.raises(
+        ValueError, match=rf"\A{root}: no held-out object can be used[^\n]*check_data[^\n]*\Z"
+    ):
+        held_out(opened("skip"), 1)
 
 
 def planted_nmr(root: Path) -> Path:
@@ -212,9 +231,10 @@ def test_every_file_is_said_once_and_counted_when_its_batch_is_used(root):
     damage, seen = DamageCount(skip=True, say=said.append), set()
     for batch in islice(damage.named(make_loader(root).batches()), len(STEPS)):
         seen |= set(batch.damage)
-        assert damage.figures == {"damaged_files": len(seen)}
+        assert damage.figures() == {"damaged_files": len(seen)}
+        assert damage.figures(lambda problems: 2 * len(problems)) == {"damaged_files": 2 * len(seen)}
     assert len(said) == len(seen) == 2
-    assert DamageCount(skip=False, say=said.append).figures == {}
+    assert DamageCount(skip=False, say=said.append).figures() == {}
 
 
 @pytest.fixture
@@ -225,6 +245,7 @@ def write_config(tmp_path, plant_object):
         ("cars_train/bb", 4),
         ("cars_train/c", 3),
         ("cars_val/d", 3),
+        ("cars_val/e", 3),
     ):
         plant_object(tmp_path / "data" / name, num_views=num_views, size=(16, 16))
     cut(tmp_path / "data/cars_train/bb/rgb/000001.png")
@@ -246,15 +267,18 @@ def train(path: Path, *changes: str) -> Path:
 def test_a_run_goes_round_a_damaged_picture_as_a_resumed_one_does_to_the_last_bit(
     write_config, tmp_path, capsys
 ):
-    whole = train(write_config("whole"), "train.steps=5")
+    path = write_config("whole")
+    held_out_victim = cut(tmp_path / "data/cars_val/d/rgb/000000.png")
+    whole = train(path, "train.steps=5", "train.preview_every=4")
     said = capsys.readouterr().err
     victim = tmp_path / "data/cars_train/bb/rgb/000001.png"
     assert said.count(f"train.py: warning: {victim}: not a readable picture") == 1
-    assert "damaged files met and named above: 1; `python -m scripts.check_data" in said
+    assert said.count(f"train.py: warning: {held_out_victim}: not a readable picture") == 1
+    assert "damaged files met and named above: 2; `python -m scripts.check_data" in said
     lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     counts = [line["damaged_files"] for line in lines]
     assert counts == sorted(counts)
-    assert counts[-1] == 1
+    assert counts[-1] == 2
     path = write_config("halves")
     train(path, "train.steps=2", "data.workers=2")
     halves = train(path, "train.steps=5", "data.workers=2")

@@ -233,22 +233,20 @@ def test_pictures_of_several_sizes_are_one_line(films: Path, capsys):
 
 
 def test_what_stops_it_leaves_the_earlier_page_or_none(films: Path, monkeypatch, capsys):
-    write, output = media.write_whole, films / "page"
+    output = films / "page"
 
-    def stopped(path: Path, how: Callable) -> None:
-        if path.name == media.INDEX:
-            raise KeyboardInterrupt
-        write(path, how)
+    def stopped(path: Path, text: str) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(media, "write_whole", stopped)
+        patch.setattr(media, "write_text_whole", stopped)
         assert gallery.main([str(films / "one"), "--output", str(output)]) == 130
     assert "goes on from here" in capsys.readouterr().err
     assert not output.exists()
     made(films / "one", "--output", output)
     before = {name: (output / name).read_bytes() for name in inside(output)}
     with monkeypatch.context() as patch:
-        patch.setattr(media, "write_whole", stopped)
+        patch.setattr(media, "write_text_whole", stopped)
         assert gallery.main([str(films / "two"), "--output", str(output)]) == 130
     assert {name: (output / name).read_bytes() for name in inside(output)} == before
 

@@ -42,7 +42,11 @@ def warnings(figures: dict[str, float]) -> str:
 
 
 def test_an_untrained_model_is_no_patient(model, batch):
+    renderings = []
+    hook = model.renderer.register_forward_hook(lambda *_: renderings.append(1))
     figures = diagnose(model, batch)
+    hook.remove()
+    assert len(renderings) == 1
     assert all(0 <= value <= 1 for value in figures.values())
     assert {"health/opacity_background", "health/near_plane", "health/denoiser_error"} <= set(figures)
     assert warnings(figures) == ""

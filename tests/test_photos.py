@@ -1,6 +1,7 @@
 """One's own photos: squares, cameras from pose files and from transforms.json, and what can be wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from data.batch import all_valid
 from data.cameras import Cameras, cameras_from_poses, pinhole, srn_test_path
 from data.images import to_uint8
-from data.photos import read_photos, square_on_white
+from data.photos import placement_notices, read_photos, square_on_white
 from data.transforms import to_transforms
 
 POSES = srn_test_path(5)
@@ -129,3 +131,24 @@ def test_a_bad_pose_file_is_named(tmp_path: Path, content: str):
     pose.write_text(content)
     with pytest.raises(ValueError, match=r"pose\.txt"):
         read_photos([photo], [pose], image_size=4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        ((11, 19), (9, 23), None),  # the origin is in the middle, at 15, 15
+        ((11, 19), (1, 7), r"the middle of the object lies 0\.37 of the picture's width from where"),
+        ((20, 28), (21, 29), r"the middle of the object lies 0\.45 of the picture's width from where"),
+        ((2, 30), (9, 23), "the object touches the edge of the picture"),
+        ((0, 30), (0, 30), None),  # no white ground, so it is not known where the object is
+        ((0, 0), (0, 0), None),
+    ],
+)
+def test_an_object_that_is_not_where_its_camera_says_is_noticed(tmp_path, rows, columns, said):
+    images = torch.ones(1, 1, 3, 30, 30)
+    images[..., slice(*rows), slice(*columns)] = -0.5
+    cameras = cameras_from_poses(POSES[:1], pinhole()).apply(lambda tensor: tensor[None])
+    notices = placement_notices([tmp_path / "car.png"], all_valid(images, cameras))
+    assert len(notices) == (said is not None)
+    if said is not None:
+        assert re.fullmatch(rf"{tmp_path}/car\.png: {said}[^\n]*", notices[0])

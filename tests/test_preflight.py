@@ -3,12 +3,10 @@
 import json
 import re
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
-from scenes import TINY_FAMILIES, run_document
-from test_recipe import STAGES
+from scenes import STAGES, TINY_FAMILIES
 
 import train as program
 from config import preflight as trial
@@ -24,18 +22,9 @@ LONG = {name: stage | {"train": {"steps": 200}} for name, stage in STAGES.items(
 
 
 @pytest.fixture
-def write_recipe(tmp_path, plant_object):
-    """write_recipe(stages): a recipe of the tiniest model on three objects of noise."""
-    for number, name in enumerate(("cars_train/a", "cars_train/bb", "cars_val/c")):
-        plant_object(tmp_path / "data" / name, num_views=3 + number, size=(16, 16))
-
-    def write(stages: dict = LONG, **changes) -> Path:
-        path = tmp_path / "tiny.json"
-        document = run_document(tmp_path / "data", tmp_path / "runs", **changes)
-        path.write_text(json.dumps(document | {"name": "tiny", "stages": stages}))
-        return path
-
-    return write
+def write_recipe(write_recipe):
+    """As everywhere, but of LONG stages unless others are given."""
+    return lambda stages=LONG, **changes: write_recipe(stages, **changes)
 
 
 def workers():
@@ -48,8 +37,15 @@ def train(config) -> None:
 
 def test_the_plan_tries_every_stage_and_leaves_nothing(write_recipe, tmp_path, capsys):
     before = {path for path in tmp_path.rglob("*") if path.is_file()} | {tmp_path / "tiny.json"}
-    assert program.main([str(write_recipe()), "--plan"]) == 0
-    lines = capsys.readouterr().err.strip().splitlines()[-5:]
+    previews = ["stages.grown.train.preview_every=7", "stages.grown.train.previews=4"]
+    assert program.main([str(write_recipe()), "--plan", *previews]) == 0
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[:3] == [
+        "stage 1 of 3: trying 3 updates of 2 scenes of 16 pixels and a checkpoint of 1_volumes",
+        "stage 2 of 3: trying 3 updates of 2 scenes of 16 pixels and a checkpoint of 2_denoiser",
+        "stage 3 of 3: trying 3 updates of 2 scenes of 32 pixels, 4 previews and a checkpoint of 3_grown",
+    ]
+    lines = said[-5:]
     assert [line.split()[0] for line in lines[:4]] == ["run", "1_volumes", "2_denoiser", "3_grown"]
     cells = [line.split()[1:4] for line in lines[1:4]]
     assert cells == [["16", "200", "2"], ["16", "200", "2"], ["32", "200", "2"]]
@@ -102,6 +98,10 @@ def test_a_run_that_has_begun_is_not_tried_again(write_recipe, monkeypatch):
     assert tried == []
 
 
+def refuse() -> None:
+    raise ValueError("enough")
+
+
 def short_of_memory(largest: int, error: Exception):
     def limited(config) -> None:
         if config.train.batch > largest:
@@ -113,7 +113,7 @@ def short_of_memory(largest: int, error: Exception):
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
 def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe, error):
-    stages = load_stages(write_recipe(), ["train.batch=6", "train.accumulate=2"])
+    stages, said = load_stages(write_recipe(), ["train.batch=6", "train.accumulate=2"]), []
     with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as caught:
         list(preflight(stages, short_of_memory(3, error), workers()))
     words = (
@@ -121,8 +121,20 @@ def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe, 
         "stages.volumes.train.accumulate=4 fits"
     )
     assert words in str(caught.value)
+    with pytest.raises(ValueError, match="out of memory"):
+        list(preflight(stages, short_of_memory(3, error), workers(), said.append))
+    assert said[1:] == [f"1_volumes: out of memory; trying train.batch={batch}" for batch in (4, 3)]
     with pytest.raises(ValueError, match=r"and with train\.batch=1; compute parts twice"):
         list(preflight(stages, short_of_memory(0, error), workers()))
+
+
+def test_growing_numbers_of_views_are_tried_at_their_largest(write_recipe):
+    growing = [{"start": 1, "end": 2}, {"start": 4, "end": 3, "begin": 0.5}]
+    stages = load_stages(write_recipe(), [f"data.sources={json.dumps(growing)}"])
+    tried = []
+    with pytest.raises(ValueError, match="enough"):
+        list(preflight(stages, lambda config: tried.append(config) or refuse(), workers()))
+    assert tried[0].data.sources == (2, 4)
 
 
 @pytest.mark.parametrize("name", sorted(TINY_FAMILIES))

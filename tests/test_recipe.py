@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import TINY_MODEL, run_document
+from scenes import STAGES, TINY_MODEL
 
 import train as program
 from config import load_config
@@ -19,27 +19,6 @@ from models.stop import StopSignal
 from models.workers import Workers
 
 ROOT = Path(__file__).resolve().parent.parent
-GROWN = {"channels": [32, 32, 32], "depths": [1, 1, 1], "self_attention": [False, False, True]}
-STAGES = {
-    "volumes": {"model": {"loss": {"diffusion": 0}}, "train": {"steps": 2}},
-    "denoiser": {"optim": {"lr_scale": {"encoder": 0, "renderer": 0}}, "train": {"steps": 3}},
-    "grown": {"model": {"denoiser": GROWN}, "data": {"image_size": 32}, "train": {"steps": 1}},
-}
-
-
-@pytest.fixture
-def write_recipe(tmp_path, plant_object):
-    """write_recipe(stages): a recipe of the tiniest model on three objects of noise."""
-    for number, name in enumerate(("cars_train/a", "cars_train/bb", "cars_val/c")):
-        plant_object(tmp_path / "data" / name, num_views=3 + number, size=(16, 16))
-
-    def write(stages: object = STAGES, **changes) -> Path:
-        path = tmp_path / "tiny.json"
-        document = run_document(tmp_path / "data", tmp_path / "runs", **changes)
-        path.write_text(json.dumps(document | {"name": "tiny", "stages": stages}))
-        return path
-
-    return write
 
 
 def complaint(path: Path, *changes: str, **options) -> str:
@@ -179,6 +158,13 @@ def test_stages_run_one_after_another_and_go_on_in_the_right_one(write_recipe, t
     again = load_checkpoint(find_checkpoint(folder)).tensors
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert load_model(folder)[1].data.image_size == 32
+
+
+def test_a_loss_that_is_not_finite_names_its_stage(write_recipe, capsys):
+    changes = ["--stage", "volumes", "optim.lr=1e30", "train.steps=9", "train.preflight=false"]
+    assert program.main([str(write_recipe()), *changes]) == 2
+    advice = "last good checkpoint: none yet; lower stages.volumes.optim.lr or check the data"
+    assert capsys.readouterr().err.endswith(f"is not finite; {advice}\n")
 
 
 def test_a_stop_ends_the_recipe_and_not_only_a_stage(write_recipe, monkeypatch):

@@ -221,6 +221,17 @@ def test_photos_with_pose_files_equal_the_same_views_of_a_data_set(run, root, sa
         assert np.abs(ours - theirs).max() <= 1, name
 
 
+def test_a_photo_whose_object_is_not_where_its_camera_looks_is_a_warning(run, root, tmp_path, capsys):
+    photo, pose = tmp_path / "off.png", root / "cars_val/ccc/pose/000002.txt"
+    image = np.full((40, 40, 3), 255, dtype=np.uint8)
+    image[4:12, 4:12] = 90
+    Image.fromarray(image).save(photo)
+    flags = ["--transfer", run, "--image", photo, "--camera", pose, "--views", 2, "--trajectory", "circle"]
+    assert sample_views.main([*map(str, flags), "--output", str(tmp_path / "off")]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "sample_views.py" in line)
+    assert line.startswith(f"sample_views.py: {photo}: the middle of the object lies ")
+
+
 ERRORS = {
     "--transfer nowhere": "no such run",
     "--data nowhere": "no such folder",
@@ -375,7 +386,7 @@ def test_an_interrupted_run_goes_on_where_it_was_and_equals_an_uninterrupted_one
     assert np.array_equal(film_frames(whole / "views.mp4"), film_frames(parts / "views.mp4"))
 
 
-def test_a_finished_run_is_not_drawn_again_and_another_one_leaves_nothing_of_it(sample, monkeypatch):
+def test_a_finished_run_is_not_drawn_again_and_another_one_leaves_nothing_of_it(sample, monkeypatch, capsys):
     from models.gallery import Gallery
 
     folder = sample("--samples 2 --fps 5")
@@ -388,8 +399,15 @@ def test_a_finished_run_is_not_drawn_again_and_another_one_leaves_nothing_of_it(
     (folder / "view_0001.png").unlink()
     sample("--samples 2 --fps 9")
     assert np.array_equal(pictures(folder, "view_*.png"), before)
+    sample("--samples 2 --prefix other_")
+    assert capsys.readouterr().err.count("replaced") == 0
     sample("--seed 1")
+    replaced = f"sample_views.py: {folder}: the views that another command (other seed, samples) left are "
+    assert f"{replaced}replaced; give --output or --prefix to keep both\n" in capsys.readouterr().err
     assert not np.array_equal(pictures(folder, "view_*.png"), before)
+    assert len([*folder.glob("other_view_*")]) == VIEWS
+    for path in folder.glob("other_*"):
+        path.unlink()
     assert not [*folder.glob("sample_*"), *folder.glob("spread_*")]
 
 

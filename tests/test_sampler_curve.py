@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from config.run_folder import load_model
 from data.loader import held_out
 from data.sets import open_split
 from diffusion.samplers import SampleOptions, num_evaluations
+from models.checkpoint import find_checkpoint, load_checkpoint, write_checkpoint
 from models.curve import BASELINE, Curve, Row, by_label, difference, label, no_worse, table
 from models.preview import psnr
 from scripts import sampler_curve
@@ -180,6 +182,15 @@ def test_figures_of_other_views_are_not_mixed(run, tmp_path, capsys):
     assert measure(run, *asked) == 0
     assert measure(run, *asked, "--seed", "1") == 2
     assert "measured with seed 0, now 1; choose another --output" in capsys.readouterr().err
+    checkpoint = load_checkpoint(find_checkpoint(run))
+    other = {
+        name: value + 1e-3 * name.startswith("ema.denoiser") for name, value in checkpoint.tensors.items()
+    }
+    write_checkpoint(replace(checkpoint, tensors=other))  # of another run that has the same name and step
+    assert measure(run, *asked) == 2
+    assert re.search(r"measured with weights \w{8}, now \w{8}; choose another", capsys.readouterr().err)
+    write_checkpoint(replace(checkpoint, config=checkpoint.config | {"seed": 7}))
+    assert measure(run, *asked) == 0
     (tmp_path / "curve.json").write_text("{}")
     assert measure(run, *asked) == 2
     assert "is no curve; delete it" in capsys.readouterr().err

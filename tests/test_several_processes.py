@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 import train as program
+from config import launch as launcher
 from config import load_config
+from config.launch import Outcome
 from config.run_folder import RunFolder
 from data.loader import SceneLoader
 from data.sets import open_split
@@ -265,6 +267,48 @@ def test_all_stop_at_the_same_step_when_they_are_told_to(start, place):
     assert lines[-1] == f"stopped at step {load_checkpoint(checkpoint).step}: {run}"
 
 
+@pytest.fixture
+def started():
+    """started(function): two processes that call it with rank, environment and a line; the lines' ends."""
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    environment = {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": "2",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    forks, ranks = multiprocessing.get_context("fork"), []
+
+    def start(function):
+        lines = [forks.Pipe(duplex=False) for _ in range(2)]
+        for rank, (_, said) in enumerate(lines):
+            ranks.append(forks.Process(target=function, args=(rank, environment, said), daemon=True))
+            ranks[-1].start()
+        return ranks, lines
+
+    yield start
+    for rank in ranks:
+        rank.kill()
+        rank.join()
+
+
+def count_together(rank: int, environment: dict[str, str], said: Connection) -> None:
+    """A process that says how many names all have together."""
+    names = [{"a", "b", "c"}, {"b", "d"}][rank]
+    os.environ.update(environment | {"RANK": str(rank)})
+    with join_workers("cpu", os.environ).together(lambda: None) as workers:
+        said.send((workers.distinct(set()), workers.distinct(names), workers.distinct(names - {"a", "d"})))
+
+
+def test_what_several_processes_have_met_is_counted_once(started):
+    _, lines = started(count_together)
+    for heard, _ in lines:
+        assert heard.poll(60)
+        assert heard.recv() == (0, 4, 2)
+    assert join_workers("cpu", {}).distinct({"a", "b"}) == 2
+
+
 def wait_for_a_gpu(rank: int, environment: dict[str, str], said: Connection) -> None:
     """A process that comes to wait for another one's GPU, for ever."""
 
@@ -279,36 +323,16 @@ def wait_for_a_gpu(rank: int, environment: dict[str, str], said: Connection) -> 
         time.sleep(1000)
 
 
-def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies():
-    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-    environment = {
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": str(store.port),
-        "WORLD_SIZE": "2",
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "TORCHELASTIC_RESTART_COUNT": "0",
-    }
-    forks = multiprocessing.get_context("fork")
-    lines = [forks.Pipe(duplex=False) for _ in range(2)]
-    ranks = [
-        forks.Process(target=wait_for_a_gpu, args=(rank, environment, said), daemon=True)
-        for rank, (_, said) in enumerate(lines)
-    ]
-    try:
-        for rank in ranks:
-            rank.start()
-        for heard, _ in lines:
-            assert heard.poll(60)
-            assert heard.recv() == "joined"
-        ranks[1].kill()
-        assert lines[0][0].poll(20)
-        assert lines[0][0].recv() == "lost"
-        ranks[0].join(20)
-        assert ranks[0].exitcode == 3
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.join()
+def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies(started):
+    ranks, lines = started(wait_for_a_gpu)
+    for heard, _ in lines:
+        assert heard.poll(60)
+        assert heard.recv() == "joined"
+    ranks[1].kill()
+    assert lines[0][0].poll(20)
+    assert lines[0][0].recv() == "lost"
+    ranks[0].join(20)
+    assert ranks[0].exitcode == 3
 
 
 def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_launcher(
@@ -331,6 +355,45 @@ def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_lau
     failure = ProcessFailure(local_rank=0, pid=0, exitcode=1, error_file=str(tmp_path / "error.json"))
     assert failure.message == message
     assert abs(failure.timestamp - time.time()) < 60
+
+
+@pytest.fixture
+def launch_with(monkeypatch):
+    """launch_with(function): what starts the processes of train.py, in place of `config.launch.launch`."""
+    monkeypatch.setattr(processes.os, "environ", dict(os.environ))
+    monkeypatch.setattr(processes.logging, "disable", lambda level: None)
+    return lambda function: monkeypatch.setattr(launcher, "launch", function)
+
+
+@pytest.mark.parametrize(("restarts", "times"), [(0, 1), (2, 2)])
+def test_why_a_process_ended_is_said_once_and_at_once_where_others_may_begin_again(
+    place, launch_with, monkeypatch, capsys, restarts, times
+):
+    def launch(*_, **__) -> Outcome:
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setattr(processes, "SEVERAL", True)
+        with pytest.raises(SystemExit):
+            processes.fail("no such GPU")
+        monkeypatch.setattr(processes, "SEVERAL", False)
+        return Outcome(2, "rank 1: no such GPU")
+
+    monkeypatch.setattr(processes.os, "_exit", sys.exit)
+    launch_with(launch)
+    arguments = ["--processes", "2", "--restarts", str(restarts)]
+    assert program.main([str(write_config(place, "once")), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.count("rank 1: no such GPU") == times
+    assert said.endswith("train.py: rank 1: no such GPU; there is no checkpoint yet\n")
+
+
+def test_restarts_of_one_process_say_that_it_is_one(place, launch_with, capsys):
+    launch_with(lambda *_, **__: Outcome(0))
+    path = str(write_config(place, "one"))
+    assert program.main([path, "--restarts", "3"]) == 0
+    line = r"train\.py: one process, begun again up to 3 times where it dies; --processes N [^\n]*\n"
+    assert re.fullmatch(line, capsys.readouterr().err)
+    assert program.main([path, "--restarts", "3", "--processes", "2"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 ORPHAN = """

@@ -38,6 +38,22 @@ def test_a_missing_root_is_named(tmp_path):
         open_split(config(tmp_path / "nowhere"), "train")
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("a.png", {}, "is a file; give the folder of a data set"),
+        ("a.png", {"layout": "srn"}, "is a file; give the folder of a data set"),
+        ("a.png", {"shards": "rank"}, "is a file; give the folder of a data set"),
+        ("a.tar.gz", {}, "is an archive; pack it with `python -m scripts.prepare_srn [^`]*a.tar.gz --output"),
+        ("train.safetensors", {}, "this is one file of a packed set; give the folder"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_called_what_it_is(tmp_path, name, settings, said):
+    (tmp_path / name).write_bytes(b"")
+    with refuses(rf"data\.root=.*{name}: {said}"):
+        open_split(config(tmp_path / name, **settings), "train")
+
+
 def test_a_folder_without_objects_is_named(tmp_path):
     with refuses("no objects .folders with rgb/ and pose/. in it"):
         open_split(config(tmp_path), "train")

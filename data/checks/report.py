@@ -9,7 +9,7 @@ from pathlib import Path
 from data.checks.between import by_split
 from data.checks.findings import CHECKS, SEVERITIES, Finding
 from data.checks.objects import Summary
-from data.images import write_whole
+from data.images import write_text_whole
 
 NUM_EXAMPLES = 2
 COLUMNS = ("check", "severity", "objects", "views", "first examples")
@@ -105,4 +105,4 @@ def _document(root: Path, summaries: Sequence[Summary], findings: Sequence[Findi
 
 
 def _write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text_whole(path, text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from data.images import write_whole
+from data.images import write_text_whole
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.machine import commit, device_name, processor, slug
 from scripts.benchmark.measure import Figure
@@ -44,7 +44,7 @@ def report_path(folder: Path, bench: Bench, day: date) -> Path:
 def write_report(path: Path, bench: Bench, results: Results, command: list[str], day: date) -> None:
     """Write the Markdown file, which appears whole or not at all. Raises ValueError where it cannot."""
     text = markdown(bench, results, command, day, chart=path.with_suffix(".png").name)
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    write_text_whole(path, text)
 
 
 def markdown(bench: Bench, results: Results, command: list[str], day: date, *, chart: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from config import RunConfig, validate_config
 from config.run_folder import load_model
-from data.images import from_uint8, read_picture, to_uint8, write_png, write_whole
+from data.images import from_uint8, read_picture, to_uint8, write_png, write_text_whole
 from data.objects import Objects
 from data.packed import is_packed
 from data.sets import at_root, open_split
@@ -84,7 +84,7 @@ def claim(folder: Path, setup: dict[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         text = json.dumps(setup, indent=1) + "\n"
-        return write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        return write_text_whole(path, text)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: is no setup; delete the folder, or choose another --output") from error
     for key, now in setup.items():

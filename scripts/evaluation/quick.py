@@ -35,10 +35,10 @@ def table(figures: dict[str, float]) -> str:
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
     """Write figures to a file, which appears whole or not at all. Raises ValueError where it cannot."""
-    from data.images import write_whole
+    from data.images import write_text_whole
 
     text = json.dumps(figures, indent=2) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    write_text_whole(path, text)
 
 
 def evaluate(

@@ -7,7 +7,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from data.images import from_uint8, read_picture, to_uint8, write_png, write_whole
+from data.images import from_uint8, read_picture, to_uint8, write_png, write_text_whole
 
 PREVIEW = "preview"
 COPY, NEAREST, MEAN_IMAGE = "copy_input", "nearest_view", "mean_image"
@@ -61,9 +61,7 @@ class ObjectFolder:
     def keep(self, record: Record) -> None:
         """Write the figures, after which the object counts as done."""
         text = record.model_dump_json(indent=1)
-        write_whole(
-            self.path / "figures.json", lambda partial: partial.write_text(text + "\n", encoding="utf-8")
-        )
+        write_text_whole(self.path / "figures.json", text + "\n")
 
 
 def seed_method(number: int) -> str:

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 import torch
 from torch import Tensor
 
-from data.images import to_uint8, write_png, write_whole
+from data.images import to_uint8, write_png, write_text_whole
 from scripts.evaluation.fid import RELIABLE, Features, FrechetDistance
 from scripts.evaluation.figures import SAMPLE, Figure, Method, geometry_means, methods_of, summarise
 from scripts.evaluation.metrics import METRICS
@@ -56,9 +56,7 @@ def write_results(
         "results.json": details(results),
     }
     for name, text in texts.items():
-        write_whole(
-            evaluation.folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8")
-        )
+        write_text_whole(evaluation.folder / name, text)
     return table, [*(evaluation.folder / name for name in texts), *write_sheets(evaluation, records)]
 
 

@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from data.images import write_whole
+from data.images import write_text_whole, write_whole
 from scripts.web_page.pictures import data_uri
 
 INDEX, FOLDER = "index.html", "media"
@@ -73,7 +73,7 @@ class Media:
                 if not path.is_file() or path.stat().st_size != len(data):
                     fresh.append(path)
                     write_whole(path, lambda partial, data=data: partial.write_bytes(data))
-            write_whole(folder / INDEX, lambda partial: partial.write_text(text, encoding="utf-8"))
+            write_text_whole(folder / INDEX, text)
         except BaseException:
             for path in fresh:
                 path.unlink(missing_ok=True)

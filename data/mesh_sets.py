@@ -53,7 +53,7 @@ class Drawing:
 
 def examine(source: MeshSource, drawing: Drawing) -> Finding:
     """Read a mesh and find out what later decisions need. Raises ValueError where it cannot be drawn."""
-    mesh, notes, credits = _prepared(source, drawing)
+    mesh, notes, credits = prepared(source, drawing.up, drawing.front)
     return Finding(source.name, len(mesh.faces), measure_shape(mesh), notes, credits)
 
 
@@ -64,7 +64,7 @@ def draw(
 
     Raises ValueError where it cannot be read, OSError where it cannot be written.
     """
-    mesh, _, _ = _prepared(source, drawing)
+    mesh, _, _ = prepared(source, drawing.up, drawing.front)
     poses = held_out_poses
     if poses is None:
         # Of its name, so that an object's views do not depend on what else is in the set.
@@ -157,8 +157,14 @@ def attribution(
     return "".join("\t".join(" ".join(word.split()) for word in row) + "\n" for row in rows)
 
 
-def _prepared(source: MeshSource, drawing: Drawing) -> tuple[Mesh, tuple[str, ...], dict[str, str]]:
+def prepared(
+    source: MeshSource, up: Axis | None, front: Axis | None
+) -> tuple[Mesh, tuple[str, ...], dict[str, str]]:
+    """A mesh as it is drawn: upright and normalised; with what is missing from it, and its credits.
+
+    Raises ValueError where it cannot be read.
+    """
     loaded = load_mesh(source)
-    up = drawing.up or loaded.up
-    turned = upright(loaded.mesh, up, drawing.front or customary_front(up))
+    up = up or loaded.up
+    turned = upright(loaded.mesh, up, front or customary_front(up))
     return normalised(turned), loaded.notes, loaded.credits

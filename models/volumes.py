@@ -100,6 +100,13 @@ class VolumeModel(NVSModel):
         """Latent images, depth and opacity of an encoded scene from `cameras` [b, t]."""
         return self.renderer(*self._in_frame(scene, cameras))
 
+    def placed(self, scene: FrustumVolume) -> FrustumVolume:
+        """The same scene with the working volumes with which it is rendered, still in the world it came in:
+        to ask the renderer's field about points of that world."""
+        moved, _ = self._in_frame(scene, scene.cameras)
+        cameras = replace(scene.cameras, near=moved.cameras.near, far=moved.cameras.far)
+        return replace(scene, features=scene.features.float(), cameras=cameras)
+
     def condition(self, rendering: LatentImages, size: Sequence[int]) -> Float[Tensor, "b t f h w"]:
         """The latent images at the `size` (height, width) of the views: what a denoiser is told."""
         mode = self.config.latent_upsampling

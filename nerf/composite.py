@@ -45,17 +45,24 @@ def composite(
     return Rendering(blended, (weight * samples.distance).sum(dim=-1) * rays.cosine, opacity)
 
 
+def field_at(
+    volume: FrustumVolume, field: RadianceField, points: Float[Tensor, "b n 3"]
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n f"]]:
+    """Density and latent colour of the field at points of the world in which the volume's cameras are."""
+    weight = volume.valid[..., None].to(points).expand(-1, -1, points.shape[1])
+    features, inside = volume.look_up(points)
+    if field.config.outside == "mask":
+        weight = weight * inside
+    return field(features, weight)
+
+
 def query(
     volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
 ) -> tuple[Float[Tensor, "b r n"], Float[Tensor, "b r n f"]]:
     """Density and latent colour of the field at the samples."""
     distance = samples.distance[..., None]
     points = (rays.origins[..., None, :] + distance * rays.directions[..., None, :]).flatten(1, 2)
-    weight = volume.valid[..., None].to(points).expand(-1, -1, points.shape[1])
-    features, inside = volume.look_up(points)
-    if field.config.outside == "mask":
-        weight = weight * inside
-    density, latent = field(features, weight)
+    density, latent = field_at(volume, field, points)
     size = samples.distance.shape[1:]
     return density.unflatten(1, size), latent.unflatten(1, size)
 

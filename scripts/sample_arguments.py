@@ -88,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     add, whole = parser.add_argument, _number(int, 1, 100_000)
     add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
 
-    _add_subject(parser)
+    add_subject(parser)
 
     add = parser.add_argument_group("what to draw").add_argument
     add("--trajectory", default="spiral", choices=TRAJECTORIES, help="default: spiral")
@@ -125,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_subject(parser: argparse.ArgumentParser) -> None:
+def add_subject(parser: argparse.ArgumentParser) -> None:
     """Options that say what to look at."""
     whole = _number(int, 1, 100_000)
     add = parser.add_argument_group("what to look at").add_argument
@@ -154,6 +154,16 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
 
 def check_combinations(arguments: argparse.Namespace) -> None:
     """Raise ValueError where flags contradict each other."""
+    check_subject(arguments)
+    if arguments.image is not None and arguments.trajectory == "data":
+        raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
+    _check_policy(arguments)
+    if "/" in arguments.prefix or "\\" in arguments.prefix:
+        raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
+
+
+def check_subject(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where those of `add_subject` do."""
     photos = arguments.image is not None
     chosen = [name for name in ("data", "n", "object", "cond_views") if getattr(arguments, name) is not None]
     if photos and chosen:
@@ -172,13 +182,8 @@ def check_combinations(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"{len(arguments.image)} photos, but {len(arguments.mask)} masks; give one for each photo"
             )
-    if photos and arguments.trajectory == "data":
-        raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
     if arguments.n is not None and arguments.object:
         raise ValueError("--n counts objects and --object names them; give only one")
-    _check_policy(arguments)
-    if "/" in arguments.prefix or "\\" in arguments.prefix:
-        raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
 
 
 def chosen_policy(arguments: argparse.Namespace) -> str | None:

@@ -10,6 +10,7 @@ from scripts.sample_arguments import check_combinations, make_parser, orbit_angl
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from config import RunConfig
+    from data.batch import Views
     from data.photo_framing import FramedPhoto
     from data.selection import Job
     from models.gallery import Gallery
@@ -130,10 +131,19 @@ def show_framed(framed: list["FramedPhoto"], gallery: "Gallery") -> None:
 def photo_jobs(
     config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]
 ) -> list["Job"]:
-    """The one object of which the user has photos: with their cameras, or framed."""
-    from data.photos import framed_views, orbit_cameras, placement_notices, read_photos
+    """The one object of which the user has photos."""
     from data.selection import Job
     from data.trajectories import trajectory
+
+    source, path = photo_views(config, arguments, framed), arguments.trajectory
+    radius = config.data.object_radius
+    cameras = trajectory(path, source.cameras[0, 0], arguments.views, object_radius=radius)[None]
+    return [Job(arguments.image[0].stem, source, cameras)]
+
+
+def photo_views(config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]) -> "Views":
+    """The user's photos: with their cameras, or framed."""
+    from data.photos import framed_views, orbit_cameras, placement_notices, read_photos
 
     radius = config.data.object_radius
     options = {"image_size": config.data.image_size, "resampling": config.data.resampling}
@@ -142,14 +152,11 @@ def photo_jobs(
         source = read_photos(*files, object_radius=radius, **options)
         for notice in placement_notices(arguments.image, source):
             print(f"sample_views.py: {notice}", file=sys.stderr)
-    else:
-        angles = orbit_angles(arguments)
-        given = {name: getattr(arguments, name) for name in ("distance", "focal")}
-        given = {name: value for name, value in given.items() if value is not None}
-        source = framed_views(framed, orbit_cameras(*angles, object_radius=radius, **given), **options)
-    first, path = source.cameras[0, 0], arguments.trajectory
-    cameras = trajectory(path, first, arguments.views, object_radius=radius)[None]
-    return [Job(arguments.image[0].stem, source, cameras)]
+        return source
+    angles = orbit_angles(arguments)
+    given = {name: getattr(arguments, name) for name in ("distance", "focal")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return framed_views(framed, orbit_cameras(*angles, object_radius=radius, **given), **options)
 
 
 def data_jobs(config: "RunConfig", arguments: argparse.Namespace) -> list["Job"]:

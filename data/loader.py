@@ -107,7 +107,7 @@ class SceneLoader:
         views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
         source, target = views[:num_sources], views[num_sources:]
         if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
-            source = with_near_view(source, target, self.objects.positions(index), generator)
+            source = with_near_view(source, target, self.objects.cameras(index).positions, generator)
         return Choice(index, tuple(source), tuple(target), seed)
 
     def load(self, step: int) -> SceneBatch:

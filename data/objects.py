@@ -106,9 +106,14 @@ class Objects:
         """Number of views of an object that may be used."""
         return len(self._views(index))
 
-    def positions(self, index: int) -> Float[Tensor, "v 3"]:
-        """Where the cameras of an object's views are, in scene units. Raises ValueError as `read` does."""
-        return self._object_cameras(index).positions
+    def cameras(self, index: int) -> Cameras:
+        """Cameras [v] of all views of an object that may be used. Raises ValueError where there are none."""
+        if index not in self._cameras:
+            poses, intrinsics = self._ask(self.raw.cameras, index)
+            chosen = torch.tensor(self._views(index))
+            radius = self.config.object_radius
+            self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
+        return self._cameras[index]
 
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras]:
         """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
@@ -121,7 +126,7 @@ class Objects:
         images = torch.empty(len(views), *self._black.shape)
         for image, view in zip(images, views, strict=True):
             torch.addcdiv(self._black, image.copy_(self._picture(index, view)), self._half_scale, out=image)
-        return images.movedim(-1, -3), self._object_cameras(index)[torch.tensor(views)]
+        return images.movedim(-1, -3), self.cameras(index)[torch.tensor(views)]
 
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Depth and opacity of views of one object, batch shape [v].
@@ -205,14 +210,6 @@ class Objects:
         # A mean over what the rays met; where they met nothing, there is no depth.
         mean = _square(depth * met, size) / covered.clamp_min(1e-6)
         return Geometry(self.config.depth_scale * mean, share)
-
-    def _object_cameras(self, index: int) -> Cameras:
-        if index not in self._cameras:
-            poses, intrinsics = self._ask(self.raw.cameras, index)
-            chosen = torch.tensor(self._views(index))
-            radius = self.config.object_radius
-            self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
-        return self._cameras[index]
 
     def _views(self, index: int) -> Sequence[int]:
         """The stored views of an object that may be used, in their order."""

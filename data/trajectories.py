@@ -1,8 +1,11 @@
-"""Camera trajectories by name, fitted to a view of the object."""
+"""Camera trajectories by name, fitted to a view of the object, or from a file."""
+
+from pathlib import Path
 
 import torch
 
 from data.cameras import Cameras, cameras_from_poses, circle, spiral, srn_test_path, turntable
+from data.path_files import read_path
 
 # name -> (poses of (number of views, reference pose, camera distance), customary number of views)
 PATHS = {
@@ -19,8 +22,12 @@ def trajectory(
     """Cameras [num] of a path, with the intrinsics and at the distance of `reference`, a camera without axes.
 
     A circle carries the reference pose itself round the object. `num` None is the path's customary number of
-    views. Near and far are as in `cameras_from_poses`.
+    views. Near and far are as in `cameras_from_poses`. A `name` other than those of `PATHS` is a path file
+    (`data.path_files`), whose cameras have places and intrinsics of their own; their working volume is that
+    of the reference. Raises ValueError where the file cannot be used.
     """
+    if name not in PATHS:
+        return _from_file(Path(name), reference, num)
     poses, customary = PATHS[name]
     radius = float(torch.linalg.vector_norm(reference.positions))
     return cameras_from_poses(
@@ -28,3 +35,16 @@ def trajectory(
         reference.intrinsics,
         object_radius=object_radius,
     )
+
+
+def _from_file(path: Path, reference: Cameras, num: int | None) -> Cameras:
+    camera_path, radius = read_path(path), working_radius(reference)
+    try:
+        return camera_path.cameras(num, object_radius=radius)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def working_radius(camera: Cameras) -> float:
+    """Radius of the working volume, a sphere round the origin, of a camera without axes; scene units."""
+    return float(camera.far - camera.near) / 2

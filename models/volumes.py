@@ -96,9 +96,14 @@ class VolumeModel(NVSModel):
         """The volumes of the source photos."""
         return self.encoder(source)
 
-    def render(self, scene: FrustumVolume, cameras: Cameras) -> LatentImages:
-        """Latent images, depth and opacity of an encoded scene from `cameras` [b, t]."""
-        return self.renderer(*self._in_frame(scene, cameras))
+    def render(
+        self, scene: FrustumVolume, cameras: Cameras, *, size: tuple[int, int] | None = None
+    ) -> LatentImages:
+        """Latent images, depth and opacity of an encoded scene from `cameras` [b, t].
+
+        They are of the renderer's own size, or of another (height, width).
+        """
+        return self.renderer(*self._in_frame(scene, cameras), size=size)
 
     def placed(self, scene: FrustumVolume) -> FrustumVolume:
         """The same scene with the working volumes with which it is rendered, still in the world it came in:

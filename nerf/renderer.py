@@ -98,16 +98,26 @@ class VolumeRenderer(nn.Module):
         self.config = config
         self.field = RadianceField(config.field, channels=channels, latent_channels=config.latent_channels)
 
-    def forward(self, volume: FrustumVolume, cameras: Cameras, jitter: Jitter | None = None) -> LatentImages:
-        """Latent images seen by `cameras` [b, t]; without `jitter` the result is deterministic."""
-        t, size = cameras.shape[1], self.config.size
+    def forward(
+        self,
+        volume: FrustumVolume,
+        cameras: Cameras,
+        jitter: Jitter | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> LatentImages:
+        """Latent images seen by `cameras` [b, t], of the config's size or of another (height, width).
+
+        Without `jitter` the result is deterministic.
+        """
+        size = size or (self.config.size, self.config.size)
         with torch.autocast(volume.features.device.type, enabled=False):
             backend = self.backend
             volume = prepared(backend, volume)
-            rays = self.rays(cameras).apply(lambda tensor: tensor.flatten(1, 2))
+            rays = self.rays(cameras, size).apply(lambda tensor: tensor.flatten(1, 2))
             samples, refinement = self._place(rays, jitter)
             rendering = BACKENDS[backend](volume, self.field, rays, samples, refinement)
-        shape = (t, size, size)
+        shape = (cameras.shape[1], *size)
         return LatentImages(
             rendering.latent.unflatten(1, shape).movedim(-1, 2),
             rendering.depth.unflatten(1, shape)[:, :, None],
@@ -129,9 +139,10 @@ class VolumeRenderer(nn.Module):
             return None
         return f"model.renderer.backend auto: {chosen} on {self.field.hidden.weight.device.type}"
 
-    def rays(self, cameras: Cameras) -> Rays:
-        """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered."""
-        rays = cameras.rays(self.config.size, self.config.size)
+    def rays(self, cameras: Cameras, size: tuple[int, int] | None = None) -> Rays:
+        """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered; of pictures
+        of the config's size, or of another (height, width)."""
+        rays = cameras.rays(*(size or (self.config.size, self.config.size)))
         return within_cube(rays, self.config.nearest) if self.config.bounds == "cube" else rays
 
     def _place(self, rays: Rays, jitter: Jitter | None) -> tuple[RaySamples, Refinement | None]:

@@ -20,12 +20,13 @@ examples:
   python sample_views.py --transfer runs/srn_cars_128 --image photo.jpg --elevation 15 --trajectory circle
   python sample_views.py --transfer runs/srn_cars_128 --image car.png --camera pose.txt --trajectory circle
 
-trajectories (at the distance and with the intrinsics of the first conditioning view):
+trajectories (by name: at the distance and with the intrinsics of the first conditioning view):
   spiral      two turns while the view rises from -10 to 60 degrees      40 views
   circle      the first conditioning view carried once round the z axis  40 views
   turntable   one turn at an elevation of 20 degrees                     40 views
   srn_test    the SRN test spiral                                        251 views
   data        the object's own views other than the conditioning ones    all of them
+  FILE.json   a path of python -m scripts.view, with a lens of its own, or all cameras of a transforms.json
 
 samplers: euler, heun, dpm_2 (deterministic, or with churn if --stochastic); lms, dpmpp_2m (deterministic);
   euler_ancestral, dpm_2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde (stochastic).
@@ -88,10 +89,10 @@ def make_parser() -> argparse.ArgumentParser:
     add, whole = parser.add_argument, _number(int, 1, 100_000)
     add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
 
-    add_subject(parser)
+    add_subject(parser, "the first N objects of the split (default: 1)")
 
     add = parser.add_argument_group("what to draw").add_argument
-    add("--trajectory", default="spiral", choices=TRAJECTORIES, help="default: spiral")
+    add("--trajectory", type=_trajectory, default="spiral", metavar="NAME", help="default: spiral")
     add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
     add("--samples", type=_number(int, 1, 99), default=1, metavar="N", help="of each view (default: 1)")
 
@@ -125,13 +126,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_subject(parser: argparse.ArgumentParser) -> None:
-    """Options that say what to look at."""
+def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
+    """Options that say what to look at; `several` is the help of --n."""
     whole = _number(int, 1, 100_000)
     add = parser.add_argument_group("what to look at").add_argument
     add("--data", metavar="ROOT", help="data set of any layout (default: the one of the training)")
     add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
-    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 1)")
+    add("--n", type=whole, metavar="N", help=several)
     add("--object", nargs="+", metavar="ID", help="these objects instead")
     help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
     add("--cond-views", nargs="+", metavar="VIEW", help=help)
@@ -163,7 +164,7 @@ def check_combinations(arguments: argparse.Namespace) -> None:
 
 
 def check_subject(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where those of `add_subject` do."""
+    """Raise ValueError where flags that say what to look at contradict each other."""
     photos = arguments.image is not None
     chosen = [name for name in ("data", "n", "object", "cond_views") if getattr(arguments, name) is not None]
     if photos and chosen:
@@ -224,3 +225,11 @@ def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float
             "--camera"
         )
     return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
+
+
+def _trajectory(text: str) -> str:
+    """Reads names of trajectories and of files."""
+    if text not in TRAJECTORIES and not text.endswith(".json"):
+        names = ", ".join(TRAJECTORIES)
+        raise argparse.ArgumentTypeError(f"{text} is none; choose one of {names}, or a path file (.json)")
+    return text

@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("transfer", metavar="RUN", help="run such as runs/NAME, a checkpoint, or genvs.pt")
-    add_subject(parser)
+    add_subject(parser, "the first N objects of the split (default: 1)")
     add("--film", type=Path, metavar="FOLDER", help="of sample_views.py: its views are sources, too")
 
     add = parser.add_argument_group("surface").add_argument

@@ -1,0 +1,128 @@
+"""The camera path of a window: keyframes, the smooth path through them, playing it, saving it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data.cameras import Cameras, cameras_from_poses
+from data.path_files import write_path
+from data.paths import CameraPath
+from scripts.viewer.lens import Eye, eye_at
+from scripts.viewer.panel import CLEAR
+from scripts.viewer.session import Session
+
+
+@dataclass(frozen=True)
+class Player:
+    """A path that is being shown: its views, from a time of `time.monotonic` on."""
+
+    eyes: list[Eye]
+    fps: float
+    loop: bool
+    began: float
+    end: Callable[[], None]  # called when all were shown
+
+    def at(self, now: float) -> tuple[Eye | None, float]:
+        """The view of a time and when the next one is due; None: the path is over."""
+        number = int((now - self.began) * self.fps)
+        if number >= len(self.eyes) and not self.loop:
+            return None, now
+        return self.eyes[number % len(self.eyes)], self.began + (number + 1) / self.fps
+
+
+class Editor:
+    """The keyframes of a session. Files go into `folder`; `run` is named in the command that uses them."""
+
+    def __init__(self, session: Session, folder: Path, run: str):
+        self._session, self._folder, self._run = session, folder, run
+        self._keyframes: list[Eye] = []
+        self._home: Eye | None = None
+        path = session.panel.path
+        session.on(path.add.on_click, lambda _: self.add())
+        session.on(path.change.on_click, lambda which: self.remove(everything=which == CLEAR))
+        for control in (path.num, path.loop):
+            session.on(control.on_update, lambda _: self._draw())
+        session.on(path.play.on_click, lambda _: self.play())
+        session.on(path.stop.on_click, lambda _: self.stop())
+        session.on(path.save.on_click, lambda _: self.save())
+
+    def add(self) -> None:
+        """Make the camera as it is now the last keyframe. Raises ValueError where it has not moved."""
+        eye = self._session.eye
+        if self._keyframes and self._keyframes[-1] == eye:
+            raise ValueError("this is the last keyframe already; move the camera first")
+        self._keyframes.append(eye)
+        self._draw()
+
+    def remove(self, *, everything: bool) -> None:
+        """Delete the last keyframe, or all."""
+        del self._keyframes[0 if everything else -1 :]
+        self._draw()
+
+    def path(self) -> CameraPath:
+        """The path through the keyframes. Raises ValueError where there are none."""
+        if not self._keyframes:
+            raise ValueError("the path has no keyframes yet; add one")
+        controls, radius = self._session.panel.path, 1.0
+        squares = [eye.square(radius)[0, 0] for eye in self._keyframes]
+        poses, intrinsics = (
+            torch.stack([getattr(camera, name) for camera in squares])
+            for name in ("cam_to_world", "intrinsics")
+        )
+        return CameraPath(poses, intrinsics, controls.num.value, controls.loop.value)
+
+    def play(self) -> None:
+        """Show the path as previews; the camera returns when it is over."""
+        cameras, session = self.path().cameras(), self._session
+        aspect = session.eye.aspect
+        eyes = [eye_at(camera.cam_to_world, camera.intrinsics, aspect=aspect) for camera in _each(cameras)]
+        controls = session.panel.path
+        with session.worker.changed:
+            self._home = session.eye
+            session.player = Player(
+                eyes, controls.fps.value, controls.loop.value, time.monotonic(), self.stop
+            )
+        self._show_buttons(playing=True)
+
+    def stop(self) -> None:
+        """Give the camera back to the user, where it was."""
+        session = self._session
+        with session.worker.changed:
+            playing, session.player = session.player, None
+        if playing is not None:
+            session.stage.move_eye(self._home)
+        self._show_buttons(playing=False)
+
+    def save(self) -> None:
+        """Write the path. Raises ValueError where the name is no name, or taken."""
+        controls = self._session.panel.path
+        name = controls.name.value.strip().removesuffix(".json")
+        if not name or name.startswith(".") or Path(name).name != name or "\\" in name:
+            raise ValueError(f"'{name}' is no name for a file; give one without folders")
+        file = self._folder / f"{name}.json"
+        path = self.path()
+        path.cameras(1)  # raises where there is no way through
+        write_path(file, path, replace=controls.replace.value)
+        command = f"python sample_views.py \\\n  --transfer {self._run} \\\n  --trajectory {file}"
+        controls.saved.content = f"Saved {file}. To draw its views:\n```\n{command}\n```"
+
+    def _draw(self) -> None:
+        """Draw keyframes and path into the scene."""
+        if not self._keyframes:
+            self._session.stage.show_path(None, None)
+            return
+        path = self.path()
+        keyframes = cameras_from_poses(path.cam_to_world, path.intrinsics, object_radius=1.0)
+        self._session.stage.show_path(keyframes, path.cameras(object_radius=1.0))
+
+    def _show_buttons(self, *, playing: bool) -> None:
+        controls = self._session.panel.path
+        controls.play.visible, controls.stop.visible = not playing, playing
+
+
+def _each(cameras: Cameras) -> list[Cameras]:
+    """Cameras [n] one by one."""
+    return [cameras[number] for number in range(len(cameras.near))]

@@ -1,0 +1,81 @@
+"""Puts a window together: controls, scene and what they do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.viewer.artist import Artist
+from scripts.viewer.editor import Editor
+from scripts.viewer.engine import Engine
+from scripts.viewer.panel import ADD_NEAREST, OVERVIEW, build_panel
+from scripts.viewer.pictures import LATENT, RGB
+from scripts.viewer.session import Session
+from scripts.viewer.subjects import check_views, nearest_view
+from scripts.viewer.worker import Worker
+
+if TYPE_CHECKING:
+    from viser import ClientHandle
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line says about windows."""
+
+    run: str  # as it was given
+    title: str
+    heights: tuple[int, int]  # of pictures in pixels, while the camera moves and at rest
+    folder: Path  # for path files
+
+
+class Window:
+    """A window of a client that has just come."""
+
+    def __init__(self, client: "ClientHandle", engine: Engine, worker: Worker, choices: Choices):
+        channels = engine.model.config.renderer.latent_channels
+        names = engine.subjects.names
+        client.gui.main_panel.dock_right()
+        panel = build_panel(client.gui, names, channels, engine.config.sample)
+        self.session = Session(client, panel, engine, worker, choices.heights)
+        self.artist = Artist(self.session)
+        self.editor = Editor(self.session, choices.folder, choices.run)
+        self._connect()
+        worker.add(self.session)
+        self.session.look(names[0], engine.subjects.first_views(names[0]), begin=True)
+
+    def _connect(self) -> None:
+        """Have the controls of the view do what they say; the others belong to artist and editor."""
+        session, view = self.session, self.session.panel.view
+        subjects, stage = session.engine.subjects, session.stage
+
+        async def on_move(camera) -> None:  # in viser's own thread, so that cameras come in order
+            session.moved(camera)
+
+        def change(which: str) -> None:
+            name, views = session.encoded.name, self._views()
+            if which == ADD_NEAREST:
+                found = nearest_view(subjects.cameras(name), session.eye.position, views)
+                if found is None:
+                    raise ValueError(f"all views of {name} are input views already")
+                session.look(name, [*views, found])
+            elif len(views) > 1:
+                session.look(name, views[:-1])
+            else:
+                raise ValueError("one input view must stay; add another first")
+
+        def show_kind(kind: str) -> None:
+            view.channel.visible, view.scale.visible = kind == LATENT, kind != RGB
+
+        session.client.camera.on_update(on_move)
+        session.on(view.subject.on_update, lambda name: session.look(name, subjects.first_views(name)))
+        session.on(view.views.on_update, lambda _: session.look(view.subject.value, self._views()))
+        session.on(view.change.on_click, change)
+        session.on(view.kind.on_update, show_kind)
+        session.on(view.channel.on_update, lambda _: None)
+        session.on(view.guides.on_update, stage.show_guides)
+        session.on(
+            view.go.on_click, lambda where: session.overview() if where == OVERVIEW else session.go_to_input()
+        )
+
+    def _views(self) -> list[int]:
+        view = self.session.panel.view
+        return check_views(self.session.engine.subjects, view.subject.value, view.views.value)

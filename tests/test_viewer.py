@@ -1,0 +1,454 @@
+"""The viewer without a browser: what its windows show and do, asked over viser's own protocol."""
+
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import save_tiny_run, tiny_config
+
+from data.cameras import Cameras, orbit, pinhole
+from data.images import colourise, to_uint8
+from data.path_files import read_path
+
+pytest.importorskip("viser", reason="pip install -r requirements-viewer.txt")
+
+from fake_browser import FakeBrowser
+
+from scripts import view
+from scripts.viewer.lens import Eye, eye_at
+from scripts.viewer.pictures import OUTSIDE
+from scripts.viewer.server import Viewer
+from scripts.viewer.session import REST_S
+
+pytestmark = pytest.mark.filterwarnings("ignore:Queued .* on a closed connection")
+HEIGHT = 24  # of previews at rest; half while the camera moves
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory, plant_object: Callable[..., Path]) -> list[str]:
+    """Arguments for a tiny model and a tiny set of two objects."""
+    folder = tmp_path_factory.mktemp("viewer")
+    for name, num_views in (("bb", 5), ("ccc", 3)):
+        plant_object(folder / "data" / "cars_val" / name, num_views=num_views, size=(32, 32))
+    run = save_tiny_run(tiny_config(folder / "data", folder))
+    return [
+        str(run),
+        "--port",
+        "0",
+        "--size",
+        str(HEIGHT),
+        "--output",
+        str(folder / "paths"),
+        "--device",
+        "cpu",
+    ]
+
+
+@pytest.fixture(scope="module")
+def viewer(command: list[str]) -> Iterator[Viewer]:
+    opened = view.open_viewer(view.make_parser().parse_args(command))
+    yield opened
+    opened.stop()
+
+
+@pytest.fixture
+def browse(viewer: Viewer) -> Iterator[Callable[..., FakeBrowser]]:
+    """browse(eye): a browser that has been shown its first picture."""
+    opened = []
+
+    def browse(eye: Eye | None = None) -> FakeBrowser:
+        opened.append(FakeBrowser(viewer.url, eye or some_eye()))
+        opened[-1].wait(lambda: opened[-1].background is not None, "a first picture")
+        return opened[-1]
+
+    yield browse
+    for browser in opened:
+        browser.close()
+    until(lambda: not viewer.windows)
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def some_eye(azimuth: float = 0.7, aspect: float = 1.0, elevation: float = 0.4) -> Eye:
+    pose = orbit(torch.tensor(azimuth), torch.tensor(elevation), 1.3)
+    return eye_at(pose, pinhole(), aspect=aspect)
+
+
+def look_until_fine(browser: FakeBrowser, eye: Eye) -> np.ndarray:
+    """The picture at rest from an eye that is new."""
+    browser.look(eye)
+    before = browser.num_backgrounds
+    browser.wait(lambda: browser.num_backgrounds >= before + 2 and len(browser.background) == HEIGHT, "rest")
+    return browser.background.astype(int)
+
+
+@torch.no_grad()
+def rendered(viewer: Viewer, cameras: Cameras, views: list[int], size: int = HEIGHT, name: str = "bb"):
+    """What the renderer gives for cameras [n] of an object, by the shortest way."""
+    engine = viewer.engine
+    objects = engine.subjects.objects
+    source = objects.read_views(objects.ids.index(name), views)
+    found = engine.model.render(
+        engine.model.encode(source), cameras.apply(lambda t: t[None]), size=(size, size)
+    )
+    return found
+
+
+def test_a_window_at_a_camera_of_the_data_shows_what_the_renderer_gives_for_that_camera(viewer, browse):
+    cameras = viewer.engine.subjects.objects.read_views(0, [3]).cameras[0]
+    shown = look_until_fine(browse(), eye_at(cameras.cam_to_world[0], cameras.intrinsics[0]))
+    expected = to_uint8(2 * rendered(viewer, cameras, [0]).latent[0, 0, :3] - 1).numpy().astype(int)
+    assert np.abs(shown - expected).max() <= 1
+    assert expected.std() > 5  # there is something to see
+    for turned in (np.flip(expected, 0), np.flip(expected, 1), expected.swapaxes(0, 1)):
+        assert np.abs(shown - turned).max() > 20
+
+
+def test_the_middle_of_a_wide_window_is_the_square_and_its_sides_are_darker(viewer, browse):
+    wide = look_until_fine(browse(), some_eye(0.9, aspect=2.0))
+    assert wide.shape == (HEIGHT, 2 * HEIGHT, 3)
+    square = some_eye(0.9).square(viewer.engine.encode("bb", [0]).radius)[0]
+    expected = to_uint8(2 * rendered(viewer, square, [0]).latent[0, 0, :3] - 1).numpy().astype(int)
+    assert np.abs(wide[:, HEIGHT // 2 : -HEIGHT // 2] - expected).max() <= 1
+    assert wide[:, : HEIGHT // 2].max() <= round(255 * OUTSIDE)
+
+
+def test_pictures_are_coarse_while_the_camera_moves_and_fine_once_it_rests(browse):
+    browser = browse()
+    heights = []
+    for step in range(6):
+        browser.look(some_eye(1.0 + 0.1 * step))
+        before = browser.num_backgrounds
+        browser.wait(lambda before=before: browser.num_backgrounds > before)
+        heights.append(len(browser.background))
+    assert heights == [HEIGHT // 2] * 6
+    browser.idle(REST_S + 0.3)
+    assert len(browser.background) == HEIGHT
+    shown = browser.num_backgrounds
+    browser.idle(2 * REST_S)
+    assert browser.num_backgrounds == shown  # nothing changes, so nothing is sent
+
+
+def test_depth_opacity_and_channels_are_those_of_the_renderer(viewer, browse):
+    browser, eye = browse(), some_eye(2.0)
+    look_until_fine(browser, eye)
+    camera = eye.square(viewer.engine.encode("bb", [0]).radius)[0]
+    found = rendered(viewer, camera, [0])
+    near, far = float(camera.near), float(camera.far)
+    surface = found.depth + (1 - found.opacity) * camera.far
+    expected = {
+        "Depth": colourise(surface[0, 0, 0], near, far),
+        "Opacity": colourise(found.opacity[0, 0, 0], 0, 1),
+        "Latent": colourise(found.latent[0, 0, 2], 0, 1),
+    }
+    browser.use("Channel", 2)
+    for kind, picture in expected.items():
+        before = browser.num_backgrounds
+        browser.use("Show", kind)
+        browser.wait(lambda before=before: browser.num_backgrounds >= before + 2, kind)
+        assert np.abs(browser.background.astype(int) - picture.numpy().astype(int)).max() <= 3
+    assert browser.controls["Channel"]["visible"]
+
+
+def test_windows_have_cameras_and_settings_of_their_own(viewer, browse):
+    one, two = browse(), browse()
+    eyes = some_eye(0.2), some_eye(2.5)
+    pictures = [look_until_fine(*pair) for pair in zip((one, two), eyes, strict=True)]
+    for eye, picture in zip(eyes, pictures, strict=True):
+        camera = eye.square(viewer.engine.encode("bb", [0]).radius)[0]
+        expected = to_uint8(2 * rendered(viewer, camera, [0]).latent[0, 0, :3] - 1).numpy()
+        assert np.abs(picture - expected).max() <= 1
+    shown = two.num_backgrounds
+    one.use("Show", "Depth")
+    one.idle(0.5)
+    two.idle(0.2)
+    assert two.num_backgrounds == shown
+
+
+def test_input_views_can_be_chosen_added_and_removed(viewer, browse):
+    browser = browse()
+    nodes = lambda: sorted(name for name in browser.scene if name.startswith("/input/"))  # noqa: E731
+    assert nodes() == ["/input/0"]
+    cameras = viewer.engine.subjects.objects.cameras(0)
+    picture = look_until_fine(browser, eye_at(cameras.cam_to_world[3], cameras.intrinsics[3]))
+    browser.use("GuiButtonGroupMessage 4", "Add nearest")  # view 3, where it stands
+    browser.wait(lambda: browser.controls["Input views"]["value"] == "0 3", "the numbers")
+    browser.wait(lambda: nodes() == ["/input/0", "/input/1"], "two frusta")
+    browser.idle(2 * REST_S + 0.3)
+    both = browser.background.astype(int)
+    expected = to_uint8(2 * rendered(viewer, cameras[[3]], [0, 3]).latent[0, 0, :3] - 1).numpy()
+    assert np.abs(both - expected).max() <= 1
+    assert np.abs(both - picture).max() > 3
+    browser.use("GuiButtonGroupMessage 4", "Remove last")
+    browser.wait(lambda: browser.controls["Input views"]["value"] == "0")
+    browser.use("GuiButtonGroupMessage 4", "Remove last")
+    browser.wait(lambda: "one input view must stay" in browser.text())
+    browser.use("Input views", "1, 9")
+    browser.wait(lambda: "there is no view 9: bb has views 0 to 4" in browser.text())
+    browser.use("Input views", "4 1")
+    browser.wait(lambda: nodes() == ["/input/0", "/input/1"])
+    browser.use("Object", "ccc")
+    browser.wait(lambda: nodes() == ["/input/0"] and browser.controls["Input views"]["value"] == "0")
+    browser.use("Input views", "2")
+    eye = some_eye(2.2)
+    browser.idle(0.5)
+    radius = viewer.engine.encode("ccc", [2]).radius
+    expected = rendered(viewer, eye.square(radius)[0], [2], name="ccc")
+    shown = look_until_fine(browser, eye)
+    assert np.abs(shown - to_uint8(2 * expected.latent[0, 0, :3] - 1).numpy()).max() <= 1
+
+
+def test_every_view_is_encoded_once(viewer, browse, monkeypatch):
+    encoded = []
+    original = viewer.engine.model.encode
+    monkeypatch.setattr(viewer.engine.model, "encode", lambda views: encoded.append(1) or original(views))
+    viewer.engine._encoded.cache_clear()
+    for _ in range(2):
+        browser = browse()
+        browser.use("Input views", "0 1 2")
+        browser.wait(lambda now=browser: "/input/2" in now.scene)
+        look_until_fine(browser, some_eye(1.9))
+    assert len(encoded) == 3
+
+
+def test_a_sample_is_what_the_model_draws_from_there(viewer, browse):
+    browser, eye = browse(), some_eye(0.1, aspect=1.6)
+    look_until_fine(browser, eye)
+    browser.use("Seed", 7)
+    browser.use("Steps", 4)
+    browser.use("Sample")
+    browser.wait(lambda: "Preview, sample (4 steps" in browser.text(), "the sample")
+    node = browser.wait(lambda: browser.scene.get("/sample/1"), "the sample in the scene")
+    browser.wait(lambda: browser.controls["Sample"]["visible"])
+    assert not browser.controls["Cancel"]["visible"]
+    engine = viewer.engine
+    encoded = engine.encode("bb", [0])
+    options = engine.config.sample.model_copy(update={"steps": 4})
+    with torch.no_grad():
+        expected = engine.model.sample(
+            encoded.source, eye.square(encoded.radius), torch.tensor([[7]]), options
+        ).images[0, 0]
+    np.testing.assert_allclose(picture_of(node, browser), to_uint8(expected).numpy().astype(int), atol=1)
+
+
+def picture_of(node: dict, browser: FakeBrowser) -> np.ndarray:
+    """What a frustum shows."""
+    return browser.decoded(node["props"]["_image_data"]).astype(int)[..., :3]
+
+
+def test_pictures_go_on_while_a_sample_is_drawn_and_it_can_be_cancelled(viewer, browse):
+    browser = browse()
+    browser.use("Steps", 5000)
+    browser.use("Sample")
+    browser.wait(lambda: re.search(r"Step \d+ of 5000", browser.text()))
+    for step in range(3):
+        before = browser.num_backgrounds
+        browser.look(some_eye(0.3 + step))
+        browser.wait(lambda before=before: browser.num_backgrounds > before, "a picture during the sample")
+    other = browse()  # is served, too
+    assert len(other.background) in (HEIGHT, HEIGHT // 2)
+    browser.use("Cancel")
+    browser.wait(lambda: "Cancelled" in browser.text())
+    browser.wait(lambda: browser.controls["Sample"]["visible"])
+    assert "/sample/1" not in browser.scene
+
+
+def test_what_goes_wrong_is_said_in_one_line_and_the_viewer_lives(viewer, browse, monkeypatch):
+    browser = browse()
+
+    def fail(*arguments) -> None:
+        raise RuntimeError("out of luck\nand more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(viewer.engine, "sample", fail)
+        browser.use("Sample")
+        browser.wait(lambda: "**RuntimeError: out of luck**" in browser.text())
+    browser.use("Guidance", 2.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(viewer.engine.config.sample.__class__, "model_validate", fail)
+        browser.use("Sample")
+        browser.wait(lambda: "RuntimeError" in browser.text())
+    look_until_fine(browser, some_eye(2.9))
+    browser.use("Sample")
+    browser.wait(lambda: "/sample/1" in browser.scene)
+    browser.wait(lambda: "**" not in browser.text())
+
+
+def test_a_path_is_edited_played_and_saved(viewer, browse, command):
+    browser, folder = browse(), Path(command[command.index("--output") + 1])
+    browser.use("Save path")
+    browser.wait(lambda: "no keyframes yet" in browser.text())
+    eyes = [some_eye(0.3), some_eye(1.0, elevation=0.8), some_eye(1.9)]
+    for number, eye in enumerate(eyes):
+        look_until_fine(browser, eye)
+        browser.use("Add keyframe")
+        browser.wait(lambda number=number: f"/path/keyframe {number}" in browser.scene)
+    browser.use("Add keyframe")
+    browser.wait(lambda: "move the camera first" in browser.text())
+    browser.use("Views", 5)
+    browser.use("Name", "tour")
+    browser.use("Save path")
+    browser.wait(lambda: "--trajectory" in browser.text())
+    saved = read_path(folder / "tour.json")
+    assert (saved.num, saved.loop) == (5, False)
+    torch.testing.assert_close(saved.cam_to_world, torch.stack([eye.cam_to_world for eye in eyes]))
+    torch.testing.assert_close(saved.intrinsics, pinhole().expand(3, 3, 3))
+    browser.use("Save path")
+    browser.wait(lambda: "is there already" in browser.text())
+    browser.use("Replace", True)
+    browser.use("Loop", True)
+    browser.use("Save path")
+    until(lambda: read_path(folder / "tour.json").loop)
+    for name in ("../tour", "", ".tour", "a/b"):
+        browser.use("Name", name)
+        browser.use("Save path")
+        browser.wait(lambda name=name: f"'{name}' is no name" in browser.text())
+    browser.use("Keyframes", "Delete last")
+    browser.wait(lambda: "/path/keyframe 2" not in browser.scene)
+    browser.use("Keyframes", "Clear")
+    browser.wait(lambda: "/path/keyframe 0" not in browser.scene)
+    assert sorted(path.name for path in folder.iterdir()) == ["tour.json"]
+
+
+def test_playing_moves_the_camera_along_the_path_and_gives_it_back(viewer, browse):
+    browser = browse()
+    eyes = [some_eye(0.3), some_eye(1.3)]
+    for number, eye in enumerate(eyes):
+        look_until_fine(browser, eye)
+        browser.use("Add keyframe")
+        browser.wait(lambda number=number: f"/path/keyframe {number}" in browser.scene)
+    browser.use("Views", 3)
+    browser.use("Views a second", 20.0)
+    home = some_eye(2.8)
+    look_until_fine(browser, home)
+    browser.use("Play")
+    places = []
+    for eye in (some_eye(0.3), some_eye(0.8), some_eye(1.3), home):
+        browser.wait(lambda eye=eye: at(browser, eye), f"the camera at {eye.position}")
+        browser.look(eye)  # as a browser does that was moved
+        places.append(eye)
+    browser.wait(lambda: browser.controls["Play"]["visible"])
+    assert not browser.controls["Stop"]["visible"]
+
+
+def at(browser: FakeBrowser, eye: Eye) -> bool:
+    place = browser.camera.get("SetCameraPositionMessage")
+    return place is not None and np.abs(np.array(place) - np.array(eye.position)).max() < 1e-4
+
+
+def test_ending_the_viewer_ends_a_sample_that_is_under_way(command):
+    before = threading.active_count()
+    viewer = view.open_viewer(view.make_parser().parse_args(command))
+    browser = FakeBrowser(viewer.url, some_eye())
+    browser.wait(lambda: browser.background is not None)
+    browser.use("Steps", 9000)
+    browser.use("Sample")
+    browser.wait(lambda: re.search(r"Step \d+ of 9000", browser.text()))
+    began = time.monotonic()
+    viewer.stop()
+    browser.close()
+    until(lambda: threading.active_count() <= before)
+    assert time.monotonic() - began < 10
+
+
+def test_closed_windows_leave_nothing_behind(viewer, browse):
+    warm = [browse() for _ in range(2)]
+    until(lambda: len(viewer.windows) == 2)
+    threads = {thread for thread in threading.enumerate() if "ThreadPool" not in thread.name}
+    for _ in range(4):
+        browser = browse()
+        browser.use("Steps", 9000)
+        browser.use("Sample")
+        browser.wait(lambda now=browser: re.search(r"Step \d+ of 9000", now.text()))
+        browser.close()
+        until(lambda: len(viewer.windows) == 2)
+    look_until_fine(warm[0], some_eye(0.55))
+    now = {thread for thread in threading.enumerate() if "ThreadPool" not in thread.name}
+    assert now <= threads
+    assert len(viewer._worker._clients) == 2
+
+
+def run_main(arguments: list[str]) -> int:
+    try:
+        return view.main(arguments)
+    except SystemExit as error:
+        return error.code
+
+
+def test_a_port_that_is_taken_is_one_line(command, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert run_main([command[0], "--port", port]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"view: --port {port}: cannot be used at 127.0.0.1")
+
+
+ERRORS = {
+    "--port 70000": "--port 70000",
+    "--port x": "--port",
+    "--size 3": "--size 3",
+    "--host nowhere.invalid": "--host nowhere.invalid",
+    "--object dd": "no object 'dd'",
+    "--object bb --n 1": "only one",
+    "--cond-views 9": "view 9",
+    "--data nowhere": "no such folder",
+    "--camera pose.txt": "--image",
+    "--image missing.png": "missing.png",
+    "--device tpu": "device",
+}
+
+
+@pytest.mark.parametrize("flags", ERRORS)
+def test_bad_input_is_one_line(command, capsys, flags: str):
+    assert run_main([*command, *flags.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ERRORS[flags] in line
+
+
+def test_without_viser_one_line_says_what_to_install(command, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "viser", None)
+    assert run_main(command) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "view: viser is not installed; pip install -r requirements-viewer.txt"
+    ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_cleanly(command, capsys, number: int, code: int):
+    before, handler = threading.active_count(), signal.getsignal(number)
+    timer = threading.Timer(0.3, lambda: signal.raise_signal(number))
+    original = view.open_viewer
+
+    def open_viewer(arguments):
+        timer.start()
+        return original(arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "open_viewer", open_viewer)
+        assert view.main(command) == code
+    timer.join()
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    (line,) = captured.out.splitlines()
+    assert line.startswith("http://127.0.0.1:")
+    assert signal.getsignal(number) is handler
+    until(lambda: threading.active_count() <= before)
+
+
+def test_the_rate_of_previews_is_measured_without_a_window(command, capsys):
+    assert view.main([*command, "--measure"]) == 0
+    out = capsys.readouterr().out
+    assert f"{HEIGHT // 2} x {HEIGHT // 2}" in out
+    assert "frames/s" in out

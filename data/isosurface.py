@@ -21,7 +21,10 @@ def isosurface(
     if not np.isfinite(values).all():
         raise ValueError("the volume holds nan or inf; use an earlier checkpoint")
     if values.max() <= level:
-        raise ValueError(f"there is no surface at level {level:.4g}: the largest value is {values.max():.4g}")
+        raise ValueError(
+            f"there is no surface at level {level:.4g}: the largest value is {values.max():.4g}; choose a level "
+            "below that, or train for longer"
+        )
     closed = np.pad(values, 1)
     vertices, faces, _, _ = marching_cubes(closed, level, gradient_direction="ascent")
     return (vertices.astype(np.float64) - 1) * spacing + low, faces.astype(np.int64)

@@ -118,8 +118,14 @@ def run(command: str) -> int:
             archive(name)
     if words[1] == "-m":
         fewer_views = ["3" if word == "8" else word for word in words[3:]]
-        # A window stays open until a signal comes; measuring does what comes before it opens.
-        more = {"scripts.make_shapes": SMALL_SET, "scripts.view": ["--measure"]}
+        # A window stays open until a signal comes; measuring does what comes before it opens. What a model
+        # has learnt in one step is a thin fog.
+        fog = ["--level", "0.2", "--opacity", "0.05", "--resolution", "16", "--cameras", "4"]
+        more = {
+            "scripts.make_shapes": SMALL_SET,
+            "scripts.view": ["--measure"],
+            "scripts.export_geometry": fog,
+        }
         arguments = fewer_views + more.get(words[2], [])
         return import_module(words[2]).main(arguments)
     program, arguments = words[1].removesuffix(".py"), words[2:]

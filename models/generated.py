@@ -102,13 +102,11 @@ def set_views(film: Film, objects: Objects, *, geometry: bool = False) -> Views:
     if film.name not in objects.ids:
         raise ValueError(f"{film.folder}: the data set has no object called {film.name}; give another set")
     index = objects.ids.index(film.name)
-    known = objects.read_views(index, range(objects.num_views(index)), geometry=geometry)
-    difference = film.cameras.cam_to_world[:, None] - known.cameras.cam_to_world[0]
+    difference = film.cameras.cam_to_world[:, None] - objects.cameras(index).cam_to_world
     difference = difference.abs().amax(dim=(-2, -1))
     if bool((difference.amin(dim=1) > SAME_POSE).any()):
         raise ValueError(f"{film.folder}: its views are not the data set's; draw with --trajectory data")
-    chosen = difference.argmin(dim=1)
-    return known.apply(lambda tensor: tensor[:, chosen])
+    return objects.read_views(index, difference.argmin(dim=1).tolist(), geometry=geometry)
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -120,10 +118,15 @@ def record_of(folder: Path) -> dict[str, Any]:
     return read_document(records[0]) if records else {}
 
 
+def same_cameras(film: Film, other: Film) -> bool:
+    """Whether the views of two films are from the same places."""
+    ours, theirs = film.cameras.cam_to_world, other.cameras.cam_to_world
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=SAME_POSE)
+
+
 def require_same_cameras(film: Film, other: Film) -> None:
     """Raise ValueError where the views of two films are not from the same places."""
-    ours, theirs = film.cameras.cam_to_world, other.cameras.cam_to_world
-    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=0, atol=SAME_POSE):
+    if not same_cameras(film, other):
         raise ValueError(
             f"{other.folder}: was taken with other cameras than {film.folder}; draw both on one trajectory"
         )

@@ -80,11 +80,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
 
     add = parser.add_argument_group("drawing, for runs").add_argument
-    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 4)")
+    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 4, or all of fewer)")
     add("--object", nargs="+", metavar="ID", help="these objects instead")
-    add("--views", type=whole, metavar="N", help="of each film (default: 20)")
+    add("--views", type=whole, metavar="N", help="of each film (default: 20, or as many as objects have)")
     add("--trajectory", choices=TRAJECTORIES, help="default: data")
-    help = 'more flags of sample_views.py, in quotes; several times: several columns (default: "")'
+    help = 'further flags of sample_views.py, in quotes; several times: several columns (default: "")'
     add("--way", action="append", metavar="FLAGS", help=help)
     add("--films", type=Path, metavar="FOLDER", help="where films are drawn (default: samples/gallery)")
 
@@ -160,8 +160,10 @@ def write_page(columns: "Sequence[Column]", truth: "Truth", arguments: argparse.
     from scripts.gallery_page.page import page_html
     from scripts.progress import progress_bar
 
-    most, frames = round(arguments.max_mb * 1e6), arguments.frames
+    most = round(arguments.max_mb * 1e6)
     total = len({name for column in columns for name in column.entries})
+    longest = max(len(entry.film.pictures) for column in columns for entry in column.entries.values())
+    frames = min(arguments.frames, longest)
     while True:
         media = Media(most, inline=arguments.single_file)
         look = Look(frames, arguments.stills, arguments.quality, arguments.mp4)

@@ -13,13 +13,13 @@ from made_films import SIDE, objects_of, plant_film, truncate
 from report_pages import Element, read_page
 from tiny_run import save_tiny_run, tiny_config
 
-from data.cameras import cameras_from_poses, pinhole, turntable
+from data.cameras import Cameras, cameras_from_poses, pinhole, turntable
 from data.images import from_uint8, read_picture, to_uint8
 from scripts import consistency, gallery
 from scripts.gallery_page import media
 from scripts.gallery_page.exhibits import FASTEST, SLOWEST, frame_rate
 from scripts.gallery_page.media import FullError, Media
-from scripts.gallery_page.sources import read_sources
+from scripts.gallery_page.sources import Source, read_sources
 
 EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
 VIEWS = 5
@@ -38,6 +38,19 @@ def films(tmp_path: Path, plant_object: Callable[..., Path]) -> Path:
     elsewhere = cameras_from_poses(turntable(3), pinhole().expand(3, 3, 3))
     plant_film(tmp_path / "other" / "bb", elsewhere, seed=9)
     return tmp_path
+
+
+@pytest.fixture
+def run(films: Path) -> Path:
+    return save_tiny_run(tiny_config(films / "set", films / "runs"))
+
+
+def read(*words: object) -> list[Source]:
+    return read_sources(gallery.make_parser().parse_args([str(word) for word in words]))
+
+
+def turntable_of(count: int) -> Cameras:
+    return cameras_from_poses(turntable(count), pinhole().expand(count, 3, 3))
 
 
 def made(*words: object) -> Element:
@@ -202,7 +215,9 @@ def test_a_long_film_is_thinned_evenly_and_to_its_room(films: Path, capsys):
     made(films / "one", *words, "--frames", 4)
     size = sum(path.stat().st_size for path in (films / "page").rglob("*") if path.is_file())
     made(films / "one", *words, "--max-mb", size / 1e6)
-    assert "is too little for 40 views of a film; trying 20" in capsys.readouterr().err
+    lines = [line for line in capsys.readouterr().err.splitlines() if "trying" in line]
+    assert len(lines) == 1
+    assert "is too little for 5 views of a film; trying 4" in lines[0]
     assert size == sum(path.stat().st_size for path in (films / "page").rglob("*") if path.is_file())
     before = (films / "page/index.html").read_bytes()
     assert gallery.main([str(films / "one"), *map(str, words), "--max-mb", "0.02"]) == 2
@@ -293,7 +308,7 @@ ERRORS = {
     "one --output mine": "is no gallery",
     "one --output one/bb/view_0000.png": "is a file",
     "one --data nowhere": "there is no such folder",
-    "one .": "holds no",
+    "one .": "holds neither films",
 }
 
 
@@ -317,13 +332,14 @@ def test_two_films_of_one_object_are_told(films: Path, capsys):
     assert "shows ccc, as does" in capsys.readouterr().err
 
 
-def test_a_run_is_drawn_once(films: Path, capsys, monkeypatch):
+def test_a_run_is_drawn_once(films: Path, run: Path, capsys, monkeypatch):
     from models.gallery import Gallery
 
-    run = save_tiny_run(tiny_config(films / "set", films / "runs"))
     words = ["--views", 2, "--way", "--samples 2 --steps 2", "--films", films / "drawn", "--output"]
     page = made(run, "--n", 2, *words, films / "page", "--single-file")
-    assert inside(films / "drawn") >= {f"tiny/samples_2_steps_2/{name}/views.mp4" for name in ("bb", "ccc")}
+    (drawn,) = (films / "drawn/tiny").iterdir()
+    assert re.fullmatch("samples_2_steps_2-[0-9a-f]{8}", drawn.name)
+    assert inside(drawn) >= {f"{name}/views.mp4" for name in ("bb", "ccc")}
     assert len(page.all("figure", "truth")) == len(page.all("figure", "of-spread")) == 2
     monkeypatch.delattr(Gallery, "add")  # a second call draws nothing, of one object neither
     page = made(run, "--n", 1, *words, films / "page")
@@ -335,7 +351,118 @@ def test_a_run_is_drawn_once(films: Path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as left:
         gallery.main([str(run), "--way", "--stepps 3"])
     assert left.value.code == 2
-    words = [str(run), str(films / "one"), "--way", "", "--way", "--policy all"]
-    sources = read_sources(gallery.make_parser().parse_args(words))
+    sources = read(run, films / "one", "--way", "", "--way", "--policy all")
     assert [source.label for source in sources] == ["tiny", "tiny --policy all", "one"]
-    assert [source.folder.name for source in sources] == ["plain", "policy_all", "one"]
+    plain, way, one = (source.folder.name for source in sources)
+    assert (plain, way.rpartition("-")[0], one) == ("plain", "policy_all", "one")
+
+
+OWN_FLAGS = {
+    "--transfer a": "a SOURCE",
+    "--output a": "--films",
+    "--prefix a": "--films",
+    "--image a": "--object",
+    "--split val": "--split",
+    "--trajectory spiral": "--trajectory",
+    "--views=8": "--views",
+    "--n 3": "--n",
+    "--object bb": "--object",
+    "--data a": "--data",
+}
+
+
+@pytest.mark.parametrize("flags", OWN_FLAGS)
+def test_a_way_with_a_flag_that_the_gallery_sets_is_one_line(tmp_path: Path, capsys, flags: str):
+    checkpoint = tmp_path / "run/checkpoints/step-00000001.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert gallery.main([str(tmp_path / "run"), "--views", "2", "--way", f"--steps 3 {flags}"]) == 2
+    flag = flags.replace("=", " ").split()[0]
+    expected = f"gallery: --way: {flag} cannot be part of it; give the gallery {OWN_FLAGS[flags]} instead"
+    assert capsys.readouterr().err.splitlines() == [expected]
+
+
+def test_ways_that_look_alike_have_folders_of_their_own(run: Path):
+    ways = ["--way", "--guidance 1.5", "--way", "--guidance -1.5"]
+    folders = [source.folder for source in read(run, "--views", 2, *ways)]
+    assert len(set(folders)) == 2
+    assert folders == [source.folder for source in read(run, "--views", 2, *ways)]
+
+
+def test_views_are_at_most_those_that_objects_have(run: Path, capsys):
+    def views(*words: object) -> int:
+        return read(run, *words)[0].drawing.views
+
+    assert views("--n", 2) == VIEWS - 1
+    assert views("--n", 1, "--way", "--cond-views 0 2 3") == VIEWS - 3
+    assert views("--n", 2, "--trajectory", "spiral") == 20
+    assert views("--n", 2, "--views", 3) == 3
+    assert gallery.main([str(run), "--n", "2", "--views", "5"]) == 2
+    said = "gallery: --views 5: bb has 4 beside the conditioning views; lower it"
+    assert capsys.readouterr().err.splitlines() == [said]
+
+
+def test_only_views_that_are_shown_are_read_for_the_truth(films: Path):
+    _, cameras = objects_of(films / "set").read(0, range(VIEWS))
+    plant_film(films / "few/bb", cameras[torch.tensor([3, 1])])
+    truncate(films / "set/cars_val/bb/rgb/000002.png")
+    page = made(films / "few", "--data", films / "set", "--output", films / "page", "--quality", 100)
+    raw = [read_picture(films / f"set/cars_val/bb/rgb/{view:06d}.png") for view in (3, 1)]
+    truth = frames(exhibit(page, "bb").all("figure", "truth")[0].all("button")[0], films / "page")
+    torch.testing.assert_close(truth, torch.stack(raw), rtol=0, atol=0)
+
+
+def test_films_of_an_object_from_different_cameras_are_told(films: Path):
+    page = made(films / "one", films / "other", "--output", films / "page")
+    assert "cameras differ" in exhibit(page, "bb").text
+    assert "cameras differ" not in exhibit(page, "ccc").text
+    assert "cameras of the columns differ" in page.with_id("figures").text
+    page = made(films / "one", films / "two", "--output", films / "page")
+    assert "cameras" not in exhibit(page, "ccc").text + page.with_id("figures").text
+
+
+def test_stills_stand_under_their_own_views(films: Path):
+    for folder, count in (("a", 9), ("b", 15), ("c", 9)):
+        plant_film(films / folder / "bb", turntable_of(count), seed=count)
+    words = ["--stills", 3, "--output", films / "page"]
+    page = made(films / "a", films / "b", films / "c", *words)
+    rows = [[cell.text for cell in row.all("th")] for row in exhibit(page, "bb").all("tr")]
+    heads = [[f"view {view}" for view in views] for views in ((1, 4, 7), (2, 7, 12), (1, 4, 7))]
+    kinds = ("sample", "preview", "depth")
+    expected = [
+        [head, *([f"{label}: {kind}"] for kind in kinds)] for label, head in zip("abc", heads, strict=True)
+    ]
+    assert rows == [row for part in expected for row in part]
+
+
+def test_means_over_fewer_films_and_different_objects_are_told(films: Path):
+    plant_film(films / "one/d", turntable_of(3))
+    page = made(films / "one", "--data", films / "set", "--output", films / "page")
+    cells = [cell.text for cell in page.with_id("figures").all("tbody")[0].all("td")]
+    assert cells[0] == "3"
+    assert [cell.endswith(" (2 films)") for cell in cells[1:3]] == [True, True]  # PSNR
+    assert "films)" not in cells[-1]  # detail
+    note = page.with_id("figures").all("p")[0].text
+    assert "different objects" not in note
+    page = made(films / "one", films / "two", "--output", films / "page")
+    assert "different objects" in page.with_id("figures").all("p")[0].text
+
+
+def test_a_page_that_is_written_keeps_its_files_whatever_comes_then(films: Path, monkeypatch):
+    write = media.write_text_whole
+
+    def stopped_late(path: Path, text: str) -> None:
+        write(path, text)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(media, "write_text_whole", stopped_late)
+        assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 130
+    assert linked(read_page(films / "page/index.html")) == inside(films / "page") - {"index.html"}
+
+
+def test_a_folder_with_neither_films_nor_a_run_is_told(films: Path, capsys):
+    (films / "one/bb/transforms.json").unlink()
+    assert gallery.main([str(films / "one/bb")]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith(f"gallery: {films}/one/bb: holds neither films (transforms.json) nor a run (")

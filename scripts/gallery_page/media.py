@@ -75,15 +75,21 @@ class Media:
                     write_whole(path, lambda partial, data=data: partial.write_bytes(data))
             write_text_whole(folder / INDEX, text)
         except BaseException:
-            for path in fresh:
-                path.unlink(missing_ok=True)
-            for empty in (place, folder):
-                with suppress(OSError):  # it is not empty, or was never made
-                    empty.rmdir()
+            if not _holds(folder / INDEX, text):
+                for path in fresh:
+                    path.unlink(missing_ok=True)
+                for empty in (place, folder):
+                    with suppress(OSError):  # it is not empty, or was never made
+                        empty.rmdir()
             raise
         for path in place.glob("*"):
             if OURS.fullmatch(path.name) and path.name not in files:
                 path.unlink()
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a page is there already: what stopped us may have come just after it was put in place."""
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def require_ours(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from models.generated import same_cameras
 from scripts.consistency import mean
 from scripts.gallery_page.columns import MEASURES, Column
 from scripts.gallery_page.exhibits import Cell, Exhibit, Strip
@@ -22,6 +23,12 @@ NOTE = (
     "the surface that both see, in levels of 8 bits; little of it may also mean that a film is blurred, and "
     "has little detail."
 )
+CAMERAS_DIFFER = (
+    "Of some objects, the cameras of the columns differ; reprojection errors of views that are spaced "
+    "differently do not compare."
+)
+VIEWS_DIFFER = "The cameras differ: films side by side do not show the same views."
+OBJECTS_DIFFER = "The columns are of different objects, and so are their means."
 PICTURES = "'self' file: data:"  # a page that is a file has no server of its own
 
 
@@ -35,7 +42,7 @@ def page_html(
         beginning(title=title, style=style, images=PICTURES, made_by=MADE_BY),
         f'<header>\n<p class="kind">Gallery</p>\n<h1>{escape(title)}</h1>\n',
         f"{_facts(columns, shown)}</header>\n",
-        _summary(columns),
+        _summary(columns, shown),
         _controls(columns, shown),
         f'<section id="exhibits" style="--across:{len(columns) + 2}">\n',
         *(_exhibit(exhibit, columns, media) for exhibit in shown),
@@ -68,8 +75,16 @@ def _lengths(shown: Sequence[Exhibit]) -> list[tuple[int, int]]:
     return [(cell.total, len(cell.views)) for exhibit in shown for cell in exhibit.cells if cell]
 
 
-def _summary(columns: Sequence[Column]) -> str:
+def _cameras_differ(exhibit: Exhibit) -> bool:
+    first, *others = (cell.entry.film for cell in exhibit.cells if cell)
+    return not all(same_cameras(first, film) for film in others)
+
+
+def _summary(columns: Sequence[Column], shown: Sequence[Exhibit]) -> str:
     """Means over the films of each column."""
+    notes = [NOTE]
+    notes += [CAMERAS_DIFFER] if any(map(_cameras_differ, shown)) else []
+    notes += [OBJECTS_DIFFER] if len({frozenset(column.entries) for column in columns}) > 1 else []
     known = [key for key in MEASURES if any(key in e.figures for c in columns for e in c.entries.values())]
     head = "".join(
         f'<th scope="col">{MEASURES[key].name} <span class="unit">{MEASURES[key].unit}</span></th>'
@@ -79,15 +94,21 @@ def _summary(columns: Sequence[Column]) -> str:
     for column in columns:
         made = f'<span class="made">{escape(column.made)}</span>' if column.made else ""
         found = [entry.figures for entry in column.entries.values()]
-        means = (mean([figures[key] for figures in found if key in figures]) for key in known)
+        means = (_mean([figures[key] for figures in found if key in figures], len(found)) for key in known)
         cells = "".join(f"<td>{cell}</td>" for cell in (len(found), *means))
         rows.append(f'<tr><th scope="row">{escape(column.label)}{made}</th>{cells}</tr>')
     return f"""<section id="figures"><h2>Figures</h2>
-<p class="note">{NOTE}</p>
+<p class="note">{" ".join(notes)}</p>
 <div class="scroll"><table class="figures">
 <thead><tr><th scope="col">column</th><th scope="col">films</th>{head}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div></section>
 """
+
+
+def _mean(values: list[float], num_films: int) -> str:
+    """The mean, and of how many films it is where that is not all."""
+    fewer = 0 < len(values) < num_films
+    return mean(values) + (f' <span class="unit">({plural(len(values), "film")})</span>' if fewer else "")
 
 
 def _controls(columns: Sequence[Column], shown: Sequence[Exhibit]) -> str:
@@ -132,7 +153,8 @@ def _exhibit(exhibit: Exhibit, columns: Sequence[Column], media: Media) -> str:
         f'<input type="range" min="0" max="{count - 1}" value="0" hidden '
         f'aria-label="view of {escape(exhibit.name)}">'
     )
-    tiles, stills, before = [], [], Earlier()
+    differ = f'<p class="note">{VIEWS_DIFFER}</p>\n' if _cameras_differ(exhibit) else ""
+    tiles, stills, before = [], [], Shown()
     for column, cell in zip(columns, exhibit.cells, strict=True):
         if cell is None:
             tiles.append(f'<figure class="cell"><h4>{escape(column.label)}</h4><p>not drawn</p></figure>')
@@ -142,7 +164,7 @@ def _exhibit(exhibit: Exhibit, columns: Sequence[Column], media: Media) -> str:
     return f"""<article class="exhibit" data-name="{escape(exhibit.name)}" data-fps="{fps:.3g}" \
 data-figures="{escape(json.dumps(figures))}">
 <header><h3>{escape(exhibit.name)}</h3>{slider}<output></output></header>
-<div class="cells">
+{differ}<div class="cells">
 {"".join(tiles)}</div>
 <div class="scroll stills" tabindex="0" role="group" aria-label="views of {escape(exhibit.name)}"><table>
 {"".join(stills)}</table></div>
@@ -150,25 +172,25 @@ data-figures="{escape(json.dumps(figures))}">
 """
 
 
-class Earlier:
-    """What the cells before have shown of an object already: its input, its truth, its views."""
+class Shown:
+    """What was shown last of an object's input, truth and views, and stands for the cells after it."""
 
     def __init__(self):
-        self._seen: set[object] = set()
+        self._last: dict[str, object] = {}
 
-    def shows(self, what: object) -> bool:
-        """Whether it was asked about before."""
-        known = what in self._seen
-        self._seen.add(what)
+    def stands(self, kind: str, what: object) -> bool:
+        """Whether it was shown last of its kind; it is from now on."""
+        known = self._last.get(kind) == what
+        self._last[kind] = what
         return known
 
 
-def _tiles(cell: Cell, label: str, name: str, media: Media, before: Earlier) -> list[str]:
+def _tiles(cell: Cell, label: str, name: str, media: Media, before: Shown) -> list[str]:
     """Input and truth, unless they were shown, and the films of a cell."""
     tiles = []
     for kind in ("input", "truth"):
         strip = cell.strips.get(kind)
-        if strip is None or before.shows(("tile", strip.name)):
+        if strip is None or before.stands(kind, strip.name):
             continue
         about = f"{kind} of {name}"
         if kind == "truth":
@@ -200,15 +222,15 @@ def _figures(cell: Cell) -> str:
     return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _stills(cell: Cell, label: str, media: Media, before: Earlier) -> list[str]:
+def _stills(cell: Cell, label: str, media: Media, before: Shown) -> list[str]:
     """Rows of views that stand still: their numbers and the truth, unless they were shown, and the rest."""
     rows, views = [], tuple(cell.views[place] for place in cell.stills)
-    if not before.shows(("views", views)):
+    if not before.stands("views", views):
         names = "".join(f'<th scope="col">view {view}</th>' for view in views)
         rows.append(f"<tr><td></td>{names}</tr>\n")
     for kind in ("truth", "sample", *SHOWN):
         strip = cell.strips.get(kind)
-        if strip is None or (kind == "truth" and before.shows(("stills", strip.name))):
+        if strip is None or (kind == "truth" and before.stands("still truth", strip.name)):
             continue
         said = SHOWN.get(kind, kind).capitalize()
         name = f"{label}: {said.lower()}" if label and kind != "truth" else said

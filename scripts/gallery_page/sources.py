@@ -1,6 +1,7 @@
 """What becomes the columns of a gallery: runs, drawn by sample_views.py in one way or several, and films."""
 
 import argparse
+import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ import sample_views
 from config import validate_config
 from config.foreign import open_checkpoint
 from data.config import DataConfig
+from data.loader import customary_view
+from data.objects import Objects
+from data.selection import choose_objects, other_views, parse_views
 from data.sets import at_root, open_split
 from models.checkpoint import find_checkpoint
 from models.generated import Film, films_in
@@ -18,6 +22,12 @@ from scripts.sample_arguments import check_combinations, make_parser
 
 DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
 NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, "data"  # where the command line does not say
+OWN_FLAGS = {  # of sample_views.py, which the gallery gives itself, and what it takes them from
+    "--transfer": "a SOURCE",
+    "--output": "--films",
+    "--prefix": "--films",
+    "--image": "--object",
+} | {flag: flag for flag in ("--data", "--split", "--n", "--object", "--trajectory", "--views")}
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def read_sources(arguments: argparse.Namespace) -> list[Source]:
             found.append(Source(path, name, path, None))
             continue
         for way in arguments.way or [""]:
-            folder = (arguments.films or Path("samples/gallery")) / _slug(name) / _slug(way or "plain")
+            folder = (arguments.films or Path("samples/gallery")) / _slug(name) / _way_slug(way)
             drawing = _drawing(path, way, folder, arguments)
             found.append(Source(path, f"{name} {way}".strip(), folder, drawing))
     return _labelled(found, arguments.labels)
@@ -88,13 +98,11 @@ def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
 
 def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -> argparse.Namespace:
     """What sample_views.py is to do for a run. Raises ValueError where the flags of a way do not go."""
-    try:
-        flags = shlex.split(way)
-    except ValueError as error:
-        raise ValueError(f"--way {way}: is no list of flags ({error}); quote it") from error
-    names, num = arguments.object, arguments.n or NUM_OBJECTS
+    flags = _flags_of(way)
+    objects = open_split(_data_of(run, arguments.data), arguments.split)
+    names, num = arguments.object, arguments.n or min(NUM_OBJECTS, len(objects))
     if names is None and num == 1:
-        names = [open_split(_data_of(run, arguments.data), arguments.split).ids[0]]
+        names = [objects.ids[0]]
     # Of one object, sample_views.py takes --output for its own folder.
     folder = folder / names[0] if names and len(names) == 1 else folder
     flags += ["--transfer", str(run), "--split", arguments.split, "--output", str(folder)]
@@ -104,7 +112,39 @@ def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -
     flags += ["--data", arguments.data] if arguments.data else []
     drawing = make_parser().parse_args(flags)
     check_combinations(drawing)
+    if drawing.trajectory == "data":
+        drawing.views = _num_views(objects, drawing, arguments.views)
     return drawing
+
+
+def _num_views(objects: Objects, drawing: argparse.Namespace, asked: int | None) -> int:
+    """How many of the objects' own views to draw of each; unless they are `asked`, as many as all have.
+
+    Raises ValueError where an object has fewer.
+    """
+    given = parse_views(drawing.cond_views) if drawing.cond_views else None
+    counts = {
+        objects.ids[index]: len(other_views(objects, index, given or [customary_view(objects, index)]))
+        for index in choose_objects(objects, num=drawing.n or 1, names=drawing.object)
+    }
+    name, fewest = min(counts.items(), key=lambda pair: pair[1])
+    if asked is not None and asked > fewest:
+        raise ValueError(f"--views {asked}: {name} has {fewest} beside the conditioning views; lower it")
+    return asked or min(NUM_VIEWS, fewest)
+
+
+def _flags_of(way: str) -> list[str]:
+    """The flags of a way. Raises ValueError where they are none, or the gallery's own."""
+    try:
+        flags = shlex.split(way)
+    except ValueError as error:
+        raise ValueError(f"--way {way}: is no list of flags ({error}); quote it") from error
+    for flag in (word.partition("=")[0] for word in flags):
+        if flag in OWN_FLAGS:
+            raise ValueError(
+                f"--way: {flag} cannot be part of it; give the gallery {OWN_FLAGS[flag]} instead"
+            )
+    return flags
 
 
 def _data_of(run: Path, root: str | None) -> DataConfig:
@@ -118,10 +158,20 @@ def _is_run(path: Path) -> bool:
     """Whether it is a run, and not films. Raises ValueError where it is neither."""
     try:
         return bool(find_checkpoint(path))
-    except ValueError:
+    except ValueError as error:
         if any(next(path.glob(pattern), None) for pattern in ("*transforms.json", "*/*transforms.json")):
             return False
-        raise
+        if not path.is_dir():
+            raise
+        raise ValueError(
+            f"{path}: holds neither films (transforms.json) nor a run (checkpoints/step-*.safetensors); give "
+            "a folder that sample_views.py or train.py has written"
+        ) from error
+
+
+def _way_slug(way: str) -> str:
+    """A folder's name for a way, of which no other way has the same: 1.5 and -1.5 look alike."""
+    return f"{_slug(way)}-{hashlib.sha256(way.encode()).hexdigest()[:8]}" if way else "plain"
 
 
 def _slug(text: str) -> str:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from data.batch import Views
     from data.photo_framing import FramedPhoto
     from data.selection import Job
-    from models.gallery import Gallery
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,6 +51,7 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     import torch
 
     from config.run_folder import load_model
+    from data.images import write_png
     from models.device import autocast, choose_device, place
     from models.gallery import Gallery
     from scripts.progress import progress_bar
@@ -61,6 +61,8 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     config = with_choices(config, arguments)
     framed = frame_photos(arguments) if arguments.image and not arguments.camera else []
     jobs = photo_jobs(config, arguments, framed) if arguments.image else data_jobs(config, arguments)
+    for notice in photo_notices(arguments, framed, jobs[0].source):
+        print(f"sample_views.py: {notice}", file=sys.stderr)
     style = {"prefix": arguments.prefix, "fps": arguments.fps, "num_samples": arguments.samples}
     folders = output_folders(config, arguments, jobs)
     galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
@@ -68,7 +70,8 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
         notice = gallery.open(settings(job, config, arguments, device))
         if notice:
             print(f"sample_views.py: {notice}", file=sys.stderr)
-    show_framed(framed, galleries[0])
+    for number, photo in enumerate(framed):
+        write_png(galleries[0].path(f"photo_{number:02d}.png"), photo.picture)
 
     place(model, device)
     written: list[Path] = []
@@ -118,14 +121,13 @@ def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
     return [frame_photo(*files, fill=fill) for files in zip(arguments.image, masks, strict=True)]
 
 
-def show_framed(framed: list["FramedPhoto"], gallery: "Gallery") -> None:
-    """Write what became of the photos, and say what their owner should know."""
-    from data.images import write_png
+def photo_notices(arguments: argparse.Namespace, framed: list["FramedPhoto"], source: "Views") -> list[str]:
+    """What the owner of photos, if there are any, should know of them, a line each."""
+    from data.photos import placement_notices
 
-    for number, photo in enumerate(framed):
-        write_png(gallery.path(f"photo_{number:02d}.png"), photo.picture)
-        if photo.notice is not None:
-            print(f"sample_views.py: {photo.notice}", file=sys.stderr)
+    if arguments.camera:
+        return placement_notices(arguments.image, source)
+    return [photo.notice for photo in framed if photo.notice is not None]
 
 
 def photo_jobs(
@@ -143,16 +145,13 @@ def photo_jobs(
 
 def photo_views(config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]) -> "Views":
     """The user's photos: with their cameras, or framed."""
-    from data.photos import framed_views, orbit_cameras, placement_notices, read_photos
+    from data.photos import framed_views, orbit_cameras, read_photos
 
     radius = config.data.object_radius
     options = {"image_size": config.data.image_size, "resampling": config.data.resampling}
     if arguments.camera:
         files = (arguments.image, arguments.camera, arguments.intrinsics)
-        source = read_photos(*files, object_radius=radius, **options)
-        for notice in placement_notices(arguments.image, source):
-            print(f"sample_views.py: {notice}", file=sys.stderr)
-        return source
+        return read_photos(*files, object_radius=radius, **options)
     angles = orbit_angles(arguments)
     given = {name: getattr(arguments, name) for name in ("distance", "focal")}
     given = {name: value for name, value in given.items() if value is not None}

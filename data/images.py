@@ -6,8 +6,8 @@ see it.
 
 import os
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -169,11 +169,29 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises ValueError where it cannot be written.
     """
+    with _unfinished(path) as partial:
+        write(partial)
+        os.replace(partial, path)
+
+
+def require_writable(path: Path) -> None:
+    """Raise ValueError where `write_whole` cannot write; whatever is at `path` stays as it is."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the name of a file")
+    with _unfinished(path) as partial:
+        partial.touch()
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file in the making, which is gone in the end.
+
+    Raises ValueError where the disk refuses anything.
+    """
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, path)
+        yield partial
     except OSError as error:
         raise ValueError(
             f"{path}: cannot be written ({_first_line(error)}); choose another output folder"

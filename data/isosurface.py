@@ -22,8 +22,8 @@ def isosurface(
         raise ValueError("the volume holds nan or inf; use an earlier checkpoint")
     if values.max() <= level:
         raise ValueError(
-            f"there is no surface at level {level:.4g}: the largest value is {values.max():.4g}; choose a level "
-            "below that, or train for longer"
+            f"there is no surface at level {level:.4g}: the largest value is {values.max():.4g}; lower "
+            "--level below that, or train for longer"
         )
     closed = np.pad(values, 1)
     vertices, faces, _, _ = marching_cubes(closed, level, gradient_direction="ascent")

@@ -4,6 +4,7 @@ Axes: t view, n point, k point along a side of a lattice.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,9 @@ from nerf.shade import Lattice, shade
 from nerf.volume import FrustumVolume
 
 SurfaceKind = Literal["shade", "density"]
-SHADE_LEVEL = 0.6  # share of the light that does not reach the surface
+# Share of the light that does not reach the surface: more than the half before flat walls; edges that leave
+# less than 144 degrees open are filled (nerf/shade.py).
+SHADE_LEVEL = 0.6
 NUM_AXES = 32  # along which light comes, from both sides
 CHUNK = 2**16  # points of which the field is asked at the same time
 NEIGHBOURS = 8  # points of a cloud whose mean colour a vertex takes
@@ -45,10 +48,10 @@ class SurfaceOptions:
         return SHADE_LEVEL if self.kind == "shade" else float(np.log(2)) / lattice.spacing
 
 
-def volumes_of(model: NVSModel) -> VolumeModel:
-    """The model, if it has volumes. Raises ValueError where it has none."""
+def volumes_of(model: NVSModel, run: Path | str) -> VolumeModel:
+    """The model of a `run`, if it has volumes. Raises ValueError where it has none."""
     if not isinstance(model, VolumeModel):
-        raise ValueError("the model has no volumes, so it knows no geometry; use a run of another family")
+        raise ValueError(f"{run}: its model has no volumes, so it knows no geometry; use another family")
     return model
 
 

@@ -2,8 +2,11 @@
 
 Models that know little of an object know it as fog, of whose density no level is a surface: what looks solid
 is many thin layers behind each other. Light tells: by emission and absorption, as the renderer has it, a
-share of it has ended before it gets to a point, and with light from everywhere that share is 0 in the open,
-about 0.5 right at a flat solid wall, and 1 within. Axes: n points of the lattice along x, y and z.
+share of it has ended before it gets to a point, and with light from everywhere that share is 0 in the open
+and 1 within what is solid. Just before a solid, it is the share of directions in which walls stand: 0.5 at a
+flat wall, 1 - theta / 360 degrees in the angle theta that two long walls leave open. So a level L is the wall
+itself only where that angle is at least 360 (1 - L) degrees; narrower notches and deep hollows are filled.
+Axes: n points of the lattice along x, y and z.
 """
 
 from collections.abc import Iterator

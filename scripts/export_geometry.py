@@ -9,19 +9,24 @@ from scripts.geometry.arguments import check, make_parser
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
+    from jaxtyping import UInt8
+    from numpy import ndarray
 
     from config import RunConfig
     from data.batch import Views
     from data.selection import Job
     from data.surfaces import PointCloud, Surface
     from models.volumes import VolumeModel
+    from scripts.geometry.truth import Truth
+
+MESH, CLOUD = "mesh.glb", "cloud.ply"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and export; user errors become one line and exit code 2."""
     arguments = make_parser().parse_args(argv)
     try:
-        print(*export_geometry(arguments), sep="\n")
+        failed = export_geometry(arguments)
     except (ValueError, OSError) as error:
         print(f"export_geometry: {error}", file=sys.stderr)
         return 2
@@ -35,55 +40,60 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("export_geometry: interrupted; the files that are there are whole", file=sys.stderr)
         return 130
-    return 0
+    return 2 if failed else 0
 
 
-def export_geometry(arguments: argparse.Namespace) -> list[str]:
-    """Write what the command line asks for; returns what to tell: the files, and the table of figures.
+def export_geometry(arguments: argparse.Namespace) -> bool:
+    """Write what the command line asks for, and tell which files and figures there are.
 
-    Raises ValueError or OSError, in one line for the user.
+    Of an object that fails, a line says why, and the others are exported; returns whether there is any.
+    Whatever ends the work, what is known by then is written. Raises ValueError or OSError, in one line for
+    the user, before the first object wherever possible.
     """
     check(arguments)
     from config.run_folder import load_model
-    from data.surfaces import write_glb, write_ply
+    from data.images import require_writable
     from models.device import choose_device, place
     from models.geometry import volumes_of
-    from scripts.geometry.picture import Shown, write_picture
+    from scripts.geometry.picture import write_picture
     from scripts.geometry.truth import Truth
     from scripts.progress import progress_bar
 
     device = choose_device(arguments.device)
     model, config, _ = load_model(arguments.transfer)
-    model = place(volumes_of(model), device)
+    model = place(volumes_of(model, arguments.transfer), device)
     config, jobs = chosen(config, arguments)
-    truth = Truth.of(config.data, arguments) if arguments.truth else None
-    lines, shown = [], []
-    with progress_bar(jobs, unit="object") as bar:
-        for job, folder in zip(bar, folders(config, arguments, jobs), strict=True):
-            source = with_film(job.source, config, arguments.film)
-            true_mesh = truth.mesh(job.name) if truth else None
-            surface, cloud = extract(model, config, arguments, job, source, device)
-            for path, write, part in (
-                (folder / "mesh.glb", write_glb, surface),
-                (folder / "cloud.ply", write_ply, cloud),
-            ):
-                write(path, part)
-                lines.append(f"{path}")
-            if truth:
-                truth.measure(job.name, true_mesh, source, surface, cloud)
-            if arguments.picture:
-                shown.append(Shown(job.source, true_mesh, surface, cloud))
-    if arguments.picture:
-        lines.append(write_picture(arguments.picture, shown))
-    if truth:
-        lines += truth.report(arguments.figures)
-    return lines
+    truth = Truth.of(config.data, arguments, [job.name for job in jobs]) if arguments.truth else None
+    places = folders(config, arguments, jobs)
+    written = [folder / name for folder in places for name in (MESH, CLOUD)]
+    for path in [*written, *filter(None, (arguments.figures, arguments.picture))]:
+        require_writable(path)
+
+    lines, problems, blocks = [], [], []
+    try:
+        with progress_bar(jobs, unit="object") as bar:
+            for job, folder in zip(bar, places, strict=True):
+                try:
+                    export(model, config, arguments, job, folder, truth, blocks, device)
+                    lines += [f"{folder / name}" for name in (MESH, CLOUD)]
+                except ValueError as error:
+                    if isinstance(error.__cause__, ImportError):  # no other object fares better
+                        raise
+                    problems.append(f"export_geometry: {job.name}: {error}")
+    finally:
+        print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+        print(*lines, sep="\n", end="\n" if lines else "")
+        if blocks:
+            print(write_picture(arguments.picture, blocks))
+        if truth and truth.figures:
+            print(*truth.report(arguments.figures), sep="\n")
+    return bool(problems)
 
 
 def chosen(config: "RunConfig", arguments: argparse.Namespace) -> "tuple[RunConfig, list[Job]]":
     """The objects that the command line names, and the config with the data set that it names."""
     from data.sets import at_root
-    from sample_views import data_jobs, frame_photos, photo_jobs
+    from sample_views import data_jobs, frame_photos, photo_jobs, photo_notices
 
     if arguments.data is not None:
         config = config.model_copy(update={"data": at_root(config.data, arguments.data)})
@@ -92,10 +102,10 @@ def chosen(config: "RunConfig", arguments: argparse.Namespace) -> "tuple[RunConf
     if not arguments.image:
         return config, data_jobs(config, given)
     framed = [] if arguments.camera else frame_photos(given)
-    for photo in framed:
-        if photo.notice is not None:
-            print(f"export_geometry: {photo.notice}", file=sys.stderr)
-    return config, photo_jobs(config, given, framed)
+    jobs = photo_jobs(config, given, framed)
+    for notice in photo_notices(arguments, framed, jobs[0].source):
+        print(f"export_geometry: {notice}", file=sys.stderr)
+    return config, jobs
 
 
 def folders(config: "RunConfig", arguments: argparse.Namespace, jobs: "list[Job]") -> list[Path]:
@@ -105,29 +115,61 @@ def folders(config: "RunConfig", arguments: argparse.Namespace, jobs: "list[Job]
     return output_folders(config, arguments, jobs)
 
 
-def with_film(source: "Views", config: "RunConfig", folder: Path | None) -> "Views":
+def with_film(job: "Job", config: "RunConfig", folder: Path | None) -> "Views":
     """The source views, and behind them those of a film that was drawn of the object.
 
-    Raises ValueError where there is none, or its pictures are of another size.
+    Raises ValueError where there is none, or it shows another object, or its pictures are of another size.
     """
     import torch
 
     from data.batch import all_valid, concatenate
     from data.cameras import cameras_from_poses
     from data.images import from_uint8, read_picture
-    from models.generated import films_in
+    from models.generated import films_in, record_of
 
+    source = job.source
     if folder is None:
         return source
     films = films_in(folder)
     if len(films) > 1:
         raise ValueError(f"{folder}: holds {len(films)} films; give the folder of one")
+    shown = record_of(films[0].folder).get("object", job.name)  # who moved it may have left the record
+    if shown != job.name:
+        raise ValueError(f"{folder}: shows {shown}; give a film of {job.name}, or --object {shown}")
     pictures = [from_uint8(read_picture(path)) for path in films[0].pictures]
     if any(picture.shape != source.images.shape[2:] for picture in pictures):
         raise ValueError(f"{folder}: its pictures are of another size than the source's; draw them anew")
     poses, intrinsics = films[0].cameras.cam_to_world, films[0].cameras.intrinsics
     cameras = cameras_from_poses(poses, intrinsics, object_radius=config.data.object_radius)
     return concatenate([source, all_valid(torch.stack(pictures)[None], cameras[None])], axis=1)
+
+
+def export(
+    model: "VolumeModel",
+    config: "RunConfig",
+    arguments: argparse.Namespace,
+    job: "Job",
+    folder: Path,
+    truth: "Truth | None",
+    blocks: "list[UInt8[ndarray, 'h w 3']]",
+    device: "torch.device",
+) -> None:
+    """Write the files of one object; its figures go to `truth`, and its part of the picture to `blocks`.
+
+    Raises ValueError where there is nothing solid, or a file cannot be used.
+    """
+    from data.surfaces import write_glb, write_ply
+    from scripts.geometry.picture import drawn
+
+    true_mesh = truth.mesh(job.name) if truth else None
+    source = with_film(job, config, arguments.film)
+    surface, cloud = extract(model, config, arguments, job, source, device)
+    write_glb(folder / MESH, surface)
+    write_ply(folder / CLOUD, cloud)
+    if truth:
+        truth.measure(job.name, true_mesh, source, surface, cloud)
+    if arguments.picture:
+        blocks.append(drawn(job.source, true_mesh, surface, cloud))
 
 
 def extract(
@@ -154,14 +196,11 @@ def extract(
     with torch.no_grad():
         with autocast(config.train.precision, device):
             scene = model.encode(source.to(device))
-        try:
-            photographed = job.source.cameras.to(device)
-            around = cameras_all_round(photographed[0, 0], arguments.cameras)
-            cameras = concatenate([photographed, around], axis=1)
-            cloud = depth_cloud(model, scene, cameras, least_opacity=arguments.opacity)
-            surface = extract_surface(model, scene, cloud, options)
-        except ValueError as error:
-            raise ValueError(f"{job.name}: {error}") from error
+        photographed = job.source.cameras.to(device)
+        around = cameras_all_round(photographed[0, 0], arguments.cameras)
+        cameras = concatenate([photographed, around], axis=1)
+        cloud = depth_cloud(model, scene, cameras, least_opacity=arguments.opacity)
+        surface = extract_surface(model, scene, cloud, options)
     if arguments.cloud == "mesh":
         cloud = points_on(surface, arguments.points, np.random.default_rng(0))
     return surface, cloud

@@ -14,8 +14,10 @@ from scenes import TINY_FAMILIES, cameras, tiny_model, views
 from tiny_run import save_tiny_run, tiny_config
 
 import sample_views
+from data.batch import concatenate
 from data.cameras import pixel_centres
 from data.directions import axes, cameras_all_round, sphere_directions
+from data.images import write_png
 from data.isosurface import isosurface
 from data.mesh_axes import customary_front, upright
 from data.mesh_files import load_mesh
@@ -42,6 +44,7 @@ from nerf.field import FieldConfig, RadianceField
 from nerf.shade import Lattice, shade
 from nerf.volume import FrustumVolume
 from scripts import export_geometry
+from scripts.geometry.picture import _dots
 
 CENTRE, RADII = torch.tensor([0.06, -0.04, 0.02]), torch.tensor([0.26, 0.15, 0.1])
 DENSITY = 600.0  # per scene unit, inside
@@ -137,6 +140,18 @@ def test_shade_is_the_share_of_light_that_ends_in_a_uniform_ball():
     torch.testing.assert_close(found, found.flip(0), atol=0.06, rtol=0)
 
 
+@pytest.mark.parametrize("opening_deg", [60, 90, 180, 270])
+def test_shade_in_the_open_air_of_an_edge_is_the_share_of_directions_that_end_in_walls(opening_deg):
+    """Two walls that meet in a straight edge, which leave an angle open between them."""
+    lattice = Lattice(1.0, 31)
+    points = torch.cat(list(lattice.points(torch.device("cpu"), 10**6)))
+    off = torch.atan2(points[:, 2], points[:, 0]).abs()  # from the middle of the opening, round the y axis
+    solid = (off > math.radians(opening_deg / 2) + 1e-3) & (points.norm(dim=-1) < 1)
+    found = shade(300.0 * solid.float().unflatten(0, (31, 31, 31)), lattice, axes(geometry.NUM_AXES))
+    # Walls end with the sphere, and light comes from 64 directions.
+    assert float(found[17, 15, 15]) == pytest.approx(1 - opening_deg / 360, abs=0.06)
+
+
 def test_directions_share_the_sphere_in_equal_parts():
     directions = sphere_directions(200)
     torch.testing.assert_close(directions.norm(dim=-1), torch.ones(200))
@@ -163,17 +178,40 @@ def test_densities_in_chunks_are_those_at_once_and_no_chunk_is_larger_than_it_ma
     torch.testing.assert_close(chunked, whole, atol=0, rtol=0)
 
 
-def test_nothing_is_where_no_source_looks(model, scene):
-    """A narrow camera: the same density, but nothing beyond its frustum, and nothing of padding."""
-    lattice = Lattice(0.6, 13)
+def narrower(scene: FrustumVolume) -> FrustumVolume:
+    """The same features, before a camera that sees a sixth of the angle."""
     narrow = scene.cameras.intrinsics * torch.tensor([[6.0, 1, 1], [1, 6, 1], [1, 1, 1]])
-    zoomed = replace(scene, cameras=replace(scene.cameras, intrinsics=narrow))
+    return replace(scene, cameras=replace(scene.cameras, intrinsics=narrow))
+
+
+def test_nothing_is_where_no_source_looks(model, scene):
+    """A narrow camera: nothing beyond its frustum."""
+    lattice, zoomed = Lattice(0.6, 13), narrower(scene)
     points = torch.cat(list(lattice.points(torch.device("cpu"), 10**6)))
     inside = zoomed.inside(points[None])[0, 0].unflatten(0, (13, 13, 13))
     found = density_on(model, zoomed, lattice)
     assert bool(inside.any())
     assert float(found[~inside].abs().max()) == 0
     assert float(found[inside].max()) > 0
+
+
+def test_a_source_that_only_fills_the_batch_up_adds_nothing(model, scene, monkeypatch):
+    """Beside a narrow camera, a wide one: its frustum counts where it is valid, and only there.
+
+    Also with a field that continues beyond the frustums, which hides nothing by itself.
+    """
+    config = FieldConfig(hidden=7, outside="clamp")
+    monkeypatch.setattr(model.renderer.field, "config", config)
+    lattice, zoomed = Lattice(0.6, 13), narrower(scene)
+    alone = density_on(model, zoomed, lattice)
+    cameras_of_both = concatenate([zoomed.cameras, scene.cameras], axis=1)
+    features = zoomed.features.expand(-1, 2, -1, -1, -1, -1)
+    padded, both = (
+        density_on(model, FrustumVolume(features, cameras_of_both, torch.tensor([[True, valid]])), lattice)
+        for valid in (False, True)
+    )
+    torch.testing.assert_close(padded, alone, atol=0, rtol=0)
+    assert int((both > 0).sum()) > int((alone > 0).sum())
 
 
 def test_volumes_rendered_in_the_frame_of_a_source_keep_their_place_in_the_world():
@@ -315,9 +353,13 @@ HAZE = ["--resolution", "17", "--level", "0.1", "--opacity", "0.05", "--cameras"
 
 
 @pytest.fixture(autouse=True)
-def few_points(monkeypatch):
+def small_measures(monkeypatch):
     """Enough for tests."""
     monkeypatch.setattr("scripts.geometry.truth.NUM_POINTS", 4000)
+    monkeypatch.setattr("scripts.geometry.truth.SILHOUETTE", 64)
+    monkeypatch.setattr("scripts.geometry.picture.SIDE", 32)
+    monkeypatch.setattr("scripts.geometry.picture.SIDES", 2)
+    monkeypatch.setattr("scripts.geometry.picture.MOST_DOTS", 100)
 
 
 def export(*flags: object) -> int:
@@ -332,7 +374,7 @@ def test_the_program_writes_files_figures_and_a_picture(run, tmp_path, capsys):
     assert export(run, *flags, *HAZE, "--output", own, "--picture", picture, "--figures", figures) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[:3] == [str(own / "mesh.glb"), str(own / "cloud.ply"), str(picture)]
-    assert Image.open(picture).size[0] > 600
+    assert Image.open(picture).size == (3 * 32, 4 * (16 + 32))
     known = json.loads(figures.read_text())
     assert set(known) == {
         "mesh", "point cloud", "flat picture, right silhouette", "ellipsoid of the mean size",
@@ -362,7 +404,7 @@ def test_true_meshes_may_be_files_and_several_objects_have_folders(run, tmp_path
         assert len(trimesh.load(tmp_path / "out" / name / "cloud.ply").vertices) == 321
 
 
-def test_views_drawn_one_after_the_other_become_sources_and_their_cameras_open(run, tmp_path):
+def test_views_drawn_one_after_the_other_become_sources_and_their_cameras_open(run, tmp_path, capsys):
     film = tmp_path / "film"
     flags = [
         "--transfer",
@@ -386,23 +428,107 @@ def test_views_drawn_one_after_the_other_become_sources_and_their_cameras_open(r
         assert export(run, *further, *HAZE, "--output", tmp_path / name) == 0
     alone, more = ((tmp_path / name / "cloud.ply").read_bytes() for name in ("alone", "with"))
     assert alone != more
+    assert export(run, "--object", "nobody", "--film", film, "--output", tmp_path / "other") == 2
+    assert "shows 000200_delivery; give a film of nobody" in capsys.readouterr().err
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.fixture
+def houses(monkeypatch):
+    """The program finds the same house of whatever object, at once, unless its name is set to an error."""
+    errors = {}
+
+    def extract(model, config, arguments, job, source, device):
+        if job.name in errors:
+            raise errors[job.name]
+        return house(), PointCloud(house().vertices, house().colours)
+
+    monkeypatch.setattr(export_geometry, "extract", extract)
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "code", "said"),
+    [
+        ("000200_delivery", ValueError("is fog"), 2, "export_geometry: 000200_delivery: is fog"),
+        (
+            "nobody",
+            KeyboardInterrupt(),
+            130,
+            "export_geometry: interrupted; the files that are there are whole",
+        ),
+    ],
+)
+def test_what_ends_one_object_leaves_the_measurements_of_the_others(
+    run, tmp_path, capsys, houses, failing, error, code, said
+):
+    names = ("000200_delivery", "nobody")
+    for name in names:
+        write_glb(tmp_path / "meshes" / f"{name}.glb", house())
+    houses[failing] = error
+    picture, figures = tmp_path / "picture.png", tmp_path / "figures.json"
+    flags = ["--truth", tmp_path / "meshes", "--picture", picture, "--figures", figures]
+    assert export(run, "--n", 2, *flags, "--output", tmp_path / "out") == code
+    (other,) = set(names) - {failing}
+    assert {name for found in json.loads(figures.read_text()).values() for name in found} == {other}
+    assert [path.parent.name for path in tmp_path.glob("out/*/cloud.ply")] == [other]
+    assert picture.is_file()
+    told = capsys.readouterr()
+    assert "| mesh | 1 |" in told.out
+    assert told.err.splitlines()[-1] == said
+
+
+def test_an_object_is_not_compared_with_itself_as_another_training_object(run, tmp_path, capsys, houses):
+    flags = ["--object", "000001_pickup", "--split", "train", "--truth", "shapes"]
+    assert export(run, *flags, "--output", tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "ellipsoid of the mean size" in out
+    assert "another training object" not in out
+
+
+def test_a_set_without_training_objects_is_said_to_miss_them(run, tmp_path, capsys, houses, plant_object):
+    plant_object(tmp_path / "set" / "cars_val" / "000200_delivery", num_views=1, size=(32, 32))
+    flags = ["--data", tmp_path / "set", "--split", "val", "--truth", "shapes"]
+    assert export(run, *flags, "--output", tmp_path / "out") == 0
+    told = capsys.readouterr()
+    assert "no mesh of a training object is known (" in told.err
+    assert "training object" not in told.out
+
+
+def test_a_notice_of_a_photo_bears_the_name_of_the_program_that_gives_it(run, tmp_path, capsys, houses):
+    photo = np.full((32, 32, 3), 255, np.uint8)
+    photo[:6, :6] = 0  # far from the middle
+    write_png(tmp_path / "p.png", torch.from_numpy(photo))
+    pose = run.parent / "set" / "cars_val" / "nobody" / "pose" / "000000.txt"
+    assert export(run, "--image", tmp_path / "p.png", "--camera", pose, "--output", tmp_path / "out") == 0
+    err = capsys.readouterr().err
+    assert "export_geometry: " + str(tmp_path / "p.png") in err
+    assert "sample_views.py" not in err
+
+
+def test_no_more_points_are_drawn_than_a_picture_needs():
+    cloud = PointCloud(np.random.default_rng(0).normal(size=(321, 3)), np.zeros((321, 3), np.uint8))
+    assert len(_dots(cloud).vertices) == 6 * 100
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([*HAZE, "--opacity", "0.9"], "no ray is 0.9 opaque"),
-        ([*HAZE, "--level", "0.99"], "there is no surface at level 0.99"),
+        ([*HAZE, "--opacity", "0.9"], "000200_delivery: no ray is 0.9 opaque; lower --opacity"),
+        ([*HAZE, "--level", "0.99"], "000200_delivery: there is no surface at level 0.99"),
+        ([*HAZE, "--level", "0.99"], "; lower --level below"),
         (["--level", "3"], "is a share of light"),
         (["--figures", "f.json"], "go with --truth"),
         (["--image", "p.png", "--truth", "shapes"], "--truth is for objects"),
         (["--film", "f", "--n", "2"], "--film shows one object"),
         (["--film", "f"], "holds no film"),
-        (["--object", "nobody", "--truth", "shapes"], "is no procedural car"),
+        ([*HAZE, "--n", "2", "--truth", "shapes"], "nobody: is no procedural car"),
         (["--truth", "nowhere"], "there is no such file or folder"),
         (["--object", "who"], "there is no object 'who'"),
         (["--device", "quantum"], "is no device"),
         ([*HAZE, "--output", "/dev/null/x"], "cannot be written"),
+        ([*HAZE, "--picture", "/dev/null/p.png"], "/dev/null/p.png: cannot be written"),
+        ([*HAZE, "--truth", "shapes", "--figures", "."], ".: is a folder; give the name of a file"),
     ],
 )
 def test_a_mistake_is_one_line(run, capsys, monkeypatch, tmp_path, flags, said):
@@ -415,10 +541,9 @@ def test_a_mistake_is_one_line(run, capsys, monkeypatch, tmp_path, flags, said):
 
 
 def test_a_family_without_volumes_and_missing_packages_are_one_line_each(run, capsys, monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match="has no volumes"):
-        geometry.volumes_of(
-            ImageDiffusion(ImageDiffusionConfig.model_validate(TINY_FAMILIES["image_diffusion"]))
-        )
+    other = ImageDiffusion(ImageDiffusionConfig.model_validate(TINY_FAMILIES["image_diffusion"]))
+    with pytest.raises(ValueError, match="runs/other: its model has no volumes"):
+        geometry.volumes_of(other, "runs/other")
     for package, said in (("skimage.measure", "need scikit-image"), ("scipy.spatial", "need scipy")):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)

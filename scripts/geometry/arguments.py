@@ -22,7 +22,9 @@ files, in samples/RUN/OBJECT or in --output:
 
 surfaces:
   shade    where of the light from all sides a share (--level, default 0.6) no longer arrives. This finds the
-           outside of a fog, and models trained for hours or less know objects as fog. The default.
+           outside of a fog, and models trained for hours or less know objects as fog. The default. Notches
+           and hollows that leave open less than 1 - level of all directions (144 degrees of a straight edge,
+           at 0.6) are filled, even where the volume is sharp; a higher level fills less.
   density  where the density per scene unit is --level. Default: that of which a step from one point of the
            lattice to the next takes half the light. For models with sharp volumes.
 point clouds:
@@ -40,9 +42,10 @@ the other (plain, not squared), in thousandths of a scene unit; F-scores are of 
 scene units, in percent. 20000 points are spread by area over what can be seen of a mesh from far away, so
 that nothing inside counts; of point clouds, as many are taken at random. Means over the objects, with their
 standard errors. Beside it stand: the right silhouette as a flat picture through the origin, an ellipsoid as
-large as the mean training object, another training object, and the truth itself in other points.
+large as the mean training object, another training object, and the truth itself in other points. An object
+that fails is left out, with a line that says why; figures, table and picture are of the others.
 
-Exit codes: 0 done, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 2 bad input or an object that failed, 130 interrupted.
 """
 SURFACES = ("shade", "density")  # those of models/geometry.py, which takes time to import
 AXES = ("x", "y", "z", "-x", "-y", "-z")

@@ -1,6 +1,5 @@
 """Photos of an object beside its true mesh, its exported mesh and its point cloud, from several sides."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,47 +20,38 @@ ZOOM = 1.25  # so that an object fills it
 SIDES = 5  # pictures of each, round the object
 LABEL = 16  # pixels
 DOT = 0.007  # scene units, half the width of a point
+MOST_DOTS = 20_000  # hide all that is behind them, and many more take long
 GREY = (205, 205, 205)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What is drawn of one object."""
+def write_picture(path: Path, blocks: list[UInt8[ndarray, "h w 3"]]) -> str:
+    """Put what is `drawn` of objects below each other; returns what to tell.
 
-    source: Views
-    truth: Mesh | None
-    surface: Surface
-    cloud: PointCloud
-
-
-def write_picture(path: Path, shown: list[Shown]) -> str:
-    """Draw objects below each other; returns what to tell. Raises ValueError where it cannot be written."""
-    page = np.concatenate([_block(each) for each in shown])
-    write_png(path, torch.from_numpy(page))
+    Raises ValueError where it cannot be written.
+    """
+    write_png(path, torch.from_numpy(np.concatenate(blocks)))
     return f"{path}"
 
 
-def _block(shown: Shown) -> UInt8[ndarray, "h w 3"]:
+def drawn(source: Views, truth: Mesh | None, surface: Surface, cloud: PointCloud) -> UInt8[ndarray, "h w 3"]:
     """The photo in front of rows of pictures from where it was taken, and further round."""
-    camera = shown.source.cameras[0, 0]
+    camera = source.cameras[0, 0]
     poses = circle(camera.cam_to_world, SIDES).double().numpy()
     intrinsics = camera.intrinsics.double().numpy() * [[ZOOM, 1, 1], [1, ZOOM, 1], [1, 1, 1]]
-    shape = Mesh(
-        shown.surface.vertices, shown.surface.faces, np.full((len(shown.surface.faces), 3), GREY[0], np.uint8)
-    )
+    shape = Mesh(surface.vertices, surface.faces, np.full((len(surface.faces), 3), GREY, np.uint8))
     rows = {
-        "truth": (shown.truth, None),
-        "mesh": (shown.surface.as_mesh(), _even),
+        "truth": (truth, None),
+        "mesh": (surface.as_mesh(), _even),
         "shape": (shape, three_suns),
-        "points": (_dots(shown.cloud), _even),
+        "points": (_dots(cloud), _even),
     }
-    drawn = [
+    pictures = [
         _row(name, mesh, lighting, poses, intrinsics)
         for name, (mesh, lighting) in rows.items()
         if mesh is not None
     ]
-    block = np.concatenate(drawn)
-    return np.concatenate([_photos(shown.source, len(block)), block], axis=1)
+    block = np.concatenate(pictures)
+    return np.concatenate([_photos(source, len(block)), block], axis=1)
 
 
 def _row(name, mesh, lighting, poses, intrinsics) -> UInt8[ndarray, "h w 3"]:
@@ -90,12 +80,14 @@ def _labelled(picture: UInt8[ndarray, "h w 3"], text: str) -> UInt8[ndarray, "k 
 
 
 def _dots(cloud: PointCloud) -> Mesh:
-    """Points as octahedra."""
+    """Points, or some of them taken at random, as octahedra."""
+    chosen = np.random.default_rng(0).permutation(len(cloud.points))[:MOST_DOTS]
+    points, colours = cloud.points[chosen], cloud.colours[chosen]
     corners = np.concatenate([np.eye(3), -np.eye(3)])
     sides = np.array([(x, y, z) for x in (0, 3) for y in (1, 4) for z in (2, 5)])
-    vertices = (cloud.points[:, None] + DOT * corners).reshape(-1, 3)
-    faces = (6 * np.arange(len(cloud.points))[:, None, None] + sides).reshape(-1, 3)
-    return Mesh(vertices, faces, np.repeat(cloud.colours, len(sides), axis=0))
+    vertices = (points[:, None] + DOT * corners).reshape(-1, 3)
+    faces = (6 * np.arange(len(points))[:, None, None] + sides).reshape(-1, 3)
+    return Mesh(vertices, faces, np.repeat(colours, len(sides), axis=0))
 
 
 def _even(normals: Float[ndarray, "f 3"]) -> Float[ndarray, "f"]:

@@ -2,8 +2,9 @@
 
 import argparse
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,24 +37,36 @@ SILHOUETTE = 256  # pixels
 class Truth:
     """True meshes by the names of objects, and what has been measured against them."""
 
-    mesh: Callable[[str], Mesh]  # raises ValueError where there is none of the name
+    find: Callable[[str], Callable[[], Mesh]]  # raises ValueError where there is none of the name
     training: tuple[str, ...]  # names of training objects that it knows
     figures: dict[str, dict[str, Distance]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
-    def of(cls, data: DataConfig, arguments: argparse.Namespace) -> "Truth":
-        """What --truth names, for objects of a data set. Raises ValueError where there are no meshes."""
+    def of(cls, data: DataConfig, arguments: argparse.Namespace, names: Sequence[str]) -> "Truth":
+        """What --truth names, for the objects called `names` of a data set.
+
+        Raises ValueError where a mesh is missing. Where no training object has one, a line says so: there is
+        less to compare with.
+        """
         if arguments.truth == "shapes":
-            mesh = _shape
+            find = _shape
         else:
-            sources = find_meshes(Path(arguments.truth))
-            known = {source.name: source for source in sources}
-            mesh = partial(_from_file, known, Path(arguments.truth), arguments.up, arguments.front)
+            known = {source.name: source for source in find_meshes(Path(arguments.truth))}
+            find = partial(_from_file, known, Path(arguments.truth), arguments.up, arguments.front)
+        for name in names:
+            find(name)
         try:
-            names = open_split(data, "train").ids
-        except ValueError:  # a set of held-out objects alone
-            names = ()
-        return cls(mesh, tuple(name for name in names if arguments.truth == "shapes" or name in known))
+            training, why = tuple(name for name in open_split(data, "train").ids if _known(find, name)), ""
+        except ValueError as error:  # a set of held-out objects alone, or a damaged one
+            training, why = (), f" ({error})"
+        if not training:
+            said = f"no mesh of a training object is known{why}, so none is compared with"
+            print(f"export_geometry: {said}", file=sys.stderr)
+        return cls(find, training)
+
+    def mesh(self, name: str) -> Mesh:
+        """The true mesh of an object. Raises ValueError where there is none, or it cannot be read."""
+        return self.find(name)()
 
     def measure(self, name: str, true_mesh: Mesh, source: Views, surface: Surface, cloud: PointCloud) -> None:
         """Remember how far the geometry of an object, and guesses at it, are from the truth."""
@@ -64,8 +77,9 @@ class Truth:
             "flat picture, right silhouette": _flat(true_mesh, source),
         }
         if self.training:
-            other = self.training[derived_seed(0, name) % len(self.training)]
             guesses["ellipsoid of the mean size"] = self._mean_ellipsoid
+        if others := [other for other in self.training if other != name]:
+            other = others[derived_seed(0, name) % len(others)]
             guesses["another training object"] = _points(self.mesh(other), seed=1)
         guesses["the truth, in other points"] = _points(true_mesh, seed=1)
         for guess, found in guesses.items():
@@ -95,20 +109,28 @@ class Truth:
         return _points(ellipsoid(np.zeros(3), np.mean(sizes, axis=0) / 2, (0, 0, 0), segments=48), seed=1)
 
 
-def _shape(name: str) -> Mesh:
+def _known(find: Callable[[str], Callable[[], Mesh]], name: str) -> bool:
+    try:
+        find(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _shape(name: str) -> Callable[[], Mesh]:
     matched = SHAPE.fullmatch(name)
     if not matched or car_style(int(matched[1])) != matched[2]:
         raise ValueError(
             f"{name}: is no procedural car of scripts.make_shapes; give the folder of its mesh with --truth"
         )
-    return car(int(matched[1]))
+    return partial(car, int(matched[1]))
 
 
-def _from_file(known: dict, place: Path, up: str | None, front: str | None, name: str) -> Mesh:
+def _from_file(known: dict, place: Path, up: str | None, front: str | None, name: str) -> Callable[[], Mesh]:
     if name not in known:
         examples = ", ".join(sorted(known)[:3])
         raise ValueError(f"{place}: holds no mesh called {name}, but, for example, {examples}; give another")
-    return prepared(known[name], up, front)[0]
+    return lambda: prepared(known[name], up, front)[0]
 
 
 def _points(mesh: Mesh, *, seed: int) -> Float[ndarray, "n 3"]:

@@ -89,13 +89,13 @@ class PhotoSubject:
 def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:
     """What the command line says to look at. Raises ValueError or OSError, in one line for the user."""
     if arguments.image:
-        from sample_views import frame_photos, photo_views
+        from sample_views import frame_photos, photo_notices, photo_views
 
         framed = [] if arguments.camera else frame_photos(arguments)
-        for photo in framed:
-            if photo.notice is not None:
-                print(f"view: {photo.notice}", file=sys.stderr)
-        return PhotoSubject(arguments.image[0].stem, photo_views(config, arguments, framed))
+        photos = photo_views(config, arguments, framed)
+        for notice in photo_notices(arguments, framed, photos):
+            print(f"view: {notice}", file=sys.stderr)
+        return PhotoSubject(arguments.image[0].stem, photos)
     data = config.data if arguments.data is None else at_root(config.data, arguments.data)
     objects = open_split(data, arguments.split)
     count = len(objects) if arguments.n is None else arguments.n

@@ -7,7 +7,6 @@ axes, and their colours are sRGB bytes, as is the custom. Axes: n point, f face.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import trimesh
@@ -110,16 +109,17 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
 
 
 def write_glb(path: Path, surface: Surface) -> None:
-    """A surface as binary glTF. Raises ValueError where it cannot be written."""
+    """A surface as binary glTF. Raises ValueError where it cannot be written.
+
+    It has no material, beside which trimesh would not read colours.
+    """
     mesh = trimesh.Trimesh(
         surface.vertices @ TO_GLB.T,
         surface.faces,
         vertex_colors=to_linear(surface.colours),
         process=False,
     )
-    content = trimesh.exchange.gltf.export_glb(
-        trimesh.Scene({"surface": mesh}), include_normals=True, tree_postprocessor=_matt
-    )
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene({"surface": mesh}), include_normals=True)
     write_whole(path, lambda partial: partial.write_bytes(content))
 
 
@@ -128,13 +128,3 @@ def to_linear(colours: UInt8[ndarray, "n 3"]) -> UInt8[ndarray, "n 3"]:
     value = np.arange(256) / 255
     curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.round(255 * curve).astype(np.uint8)[colours]
-
-
-def _matt(tree: dict[str, Any]) -> None:
-    """Without a material, glTF means polished metal."""
-    tree["materials"] = [
-        {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}, "doubleSided": True}
-    ]
-    for mesh in tree["meshes"]:
-        for primitive in mesh["primitives"]:
-            primitive["material"] = 0

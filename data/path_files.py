@@ -15,7 +15,7 @@ height. Instead of `keyframes` there may be `cameras`, which are taken as they a
 """
 
 import json
-import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from data.cameras import pinhole, require_rigid
 from data.images import write_whole
 from data.paths import CameraPath
-from data.transforms import from_transforms, read_document
+from data.transforms import from_transforms, is_number, read_document
 
 FORMAT, VERSION = "camera path", 1
 KEYS = {
@@ -35,6 +35,7 @@ KEYS = {
 }
 CAMERA_KEYS = {"cam_to_world", "focal", "intrinsics"}
 MOST_VIEWS = 100_000
+FARTHEST = 1e6  # scene units from the origin, beyond which float32 tells no object any more
 
 
 def read_path(path: Path) -> CameraPath:
@@ -44,9 +45,11 @@ def read_path(path: Path) -> CameraPath:
     """
     document = read_document(path)
     try:
-        return _from_transforms(document) if "frames" in document else _from_document(document)
+        camera_path = _from_transforms(document) if "frames" in document else _from_document(document)
+        _require_ordinary(camera_path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    return camera_path
 
 
 def write_path(path: Path, camera_path: CameraPath, *, replace: bool = False) -> None:
@@ -54,10 +57,14 @@ def write_path(path: Path, camera_path: CameraPath, *, replace: bool = False) ->
 
     Raises ValueError where it cannot be written, or is there already and not to be replaced.
     """
-    if path.exists() and not replace:
-        raise ValueError(f"{path}: is there already; give another name, or say that it may be replaced")
     text = json.dumps(to_document(camera_path), indent=1) + "\n"
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+    def write(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+        if not replace:
+            _claim(partial, path)
+
+    write_whole(path, write)
 
 
 def to_document(camera_path: CameraPath) -> dict[str, Any]:
@@ -107,6 +114,31 @@ def _from_document(document: dict[str, Any]) -> CameraPath:
     return camera_path
 
 
+def _require_ordinary(camera_path: CameraPath) -> None:
+    """Raise ValueError where numbers are so large or small that the views of a path come to nothing."""
+    far = (camera_path.cam_to_world[:, :3, 3].norm(dim=-1) > FARTHEST).nonzero()
+    if len(far):
+        raise ValueError(
+            f"camera {int(far[0])} is more than {FARTHEST:g} scene units from the origin; correct the file"
+        )
+    cameras = camera_path.cameras()
+    values = cameras.cam_to_world, cameras.intrinsics, cameras.near, cameras.far
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise ValueError("the cameras of its views hold nan or inf; correct positions and focal lengths")
+
+
+def _claim(partial: Path, path: Path) -> None:
+    """Give a file another name as well. Raises ValueError where something has that name."""
+    try:
+        os.link(partial, path)  # unlike a look beforehand, this cannot be too early
+    except OSError as error:
+        if not isinstance(error, FileExistsError) and not path.exists():  # no links on this file system
+            return
+        raise ValueError(
+            f"{path}: is there already; give another name, or say that it may be replaced"
+        ) from error
+
+
 def _camera(entry: object, name: str) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "3 3"]]:
     if not isinstance(entry, dict) or entry.keys() - CAMERA_KEYS:
         raise ValueError(f"`{name}` must be an object of {', '.join(sorted(CAMERA_KEYS))}; correct the file")
@@ -116,7 +148,7 @@ def _camera(entry: object, name: str) -> tuple[Float[Tensor, "4 4"], Float[Tenso
         raise ValueError(f"`{name}` needs either `focal` or `intrinsics`; give one of them")
     if "focal" in entry:
         focal = entry["focal"]
-        if not _is_number(focal) or focal <= 0:
+        if not is_number(focal) or focal < torch.finfo(torch.float32).tiny:
             raise ValueError(f"`{name}.focal` is {_shown(focal)}, but a positive number is needed")
         return pose, pinhole(float(focal))
     matrix = _matrix(entry["intrinsics"], 3, f"{name}.intrinsics")
@@ -133,15 +165,9 @@ def _matrix(rows: object, size: int, name: str) -> Float[Tensor, "k k"]:
     shaped = isinstance(rows, list) and len(rows) == size
     if not shaped or not all(isinstance(row, list) and len(row) == size for row in rows):
         raise ValueError(f"`{name}` must be {size} rows of {size} numbers; correct it")
-    if not all(_is_number(value) for row in rows for value in row):
+    if not all(is_number(value) for row in rows for value in row):
         raise ValueError(f"`{name}` must hold finite numbers alone; correct it")
     return torch.tensor(rows, dtype=torch.float32)
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is a number that a float32 holds."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and math.isfinite(value) and abs(value) < torch.finfo(torch.float32).max
 
 
 def _shown(value: object) -> str:

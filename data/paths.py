@@ -4,10 +4,10 @@ A keyframe is taken apart into what a person behind a camera turns: azimuth and 
 object to the camera, the picture's roll against the horizon, the point that is looked at, the distance to it,
 and the lens. That point is the one on the optical axis nearest to the world's origin, where the object is.
 Each of these goes through its values at the keyframes along a Catmull-Rom curve (Catmull and Rom 1974), with
-knots as far apart as the camera travels (Barry and Goldman 1988), so that views follow each other at a nearly
-even pace. Keyframes that look at the object from one distance thus give a path at that distance with the
-object in the middle, and level ones a level path: a path rolls only where keyframes do. Angles go the shorter
-way round.
+knots as far apart as the camera travels and turns (Barry and Goldman 1988), so that views follow each other
+at a nearly even pace. Keyframes that look at the object from one distance thus give a path at that distance
+with the object in the middle, and level ones a level path: a path rolls only where keyframes do. Angles go the
+shorter way round.
 """
 
 import math
@@ -22,7 +22,7 @@ from data.cameras import Cameras, cameras_from_poses, orbit
 NUM_ANGLES = 3  # the first columns of a keyframe's numbers: azimuth, elevation, roll
 CLOSEST = 0.05  # of the distance to the origin, to the point that is looked at
 STRAIGHT = 1e-5  # length of the level part of a unit vector that points straight up or down
-SAME = 1e-6  # scene units and radians by which keyframes that follow each other must differ
+SAME = 1e-6  # distances to the object and radians by which keyframes that follow each other must differ
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def along(
     if not len(steps):
         places = torch.zeros(num, 1, dtype=torch.float64)
         return _put_together(numbers[:1] + places, cam_to_world, intrinsics)
-    lengths = _travel(cam_to_world[:, :3, 3].double(), steps, loop=loop)
+    lengths = _travel(numbers, cam_to_world[:, :3, 3].double(), steps)
     same = (lengths < SAME).nonzero()
     if len(same):
         first = int(same[0])
@@ -165,8 +165,13 @@ def _steps(numbers: Float[Tensor, "k c"], *, loop: bool) -> Float[Tensor, "s c"]
     return torch.cat([turns, steps[:, NUM_ANGLES:]], dim=-1)
 
 
-def _travel(positions: Tensor, steps: Tensor, *, loop: bool) -> Float[Tensor, "s"]:
-    """How far the camera goes and turns from each keyframe to the next: scene units, and radians of roll and
-    of the lens, one as much as the other."""
-    moved = (positions.roll(-1, dims=0) - positions)[: len(steps)]
-    return moved.norm(dim=-1) + steps[:, 4:7].norm(dim=-1) + steps[:, 2].abs() + steps[:, 7:].norm(dim=-1)
+def _travel(numbers: Float[Tensor, "k c"], positions: Tensor, steps: Tensor) -> Float[Tensor, "s"]:
+    """How far the camera goes and turns from each keyframe to the next: in distances to the point that is
+    looked at (their geometric mean), and in radians of the picture's turn and of the lens, one as much as the
+    other."""
+    distance = numbers[:, 3].mean().exp()
+    moved = (positions.roll(-1, dims=0) - positions)[: len(steps)].norm(dim=-1) / distance
+    # High above the object, a way round it moves the camera little, but turns the picture.
+    turned = steps[:, 0] * (numbers[: len(steps), 1] + steps[:, 1] / 2).sin()
+    camera = torch.stack([moved, turned, steps[:, 2]], dim=-1).norm(dim=-1)
+    return camera + steps[:, 4:7].norm(dim=-1) / distance + steps[:, 7:].norm(dim=-1)

@@ -18,6 +18,7 @@ from torch import Tensor
 from data.cameras import Cameras, cameras_from_poses, opencv_to_opengl, opengl_to_opencv, require_rigid
 
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+FLOAT = torch.finfo(torch.float32)
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # without distortion they are one and the same
 
 
@@ -39,6 +40,16 @@ def read_document(path: Path) -> dict[str, Any]:
     if isinstance(frames, list):
         document["frames"] = [_without_nulls(f) if isinstance(f, dict) else f for f in frames]
     return document
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a document is a number that a float32 holds, and not nan."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return abs(float(value)) <= FLOAT.max
+    except OverflowError:  # a whole number of very many digits
+        return False
 
 
 def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, width: int) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def _pose(frame: dict[str, Any], name: str) -> Float[Tensor, "4 4"]:
     shaped = (
         isinstance(rows, list) and len(rows) == 4 and all(isinstance(r, list) and len(r) == 4 for r in rows)
     )
-    if not shaped or not all(_is_number(value) for row in rows for value in row):
+    if not shaped or not all(is_number(value) for row in rows for value in row):
         raise ValueError(f"{name}: `transform_matrix` must be 4 rows of 4 numbers; correct the file")
     pose = torch.tensor(rows, dtype=torch.float32)
     require_rigid(pose, f"{name}, `transform_matrix`")
@@ -136,6 +147,10 @@ def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
     cx, cy = _positive(keys, "cx", name), _positive(keys, "cy", name)
     x = 0.5 if cx is None else cx / _required(width, "w", name)
     y = 0.5 if cy is None else cy / _required(height, "h", name)
+    if not all(is_number(number) and number >= FLOAT.tiny for number in (fx, fy, x, y)):
+        raise ValueError(
+            f"{name}: its intrinsics are {fx:g}, {fy:g}, {x:g}, {y:g} pictures; correct the file"
+        )
     return torch.tensor([[fx, 0.0, x], [0.0, fy, y], [0.0, 0.0, 1.0]])
 
 
@@ -158,10 +173,6 @@ def _positive(keys: dict[str, Any], key: str, name: str) -> float | None:
     value = keys.get(key)
     if value is None:
         return None
-    if not _is_number(value) or not 0 < value < math.inf:
+    if not is_number(value) or value < FLOAT.tiny:
         raise ValueError(f"{name}: `{key}` is {value!r}, but a positive number is needed; correct the file")
     return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -26,10 +26,11 @@ Open the address that it prints. The background is the volume as the window's ca
 scroll to come nearer, drag with the right button to shift. Each window has a camera and a camera path of its
 own. docs/viewer.md shows all controls and the format of path files.
 
-The address is this machine's own (127.0.0.1): nobody else sees the window. With --host 0.0.0.0 everybody in
-the network does, and may draw samples and write path files into --output.
+Nobody is asked for a password: whoever reaches the address may look, draw samples and write path files into
+--output. At 127.0.0.1 these are all users of this machine, and pages of other sites that are open in a
+browser on it; with --host 0.0.0.0 everybody in the network as well.
 
-Ctrl-C ends it. Exit codes: 2 bad input, 130 Ctrl-C, 143 SIGTERM; 0 after --measure.
+Ctrl-C ends it, and a second one at once. Exit codes: 2 bad input, 130 Ctrl-C, 143 SIGTERM; 0 after --measure.
 """
 
 
@@ -85,21 +86,42 @@ def view(arguments: argparse.Namespace) -> int:
 
         print(measure(open_engine(arguments), heights(arguments)))
         return 0
+    return serve(arguments)
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve windows until a signal comes; returns the exit code.
+
+    Raises ValueError or OSError, in one line for the user, before a window opens.
+    """
     signals: list[int] = []
-    ended = threading.Event()
-    before = {
-        number: signal.signal(number, lambda received, _: (signals.append(received), ended.set()))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    ended, opened = threading.Event(), threading.Event()
+
+    def receive(number: int, _: object) -> None:
+        signals.append(number)
+        restore()  # the next one ends the process
+        ended.set()
+        if not opened.is_set():
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     try:
         viewer = open_viewer(arguments)
+        opened.set()
         print(f"{viewer.url}  (Ctrl-C ends)", flush=True)
         while not ended.wait(timeout=0.2):  # a signal that another thread receives does not wake this one
             continue
         viewer.stop()
+    except KeyboardInterrupt:
+        if not signals:
+            raise
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
     return 128 + signals[0]
 
 
@@ -119,13 +141,15 @@ def check(arguments: argparse.Namespace) -> None:
 def open_viewer(arguments: argparse.Namespace) -> "Viewer":
     """A viewer that serves already. Raises ValueError or OSError, in one line for the user."""
     from scripts.viewer.server import Viewer, require_free
+    from scripts.viewer.subjects import data_flags
     from scripts.viewer.window import Choices
 
     # A window may be closed while something is on its way to it.
     warnings.filterwarnings("ignore", message="Queued .* on a closed connection")
     require_free(arguments.host, arguments.port)  # before the model is loaded
     engine = open_engine(arguments)
-    choices = Choices(arguments.run, engine.config.name, heights(arguments), arguments.output)
+    command = ["--transfer", arguments.run, *data_flags(arguments)]
+    choices = Choices(command, engine.config.name, heights(arguments), arguments.output)
     return Viewer(engine, choices, host=arguments.host, port=arguments.port)
 
 

@@ -45,6 +45,17 @@ def test_a_file_is_replaced_only_where_that_is_said(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever a look beforehand has seen."""
+    file = tmp_path / "path.json"
+    file.write_text("of another program")
+    monkeypatch.setattr(Path, "exists", lambda *arguments, **options: False)
+    with pytest.raises(ValueError, match=r"path\.json: is there already"):
+        write_path(file, some_path())
+    assert file.read_text() == "of another program"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_focal_length_is_as_good_as_intrinsics(tmp_path: Path):
     document = to_document(some_path())
     for entry in document["keyframes"]:
@@ -85,6 +96,19 @@ BAD: dict[str, tuple[Callable[[dict], Any], str]] = {
     "short row": (lambda d: posed(d, lambda p: [p[0][:3], *p[1:]]), f"`{POSE}`"),
     "nan": (lambda d: posed(d, lambda p: [[float("nan"), *p[0][1:]], *p[1:]]), f"`{POSE}`"),
     "too large": (lambda d: posed(d, lambda p: [[10**60, *p[0][1:]], *p[1:]]), f"`{POSE}`"),
+    "very many digits": (lambda d: posed(d, lambda p: [[10**400, *p[0][1:]], *p[1:]]), f"`{POSE}`"),
+    "far away": (lambda d: posed(d, lambda p: [[*p[0][:3], 1e20], *p[1:]]), "camera 1"),
+    "huge focal": (lambda d: focal(d, 10**400), "`keyframes[1].focal`"),
+    "tiny focal": (lambda d: focal(d, 1e-60), "`keyframes[1].focal`"),
+    "negative focal": (lambda d: focal(d, -1.0), "`keyframes[1].focal`"),
+    "odd principal point": (
+        lambda d: changed(d, lambda c: c | {"intrinsics": [[1, 0, 10**400], [0, 1, 0.5], [0, 0, 1]]}),
+        "`keyframes[1].intrinsics`",
+    ),
+    "tiny lens": (
+        lambda d: changed(d, lambda c: c | {"intrinsics": [[1e-60, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]}),
+        "`keyframes[1].intrinsics`",
+    ),
     "words": (lambda d: posed(d, lambda p: [["a", *p[0][1:]], *p[1:]]), f"`{POSE}`"),
     "scaled": (lambda d: posed(d, lambda p: [[2 * x for x in row] for row in p]), f"`{POSE}`"),
     "mirrored": (lambda d: posed(d, lambda p: [[-p[0][0], *p[0][1:]], *p[1:]]), f"`{POSE}`"),
@@ -118,11 +142,44 @@ def posed(document: dict, change: Callable[[list], list]) -> dict:
     return changed(document, lambda camera: camera | {"cam_to_world": change(camera["cam_to_world"])})
 
 
+def focal(document: dict, value: float) -> dict:
+    """The document with another second focal length."""
+    return changed(document, lambda camera: {"cam_to_world": camera["cam_to_world"], "focal": value})
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_file_is_one_line_that_names_file_and_key(kind: str, tmp_path: Path):
     spoil, key = BAD[kind]
     file = tmp_path / "path.json"
     file.write_text(json.dumps(spoil(to_document(some_path()))))
+    with pytest.raises(ValueError, match=re.escape(key)) as caught:
+        read_path(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"camera_angle_x": 1e-320}, "`camera_angle_x`"),
+        ({"camera_angle_x": 10**400}, "`camera_angle_x`"),
+        ({"camera_angle_x": 5e-324, "w": 3, "h": 2}, "`camera_angle_x`"),
+        ({"fl_x": 1e38, "w": 1e-30, "h": 1e-30}, "intrinsics"),
+        ({"fl_x": 10**400, "w": 3, "h": 2}, "`fl_x`"),
+        ({"camera_angle_x": 1.0, "frames": [(1e20, 0.0)]}, "camera 0"),
+        ({"camera_angle_x": 1.0, "frames": [(10**400, 0.0)]}, "`transform_matrix`"),
+    ],
+)
+def test_numbers_of_a_transforms_file_that_no_camera_has_are_one_line(
+    tmp_path: Path, changes: dict, key: str
+):
+    document = {"frames": [(1.3, 0.0)], **changes}
+    document["frames"] = [
+        {"file_path": "0.png", "transform_matrix": [[1, 0, 0, y], [0, 1, 0, 0], [0, 0, 1, x], [0, 0, 0, 1]]}
+        for x, y in document["frames"]
+    ]
+    file = tmp_path / "transforms.json"
+    file.write_text(json.dumps(document))
     with pytest.raises(ValueError, match=re.escape(key)) as caught:
         read_path(file)
     assert str(caught.value).startswith(f"{file}: ")

@@ -141,6 +141,30 @@ def test_keyframes_straight_above_the_object_are_ordinary_ones():
     assert path.diff(dim=0).abs().amax() < 0.05  # nowhere does the picture spin
 
 
+@pytest.mark.parametrize("elevation_deg", [-89, -60, 0, 25, 60, 80, 88, 89.9, 90])
+def test_a_way_round_near_the_pole_does_not_whirl(elevation_deg: float):
+    """Up, half round and down again: the azimuth stays near those of the keyframes, at a nearly even pace."""
+    angles = torch.tensor([[0, 20], [0, elevation_deg], [170, elevation_deg], [170, 20]]).double()
+    poses = orbit(*angles.deg2rad().T, 1.3)
+    path, _ = along(poses, pinhole().double().expand(4, 3, 3), 400)
+    right = path[:, :3, 0]  # level, so it tells the azimuth even straight above
+    turns = torch.atan2(-right[:, 0], right[:, 1]).diff()
+    azimuth = ((turns + math.pi) % (2 * math.pi) - math.pi).cumsum(0).rad2deg()
+    assert azimuth.min() > -20
+    assert azimuth.max() < 190
+    moved = path.diff(dim=0)
+    pace = moved[:, :3, :3].flatten(1).norm(dim=-1) + moved[:, :3, 3].norm(dim=-1)
+    assert pace.max() < 3 * pace.mean()
+
+
+def test_keyframes_straight_above_that_differ_in_azimuth_are_not_the_same():
+    poses = orbit(torch.tensor([0.2, 1.4]).double(), torch.full((2,), math.pi / 2).double(), 1.3)
+    path, _ = along(poses, pinhole().double().expand(2, 3, 3), 3)
+    torch.testing.assert_close(path[[0, -1]], poses, atol=1e-6, rtol=0)
+    between = orbit(torch.tensor(0.8).double(), torch.tensor(math.pi / 2).double(), 1.3)
+    torch.testing.assert_close(path[1], between, atol=1e-6, rtol=0)
+
+
 def test_evenly_spaced_knots_give_the_textbook_formula():
     """Catmull and Rom's matrix, for one stretch between its neighbours."""
     values = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double()

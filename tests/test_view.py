@@ -35,18 +35,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(folder: Path, plant_object: Callable[..., Path]) -> Iterator[str]:
-    """The address of a viewer of a tiny model."""
+def viewer(folder: Path, plant_object: Callable[..., Path]) -> Iterator[Any]:
+    """A viewer of a tiny model."""
     plant_object(folder / "data" / "cars_val" / "bb", num_views=3, size=(32, 32))
     run = save_tiny_run(tiny_config(folder / "data", folder))
     flags = ["--port", "0", "--size", "32", "--device", "cpu", "--output", str(folder / "paths")]
-    viewer = view.open_viewer(view.make_parser().parse_args([str(run), *flags]))
-    yield viewer.url
-    viewer.stop()
+    opened = view.open_viewer(view.make_parser().parse_args([str(run), *flags]))
+    yield opened
+    opened.stop()
 
 
 @pytest.fixture(scope="module")
-def page(url: str, folder: Path) -> Iterator[Any]:
+def page(viewer: Any, folder: Path) -> Iterator[Any]:
     """The window; `page.said` is what its console says, `page.asked` every address it asks for."""
     with playwright.sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
@@ -57,11 +57,11 @@ def page(url: str, folder: Path) -> Iterator[Any]:
             args=FLAGS.split(),
         )
         window = context.new_page()
-        window.said, window.asked, window.address = [], [], url
+        window.said, window.asked, window.address = [], [], viewer.url
         window.on("console", lambda message: window.said.append((message.type, message.text)))
         window.on("pageerror", lambda error: window.said.append(("error", str(error))))
         window.on("request", lambda request: window.asked.append(request.url))
-        window.goto(url)
+        window.goto(viewer.url)
         window.wait_for_selector("button:has-text('Overview')", timeout=1000 * PATIENCE_S)
         yield window
         context.close()
@@ -118,8 +118,9 @@ def test_it_loads_without_errors_and_asks_nobody_else(page):
 
 
 def test_dragging_turns_the_camera_and_changes_the_picture(page):
+    before = still(page)
     press(page, "Input view")
-    time.sleep(1.0)
+    until(lambda: np.abs(shot(page) - before).mean() > 1, "the input view")
     before = still(page)
     drag(page, 120)
     until(lambda: np.abs(shot(page) - before).mean() > 1, "another picture")
@@ -139,13 +140,16 @@ def test_pressing_sample_makes_a_sample_appear(page):
     page.get_by_text(re.compile(r"Preview, sample \(3 steps")).wait_for(timeout=1000 * PATIENCE_S)
 
 
-def test_keyframes_make_a_path_that_is_saved(page, folder: Path):
+def test_keyframes_make_a_path_that_is_saved(page, viewer, folder: Path):
     page.get_by_text("Camera path", exact=True).click()
-    for _ in range(2):
+    (window,) = viewer.windows.values()
+    for num in (1, 2):
         still(page)
         press(page, "Add keyframe")
-        time.sleep(0.5)
+        until(lambda num=num: len(window.editor._keyframes) == num, "the keyframe")
+        eye = window.session.eye
         drag(page, 80)
+        until(lambda eye=eye: window.session.eye != eye, "a camera that has moved")
     press(page, "Save path")
     file = folder / "paths" / "path.json"
     until(file.is_file, "the file")

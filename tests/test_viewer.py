@@ -1,12 +1,14 @@
 """The viewer without a browser: what its windows show and do, asked over viser's own protocol."""
 
 import re
+import shlex
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ pytest.importorskip("viser", reason="pip install -r requirements-viewer.txt")
 from fake_browser import FakeBrowser
 
 from scripts import view
+from scripts.sample_arguments import make_parser
 from scripts.viewer.lens import Eye, eye_at
 from scripts.viewer.pictures import OUTSIDE
 from scripts.viewer.server import Viewer
@@ -86,12 +89,36 @@ def some_eye(azimuth: float = 0.7, aspect: float = 1.0, elevation: float = 0.4) 
     return eye_at(pose, pinhole(), aspect=aspect)
 
 
-def look_until_fine(browser: FakeBrowser, eye: Eye) -> np.ndarray:
-    """The picture at rest from an eye that is new."""
+def rest_at(viewer: Viewer, browser: FakeBrowser, eye: Eye) -> None:
+    """Look from there until a window has sent its picture at rest."""
     browser.look(eye)
-    before = browser.num_backgrounds
-    browser.wait(lambda: browser.num_backgrounds >= before + 2 and len(browser.background) == HEIGHT, "rest")
+
+    def sent() -> bool:
+        windows = [window.session for window in list(viewer.windows.values())]
+        return any(one._sent == (one._wanted(), True) and near(one.eye, eye) for one in windows)
+
+    browser.wait(sent, "rest")
+
+
+def near(one: Eye, other: Eye) -> bool:
+    return one.aspect == pytest.approx(other.aspect, abs=0.01) and np.allclose(one.position, other.position)
+
+
+def shows(browser: FakeBrowser, expected: torch.Tensor, tolerance: int = 1) -> np.ndarray:
+    """The background once it is as expected."""
+    wanted = expected.numpy().astype(int)
+
+    def alike() -> bool:
+        shown = browser.background
+        return shown.shape == wanted.shape and np.abs(shown.astype(int) - wanted).max() <= tolerance
+
+    browser.wait(alike, "the picture that is expected")
     return browser.background.astype(int)
+
+
+def seen(found: Any) -> torch.Tensor:
+    """The picture of a rendering."""
+    return to_uint8(2 * found.latent[0, 0, :3] - 1)
 
 
 @torch.no_grad()
@@ -108,42 +135,41 @@ def rendered(viewer: Viewer, cameras: Cameras, views: list[int], size: int = HEI
 
 def test_a_window_at_a_camera_of_the_data_shows_what_the_renderer_gives_for_that_camera(viewer, browse):
     cameras = viewer.engine.subjects.objects.read_views(0, [3]).cameras[0]
-    shown = look_until_fine(browse(), eye_at(cameras.cam_to_world[0], cameras.intrinsics[0]))
-    expected = to_uint8(2 * rendered(viewer, cameras, [0]).latent[0, 0, :3] - 1).numpy().astype(int)
-    assert np.abs(shown - expected).max() <= 1
+    browser = browse(eye_at(cameras.cam_to_world[0], cameras.intrinsics[0]))
+    shown = shows(browser, seen(rendered(viewer, cameras, [0])))
+    expected = seen(rendered(viewer, cameras, [0])).numpy().astype(int)
     assert expected.std() > 5  # there is something to see
     for turned in (np.flip(expected, 0), np.flip(expected, 1), expected.swapaxes(0, 1)):
         assert np.abs(shown - turned).max() > 20
 
 
 def test_the_middle_of_a_wide_window_is_the_square_and_its_sides_are_darker(viewer, browse):
-    wide = look_until_fine(browse(), some_eye(0.9, aspect=2.0))
-    assert wide.shape == (HEIGHT, 2 * HEIGHT, 3)
+    browser = browse(some_eye(0.9, aspect=2.0))
+    browser.wait(lambda: browser.background.shape == (HEIGHT, 2 * HEIGHT, 3))
+    wide = browser.background.astype(int)
     square = some_eye(0.9).square(viewer.engine.encode("bb", [0]).radius)[0]
-    expected = to_uint8(2 * rendered(viewer, square, [0]).latent[0, 0, :3] - 1).numpy().astype(int)
+    expected = seen(rendered(viewer, square, [0])).numpy().astype(int)
     assert np.abs(wide[:, HEIGHT // 2 : -HEIGHT // 2] - expected).max() <= 1
     assert wide[:, : HEIGHT // 2].max() <= round(255 * OUTSIDE)
 
 
 def test_pictures_are_coarse_while_the_camera_moves_and_fine_once_it_rests(browse):
     browser = browse()
-    heights = []
-    for step in range(6):
-        browser.look(some_eye(1.0 + 0.1 * step))
+    browser.wait(lambda: len(browser.background) == HEIGHT)
+    for step in range(3):
         before = browser.num_backgrounds
+        browser.look(some_eye(1.0 + 0.1 * step))
         browser.wait(lambda before=before: browser.num_backgrounds > before)
-        heights.append(len(browser.background))
-    assert heights == [HEIGHT // 2] * 6
-    browser.idle(REST_S + 0.3)
-    assert len(browser.background) == HEIGHT
-    shown = browser.num_backgrounds
+        assert len(browser.background) == HEIGHT // 2
+        browser.wait(lambda: len(browser.background) == HEIGHT)
+        assert browser.num_backgrounds == before + 2
     browser.idle(2 * REST_S)
-    assert browser.num_backgrounds == shown  # nothing changes, so nothing is sent
+    assert browser.num_backgrounds == before + 2  # nothing changes, so nothing is sent
 
 
 def test_depth_opacity_and_channels_are_those_of_the_renderer(viewer, browse):
     browser, eye = browse(), some_eye(2.0)
-    look_until_fine(browser, eye)
+    rest_at(viewer, browser, eye)
     camera = eye.square(viewer.engine.encode("bb", [0]).radius)[0]
     found = rendered(viewer, camera, [0])
     near, far = float(camera.near), float(camera.far)
@@ -155,25 +181,22 @@ def test_depth_opacity_and_channels_are_those_of_the_renderer(viewer, browse):
     }
     browser.use("Channel", 2)
     for kind, picture in expected.items():
-        before = browser.num_backgrounds
         browser.use("Show", kind)
-        browser.wait(lambda before=before: browser.num_backgrounds >= before + 2, kind)
-        assert np.abs(browser.background.astype(int) - picture.numpy().astype(int)).max() <= 3
+        shows(browser, picture, tolerance=3)
     assert browser.controls["Channel"]["visible"]
 
 
 def test_windows_have_cameras_and_settings_of_their_own(viewer, browse):
     one, two = browse(), browse()
     eyes = some_eye(0.2), some_eye(2.5)
-    pictures = [look_until_fine(*pair) for pair in zip((one, two), eyes, strict=True)]
-    for eye, picture in zip(eyes, pictures, strict=True):
+    for browser, eye in zip((one, two), eyes, strict=True):
+        browser.look(eye)
         camera = eye.square(viewer.engine.encode("bb", [0]).radius)[0]
-        expected = to_uint8(2 * rendered(viewer, camera, [0]).latent[0, 0, :3] - 1).numpy()
-        assert np.abs(picture - expected).max() <= 1
-    shown = two.num_backgrounds
+        shows(browser, seen(rendered(viewer, camera, [0])))
+    shown, before = two.num_backgrounds, one.num_backgrounds
     one.use("Show", "Depth")
-    one.idle(0.5)
-    two.idle(0.2)
+    one.wait(lambda: one.num_backgrounds == before + 2)
+    two.idle(0.3)
     assert two.num_backgrounds == shown
 
 
@@ -182,14 +205,12 @@ def test_input_views_can_be_chosen_added_and_removed(viewer, browse):
     nodes = lambda: sorted(name for name in browser.scene if name.startswith("/input/"))  # noqa: E731
     assert nodes() == ["/input/0"]
     cameras = viewer.engine.subjects.objects.cameras(0)
-    picture = look_until_fine(browser, eye_at(cameras.cam_to_world[3], cameras.intrinsics[3]))
+    browser.look(eye_at(cameras.cam_to_world[3], cameras.intrinsics[3]))
+    picture = shows(browser, seen(rendered(viewer, cameras[[3]], [0])))
     browser.use("GuiButtonGroupMessage 4", "Add nearest")  # view 3, where it stands
     browser.wait(lambda: browser.controls["Input views"]["value"] == "0 3", "the numbers")
     browser.wait(lambda: nodes() == ["/input/0", "/input/1"], "two frusta")
-    browser.idle(2 * REST_S + 0.3)
-    both = browser.background.astype(int)
-    expected = to_uint8(2 * rendered(viewer, cameras[[3]], [0, 3]).latent[0, 0, :3] - 1).numpy()
-    assert np.abs(both - expected).max() <= 1
+    both = shows(browser, seen(rendered(viewer, cameras[[3]], [0, 3])))
     assert np.abs(both - picture).max() > 3
     browser.use("GuiButtonGroupMessage 4", "Remove last")
     browser.wait(lambda: browser.controls["Input views"]["value"] == "0")
@@ -203,11 +224,78 @@ def test_input_views_can_be_chosen_added_and_removed(viewer, browse):
     browser.wait(lambda: nodes() == ["/input/0"] and browser.controls["Input views"]["value"] == "0")
     browser.use("Input views", "2")
     eye = some_eye(2.2)
-    browser.idle(0.5)
+    browser.look(eye)
     radius = viewer.engine.encode("ccc", [2]).radius
-    expected = rendered(viewer, eye.square(radius)[0], [2], name="ccc")
-    shown = look_until_fine(browser, eye)
-    assert np.abs(shown - to_uint8(2 * expected.latent[0, 0, :3] - 1).numpy()).max() <= 1
+    shows(browser, seen(rendered(viewer, eye.square(radius)[0], [2], name="ccc")))
+
+
+def test_what_is_typed_is_encoded_once_it_is_complete_and_left_alone(viewer, browse, monkeypatch):
+    browser, asked = browse(), []
+    original = viewer.engine.encode
+    monkeypatch.setattr(viewer.engine, "encode", lambda *parts: asked.append(parts) or original(*parts))
+    for text in ("1", "1 2", "1  2 ", "1  2 3"):
+        browser.use("Input views", text)
+    browser.controls["Input views"]["value"] = "as typed"
+    browser.wait(lambda: "/input/2" in browser.scene)
+    assert asked == [("bb", [1, 2, 3])]
+    browser.idle(0.2)
+    assert browser.controls["Input views"]["value"] == "as typed"  # no echo has come
+
+
+def test_before_there_is_an_object_one_line_says_so(viewer, browse, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise ValueError("no such file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(viewer.engine, "encode", fail)
+        browser = FakeBrowser(viewer.url, some_eye())
+        browser.wait(lambda: "no such file" in browser.text())
+    for label, value in (
+        ("Sample", True),
+        ("Go to", "Overview"),
+        ("Go to", "Input view"),
+    ):
+        browser.use("Keyframes", "Clear")
+        browser.wait(lambda: "no object" not in browser.text())
+        browser.use(label, value)
+        browser.wait(lambda: "**there is no object yet" in browser.text(), label)
+    browser.use("Object", "ccc")
+    browser.wait(lambda: browser.background is not None)
+    browser.close()
+
+
+def test_a_picture_that_cannot_be_made_is_not_tried_for_ever(viewer, browse, monkeypatch):
+    browser, tried = browse(), []
+    browser.wait(lambda: len(browser.background) == HEIGHT)
+
+    def fail(*arguments: object) -> None:
+        tried.append(1)
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(viewer.engine, "preview", fail)
+        browser.look(some_eye(1.7))
+        browser.wait(lambda: "out of memory" in browser.text() and len(tried) == 2)
+        browser.idle(2 * REST_S)
+        assert len(tried) == 2  # while the camera moved, and at rest
+    rest_at(viewer, browser, some_eye(1.8))
+
+
+def test_a_very_narrow_window_has_pictures_too(viewer, browse):
+    browser = browse()
+    browser.look(some_eye(1.1, aspect=0.005))
+    browser.wait(lambda: browser.background.shape == (HEIGHT, 1, 3))
+
+
+def test_another_object_ends_the_sample_of_the_last_one(viewer, browse):
+    browser = browse()
+    browser.use("Steps", 5000)
+    browser.use("Sample")
+    browser.wait(lambda: re.search(r"Step \d+ of 5000", browser.text()))
+    browser.use("Object", "ccc")
+    browser.wait(lambda: "Cancelled" in browser.text())
+    browser.wait(lambda: browser.controls["Sample"]["visible"])
+    assert "/sample/1" not in browser.scene
 
 
 def test_every_view_is_encoded_once(viewer, browse, monkeypatch):
@@ -219,13 +307,12 @@ def test_every_view_is_encoded_once(viewer, browse, monkeypatch):
         browser = browse()
         browser.use("Input views", "0 1 2")
         browser.wait(lambda now=browser: "/input/2" in now.scene)
-        look_until_fine(browser, some_eye(1.9))
     assert len(encoded) == 3
 
 
 def test_a_sample_is_what_the_model_draws_from_there(viewer, browse):
     browser, eye = browse(), some_eye(0.1, aspect=1.6)
-    look_until_fine(browser, eye)
+    rest_at(viewer, browser, eye)
     browser.use("Seed", 7)
     browser.use("Steps", 4)
     browser.use("Sample")
@@ -276,11 +363,14 @@ def test_what_goes_wrong_is_said_in_one_line_and_the_viewer_lives(viewer, browse
         browser.use("Sample")
         browser.wait(lambda: "**RuntimeError: out of luck**" in browser.text())
     browser.use("Guidance", 2.0)
+    browser.wait(lambda: browser.controls["Sample"]["visible"])
+    browser.use("Keyframes", "Clear")  # whatever the user does next takes the line away
+    browser.wait(lambda: "**" not in browser.text())
     with monkeypatch.context() as patch:
         patch.setattr(viewer.engine.config.sample.__class__, "model_validate", fail)
         browser.use("Sample")
-        browser.wait(lambda: "RuntimeError" in browser.text())
-    look_until_fine(browser, some_eye(2.9))
+        browser.wait(lambda: "**RuntimeError: out of luck**" in browser.text())
+    rest_at(viewer, browser, some_eye(2.9))
     browser.use("Sample")
     browser.wait(lambda: "/sample/1" in browser.scene)
     browser.wait(lambda: "**" not in browser.text())
@@ -292,15 +382,21 @@ def test_a_path_is_edited_played_and_saved(viewer, browse, command):
     browser.wait(lambda: "no keyframes yet" in browser.text())
     eyes = [some_eye(0.3), some_eye(1.0, elevation=0.8), some_eye(1.9)]
     for number, eye in enumerate(eyes):
-        look_until_fine(browser, eye)
+        rest_at(viewer, browser, eye)
         browser.use("Add keyframe")
         browser.wait(lambda number=number: f"/path/keyframe {number}" in browser.scene)
+    rest_at(viewer, browser, some_eye(1.9, aspect=1.5))  # a window of another shape is no other keyframe
     browser.use("Add keyframe")
     browser.wait(lambda: "move the camera first" in browser.text())
     browser.use("Views", 5)
     browser.use("Name", "tour")
     browser.use("Save path")
     browser.wait(lambda: "--trajectory" in browser.text())
+    words = shlex.split(re.search(r"```\n(.*?)\n```", browser.text(), re.DOTALL)[1].replace("\\\n", ""))
+    assert words[:2] == ["python", "sample_views.py"]
+    said = make_parser().parse_args(words[2:])
+    assert (said.transfer, said.trajectory) == (command[0], str(folder / "tour.json"))
+    assert (said.object, said.cond_views, said.split) == (["bb"], ["0"], "test")
     saved = read_path(folder / "tour.json")
     assert (saved.num, saved.loop) == (5, False)
     torch.testing.assert_close(saved.cam_to_world, torch.stack([eye.cam_to_world for eye in eyes]))
@@ -326,13 +422,13 @@ def test_playing_moves_the_camera_along_the_path_and_gives_it_back(viewer, brows
     browser = browse()
     eyes = [some_eye(0.3), some_eye(1.3)]
     for number, eye in enumerate(eyes):
-        look_until_fine(browser, eye)
+        rest_at(viewer, browser, eye)
         browser.use("Add keyframe")
         browser.wait(lambda number=number: f"/path/keyframe {number}" in browser.scene)
     browser.use("Views", 3)
     browser.use("Views a second", 20.0)
     home = some_eye(2.8)
-    look_until_fine(browser, home)
+    rest_at(viewer, browser, home)
     browser.use("Play")
     places = []
     for eye in (some_eye(0.3), some_eye(0.8), some_eye(1.3), home):
@@ -341,6 +437,54 @@ def test_playing_moves_the_camera_along_the_path_and_gives_it_back(viewer, brows
         places.append(eye)
     browser.wait(lambda: browser.controls["Play"]["visible"])
     assert not browser.controls["Stop"]["visible"]
+
+
+def test_stopping_gives_the_camera_back_even_while_a_picture_of_the_path_is_made(viewer, browse, monkeypatch):
+    browser, home = browse(), some_eye(2.8)
+    for eye in (some_eye(0.3), some_eye(1.3), home):
+        rest_at(viewer, browser, eye)
+        if eye is not home:
+            known = sum("/path/keyframe" in name for name in browser.scene)
+            browser.use("Add keyframe")
+            browser.wait(lambda known=known: f"/path/keyframe {known}" in browser.scene)
+    original, begun, stopped = viewer.engine.preview, threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        begun.set()
+        stopped.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(viewer.engine, "preview", slow)
+    browser.use("Play")
+    browser.wait(lambda: browser.controls["Stop"]["visible"] and begun.is_set())
+    browser.use("Stop")
+    browser.wait(lambda: browser.controls["Play"]["visible"] and not browser.controls["Stop"]["visible"])
+    stopped.set()
+    browser.idle(0.5)
+    assert not at(browser, some_eye(0.3))
+    assert [near(window.session.eye, home) for window in viewer.windows.values()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "said"),
+    [
+        ("Views a second", 0.0, "Views a second is 0.0; give a number from 0.1 to 60"),
+        ("Views a second", float("nan"), "Views a second is nan"),
+        ("Views", 0, "Views is 0; give a number from 1 to 10000"),
+        ("Views", 10**9, "Views is 1000000000"),
+    ],
+)
+def test_numbers_beyond_the_limits_of_the_controls_are_refused(viewer, browse, control, value, said):
+    """The limits of the browser are its own: another program can send anything."""
+    browser = browse()
+    browser.use("Loop", True)
+    browser.use("Add keyframe")
+    browser.wait(lambda: "/path/keyframe 0" in browser.scene)
+    browser.use(control, value)
+    browser.use("Play")
+    browser.wait(lambda: said in browser.text(), "a line that says so")
+    rest_at(viewer, browser, some_eye(2.3))  # the viewer lives
+    assert browser.controls["Play"]["visible"]
 
 
 def at(browser: FakeBrowser, eye: Eye) -> bool:
@@ -374,7 +518,7 @@ def test_closed_windows_leave_nothing_behind(viewer, browse):
         browser.wait(lambda now=browser: re.search(r"Step \d+ of 9000", now.text()))
         browser.close()
         until(lambda: len(viewer.windows) == 2)
-    look_until_fine(warm[0], some_eye(0.55))
+    rest_at(viewer, warm[0], some_eye(0.55))
     now = {thread for thread in threading.enumerate() if "ThreadPool" not in thread.name}
     assert now <= threads
     assert len(viewer._worker._clients) == 2
@@ -425,26 +569,48 @@ def test_without_viser_one_line_says_what_to_install(command, capsys, monkeypatc
     ]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_cleanly(command, capsys, number: int, code: int):
+SIGNALS = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+
+
+@SIGNALS
+def test_a_signal_ends_it_cleanly(command, capsys, monkeypatch, number: int, code: int):
     before, handler = threading.active_count(), signal.getsignal(number)
-    timer = threading.Timer(0.3, lambda: signal.raise_signal(number))
-    original = view.open_viewer
+    original, timers = view.open_viewer, []
 
     def open_viewer(arguments):
-        timer.start()
-        return original(arguments)
+        viewer = original(arguments)
+        timers.append(threading.Timer(0.3, lambda: signal.raise_signal(number)))
+        timers[-1].start()
+        stop = viewer.stop
+        monkeypatch.setattr(viewer, "stop", lambda: (restored.append(signal.getsignal(number)), stop()))
+        return viewer
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(view, "open_viewer", open_viewer)
-        assert view.main(command) == code
-    timer.join()
+    restored: list = []
+    monkeypatch.setattr(view, "open_viewer", open_viewer)
+    assert view.main(command) == code
+    timers[-1].join()
     captured = capsys.readouterr()
     assert captured.err == ""
     (line,) = captured.out.splitlines()
     assert line.startswith("http://127.0.0.1:")
+    assert restored == [handler]  # a second signal ends even what hangs
     assert signal.getsignal(number) is handler
     until(lambda: threading.active_count() <= before)
+
+
+@SIGNALS
+def test_a_signal_ends_the_loading_of_the_model(command, capsys, monkeypatch, number: int, code: int):
+    handler = signal.getsignal(number)
+
+    def load(arguments) -> None:
+        signal.raise_signal(number)
+        time.sleep(0.1)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(view, "open_engine", load)
+    assert view.main(command) == code
+    assert capsys.readouterr() == ("", "")
+    assert signal.getsignal(number) is handler
 
 
 def test_the_rate_of_previews_is_measured_without_a_window(command, capsys):

@@ -151,6 +151,31 @@ def test_an_error_is_told_to_its_client_and_the_others_go_on(worker):
     assert good.errors == []
 
 
+@pytest.mark.parametrize("method", ["job", "frame"])
+def test_a_client_that_cannot_say_what_it_wants_holds_up_nobody(worker, method: str):
+    record: list = []
+    bad, good = Fake(worker, record, "bad"), Fake(worker, record, "good")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("views a second")
+
+    setattr(bad, method, fail)
+    worker.add(bad)
+    worker.add(good)
+    for camera in (1, 2):
+        good.move()
+        until(lambda camera=camera: good.shown == camera)
+    good.ask(worker.breathe)
+    good.ask(lambda: record.append("breathed"))
+    until(lambda: "breathed" in record)
+    assert {type(error) for error in bad.errors} == {ZeroDivisionError}
+    assert good.errors == []
+    time.sleep(0.05)
+    num = len(bad.errors)
+    time.sleep(0.2)
+    assert len(bad.errors) == num  # it is not asked again and again
+
+
 def test_nothing_more_is_done_for_a_client_that_left(worker):
     record: list = []
     client = Fake(worker, record, "a")
@@ -160,6 +185,20 @@ def test_nothing_more_is_done_for_a_client_that_left(worker):
     client.move()
     time.sleep(0.05)
     assert record == []
+
+
+def test_a_turn_without_an_end_is_left_behind(monkeypatch):
+    monkeypatch.setattr("scripts.viewer.worker.PATIENCE_S", 0.05)
+    worker, begun, end = Worker(), threading.Event(), threading.Event()
+    worker.start()
+    client = Fake(worker, [], "a")
+    worker.add(client)
+    client.ask(lambda: (begun.set(), end.wait(PATIENCE_S)))
+    assert begun.wait(PATIENCE_S)
+    worker.stop()
+    assert worker._thread.is_alive()
+    end.set()
+    until(lambda: not worker._thread.is_alive())
 
 
 def test_a_worker_that_was_stopped_has_no_thread_left():

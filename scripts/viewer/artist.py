@@ -11,8 +11,9 @@ from torch import Tensor
 from data.images import to_uint8
 from diffusion.samplers import SAMPLERS, SampleOptions
 from scripts.viewer import pictures
+from scripts.viewer.engine import Encoded
 from scripts.viewer.lens import Eye
-from scripts.viewer.session import Session
+from scripts.viewer.session import NO_OBJECT, Session
 
 if TYPE_CHECKING:
     from viser import GuiImageHandle
@@ -37,11 +38,12 @@ class Artist:
     def draw(self) -> None:
         """Have the view that the window shows drawn. Raises ValueError where the controls do not agree."""
         options, seed = self._options(), self._session.panel.sampling.seed.value
-        if self._session.encoded is None:
-            raise ValueError("there is no object to draw yet; wait, or choose another")
-        eye, self._cancelled = self._session.eye, False
+        encoded, eye = self._session.encoded, self._session.eye
+        if encoded is None:
+            raise ValueError(NO_OBJECT)
+        self._cancelled = False
         self._show_buttons(drawing=True)
-        self._session.ask(lambda: self._draw(eye, seed, options), quick=False)
+        self._session.ask(lambda: self._draw(encoded, eye, seed, options))
 
     def cancel(self) -> None:
         """Draw no further than the step that is under way."""
@@ -58,17 +60,15 @@ class Artist:
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 
-    def _draw(self, eye: Eye, seed: int, options: SampleOptions) -> None:
+    def _draw(self, encoded: Encoded, eye: Eye, seed: int, options: SampleOptions) -> None:
         session, controls = self._session, self._session.panel.sampling
-        encoded, began = session.encoded, time.monotonic()
-        camera = eye.square(encoded.radius)
+        camera, began = eye.square(encoded.radius), time.monotonic()
         try:
             size = tuple(encoded.source.images.shape[-2:])
             preview = pictures.picture(session.engine.preview(encoded, camera, size), pictures.RGB)
 
             def on_step(step: int, clean: Tensor) -> None:
-                if self._cancelled or session.closed:
-                    raise CancelledError
+                self._require_wanted(encoded)
                 controls.progress.value = 100 * (step + 1) / options.steps
                 controls.caption.content = f"Step {step + 1} of {options.steps} ..."
                 self._show(preview, to_uint8(clean[0, 0].cpu()))
@@ -77,6 +77,7 @@ class Artist:
             drawn = session.engine.sample(encoded, camera, seed, options, on_step).images[0, 0].cpu()
             if not bool(drawn.isfinite().all()):
                 raise ValueError("the model gave nan; use an earlier checkpoint or less guidance")
+            self._require_wanted(encoded)
             self._show(preview, to_uint8(drawn))
             self._count += 1
             session.stage.show_sample(self._count, camera[0, 0], to_uint8(drawn))
@@ -88,6 +89,11 @@ class Artist:
             controls.caption.content = "Cancelled"
         finally:
             self._show_buttons(drawing=False)
+
+    def _require_wanted(self, encoded: Encoded) -> None:
+        """Raise CancelledError where nobody wants a sample of this object, or as known by these views."""
+        if self._cancelled or self._session.closed or self._session.encoded is not encoded:
+            raise CancelledError
 
     def _advice(self, eye: Eye) -> str:
         """What the user should know of a place from which no photo of the training was taken."""

@@ -1,8 +1,9 @@
 """The camera path of a window: keyframes, the smooth path through them, playing it, saving it."""
 
+import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from data.cameras import Cameras, cameras_from_poses
 from data.path_files import write_path
 from data.paths import CameraPath
 from scripts.viewer.lens import Eye, eye_at
-from scripts.viewer.panel import CLEAR
+from scripts.viewer.panel import CLEAR, MOST_VIEWS, SPEEDS
 from scripts.viewer.session import Session
 
 
@@ -34,10 +35,11 @@ class Player:
 
 
 class Editor:
-    """The keyframes of a session. Files go into `folder`; `run` is named in the command that uses them."""
+    """The keyframes of a session. Files go into `folder`; `command` are flags for the program that uses them,
+    which tell it the model and the data."""
 
-    def __init__(self, session: Session, folder: Path, run: str):
-        self._session, self._folder, self._run = session, folder, run
+    def __init__(self, session: Session, folder: Path, command: list[str]):
+        self._session, self._folder, self._command = session, folder, command
         self._keyframes: list[Eye] = []
         self._home: Eye | None = None
         path = session.panel.path
@@ -51,9 +53,10 @@ class Editor:
 
     def add(self) -> None:
         """Make the camera as it is now the last keyframe. Raises ValueError where it has not moved."""
-        eye = self._session.eye
-        if self._keyframes and self._keyframes[-1] == eye:
+        eye = replace(self._session.eye, aspect=1.0)  # a keyframe is the square in the middle
+        if self._keyframes[-1:] == [eye]:
             raise ValueError("this is the last keyframe already; move the camera first")
+        self._path([*self._keyframes, eye]).cameras(1)  # raises where there is no way through
         self._keyframes.append(eye)
         self._draw()
 
@@ -63,11 +66,15 @@ class Editor:
         self._draw()
 
     def path(self) -> CameraPath:
-        """The path through the keyframes. Raises ValueError where there are none."""
+        """The path through the keyframes. Raises ValueError where there are none, or Views makes no sense."""
         if not self._keyframes:
             raise ValueError("the path has no keyframes yet; add one")
+        return self._path(self._keyframes)
+
+    def _path(self, keyframes: list[Eye]) -> CameraPath:
         controls, radius = self._session.panel.path, 1.0
-        squares = [eye.square(radius)[0, 0] for eye in self._keyframes]
+        _require_between("Views", controls.num.value, 1, MOST_VIEWS)  # a browser need not keep to its limits
+        squares = [eye.square(radius)[0, 0] for eye in keyframes]
         poses, intrinsics = (
             torch.stack([getattr(camera, name) for camera in squares])
             for name in ("cam_to_world", "intrinsics")
@@ -76,12 +83,14 @@ class Editor:
 
     def play(self) -> None:
         """Show the path as previews; the camera returns when it is over."""
-        cameras, session = self.path().cameras(), self._session
+        controls, session = self._session.panel.path, self._session
+        _require_between("Views a second", controls.fps.value, *SPEEDS)
+        cameras = self.path().cameras()
         aspect = session.eye.aspect
         eyes = [eye_at(camera.cam_to_world, camera.intrinsics, aspect=aspect) for camera in _each(cameras)]
-        controls = session.panel.path
         with session.worker.changed:
-            self._home = session.eye
+            if session.player is None:
+                self._home = session.eye
             session.player = Player(
                 eyes, controls.fps.value, controls.loop.value, time.monotonic(), self.stop
             )
@@ -106,8 +115,17 @@ class Editor:
         path = self.path()
         path.cameras(1)  # raises where there is no way through
         write_path(file, path, replace=controls.replace.value)
-        command = f"python sample_views.py \\\n  --transfer {self._run} \\\n  --trajectory {file}"
-        controls.saved.content = f"Saved {file}. To draw its views:\n```\n{command}\n```"
+        controls.saved.content = f"Saved {file}. To draw its views:\n```\n{self._command_for(file)}\n```"
+
+    def _command_for(self, file: Path) -> str:
+        """The command line that draws the views of a path file, of what the window shows."""
+        chosen, flags = self._session.chosen, [*self._command]
+        if chosen is not None:
+            flags += self._session.engine.subjects.flags(chosen.name, chosen.views)
+        lines = "python sample_views.py"
+        for word in [*flags, "--trajectory", str(file)]:
+            lines += (" \\\n  " if word.startswith("--") else " ") + shlex.quote(word)
+        return lines
 
     def _draw(self) -> None:
         """Draw keyframes and path into the scene."""
@@ -121,6 +139,11 @@ class Editor:
     def _show_buttons(self, *, playing: bool) -> None:
         controls = self._session.panel.path
         controls.play.visible, controls.stop.visible = not playing, playing
+
+
+def _require_between(label: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{label} is {value}; give a number from {low} to {high}")
 
 
 def _each(cameras: Cameras) -> list[Cameras]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import viser
 
 NUM_VIEWS = 40  # of a path, to begin with
+MOST_VIEWS = 10_000  # of a path; a window can still draw as many
+SPEEDS = 0.1, 60.0  # views a second
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ def _build_path(gui: "viser.GuiApi") -> Path:
     return Path(
         gui.add_button("Add keyframe", color="blue", hint="the camera as it is now"),
         gui.add_button_group("Keyframes", (DELETE_LAST, CLEAR)),
-        gui.add_number("Views", NUM_VIEWS, min=1, max=100_000, step=1),
+        gui.add_number("Views", NUM_VIEWS, min=1, max=MOST_VIEWS, step=1),
         gui.add_checkbox("Loop", False, hint="back to the first keyframe"),
-        gui.add_number("Views a second", 10.0, min=0.1, max=60.0, step=0.5),
+        gui.add_number("Views a second", 10.0, min=SPEEDS[0], max=SPEEDS[1], step=0.5),
         gui.add_button("Play"),
         gui.add_button("Stop", color="gray", visible=False),
         gui.add_text("Name", "path"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from data.cameras import Cameras
 from scripts.viewer import pictures
 from scripts.viewer.engine import Encoded, Engine
 from scripts.viewer.lens import Eye, eye_at, eye_of
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 REST_S = 0.2  # seconds after its last move in which a camera comes to rest
 WIDEST = 4.0  # width of a picture divided by its height
+TYPED_S = 0.5  # seconds after the last letter in which a typed text is complete
 RATE_FRAMES = 12  # latest pictures while the camera moved, of which the rate is shown
 PATIENCE_S = 1.0  # seconds to wait for a window to follow its camera
+NO_OBJECT = "there is no object yet; wait, or choose another"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Wanted:
     eye: Eye
     kind: str
     channel: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the user chose to look at."""
+
+    name: str
+    views: list[int]
+    begin: bool  # from an overview
+    due: float  # when to encode it, as of `time.monotonic`
 
 
 class Session:
@@ -54,6 +67,7 @@ class Session:
         self.client, self.panel, self.engine, self.worker = client, panel, engine, worker
         self.stage = Stage(client)
         self.encoded: Encoded | None = None
+        self.chosen: Look | None = None  # the newest, which may be still to be encoded
         self.closed = False
         self.player: Player | None = None  # moves the camera while there is one
         self.eye = eye_of(client.camera)
@@ -61,20 +75,30 @@ class Session:
         self._acting = threading.Lock()  # held while something that the user did has its effect
         self._heights = heights
         self._moved_at = time.monotonic()
-        self._sent: tuple[Wanted, bool] | None = None  # what is shown, and whether as at rest
-        self._jobs: dict[bool, deque[Turn]] = {True: deque(), False: deque()}  # by whether they are quick
+        self._sent: tuple[Wanted, bool] | None = None  # what was tried to show last, and whether as at rest
+        self._looks_anew = False  # whether `chosen` is to be encoded
+        self._jobs: deque[Turn] = deque()
         self._seconds: deque[float] = deque(maxlen=RATE_FRAMES)  # for each of the latest coarse pictures
 
-    def ask(self, job: Turn, *, quick: bool) -> None:
-        """Have the worker do something once, after what it was asked before; what takes long lets others in
-        by `Worker.breathe`."""
+    def ask(self, job: Turn) -> None:
+        """Have the worker do something long once, after what it was asked before; it lets others in by
+        `Worker.breathe`."""
         with self.worker.changed:
-            self._jobs[quick].append(job)
+            self._jobs.append(job)
             self.worker.changed.notify_all()
 
-    def look(self, name: str, views: list[int], *, begin: bool = False) -> None:
-        """Have an object encoded from some of its views, and look at it; `begin`: from an overview."""
-        self.ask(lambda: self._encode(name, views, begin), quick=True)
+    def look(self, name: str, views: list[int], *, begin: bool = False, typed: bool = False) -> None:
+        """Have an object encoded from some of its views, instead of what was to be encoded, and look at it.
+
+        `begin`: from an overview. Views that are `typed` are waited for, and their field stays as it is.
+        """
+        with self.worker.changed:
+            begin = begin or (self._looks_anew and self.chosen.begin)
+            self.chosen = Look(name, views, begin, time.monotonic() + (TYPED_S if typed else 0.0))
+            self._looks_anew = True
+            self.worker.changed.notify_all()
+        if not typed:
+            self.panel.view.views.value = " ".join(map(str, views))
 
     def moved(self, camera: "CameraHandle") -> None:
         """The window's camera is elsewhere now."""
@@ -93,9 +117,8 @@ class Session:
         """The window is gone: nothing is computed for it any more."""
         self.worker.remove(self)
         with self.worker.changed:
-            self.closed, self.player = True, None
-            for jobs in self._jobs.values():
-                jobs.clear()
+            self.closed, self.player, self._looks_anew = True, None, False
+            self._jobs.clear()
 
     def on(self, register: Callable, act: Callable[[Any], None]) -> None:
         """When the user changes a control, tell `act` its new value, and the user what went wrong.
@@ -124,11 +147,18 @@ class Session:
             self.panel.status.visible = bool(text)
 
     def job(self, *, quick: bool) -> Turn | None:
-        """What was asked for first."""
-        return self._jobs[quick].popleft() if self._jobs[quick] else None
+        """The object that was chosen, or what was asked for first."""
+        if not quick:
+            return self._jobs.popleft() if self._jobs else None
+        if not self._looks_anew or time.monotonic() < self.chosen.due:
+            return None
+        self._looks_anew, chosen = False, self.chosen
+        return lambda: self._encode(chosen)
 
     def frame(self, now: float, *, moving: bool) -> Turn | float | None:
         """The picture of the newest camera, coarse first, and fine once that rests."""
+        if self._looks_anew:  # then there will be another object
+            return self.chosen.due
         if self.encoded is None:
             return None
         if self.player is not None:
@@ -155,36 +185,53 @@ class Session:
     def _play(self, now: float) -> Turn | float | None:
         if self._led_at is not None and now < self._led_at + PATIENCE_S:
             return self._led_at + PATIENCE_S  # a slow window would show nothing if it were sent more
-        eye, due = self.player.at(now)
+        player = self.player
+        eye, due = player.at(now)
         if eye is None:
-            return self.player.end
+            return player.end
         if self._sent is not None and self._sent[0].eye == eye:
             return due
         wanted = replace(self._wanted(), eye=eye)
-        return lambda: self._show(wanted, self._heights[0], lead=True)
+        return lambda: self._show(wanted, self._heights[0], player)
 
-    def _show(self, wanted: Wanted, height: int, *, lead: bool = False) -> None:
-        """Send a picture; where it leads, the window's camera goes with it."""
-        eye, began = wanted.eye, time.monotonic()
-        size = (height, round(height * min(eye.aspect, WIDEST)))
-        preview = self.engine.preview(wanted.encoded, eye.cameras(wanted.encoded.radius), size)
-        picture = pictures.backdrop(pictures.picture(preview, wanted.kind, wanted.channel))
-        with self.client.atomic():
-            if lead:
-                self._led_at, self.eye = time.monotonic(), eye
-                self.stage.move_eye(eye)
-            self.stage.clear_eye(eye)
-            self.client.scene.set_background_image(picture, format="png", depth=pictures.surface(preview))
-        self.client.flush()
-        rests = height == self._heights[1]
-        with self.worker.changed:
-            self._sent = (wanted, rests)
-        ends = (f"{preview.near:.2f}", f"{preview.far:.2f}") if wanted.kind == pictures.DEPTH else ("0", "1")
-        self.panel.view.scale.content = pictures.scale(*ends)
+    def _show(self, wanted: Wanted, height: int, player: "Player | None" = None) -> None:
+        """Send a picture; the window's camera goes with that of a player."""
+        began, rests = time.monotonic(), height == self._heights[1]
+        size = (height, max(1, round(height * min(wanted.eye.aspect, WIDEST))))
+        try:
+            if not self._send(wanted, size, player):
+                return
+        finally:  # what fails is not tried again until something changes
+            with self.worker.changed:
+                self._sent = (wanted, rests)
         if rests:
             self._tell_rate(size)
         else:
             self._seconds.append(time.monotonic() - began)
+
+    def _send(self, wanted: Wanted, size: tuple[int, int], player: "Player | None") -> bool:
+        """False: its player was stopped meanwhile."""
+        eye = wanted.eye
+        preview = self.engine.preview(wanted.encoded, eye.cameras(wanted.encoded.radius), size)
+        picture = pictures.backdrop(pictures.picture(preview, wanted.kind, wanted.channel))
+        with self.client.atomic():
+            if player is not None and not self._lead(player, eye):
+                return False
+            self.stage.clear_eye(eye)
+            self.client.scene.set_background_image(picture, format="png", depth=pictures.surface(preview))
+        self.client.flush()
+        ends = (f"{preview.near:.2f}", f"{preview.far:.2f}") if wanted.kind == pictures.DEPTH else ("0", "1")
+        self.panel.view.scale.content = pictures.scale(*ends)
+        return True
+
+    def _lead(self, player: "Player", eye: Eye) -> bool:
+        """Take the window's camera along, unless the user has it back already."""
+        with self.worker.changed:
+            if self.player is not player:
+                return False
+            self._led_at, self.eye = time.monotonic(), eye
+            self.stage.move_eye(eye)
+            return True
 
     def _tell_rate(self, size: tuple[int, int]) -> None:
         """Show how fast pictures could follow each other while the camera moves."""
@@ -194,22 +241,27 @@ class Session:
                 f"{rate:.0f} frames/s while the camera moves, then {size[0]} x {size[1]}"
             )
 
-    def _encode(self, name: str, views: list[int], begin: bool) -> None:
+    def _encode(self, chosen: Look) -> None:
         self.say("Encoding ...")
-        encoded = self.engine.encode(name, views)
+        encoded = self.engine.encode(chosen.name, chosen.views)
         self.say()
         with self.worker.changed:
             self.encoded = encoded
-        self.panel.view.views.value = " ".join(map(str, views))
         self.stage.show_object(encoded.source, encoded.radius)
-        if begin:
+        if chosen.begin:
             self.overview()
 
     def overview(self) -> None:
-        """Look at the object and its first input view from afar."""
-        self.stage.move_eye(overview(self.encoded.source.cameras[0, 0]))
+        """Look at the object and its first input view from afar. Raises ValueError before there is one."""
+        self.stage.move_eye(overview(self._first_camera()))
 
     def go_to_input(self) -> None:
-        """Look from where the first input view was taken."""
-        first = self.encoded.source.cameras[0, 0]
+        """Look from where the first input view was taken. Raises ValueError before there is one."""
+        first = self._first_camera()
         self.stage.move_eye(eye_at(first.cam_to_world, first.intrinsics))
+
+    def _first_camera(self) -> Cameras:
+        """The camera of the first input view, without axes."""
+        if self.encoded is None:
+            raise ValueError(NO_OBJECT)
+        return self.encoded.source.cameras[0, 0]

@@ -1,6 +1,7 @@
 """What is drawn into a window's 3D scene: photos, the working volume, an orbit, samples, the camera path."""
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -32,38 +33,35 @@ class Stage:
     def __init__(self, client: "ClientHandle"):
         self._client, self._scene = client, client.scene
         self._frusta: dict[str, CameraFrustumHandle] = {}
+        self._changing = threading.RLock()  # held while frusta come, go or hide: several threads ask for it
         self._guides = self._scene.add_frame("/guides", show_axes=False)
         self._size, self._eye = FRUSTUM, np.zeros(3)
 
     def show_object(self, source: Views, radius: float) -> None:
         """Input photos as frusta, the working volume and the orbit of the first camera; what was there before
         goes."""
-        self.clear_samples()
-        for name in [name for name in self._frusta if name.startswith("/input")]:
-            self._frusta.pop(name).remove()
         cameras = source.cameras[0]
         self._size = FRUSTUM * float(cameras.positions[0].norm())
-        for number, photo in enumerate(to_uint8(source.images[0])):
-            self._frustum(f"/input/{number}", cameras[number], INPUT, photo)
+        with self._changing:
+            self._clear("/sample")
+            self._clear("/input")
+            for number, photo in enumerate(to_uint8(source.images[0])):
+                self._frustum(f"/input/{number}", cameras[number], INPUT, photo)
         self._curve("/guides/volume", _great_circles(radius), GUIDE, 1.0)
         ring = circle(cameras.cam_to_world[0], SEGMENTS)[:, :3, 3].numpy()
         self._curve("/guides/orbit", _segments(ring, loop=True), INPUT, 1.0)
 
     def show_sample(self, number: int, camera: Cameras, pixels: UInt8[Tensor, "h w 3"]) -> None:
         """A sample where it was drawn from; `camera` has no axes."""
-        self._frustum(f"/sample/{number}", camera, SAMPLE, pixels)
-
-    def clear_samples(self) -> None:
-        """Take all samples away."""
-        for name in [name for name in self._frusta if name.startswith("/sample")]:
-            self._frusta.pop(name).remove()
+        with self._changing:
+            self._frustum(f"/sample/{number}", camera, SAMPLE, pixels)
 
     def show_path(self, keyframes: Cameras | None, views: Cameras | None) -> None:
         """Keyframes [k] as frusta, and the path through them with the views [n] on it, if there are any."""
-        for name in [name for name in self._frusta if name.startswith("/path")]:
-            self._frusta.pop(name).remove()
-        for number in range(0 if keyframes is None else len(keyframes.near)):
-            self._frustum(f"/path/keyframe {number}", keyframes[number], KEYFRAME)
+        with self._changing:
+            self._clear("/path")
+            for number in range(0 if keyframes is None else len(keyframes.near)):
+                self._frustum(f"/path/keyframe {number}", keyframes[number], KEYFRAME)
         empty = np.zeros((0, 2, 3), dtype=np.float32)
         line = empty if views is None else _segments(views.positions.numpy(), loop=False)
         self._curve("/path/curve", line, KEYFRAME, 3.0)
@@ -76,11 +74,12 @@ class Stage:
 
     def clear_eye(self, eye: Eye) -> None:
         """Hide the frusta that would cover the view of an eye."""
-        self._eye = np.array(eye.position)
-        for frustum in self._frusta.values():
-            visible = self._is_clear(frustum.position)
-            if frustum.visible != visible:
-                frustum.visible = visible
+        with self._changing:
+            self._eye = np.array(eye.position)
+            for frustum in self._frusta.values():
+                visible = self._is_clear(frustum.position)
+                if frustum.visible != visible:
+                    frustum.visible = visible
 
     def move_eye(self, eye: Eye) -> None:
         """Put the window's camera there; it will turn round the point that it looks at."""
@@ -94,6 +93,11 @@ class Stage:
             camera.position = pose[:3, 3].numpy()
             camera.look_at = looked_at(pose).numpy()
             camera.fov = eye.fov
+
+    def _clear(self, beginning: str) -> None:
+        """Take away the frusta whose names begin so."""
+        for name in [name for name in self._frusta if name.startswith(beginning)]:
+            self._frusta.pop(name).remove()
 
     def _frustum(
         self,

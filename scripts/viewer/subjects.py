@@ -15,6 +15,7 @@ from data.loader import customary_view
 from data.objects import Objects
 from data.selection import choose_objects, parse_views
 from data.sets import at_root, open_split
+from scripts.sample_arguments import FRAMING
 
 
 class Subjects(Protocol):
@@ -30,6 +31,9 @@ class Subjects(Protocol):
 
     def view(self, name: str, number: int) -> Views:
         """One view, as a batch of one scene."""
+
+    def flags(self, name: str, views: Sequence[int]) -> list[str]:
+        """What tells sample_views.py the object and its input views, after `data_flags`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class DataSubjects:
     def view(self, name: str, number: int) -> Views:
         """One view, as a batch of one scene."""
         return self.objects.read_views(self._index(name), [number])
+
+    def flags(self, name: str, views: Sequence[int]) -> list[str]:
+        """The object by name, the views by number."""
+        return ["--object", name, "--cond-views", *map(str, views)]
 
     def _index(self, name: str) -> int:
         return self.objects.ids.index(name)
@@ -84,6 +92,21 @@ class PhotoSubject:
     def view(self, name: str, number: int) -> Views:
         """One photo, as a batch of one scene."""
         return self.photos.apply(lambda tensor: tensor[:, number : number + 1])
+
+    def flags(self, name: str, views: Sequence[int]) -> list[str]:
+        """None: that program is given all photos."""
+        return []
+
+
+def data_flags(arguments: argparse.Namespace) -> list[str]:
+    """The flags of the command line that say where objects or photos are, and how those were taken."""
+    names = ("image", "camera", "intrinsics", *FRAMING) if arguments.image else ("data", "split")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return [
+        word
+        for name, value in given.items()
+        for word in (f"--{name}", *map(str, value if isinstance(value, list) else [value]))
+    ]
 
 
 def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:

@@ -9,7 +9,7 @@ from scripts.viewer.editor import Editor
 from scripts.viewer.engine import Engine
 from scripts.viewer.panel import ADD_NEAREST, OVERVIEW, build_panel
 from scripts.viewer.pictures import LATENT, RGB
-from scripts.viewer.session import Session
+from scripts.viewer.session import NO_OBJECT, Session
 from scripts.viewer.subjects import check_views, nearest_view
 from scripts.viewer.worker import Worker
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Choices:
     """What the command line says about windows."""
 
-    run: str  # as it was given
+    command: list[str]  # for sample_views.py: flags for the model and the data
     title: str
     heights: tuple[int, int]  # of pictures in pixels, while the camera moves and at rest
     folder: Path  # for path files
@@ -37,7 +37,7 @@ class Window:
         panel = build_panel(client.gui, names, channels, engine.config.sample)
         self.session = Session(client, panel, engine, worker, choices.heights)
         self.artist = Artist(self.session)
-        self.editor = Editor(self.session, choices.folder, choices.run)
+        self.editor = Editor(self.session, choices.folder, choices.command)
         self._connect()
         worker.add(self.session)
         self.session.look(names[0], engine.subjects.first_views(names[0]), begin=True)
@@ -51,7 +51,9 @@ class Window:
             session.moved(camera)
 
         def change(which: str) -> None:
-            name, views = session.encoded.name, self._views()
+            if session.chosen is None:
+                raise ValueError(NO_OBJECT)
+            name, views = session.chosen.name, session.chosen.views
             if which == ADD_NEAREST:
                 found = nearest_view(subjects.cameras(name), session.eye.position, views)
                 if found is None:
@@ -62,12 +64,18 @@ class Window:
             else:
                 raise ValueError("one input view must stay; add another first")
 
+        def type_views(text: str) -> None:
+            if session.chosen is None:
+                raise ValueError(NO_OBJECT)
+            name = session.chosen.name
+            session.look(name, check_views(subjects, name, text), typed=True)
+
         def show_kind(kind: str) -> None:
             view.channel.visible, view.scale.visible = kind == LATENT, kind != RGB
 
         session.client.camera.on_update(on_move)
         session.on(view.subject.on_update, lambda name: session.look(name, subjects.first_views(name)))
-        session.on(view.views.on_update, lambda _: session.look(view.subject.value, self._views()))
+        session.on(view.views.on_update, type_views)
         session.on(view.change.on_click, change)
         session.on(view.kind.on_update, show_kind)
         session.on(view.channel.on_update, lambda _: None)
@@ -75,7 +83,3 @@ class Window:
         session.on(
             view.go.on_click, lambda where: session.overview() if where == OVERVIEW else session.go_to_input()
         )
-
-    def _views(self) -> list[int]:
-        view = self.session.panel.view
-        return check_views(self.session.engine.subjects, view.subject.value, view.views.value)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+PATIENCE_S = 10.0  # seconds to wait for the end of a turn
 Turn = Callable[[], None]  # a piece of work
 
 
@@ -25,6 +26,17 @@ class Client(Protocol):
         """Tell the user that a turn went wrong."""
 
 
+Question = Callable[[Client, float], Turn | float | None]  # at a time
+JOBS: tuple[Question, ...] = (
+    lambda client, now: client.job(quick=True),
+    lambda client, now: client.job(quick=False),
+)
+PICTURES: tuple[Question, ...] = (
+    lambda client, now: client.frame(now, moving=True),
+    lambda client, now: client.frame(now, moving=False),
+)
+
+
 class Worker:
     """Serves clients in turn: what they asked for once first, then pictures.
 
@@ -42,13 +54,13 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the turn that is under way, and no more."""
+        """Finish the turn that is under way, and no more; one that takes too long is left behind."""
         with self.changed:
             self._ended = True
             self._clients.clear()
             self.changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout=PATIENCE_S)
 
     def add(self, client: Client) -> None:
         """Serve another client from now on."""
@@ -68,7 +80,8 @@ class Worker:
             clients = list(self._clients)
         for client in clients:
             with self.changed:
-                turn = client.job(quick=True) or client.frame(time.monotonic(), moving=True)
+                now = time.monotonic()
+                turn = _ask(client, JOBS[0], now) or _ask(client, PICTURES[0], now)
             if callable(turn):
                 self._take(client, turn)
 
@@ -85,14 +98,9 @@ class Worker:
     def _next(self) -> tuple[Client, Turn] | None:
         """The next turn; its client goes to the end of the queue."""
         now = time.monotonic()
-        for ask in (
-            lambda client: client.job(quick=True),
-            lambda client: client.job(quick=False),
-            lambda client: client.frame(now, moving=True),
-            lambda client: client.frame(now, moving=False),
-        ):
+        for question in (*JOBS, *PICTURES):
             for client in self._clients:
-                turn = ask(client)
+                turn = _ask(client, question, now)
                 if callable(turn):
                     self._clients.remove(client)
                     self._clients.append(client)
@@ -102,7 +110,7 @@ class Worker:
     def _pause(self) -> float | None:
         """Seconds until a client will have work; None: not before something changes."""
         now = time.monotonic()
-        answers = [client.frame(now, moving=moving) for client in self._clients for moving in (True, False)]
+        answers = [_ask(client, question, now) for client in self._clients for question in PICTURES]
         times = [
             answer - now if isinstance(answer, float) else 0.0 for answer in answers if answer is not None
         ]
@@ -113,3 +121,12 @@ class Worker:
             turn()
         except Exception as error:  # the window says what went wrong, and the others go on
             client.failed(error)
+
+
+def _ask(client: Client, question: Question, now: float) -> Turn | float | None:
+    """A client's answer; one that has none but an error has nothing to do until something changes."""
+    try:
+        return question(client, now)
+    except Exception as error:  # as in turns
+        client.failed(error)
+        return None

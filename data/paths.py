@@ -6,8 +6,8 @@ and the lens. That point is the one on the optical axis nearest to the world's o
 Each of these goes through its values at the keyframes along a Catmull-Rom curve (Catmull and Rom 1974), with
 knots as far apart as the camera travels and turns (Barry and Goldman 1988), so that views follow each other
 at a nearly even pace. Keyframes that look at the object from one distance thus give a path at that distance
-with the object in the middle, and level ones a level path: a path rolls only where keyframes do. Angles go the
-shorter way round.
+with the object in the middle, and level ones a level path: a path rolls only where keyframes do. Angles go
+the shorter way round.
 """
 
 import math

@@ -42,11 +42,18 @@ class PlainRenderer(nn.Module):
         self.renderer = renderer
         self.field, self.config = renderer.field, renderer.config
 
-    def forward(self, volume: FrustumVolume, cameras: Cameras, jitter: Jitter | None = None) -> LatentImages:
+    def forward(
+        self,
+        volume: FrustumVolume,
+        cameras: Cameras,
+        jitter: Jitter | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> LatentImages:
         """As `VolumeRenderer.forward`. Volumes that are valid in no scene are left out."""
         used = volume.valid.any(dim=0)
         volume = volume if bool(used.all()) else volume.apply(lambda tensor: tensor[:, used])
-        rays = self.renderer.rays(cameras).apply(lambda tensor: tensor.flatten(1, 2))
+        rays = self.renderer.rays(cameras, size).apply(lambda tensor: tensor.flatten(1, 2))
         quadrature = QUADRATURES[self.config.quadrature]
         samples = quadrature.uniform(rays, self.config.coarse, jitter.coarse if jitter else None)
         if self.config.fine:
@@ -60,7 +67,7 @@ class PlainRenderer(nn.Module):
         opacity = weight.sum(dim=-1)
         blended = (weight[..., None] * latent).sum(dim=-2) + (1 - opacity)[..., None]
         depth = (weight * samples.distance).sum(dim=-1) * rays.cosine
-        shape = (cameras.shape[1], self.config.size, self.config.size)
+        shape = (cameras.shape[1], *(size or (self.config.size, self.config.size)))
         images = [part.unflatten(1, shape) for part in (blended, depth[..., None], opacity[..., None])]
         return LatentImages(*(image.movedim(-1, 2) for image in images))
 

@@ -157,13 +157,14 @@ def open_engine(arguments: argparse.Namespace) -> "Engine":
     """The model and what it looks at. Raises ValueError or OSError, in one line for the user."""
     from config.run_folder import load_model
     from models.device import choose_device, place
-    from scripts.viewer.engine import Engine, require_volume
+    from models.geometry import volumes_of
+    from scripts.viewer.engine import Engine
     from scripts.viewer.subjects import open_subjects
 
     device = choose_device(arguments.device)
     model, config, _ = load_model(arguments.run)
-    require_volume(model, arguments.run)
-    return Engine(place(model, device), config, open_subjects(config, arguments), device)
+    model = place(volumes_of(model, arguments.run), device)
+    return Engine(model, config, open_subjects(config, arguments), device)
 
 
 def heights(arguments: argparse.Namespace) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from data.batch import Views, concatenate
 from data.cameras import Cameras
 from data.trajectories import working_radius
 from diffusion.samplers import SampleOptions
-from models.base import NVSModel, Prediction, SampleCallback
+from models.base import Prediction, SampleCallback
 from models.device import autocast
 from models.volumes import VolumeModel
 from nerf.renderer import surfaces
@@ -51,7 +51,7 @@ class Preview:
 class Engine:
     """A model and what it looks at; every view is encoded once, and volumes of `CACHED` views are kept."""
 
-    def __init__(self, model: NVSModel, config: RunConfig, subjects: Subjects, device: torch.device):
+    def __init__(self, model: VolumeModel, config: RunConfig, subjects: Subjects, device: torch.device):
         self.model, self.config, self.subjects = model, config, subjects
         self._device = device
         self._encoded = lru_cache(maxsize=CACHED)(self._encode)
@@ -94,9 +94,3 @@ class Engine:
 
     def _precision(self) -> torch.autocast:
         return autocast(self.config.train.precision, self._device)
-
-
-def require_volume(model: NVSModel, path: object) -> None:
-    """Raise ValueError where a model has no volume to look at."""
-    if not isinstance(model, VolumeModel):
-        raise ValueError(f"{path}: its model has no volume to look through; give a run of another family")

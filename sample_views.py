@@ -123,10 +123,10 @@ def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
 
 def photo_notices(arguments: argparse.Namespace, framed: list["FramedPhoto"], source: "Views") -> list[str]:
     """What the owner of photos, if there are any, should know of them, a line each."""
-    from data.photos import placement_notices
+    from data.photos import camera_notices, placement_notices
 
     if arguments.camera:
-        return placement_notices(arguments.image, source)
+        return camera_notices(arguments.camera) + placement_notices(arguments.image, source)
     return [photo.notice for photo in framed if photo.notice is not None]
 
 
@@ -158,13 +158,17 @@ def photo_views(config: "RunConfig", arguments: argparse.Namespace, framed: list
     return framed_views(framed, orbit_cameras(*angles, object_radius=radius, **given), **options)
 
 
-def data_jobs(config: "RunConfig", arguments: argparse.Namespace) -> list["Job"]:
-    """Objects of a data set."""
+def data_jobs(
+    config: "RunConfig", arguments: argparse.Namespace, *, program: str = "sample_views.py"
+) -> list["Job"]:
+    """Objects of a data set; what the user should know of it is said in the name of the `program`."""
     from data.selection import choose_objects, data_job, parse_views
     from data.sets import open_split
+    from scripts.warn import tell
 
     views = parse_views(arguments.cond_views) if arguments.cond_views else None
     objects = open_split(config.data, arguments.split)
+    tell(objects.notices, program)
     path, radius = arguments.trajectory, config.data.object_radius
     return [
         data_job(objects, index, views=views, path=path, num=arguments.views, object_radius=radius)

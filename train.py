@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scripts.processes import ANOTHER_ENDED, SEVERAL, fail, joined, launch_processes
 from scripts.train_arguments import make_parser
-from scripts.warn import forgiving, warn
+from scripts.warn import forgiving, tell, warn
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from pathlib import Path
@@ -180,6 +180,8 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     if workers.first:  # nothing is refused from here on, so that there is no folder without a run
         folder.open(step)
         tracker = Tracker(config)
+        known = () if held_out_objects is None else held_out_objects.notices
+        tell((*objects.notices, *known), "train.py")
         for line in filter(None, (*model.notices, message, tracker.notice)):
             print(line, file=sys.stderr)
         if held_out_objects and step == 0:

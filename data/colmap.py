@@ -3,8 +3,11 @@
     SCENE/cameras.txt, images.txt            or the two in sparse/0, sparse, colmap/sparse/0, colmap/sparse or
                                              colmap below the scene
     SCENE/images/...                         pictures, under the names that images.txt has
+    SCENE/masks/...                          masks of the object, if there are (see data/scene_masks.py)
 
-Cameras must be pinholes (SIMPLE_PINHOLE, PINHOLE): lenses with distortion are undistorted by COLMAP itself.
+Of several models in sparse (0, 1, ...), which are parts of a scene that COLMAP could not join, the one with
+most pictures is read. Cameras must be pinholes (SIMPLE_PINHOLE, PINHOLE): lenses with distortion are
+undistorted by COLMAP itself.
 The world of a reconstruction is arbitrary and is normalised (see data/world_frame.py). How scenes and views
 are split is said in data/scenes.py. points3D.txt is not needed.
 """
@@ -17,11 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data.scene_masks import find_masks
 from data.scenes import Scene, SceneObjects, holds_scenes, open_scenes, require_aspect
-from data.srn_layout import Split
+from data.srn_layout import Split, natural_key, subfolders
 from data.world_frame import normalise_world
 
-MODELS = ("", "sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "colmap")
+# Where models are: the first that has any; below those with a slash, in folders of their own.
+MODELS = ("", "sparse/", "sparse", "colmap/sparse/", "colmap/sparse", "colmap")
 PINHOLES = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4}  # number of parameters
 DISTORTED = (
     "SIMPLE_RADIAL",
@@ -60,7 +65,7 @@ def read_colmap_scene(folder: Path) -> Scene:
 
     Raises ValueError where a file cannot be used.
     """
-    model = next(folder / place for place in MODELS if _has_model(folder / place))
+    model, notices = _largest(_models(folder))
     lenses = dict(_cameras(model / "cameras.txt"))
     images = list(_images(model / "images.txt", lenses))
     if not images:
@@ -71,22 +76,50 @@ def read_colmap_scene(folder: Path) -> Scene:
         require_aspect(picture, width, height, f"{model / 'cameras.txt'} (camera {key})")
     poses = normalise_world(torch.stack([pose for _, pose, _ in images]), str(model / "images.txt"))
     intrinsics = torch.stack([lenses[key][0] for _, _, key in images])
-    return Scene(pictures, poses.float(), intrinsics)
+    masks, said = find_masks(folder, pictures, [None] * len(pictures), str(model / "images.txt"))
+    notices = tuple(f"{model}: {notice}" for notice in (*notices, *said))
+    return Scene(pictures, poses.float(), intrinsics, masks, notices=notices)
 
 
 def _is_scene(folder: Path, files: tuple[str, ...] = TEXT) -> bool:
-    return (folder / "images").is_dir() and any(_has_model(folder / place, files) for place in MODELS)
+    return (folder / "images").is_dir() and bool(_models(folder, files))
 
 
-def _has_model(folder: Path, files: tuple[str, ...] = TEXT) -> bool:
-    return all((folder / name).is_file() for name in files)
+def _models(folder: Path, files: tuple[str, ...] = TEXT) -> list[Path]:
+    """The models of a scene: those of the first place that has any, in natural order."""
+    for place in MODELS:
+        found = [folder / place]
+        if place.endswith("/"):
+            found = subfolders(found[0]) if found[0].is_dir() else []
+        if models := [path for path in found if all((path / name).is_file() for name in files)]:
+            return sorted(models, key=lambda path: natural_key(path.name))
+    return []
+
+
+def _largest(models: list[Path]) -> tuple[Path, list[str]]:
+    """The model with most pictures, and what to say of the others."""
+    if len(models) == 1:
+        return models[0], []
+    counts = {model: _num_pictures(model / "images.txt") for model in models}
+    largest = max(models, key=lambda model: counts[model])
+    others = ", ".join(f"{model.name} ({counts[model]})" for model in models if model != largest)
+    said = f"is read, the largest of {len(models)} models with {counts[largest]} pictures; others: {others}"
+    return largest, [said]
+
+
+def _num_pictures(path: Path) -> int:
+    """How many pictures a list registers, if it is whole: the line after each has points, and may be empty."""
+    lines = (line.strip() for _, line in _lines(path) if not line.startswith("#"))
+    return len([next(lines, "") for line in lines if line])
 
 
 def _picture(folder: Path, name: str, described: Path) -> Path:
-    path = folder / "images" / name
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such picture, but {described} names it; restore it")
-    return path
+    """The picture of a name, which a reconstruction made on Windows may have written with backslashes."""
+    paths = [folder / "images" / form for form in dict.fromkeys((name, name.replace("\\", "/")))]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        raise ValueError(f"{paths[-1]}: there is no such picture, but {described} names it; restore it")
+    return found
 
 
 def _cameras(path: Path) -> Iterator[tuple[int, tuple[Float[Tensor, "3 3"], float, float]]]:

@@ -7,6 +7,7 @@ volume. Every problem with a file is a ValueError of one line that begins with i
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from data.cameras import Cameras, cameras_from_poses
 from data.config import DataConfig
 from data.damage import damaged
 from data.images import RESAMPLING, area_means
+
+NOTICED = 32  # objects that are asked for what the user should know
 
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
@@ -73,6 +76,10 @@ class RawObjects(ABC):
         """255 times the share of a pixel that the object covers; None: the set has none."""
         return None
 
+    def notices(self, index: int) -> tuple[str, ...]:
+        """What the user should know of how an object was read, lines that begin with a file or a folder."""
+        return ()
+
     def verify(self, index: int) -> None:  # noqa: B027 (most layouts have nothing to add)
         """Raise ValueError where an object is not as it was written and reading it would not tell."""
 
@@ -101,6 +108,11 @@ class Objects:
     def __len__(self) -> int:
         """Number of objects."""
         return len(self.ids)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of how the objects were read, a line each; see `notices_of`."""
+        return notices_of(self.raw)
 
     def num_views(self, index: int) -> int:
         """Number of views of an object that may be used."""
@@ -224,6 +236,24 @@ class Objects:
                 f"{count} in {self.raw.place(index)}; take it out of the list"
             )
         return chosen
+
+
+def notices_of(raw: RawObjects, most: int = NOTICED) -> tuple[str, ...]:
+    """What the user should know of how the first objects were read, a line for each kind of notice.
+
+    What the files of an object say is said once, of the first object, with the number of the others. `most`
+    objects are asked, since thousands made by one program differ little. What cannot be read says nothing
+    here: that is said where it is used.
+    """
+    kinds: dict[str, list[str]] = {}
+    for index in range(min(len(raw), most)):
+        with suppress(ValueError, OSError):
+            for notice in raw.notices(index):
+                kinds.setdefault(notice.replace(raw.place(index), ""), []).append(notice)
+    return tuple(
+        first + (f" (and {len(others)} of the other objects)" if others else "")
+        for first, *others in kinds.values()
+    )
 
 
 def _square(values: Float[Tensor, "h w"], size: int) -> Float[Tensor, "k k"]:

@@ -11,6 +11,7 @@ origin.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from data.cameras import SRN_RADIUS, Cameras, cameras_from_poses, orbit, pinhole
 from data.images import RESAMPLING, from_uint8, read_picture, to_uint8
 from data.intrinsics import read_intrinsics_file
 from data.photo_framing import FramedPhoto, bounding_box, object_mask, read_upright
+from data.scene_keys import key_notices
 from data.scenes import require_aspect
 from data.srn import read_pose
-from data.transforms import from_transforms, read_document
+from data.transforms import from_transforms, read_document, with_size
+from data.world_up import is_z_up
 
 FAR = 0.2  # of a picture's width; in 280 views of real cars, rendered as in training, it is 0.14 at most
 
@@ -95,6 +98,23 @@ def placement_notices(photos: Sequence[Path], views: Views) -> list[str]:
     return notices
 
 
+def camera_notices(camera_files: Sequence[Path]) -> list[str]:
+    """What the owner of camera files should know: keys of a `transforms.json` that are not honoured, and that
+    its cameras stand in a world whose z axis is not up, round which novel views go.
+
+    Nothing is said of what `read_photos` refuses.
+    """
+    notices = []
+    for path in filter(_is_json, dict.fromkeys(camera_files)):
+        with suppress(ValueError):
+            document = read_document(path)
+            notices += [f"{path}: {line}" for line in key_notices(document)]
+            size = {"w": 1, "h": 1} | document  # of which the poses do not depend
+            if not is_z_up(from_transforms(size)[0].cam_to_world):
+                notices.append(f"{path}: its cameras are not upright along z; turn the world so that z is up")
+    return notices
+
+
 def framed_views(
     photos: Sequence[FramedPhoto], cameras: Cameras, *, image_size: int, resampling: str = "area"
 ) -> Views:
@@ -146,14 +166,14 @@ def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tu
     if not _is_json(path):
         side = max(height, width)
         return read_pose(path), pinhole(pinhole()[0, 0].item() * side / width, aspect=width / height)
-    document = {"w": width, "h": height} | read_document(path)
+    document = read_document(path)
     frame = _frame_of(document, photo, path, alone=alone)
     try:
+        frame = with_size(document, frame, height, width)
         cameras, _ = from_transforms(document | {"frames": [frame]})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    size = document | frame
-    require_aspect(photo, size["w"], size["h"], str(path))
+    require_aspect(photo, frame["w"], frame["h"], str(path))
     return cameras.cam_to_world[0], cameras.intrinsics[0]
 
 

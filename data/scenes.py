@@ -4,22 +4,23 @@ A data set is the folder of one scene, or a folder of such folders, one or two l
 split into training and held-out scenes: by folders called train, val and test or *_train, *_val and *_test
 where there are any, otherwise a tenth, chosen by a hash of their names, is held out for val and test. A lone
 scene is the same object in all splits, in other views: those that its files assign, otherwise every eighth
-view in order of names, from the first on, is held out for val and test.
+picture in order of names, from the first on, is held out for val and test. No picture is both.
 
 Views are in natural order of their pictures' paths. Every problem is a ValueError of one line.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from data.images import picture_size, read_picture
-from data.masks import read_opacity
+from data.images import picture_size
 from data.objects import RawObjects
+from data.scene_masks import Masks, read_masked_opacity, read_masked_picture
 from data.srn_layout import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
 
 LOOK_AT = 8  # folders, to tell what a data set is
@@ -29,18 +30,28 @@ ASPECT_TOLERANCE = 0.02  # of width / height, between pictures and what their ca
 
 @dataclass(frozen=True)
 class Scene:
-    """The views of one scene; `splits` where its files say to which each belongs."""
+    """The views of one scene; `splits` where its files say to which splits each belongs, which may be none.
+
+    `notices` are what the user should know of how the files were read, lines that begin with one of them.
+    """
 
     pictures: tuple[Path, ...]
     cam_to_world: Float[Tensor, "v 4 4"]  # OpenCV axes, world z up
     intrinsics: Float[Tensor, "v 3 3"]  # divided by the picture's size
-    splits: tuple[Split, ...] | None = None
+    masks: tuple[Masks, ...]
+    splits: tuple[frozenset[Split], ...] | None = None
+    notices: tuple[str, ...] = ()
 
     def __getitem__(self, views: list[int]) -> "Scene":
         """Some of the views."""
-        pictures = tuple(self.pictures[view] for view in views)
-        splits = None if self.splits is None else tuple(self.splits[view] for view in views)
-        return Scene(pictures, self.cam_to_world[views], self.intrinsics[views], splits)
+        return replace(
+            self,
+            pictures=tuple(self.pictures[view] for view in views),
+            cam_to_world=self.cam_to_world[views],
+            intrinsics=self.intrinsics[views],
+            masks=tuple(self.masks[view] for view in views),
+            splits=None if self.splits is None else tuple(self.splits[view] for view in views),
+        )
 
 
 class SceneObjects(RawObjects):
@@ -73,12 +84,22 @@ class SceneObjects(RawObjects):
         return scene.cam_to_world, scene.intrinsics
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
-        """RGB on white."""
-        return read_picture(self._scene(index).pictures[view])
+        """RGB on white, with all white that masks leave out."""
+        scene = self._scene(index)
+        return read_masked_picture(scene.pictures[view], scene.masks[view])
 
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
-        """Of pictures that know transparency."""
-        return read_opacity(self._scene(index).pictures[view])
+        """Of pictures that know transparency or have a mask of the object."""
+        scene = self._scene(index)
+        return read_masked_opacity(scene.pictures[view], scene.masks[view])
+
+    def notices(self, index: int) -> tuple[str, ...]:
+        """Keys without effect, worlds that were turned, masks, models and splits that were passed over."""
+        scene = self._scene(index)
+        if self._split is not None or scene.splits is None:
+            return scene.notices
+        place = self.place(index)
+        return *scene.notices, f"{place}: which split its views are for does not count among several scenes"
 
     def _scene(self, index: int) -> Scene:
         if index not in self._scenes:
@@ -132,13 +153,24 @@ def holds_scenes(root: Path, is_scene: Callable[[Path], bool]) -> bool:
 def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
     """The views of a lone scene that belong to a split; val and test stand in for one another.
 
-    Raises ValueError, beginning with `name`, where there are none.
+    Raises ValueError, beginning with `name`, where there are none, or where a picture is both trained on and
+    held out.
     """
-    count = len(scene.pictures)
-    views = {part: [view for view in range(count) if _assigned(scene, view) == part] for part in SPLITS}
+    count, files = len(scene.pictures), [os.path.realpath(picture) for picture in scene.pictures]
+    assigned = scene.splits or (frozenset(),) * count
+    views = {part: [view for view in range(count) if part in assigned[view]] for part in SPLITS}
     if not (views["val"] or views["test"]):  # all are of one kind, or none is assigned
-        held_out = list(range(0, count, EVERY))
-        views = {"train": [view for view in range(count) if view % EVERY], "val": held_out, "test": held_out}
+        numbers = {file: number for number, file in enumerate(dict.fromkeys(files))}
+        held_out = [view for view in range(count) if numbers[files[view]] % EVERY == 0]
+        views = {"train": [view for view in range(count) if numbers[files[view]] % EVERY]}
+        views |= {"val": held_out, "test": held_out}
+    trained_on = {files[view] for view in views["train"]}
+    for part in ("val", "test"):
+        if both := [view for view in views[part] if files[view] in trained_on]:
+            raise ValueError(
+                f"{name}: {scene.pictures[both[0]]} is for train and for {part} (of {len(both)} such "
+                "pictures); keep each in one of the two"
+            )
     stand_in = {"train": [], "val": views["test"], "test": views["val"]}[split]
     chosen = views[split] or stand_in
     if not chosen:
@@ -157,10 +189,6 @@ def require_aspect(picture: Path, width: float | int, height: float | int, descr
             f"{picture}: is {found_width} x {found_height}, but {described} describes pictures of "
             f"{width:g} x {height:g}; give the picture that this camera took, uncropped"
         )
-
-
-def _assigned(scene: Scene, view: int) -> Split | None:
-    return None if scene.splits is None else scene.splits[view]
 
 
 def _scenes_of_split(root: Path, folders: list[Path], split: Split) -> list[Path]:

@@ -2,7 +2,8 @@
 
 A document has a list of frames, each with a file path and a camera-to-world matrix in OpenGL axes. Intrinsics
 are in pixels (fl_x, fl_y, cx, cy, of pictures of w x h) or angles of view (camera_angle_x, camera_angle_y, in
-radians), for the whole document or for a frame, which wins. A key that is null is as good as missing.
+radians; x_fov, y_fov, in degrees), for the whole document or for a frame, which wins. A key that is null is
+as good as missing. Which keys there are is said in data/scene_keys.py.
 """
 
 import json
@@ -16,10 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data.cameras import Cameras, cameras_from_poses, opencv_to_opengl, opengl_to_opencv, require_rigid
+from data.scene_keys import FOCAL_X, FOCAL_Y, merge_keys, require_pinhole
 
-DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 FLOAT = torch.finfo(torch.float32)
-PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")  # without distortion they are one and the same
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -96,9 +96,23 @@ def from_transforms(
             raise ValueError(f"{name}: `file_path` must be a string; correct the file")
         paths.append(path)
         poses.append(_pose(frame, name))
-        intrinsics.append(_intrinsics(document | frame, name))
+        intrinsics.append(_intrinsics(merge_keys(document, frame), name))
     cam_to_world = opengl_to_opencv(torch.stack(poses))
     return cameras_from_poses(cam_to_world, torch.stack(intrinsics), object_radius=object_radius), paths
+
+
+def with_size(document: dict[str, Any], frame: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """A frame with the `w` and `h` of the pictures that its intrinsics are about.
+
+    They are the frame's or the document's. Where neither has any, they are those of the frame's own picture,
+    of height x width; one that is missing follows from the other and the picture's shape. Raises ValueError
+    where they are no positive numbers.
+    """
+    keys = merge_keys(document, frame)
+    w, h = (_positive(keys, key, f"`{frame.get('file_path', 'frame')}`") for key in ("w", "h"))
+    if w is None and h is None:
+        return frame | {"w": width, "h": height}
+    return frame | {"w": h * width / height if w is None else w, "h": w * height / width if h is None else h}
 
 
 def _without_nulls(keys: dict[str, Any]) -> dict[str, Any]:
@@ -129,21 +143,18 @@ def _pose(frame: dict[str, Any], name: str) -> Float[Tensor, "4 4"]:
 
 
 def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
-    if keys.get("camera_model", "OPENCV") not in PINHOLES or any(keys.get(key) for key in DISTORTION):
-        raise ValueError(
-            f"{name}: `camera_model` or distortion ({', '.join(DISTORTION)}) is no pinhole; undistort first"
-        )
+    require_pinhole(keys, name)
     width, height = _positive(keys, "w", name), _positive(keys, "h", name)
     aspect = 1.0 if width is None or height is None else width / height
-    if (fl_x := _positive(keys, "fl_x", name)) is not None:
+    if any(key in keys for key in ("fl_x", "fl_y")):
         width, height = _required(width, "w", name), _required(height, "h", name)
-        fl_y = _positive(keys, "fl_y", name)
-        fx, fy = fl_x / width, (fl_x if fl_y is None else fl_y) / height
-    else:
-        angle_x = _required(_positive(keys, "camera_angle_x", name), "fl_x` or `camera_angle_x", name)
-        angle_y = _positive(keys, "camera_angle_y", name)
-        fx = _focal(angle_x, "camera_angle_x", name)
-        fy = fx * aspect if angle_y is None else _focal(angle_y, "camera_angle_y", name)
+    fx, fy = _focal_length(keys, FOCAL_X, width, name), _focal_length(keys, FOCAL_Y, height, name)
+    if fx is None and fy is None:
+        raise ValueError(
+            f"{name}: `fl_x` or `camera_angle_x` is missing, for the frame and for the document; add it"
+        )
+    # Pixels are square where nothing says otherwise.
+    fx, fy = (fy / aspect if fx is None else fx), (fx * aspect if fy is None else fy)
     cx, cy = _positive(keys, "cx", name), _positive(keys, "cy", name)
     x = 0.5 if cx is None else cx / _required(width, "w", name)
     y = 0.5 if cy is None else cy / _required(height, "h", name)
@@ -154,12 +165,27 @@ def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
     return torch.tensor([[fx, 0.0, x], [0.0, fy, y], [0.0, 0.0, 1.0]])
 
 
-def _focal(angle_rad: float, key: str, name: str) -> float:
+def _focal_length(
+    keys: dict[str, Any], names: tuple[str, str, str], size: float | None, name: str
+) -> float | None:
+    """Focal length along an axis, in picture widths or heights; None where none of the keys is there.
+
+    `names` are the keys in pixels of a picture of `size`, as an angle in radians, and as one in degrees.
+    """
+    pixels, radians, degrees = names
+    if (length := _positive(keys, pixels, name)) is not None:
+        return length / size
+    if (angle := _positive(keys, radians, name)) is not None:
+        return _from_angle(angle, angle, f"{name}: `{radians}`", "pi; give it in radians")
+    if (angle := _positive(keys, degrees, name)) is not None:
+        return _from_angle(math.radians(angle), angle, f"{name}: `{degrees}`", "180; give it in degrees")
+    return None
+
+
+def _from_angle(angle_rad: float, given: float, key: str, limit: str) -> float:
     """Focal length in picture widths or heights."""
     if angle_rad >= math.pi:
-        raise ValueError(
-            f"{name}: `{key}` is {angle_rad:g}, but an angle of view is below pi; give it in radians"
-        )
+        raise ValueError(f"{key} is {given:g}, but an angle of view is below {limit}")
     return 0.5 / math.tan(angle_rad / 2)
 
 

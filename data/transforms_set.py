@@ -4,27 +4,51 @@
                                                 transforms_test.json, of which any may be missing
     SCENE/...                                   pictures, where the frames' file paths say
 
-File paths are relative to the scene's folder, with or without the pictures' suffix. Transparent parts become
-white. Poses may be in any units: the working volume is as large as is seen from the cameras (a radius of
-about 1.4 for Blender's at a distance of 4), unless data.object_radius says otherwise. A world in which the
-cameras do not look at the origin is normalised (see data/world_frame.py); any other is left as it is.
+File paths are relative to the scene's folder or absolute, with or without the pictures' suffix. Transparent
+parts become white, and so does what masks leave out (see data/scene_masks.py). Intrinsics in pixels are those
+of pictures of w x h, or where neither is said, of each frame's own picture. Poses may be in any units: the
+working volume is as large as is seen from the cameras (a radius of about 1.4 for Blender's at a distance of
+4), unless data.object_radius says otherwise. A world in which the cameras do not look at the origin is
+normalised (see data/world_frame.py). Any other is left as it is, but for being turned so that z is up where
+the key `up` or the cameras tell that another direction is (see data/world_up.py).
 
-How scenes and views are split is said in data/scenes.py.
+The lists `train_filenames`, `val_filenames` and `test_filenames` are the split of a lone scene; without one
+for train, or without any other, that is what the others leave. How scenes and views are split otherwise is
+said in data/scenes.py, and which keys are understood in data/scene_keys.py.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from data.images import picture_size
+from data.scene_keys import key_notices, merge_keys
+from data.scene_masks import Masks, find_file, find_masks
 from data.scenes import Scene, SceneObjects, holds_scenes, open_scenes, require_aspect
+from data.split_lists import split_of_lists
 from data.srn_layout import SPLITS, Split
-from data.transforms import from_transforms, read_document
+from data.transforms import from_transforms, is_number, read_document, with_size
 from data.world_frame import looks_at_origin, normalise_world
+from data.world_up import find_up, is_z_up, name_of, turn_upright
 
 WHOLE = "transforms.json"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp")
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What a file describes; see `Scene`."""
+
+    pictures: tuple[Path, ...]
+    cam_to_world: Float[Tensor, "v 4 4"]
+    intrinsics: Float[Tensor, "v 3 3"]
+    masks: tuple[Masks, ...]
+    splits: tuple[frozenset[Split], ...] | None
+    up: Float[Tensor, "3"] | None  # as the file says, a unit vector
+    notices: tuple[str, ...]  # without the file
 
 
 def open_transforms(root: Path, split: Split) -> SceneObjects:
@@ -45,14 +69,23 @@ def read_transforms_scene(folder: Path) -> Scene:
     Raises ValueError where a document or a picture cannot be used.
     """
     files = _documents(folder)
-    scenes = [_read_document(path, split) for path, split in files]
-    pictures = tuple(picture for scene in scenes for picture in scene.pictures)
-    splits = [split for scene in scenes for split in scene.splits or ()]
-    poses = torch.cat([scene.cam_to_world for scene in scenes])
-    intrinsics = torch.cat([scene.intrinsics for scene in scenes])
-    if not looks_at_origin(poses, intrinsics):
-        poses = normalise_world(poses, str(files[0][0]))
-    return Scene(pictures, poses, intrinsics, tuple(splits) or None)
+    parts = [_read_document(path, split) for path, split in files]
+    poses, intrinsics, masks, splits, pictures = [], [], [], [], []
+    said: dict[str, str] = {}
+    for (path, _), part in zip(files, parts, strict=True):
+        poses.append(part.cam_to_world)
+        intrinsics.append(part.intrinsics)
+        pictures += part.pictures
+        masks += part.masks
+        splits += part.splits or ()
+        for notice in part.notices:
+            said.setdefault(notice, str(path))
+    first, up = str(files[0][0]), next((part.up for part in parts if part.up is not None), None)
+    world, notice = _upright(torch.cat(poses), torch.cat(intrinsics), up, first)
+    if notice:
+        said.setdefault(notice, first)
+    notices = tuple(f"{path}: {notice}" for notice, path in said.items())
+    return Scene(tuple(pictures), world, torch.cat(intrinsics), tuple(masks), tuple(splits) or None, notices)
 
 
 def _documents(folder: Path) -> list[tuple[Path, Split | None]]:
@@ -65,23 +98,64 @@ def _is_scene(folder: Path) -> bool:
     return any(path.is_file() for path, _ in _documents(folder))
 
 
-def _read_document(path: Path, split: Split | None) -> Scene:
+def _read_document(path: Path, split: Split | None) -> _Document:
     document = read_document(path)
     try:
-        names = _file_paths(document)
+        names, frames = _file_paths(document), document["frames"]
         pictures = tuple(_find_picture(path.parent, name) for name in names)
-        # Angles of view mean nothing without the pictures' shape.
-        height, width = picture_size(pictures[0])
-        document = {"w": width, "h": height} | document
-        cameras, _ = from_transforms(document)
+        # Angles of view mean nothing without the shape of the picture, and pixels nothing without its size.
+        frames = [
+            with_size(document, frame, *picture_size(picture))
+            for frame, picture in zip(frames, pictures, strict=True)
+        ]
+        cameras, _ = from_transforms(document | {"frames": frames})
+        up = _up_vector(document)
+        mask_names = [merge_keys(document, frame).get("mask_path") for frame in frames]
+        masks, notices = find_masks(path.parent, pictures, mask_names, path.name)
+        if split is None:
+            splits, said = split_of_lists(document, path.parent, pictures)
+        else:
+            splits, said = (frozenset((split,)),) * len(pictures), []
     except ValueError as error:
         message = str(error)
         raise ValueError(message if message.startswith(str(path.parent)) else f"{path}: {message}") from error
-    for picture, frame in zip(pictures, document["frames"], strict=True):
-        size = document | frame
-        require_aspect(picture, size["w"], size["h"], str(path))
-    splits = None if split is None else (split,) * len(pictures)
-    return Scene(pictures, cameras.cam_to_world, cameras.intrinsics, splits)
+    for picture, frame in zip(pictures, frames, strict=True):
+        require_aspect(picture, frame["w"], frame["h"], str(path))
+    notices = (*key_notices(document), *notices, *said)
+    return _Document(pictures, cameras.cam_to_world, cameras.intrinsics, masks, splits, up, notices)
+
+
+def _upright(
+    poses: Float[Tensor, "n 4 4"],
+    intrinsics: Float[Tensor, "n 3 3"],
+    up: Float[Tensor, "3"] | None,
+    name: str,
+) -> tuple[Float[Tensor, "n 4 4"], str | None]:
+    """Poses in a world whose z is up, and what to say of it; `up` is what the file says, if it does."""
+    if not looks_at_origin(poses, intrinsics):
+        return normalise_world(poses, name, up=up), None
+    found = find_up(poses) if up is None else up
+    if found is None:
+        unsure = "its cameras are not level about z, nor clearly about another direction; z is taken to be up"
+        return poses, None if is_z_up(poses) else f"{unsure}, so turn the world if it is not"
+    if found[2] > 0.9999:
+        return poses, None
+    source = "its cameras are level about" if up is None else "its key `up` says"
+    return turn_upright(
+        poses, found
+    ), f"{source} {name_of(found)}, so the world was turned to make that z, up"
+
+
+def _up_vector(document: dict[str, Any]) -> Float[Tensor, "3"] | None:
+    """The direction that instant-ngp's key `up` says. Raises ValueError where it says none."""
+    values = document.get("up")
+    if values is None:
+        return None
+    numbers = isinstance(values, list) and len(values) == 3 and all(map(is_number, values))
+    if not numbers or not any(values):
+        raise ValueError(f"`up` is {values!r}, but three numbers are needed; correct or remove it")
+    up = torch.tensor(values, dtype=torch.float64)
+    return up / up.norm()
 
 
 def _file_paths(document: dict[str, Any]) -> list[str]:
@@ -97,8 +171,8 @@ def _file_paths(document: dict[str, Any]) -> list[str]:
 
 def _find_picture(folder: Path, name: str) -> Path:
     """The picture that a frame names; Blender's names lack the suffix, and may have dots."""
-    path = folder / name.replace("\\", "/")
-    for candidate in (path, *(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES)):
-        if candidate.is_file():
-            return candidate
-    raise ValueError(f"{path}: there is no such picture, with or without suffix; restore it")
+    found = find_file(folder, name)
+    if found is None:
+        path = folder / name.replace("\\", "/")
+        raise ValueError(f"{path}: there is no such picture, with or without suffix; restore it")
+    return found

@@ -21,15 +21,19 @@ OFF_CENTRE = 0.5  # of the seen radius, by which axes may miss an object on the 
 
 
 def normalise_world(
-    cam_to_world: Float[Tensor, "n 4 4"], name: str, *, distance: float = SRN_RADIUS
+    cam_to_world: Float[Tensor, "n 4 4"],
+    name: str,
+    *,
+    distance: float = SRN_RADIUS,
+    up: Float[Tensor, "3"] | None = None,
 ) -> Float[Tensor, "n 4 4"]:
-    """The same cameras in the world of the module's rule, at a mean `distance`.
+    """The same cameras in the world of the module's rule, at a mean `distance`; `up` where that is known.
 
     Raises ValueError, beginning with `name`, where the cameras do not determine it.
     """
     poses = cam_to_world.double()
-    right, down = poses[0, :3, 0], poses[:, :3, 1]
-    up = -down.mean(dim=0)
+    right = poses[0, :3, 0]
+    up = -poses[:, :3, 1].mean(dim=0) if up is None else up.to(poses)
     level = right - (right @ up) / (up @ up).clamp_min(1e-12) * up
     if up.norm() < 0.1 or level.norm() < 0.1:
         raise ValueError(

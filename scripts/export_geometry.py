@@ -100,7 +100,7 @@ def chosen(config: "RunConfig", arguments: argparse.Namespace) -> "tuple[RunConf
     # Jobs have cameras of views to draw; here they are not looked at.
     given = argparse.Namespace(**vars(arguments) | {"trajectory": "circle", "views": 1})
     if not arguments.image:
-        return config, data_jobs(config, given)
+        return config, data_jobs(config, given, program="export_geometry")
     framed = [] if arguments.camera else frame_photos(given)
     jobs = photo_jobs(config, given, framed)
     for notice in photo_notices(arguments, framed, jobs[0].source):

@@ -68,12 +68,15 @@ def export_transforms(arguments: argparse.Namespace) -> int:
 
     Raises ValueError or OSError, in one line for the user.
     """
+    from data.objects import notices_of
     from data.sets import LAYOUTS
     from scripts.progress import progress_bar
+    from scripts.warn import tell
 
     if arguments.layout not in ("auto", *LAYOUTS):
         raise ValueError(f"--layout {arguments.layout}: is unknown; give auto or {', '.join(LAYOUTS)}")
     splits = _open(arguments.root, arguments.layout, arguments.split)
+    tell((notice for raw in splits.values() for notice in notices_of(raw)), "export_transforms")
     if arguments.object:
         _require_known(arguments.object, splits)
     chosen = [

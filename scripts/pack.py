@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scripts.command_line import OneLineParser
 from scripts.packing import add_pack_options, exit_code, options_of, pack_and_tell, without_stand_in
 from scripts.packing_lock import sole_packer
+from scripts.warn import tell
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.objects import RawObjects
@@ -58,7 +59,10 @@ def _run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     if arguments.output.resolve() == arguments.root.resolve():
         raise ValueError(f"--output {arguments.output}: is the set itself; choose another folder")
+    from data.objects import notices_of
+
     sources = open_sources(arguments.root, arguments.layout, arguments.splits)
+    tell((notice for raw in sources.values() for notice in notices_of(raw)), "pack")
     with sole_packer(options.output):
         return pack_and_tell(sources, options)
 

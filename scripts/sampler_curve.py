@@ -17,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from scripts.command_line import OneLineParser
+from scripts.warn import tell
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
@@ -100,7 +101,9 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     settings = asked_for(arguments)
     model, config, step = load_model(arguments.run)
     data = at_root(config.data, arguments.data) if arguments.data else config.data
-    batches = held_out_objects(open_split(data, arguments.split), arguments)
+    objects = open_split(data, arguments.split)
+    tell(objects.notices, "sampler_curve")
+    batches = held_out_objects(objects, arguments)
     setup = {"run": config.name, "step": step, "weights": checksum_of(model.state_dict())}
     setup |= {"data": data.root, "split": arguments.split}
     setup |= {"objects": len(batches), "views": arguments.views, "seed": arguments.seed}

@@ -1,7 +1,7 @@
-"""What train.py says of things that a run can do without."""
+"""Messages on stderr: what train.py can do without, and what the user should know of a data set."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,12 @@ def warn(message: str, workers: "Workers | None" = None) -> None:
     """Say what the run can do without; of several `workers`, which one says it."""
     rank = "" if workers is None or workers.alone else f"rank {workers.rank}: "
     print(f"\ntrain.py: {rank}warning: {message}", file=sys.stderr)
+
+
+def tell(notices: Iterable[str], program: str) -> None:
+    """Say what the user should know, each line once."""
+    for notice in dict.fromkeys(notices):
+        print(f"{program}: {notice}", file=sys.stderr)
 
 
 @contextmanager

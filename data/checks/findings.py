@@ -9,6 +9,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 # In the order of the report.
 CHECKS = {
     "layout": "files are where and what the layout says",
+    "notices": "nothing in the files was read otherwise than it is written, or not at all",
     "unreadable": "every picture can be decoded",
     "pose": "poses are a rotation and a position",
     "same poses": "the cameras of an object stand in different places",

@@ -71,6 +71,7 @@ def read_subject(
         Finding("layout", "error", split.split, object_id, message.split(": ")[0], message, view)
         for view, message in broken
     ]
+    found += [Finding("notices", "note", split.split, object_id, place, line) for line in raw.notices(index)]
     kept = _Views([], [], [], [])
     for i, view in enumerate(views):
         try:

@@ -21,6 +21,7 @@ from models.checkpoint import checkpoint_seal, find_checkpoint
 from scripts.evaluation.protocols import PROTOCOLS, Protocol, Task, listed_views, make_task, read_view_list
 from scripts.evaluation.quick import mean_image
 from scripts.evaluation.records import MEAN_IMAGE, ObjectFolder
+from scripts.warn import tell
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
     model, trained, step = load_model(arguments.checkpoint)
     config = _with_choices(trained, arguments, protocol)
     objects = open_split(config.data, split)
+    tell(objects.notices, "evaluate")
     count = arguments.objects or len(objects)
     if count > len(objects):
         raise ValueError(f"--objects {count}: the split has {len(objects)}; ask for 1 to that many")

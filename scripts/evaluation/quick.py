@@ -12,6 +12,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.warn import tell
+
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
 
@@ -143,10 +145,12 @@ def evaluate_quickly(arguments: argparse.Namespace) -> dict[str, float]:
     if arguments.depth_scale is not None:
         data = data.model_copy(update={"depth_scale": arguments.depth_scale})
     device = choose_device(arguments.device)
+    objects = open_split(data, arguments.split or "val")
+    tell(objects.notices, "evaluate")
     figures = evaluate(
         place(model, device),
         config,
-        open_split(data, arguments.split or "val"),
+        objects,
         open_split(data, "train"),
         device=device,
         num_objects=arguments.objects,

@@ -16,6 +16,7 @@ from data.objects import Objects
 from data.selection import choose_objects, parse_views
 from data.sets import at_root, open_split
 from scripts.sample_arguments import FRAMING
+from scripts.warn import tell
 
 
 class Subjects(Protocol):
@@ -121,6 +122,7 @@ def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:
         return PhotoSubject(arguments.image[0].stem, photos)
     data = config.data if arguments.data is None else at_root(config.data, arguments.data)
     objects = open_split(data, arguments.split)
+    tell(objects.notices, "view")
     count = len(objects) if arguments.n is None else arguments.n
     indices = choose_objects(objects, num=count, names=arguments.object)
     chosen = parse_views(arguments.cond_views) if arguments.cond_views else None

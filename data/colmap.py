@@ -108,7 +108,7 @@ def _largest(models: list[Path]) -> tuple[Path, list[str]]:
 
 
 def _num_pictures(path: Path) -> int:
-    """How many pictures a list registers, if it is whole: the line after each has points, and may be empty."""
+    """How many pictures a list registers: a line each, and one with its points, which may be empty."""
     lines = (line.strip() for _, line in _lines(path) if not line.startswith("#"))
     return len([next(lines, "") for line in lines if line])
 

@@ -20,6 +20,7 @@ from data.cameras import Cameras, cameras_from_poses
 from data.config import DataConfig
 from data.damage import damaged
 from data.images import RESAMPLING, area_means
+from data.world_up import is_z_up
 
 NOTICED = 32  # objects that are asked for what the user should know
 
@@ -239,17 +240,21 @@ class Objects:
 
 
 def notices_of(raw: RawObjects, most: int = NOTICED) -> tuple[str, ...]:
-    """What the user should know of how the first objects were read, a line for each kind of notice.
+    """What the user should know of how objects were read, a line for each kind of notice.
 
-    What the files of an object say is said once, of the first object, with the number of the others. `most`
-    objects are asked, since thousands made by one program differ little. What cannot be read says nothing
-    here: that is said where it is used.
+    A kind is said once, of the first object, with the number of the others. The first `most` objects are
+    asked, since thousands made by one program differ little, and of the first of all it is said if its
+    cameras are not upright along z. What cannot be read says nothing here: that is said where it is used.
     """
     kinds: dict[str, list[str]] = {}
     for index in range(min(len(raw), most)):
         with suppress(ValueError, OSError):
             for notice in raw.notices(index):
                 kinds.setdefault(notice.replace(raw.place(index), ""), []).append(notice)
+    with suppress(ValueError, OSError):
+        if not kinds and not is_z_up(raw.cameras(0)[0]):
+            notice = f"{raw.place(0)}: its cameras are not upright along z; turn the world so that z is up"
+            kinds[notice] = [notice]
     return tuple(
         first + (f" (and {len(others)} of the other objects)" if others else "")
         for first, *others in kinds.values()

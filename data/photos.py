@@ -1,9 +1,9 @@
 """One's own photos with the cameras that took them.
 
 A camera file is a text file of 16 numbers (a camera-to-world matrix in OpenCV axes, as in the SRN layout) or
-a `transforms.json` whose frames name the photos. A photo that is not square is given white borders rather
-than squeezed. Photos are turned upright as their EXIF entry says, except with a `transforms.json`, since the
-programs that write these take photos as they are stored.
+a `transforms.json` whose frames name the photos, and may name masks of them. A photo that is not square is
+given white borders rather than squeezed. Photos are turned upright as their EXIF entry says, except with a
+`transforms.json`, since the programs that write these take photos as they are stored.
 
 Photos without camera files are framed first (`data.photo_framing`) and then given cameras that look at the
 origin.
@@ -24,7 +24,8 @@ from data.cameras import SRN_RADIUS, Cameras, cameras_from_poses, orbit, pinhole
 from data.images import RESAMPLING, from_uint8, read_picture, to_uint8
 from data.intrinsics import read_intrinsics_file
 from data.photo_framing import FramedPhoto, bounding_box, object_mask, read_upright
-from data.scene_keys import key_notices
+from data.scene_keys import key_notices, merge_keys
+from data.scene_masks import Masks, apply_masks, find_masks
 from data.scenes import require_aspect
 from data.srn import read_pose
 from data.transforms import from_transforms, read_document, with_size
@@ -58,7 +59,8 @@ def read_photos(
     images, poses, intrinsics = [], [], []
     for photo, camera_file in zip(photos, camera_files, strict=True):
         picture = read_picture(photo) if _is_json(camera_file) else read_upright(photo)[0]
-        pose, matrix = _read_camera(camera_file, photo, picture, alone=len(photos) == 1)
+        pose, matrix, masks = _read_camera(camera_file, photo, picture, alone=len(photos) == 1)
+        picture = apply_masks(picture, masks)
         if intrinsics_file is not None:
             matrix = read_intrinsics_file(intrinsics_file, photo)
         picture, matrix = square_on_white(picture, matrix)
@@ -160,12 +162,13 @@ def square_on_white(
     return square, grow @ intrinsics
 
 
-def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
-    """Pose and intrinsics of a photo, which is `alone` where there are no others."""
+def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tuple[Tensor, Tensor, Masks]:
+    """Pose, intrinsics and masks of a photo, which is `alone` where there are no others."""
     height, width = picture.shape[:2]
     if not _is_json(path):
         side = max(height, width)
-        return read_pose(path), pinhole(pinhole()[0, 0].item() * side / width, aspect=width / height)
+        focal = pinhole()[0, 0].item() * side / width
+        return read_pose(path), pinhole(focal, aspect=width / height), Masks()
     document = read_document(path)
     frame = _frame_of(document, photo, path, alone=alone)
     try:
@@ -174,7 +177,10 @@ def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tu
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     require_aspect(photo, frame["w"], frame["h"], str(path))
-    return cameras.cam_to_world[0], cameras.intrinsics[0]
+    masks = Masks()
+    if (name := merge_keys(document, frame).get("mask_path")) is not None:
+        ((masks,), _) = find_masks(path.parent, [photo], [name], str(path))
+    return cameras.cam_to_world[0], cameras.intrinsics[0], masks
 
 
 def _frame_of(document: dict[str, Any], photo: Path, path: Path, *, alone: bool) -> dict[str, Any]:

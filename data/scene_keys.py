@@ -119,7 +119,7 @@ def key_notices(document: Mapping[str, Any]) -> list[str]:
     lines = [f"{_quoted(keys)} not honoured: {done}" for done, keys in consequences.items()]
     unknown = sorted(key for key in present if not _is_known(key))
     if unknown:
-        lines.append(f"{_quoted(unknown)} not known and ignored; check that the cameras do not depend on it")
+        lines.append(f"{_quoted(unknown)} not known; check that poses and pictures mean the same without")
     return lines
 
 

@@ -85,7 +85,11 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 def read_masked_picture(picture: Path, masks: Masks) -> UInt8[Tensor, "h w 3"]:
     """RGB on white: transparent parts, what is not the object and what is to be ignored become white."""
-    pixels = read_picture(picture)
+    return apply_masks(read_picture(picture), masks)
+
+
+def apply_masks(pixels: UInt8[Tensor, "h w 3"], masks: Masks) -> UInt8[Tensor, "h w 3"]:
+    """A picture in which what is not the object and what is to be ignored is white."""
     if masks.shown is not None:
         pixels = on_white(pixels, read_mask(masks.shown))
     if masks.ignored is not None:

@@ -111,7 +111,19 @@ def check(
     tasks = list(_tasks(splits, options))
     summaries = _check_all(tasks, splits, options, workers or available_cores(), progress)
     findings += [finding for summary in summaries for finding in summary.findings]
-    return summaries, findings + check_between(summaries) + check_origin(summaries)
+    return summaries, _once(findings) + check_between(summaries) + check_origin(summaries)
+
+
+def _once(findings: list["Finding"]) -> list["Finding"]:
+    """The findings, of which a lone scene in several splits has notices of its files in each of them."""
+    said: set[tuple[str, str]] = set()
+    kept = []
+    for finding in findings:
+        key = finding.place, finding.message
+        if finding.check != "notices" or key not in said:
+            kept.append(finding)
+        said.add(key)
+    return kept
 
 
 def _tasks(splits: list["OpenSplit"], options: Options) -> Iterator[Task]:

@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from data.objects import notices_of
+
     if arguments.verify is not None:
         return verify(arguments.verify)
     if arguments.root is None or arguments.output is None:
@@ -59,8 +61,6 @@ def _run(arguments: argparse.Namespace) -> int:
     options = options_of(arguments)
     if arguments.output.resolve() == arguments.root.resolve():
         raise ValueError(f"--output {arguments.output}: is the set itself; choose another folder")
-    from data.objects import notices_of
-
     sources = open_sources(arguments.root, arguments.layout, arguments.splits)
     tell((notice for raw in sources.values() for notice in notices_of(raw)), "pack")
     with sole_packer(options.output):

@@ -261,3 +261,64 @@ def test_pictures_that_do_not_agree_about_up_are_refused():
     poses[1, :3, :3] = poses[0, :3, :3] * torch.tensor([-1.0, -1.0, 1.0])
     with refuses("^cup: the pictures do not agree about what is up"):
         normalise_world(poses, "cup")
+
+
+def first_pictures(num: int) -> list[str]:
+    """The lines of a model of so many pictures."""
+    return image_lines()[: 2 + 2 * num]
+
+
+def test_the_largest_of_several_models_is_read_which_is_said(tmp_path: Path):
+    folder, whole = plant(tmp_path / "cup", "sparse/10"), plant(tmp_path / "whole")
+    for name, num in (("2", 3), ("0", 4)):
+        (folder / "sparse" / name).mkdir()
+        (folder / "sparse" / name / "cameras.txt").write_text("\n".join(CAMERA_LINES))
+        (folder / "sparse" / name / "images.txt").write_text("\n".join(first_pictures(num)))
+    raw = open_raw(folder, "train")
+    assert raw.num_views(0) == 7
+    torch.testing.assert_close(raw.cameras(0), open_raw(whole, "train").cameras(0))
+    said = "is read, the largest of 3 models with 9 pictures; others: 0 (4), 2 (3)"
+    assert raw.notices(0) == (f"{folder / 'sparse/10'}: {said}",)
+    assert open_raw(whole, "train").notices(0) == ()
+
+
+def test_of_models_of_one_size_the_first_is_read(tmp_path: Path):
+    folder = plant(tmp_path / "cup", "sparse/1", images=first_pictures(5))
+    (folder / "sparse/0").mkdir()
+    for name in ("cameras.txt", "images.txt"):
+        (folder / "sparse/0" / name).write_bytes((folder / "sparse/1" / name).read_bytes())
+    assert "sparse/0: is read, the largest of 2 models" in open_raw(folder, "train").notices(0)[0]
+
+
+def test_a_lone_model_may_have_any_number(tmp_path: Path):
+    raw = open_raw(plant(tmp_path / "cup", "sparse/3"), "train")
+    assert (raw.num_views(0), raw.notices(0)) == (7, ())
+
+
+@pytest.mark.parametrize("written", ["left\\{}.png", "left/{}.png", ".\\left\\{}.png"])
+def test_pictures_in_folders_are_found_by_names_that_windows_wrote(tmp_path: Path, written: str):
+    lines = [
+        line.rsplit(" ", 3)[0] + " " + written.format(f"{number // 2}") if number % 2 == 0 else line
+        for number, line in enumerate(image_lines()[2:])
+    ]
+    folder = plant(tmp_path / "cup", images=lines)
+    (folder / "images/left").mkdir()
+    for view in range(NUM):
+        (folder / f"images/a photo {view}.png").rename(folder / f"images/left/{view}.png")
+    test = open_raw(folder, "test")
+    assert np.array_equal(test.picture(0, 1).numpy(), colours(8))
+    (folder / "images/left/8.png").unlink()
+    with refuses(r"images/left/8\.png: there is no such picture, but .*images\.txt names it"):
+        open_raw(folder, "train").num_views(0)
+
+
+def test_masks_put_the_object_of_a_reconstruction_on_white(tmp_path: Path):
+    folder = plant(tmp_path / "cup")
+    (folder / "masks").mkdir()
+    shown = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 3 == 0
+    for view in range(NUM):
+        Image.fromarray(255 * shown.astype(np.uint8)).save(folder / f"masks/a photo {view}.png.png")
+    test = open_raw(folder, "test")
+    assert np.array_equal(test.alpha(0, 1).numpy(), 255 * shown.astype(np.uint8))
+    assert np.array_equal(test.picture(0, 1).numpy(), np.where(shown[..., None], colours(8), 255))
+    assert test.notices(0)[0].endswith("are honoured: what is black in them becomes white")

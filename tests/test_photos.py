@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from data.batch import all_valid
-from data.cameras import Cameras, cameras_from_poses, pinhole, srn_test_path
+from data.cameras import Cameras, cameras_from_poses, orbit, pinhole, srn_test_path
 from data.images import to_uint8
-from data.photos import placement_notices, read_photos, square_on_white
+from data.photos import camera_notices, placement_notices, read_photos, square_on_white
 from data.transforms import to_transforms
 
 POSES = srn_test_path(5)
@@ -152,3 +152,47 @@ def test_an_object_that_is_not_where_its_camera_says_is_noticed(tmp_path, rows, 
     assert len(notices) == (said is not None)
     if said is not None:
         assert re.fullmatch(rf"{tmp_path}/car\.png: {said}[^\n]*", notices[0])
+
+
+def test_a_mask_that_the_frame_of_a_photo_names_puts_it_on_white(tmp_path: Path):
+    photo = write_photo(tmp_path / "car.png", 6, 6)
+    document = write_document(tmp_path / "transforms.json", ["car"], height=6, width=6)
+    keys = json.loads(document.read_text())
+    keys["frames"][0]["mask_path"] = "mask.png"
+    document.write_text(json.dumps(keys))
+    shown = torch.eye(6, dtype=torch.bool)
+    Image.fromarray(255 * shown.numpy().astype("uint8")).save(tmp_path / "mask.png")
+    views = read_photos([photo], [document], image_size=6)
+    expected = torch.where(shown[..., None], torch.tensor([7, 0, 200]), 255)
+    assert torch.equal(to_uint8(views.images)[0, 0].long(), expected)
+    (tmp_path / "mask.png").unlink()
+    with pytest.raises(ValueError, match=r"\A.*mask\.png: there is no such mask"):
+        read_photos([photo], [document], image_size=6)
+
+
+def test_photos_of_different_sizes_have_focal_lengths_in_pixels_of_their_own(tmp_path: Path):
+    photos = [write_photo(tmp_path / "a.png", 6, 6), write_photo(tmp_path / "b.png", 12, 12)]
+    document = write_document(tmp_path / "transforms.json", ["a", "b"], height=6, width=6)
+    keys = json.loads(document.read_text())
+    for key in ("w", "h", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y"):
+        del keys[key]
+    keys["frames"][1]["fl_x"] = 2 * keys["fl_x"]
+    document.write_text(json.dumps(keys))
+    intrinsics = read_photos(photos, [document], image_size=6).cameras.intrinsics[0]
+    torch.testing.assert_close(intrinsics, pinhole(1.3).expand(2, 3, 3))
+
+
+def test_keys_that_do_not_count_and_worlds_that_do_not_stand_upright_are_said(tmp_path: Path):
+    poses, names = orbit(torch.arange(4.0), torch.full((4,), 0.3), 1.3), ["a", "b", "c", "d"]
+    path = tmp_path / "transforms.json"
+    document = to_transforms(cameras_from_poses(poses, pinhole()), names, height=6, width=6)
+    path.write_text(json.dumps(document))
+    assert camera_notices([path, path]) == []
+    poses[:, :3] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]) @ poses[:, :3]
+    document = to_transforms(cameras_from_poses(poses, pinhole()), names, height=6, width=6)
+    path.write_text(json.dumps(document | {"warp": 2}))
+    assert camera_notices([path]) == [
+        f"{path}: `warp` is not known; check that poses and pictures mean the same without",
+        f"{path}: its cameras are not upright along z; turn the world so that z is up",
+    ]
+    assert camera_notices([tmp_path / "pose.txt"]) == []

@@ -6,9 +6,8 @@ The object's mask of SCENE/images/NAME.png is, the first that is there:
     SCENE/images/NAME.alpha.png                 instant-ngp
     SCENE/masks/NAME.png or NAME.png.png        nerfstudio, COLMAP; also `mask`, also below `images`
 
-and what is white in SCENE/images/dynamic_mask_NAME.png is to be ignored, as in instant-ngp. What
-is not the object, or is to be ignored, becomes white. Suffixes may differ. Every problem is a ValueError of
-one line.
+and what is white in SCENE/images/dynamic_mask_NAME.png is to be ignored, as in instant-ngp. What is not the
+object, or is to be ignored, becomes white. Suffixes may differ. Every problem is a ValueError of one line.
 """
 
 import os

@@ -29,7 +29,7 @@ def find_up(cam_to_world: Float[Tensor, "n 4 4"]) -> Float[Tensor, "3"] | None:
     """
     right, up = cam_to_world[:, :3, 0].double(), -cam_to_world[:, :3, 1].double().mean(dim=0)
     tilt = right.square().mean(dim=0).sqrt()
-    if len(right) < NUM_VIEWS:
+    if len(right) < NUM_VIEWS or not cam_to_world.isfinite().all():
         return None
     if tilt[2] <= LEVEL:
         downwards = up[2] < -MARKED
@@ -48,6 +48,8 @@ def is_z_up(cam_to_world: Float[Tensor, "n 4 4"]) -> bool:
     up = find_up(cam_to_world)
     if up is not None:
         return bool(up[2] > 0.99)
+    if not cam_to_world.isfinite().all():
+        return True
     rolled = cam_to_world[:, 2, 0].square().mean().sqrt() >= ROLLED
     return not rolled and bool(-cam_to_world[:, 2, 1].mean() > -MARKED)
 

@@ -79,6 +79,8 @@ def test_cameras_that_are_rolled_in_all_ways_tell_nothing():
         cameras[view, :3, :3] = cameras[view, :3, :3] @ rotation(forward, 2.1 * view)
     assert find_up(cameras) is None
     assert not is_z_up(cameras)
+    assert find_up(torch.full((5, 4, 4), torch.nan)) is None
+    assert is_z_up(torch.full((5, 4, 4), torch.nan))
     assert find_up(poses(2)) is None
     assert is_z_up(poses(2))
 

@@ -132,6 +132,11 @@ def fit(examples: Examples, *, scale: float | None = None) -> PoseRegression:
     return PoseRegression(features, weights, scale, errors.abs())
 
 
+def angles_deg(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
+    """Elevation and azimuth, from the x axis towards y, of directions of any length, in double precision."""
+    return _angles_deg(_targets(directions))
+
+
 def describe(pictures: UInt8[Tensor, "n k k 3"]) -> Float[Tensor, "n f"]:
     """Histograms of oriented gradients, of length 1 together, and the outline, in double precision.
 

@@ -20,9 +20,9 @@ from models.pose_from_photo import (
     SIDE,
     Examples,
     PoseRegression,
-    _angles_deg,
     _kernel,
     _targets,
+    angles_deg,
     describe,
     fit,
     read_examples,
@@ -138,7 +138,7 @@ def test_errors_without_an_object_are_those_of_a_fit_without_it():
         held_out = examples.objects == number
         rest = Examples(*(part[~held_out] for part in vars(examples).values()))
         found = fit(rest, scale=whole.scale).predict(describe(examples.pictures[held_out]))
-        truth = _angles_deg(_targets(examples.directions[held_out]))
+        truth = angles_deg(examples.directions[held_out])
         errors = ((found - truth + 180) % 360 - 180).abs()
         torch.testing.assert_close(whole.errors_deg[held_out], errors, atol=1e-6, rtol=1e-6)
 
@@ -153,9 +153,8 @@ def test_weights_solve_the_ridge_regression():
 
 @pytest.mark.parametrize("elevation", [-35.0, 0.0, 88.0])
 @pytest.mark.parametrize("azimuth", [-179.0, 0.0, 91.0])
-def test_targets_hold_the_angles_of_an_orbit(azimuth, elevation):
-    positions = camera(azimuth, elevation).positions
-    found = _angles_deg(3 * _targets(torch.nn.functional.normalize(positions, dim=-1)))
+def test_angles_are_those_of_an_orbit(azimuth, elevation):
+    found = angles_deg(3 * camera(azimuth, elevation).positions)
     expected = torch.tensor([[elevation, azimuth]]).double()
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
@@ -215,9 +214,7 @@ def first_angles(folder: Path) -> tuple[float, float]:
     from data.sets import open_raw
 
     position = open_raw(folder, "val").cameras(0)[0][0, :3, 3]
-    (elevation, azimuth), *_ = _angles_deg(
-        _targets(torch.nn.functional.normalize(position, dim=-1)[None])
-    ).tolist()
+    (elevation, azimuth), *_ = angles_deg(position[None]).tolist()
     return azimuth, elevation
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.drawing import draw, joint_sigma, settings
+from scripts.photo_angles import with_angles
 from scripts.sample_arguments import check_combinations, make_parser, orbit_angles
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
@@ -60,8 +61,9 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
     model, config, _ = load_model(arguments.transfer)
     config = with_choices(config, arguments)
     framed = frame_photos(arguments) if arguments.image and not arguments.camera else []
+    arguments, estimates = with_angles(config, arguments, framed)
     jobs = photo_jobs(config, arguments, framed) if arguments.image else data_jobs(config, arguments)
-    for notice in photo_notices(arguments, framed, jobs[0].source):
+    for notice in photo_notices(arguments, framed, jobs[0].source) + estimates:
         print(f"sample_views.py: {notice}", file=sys.stderr)
     style = {"prefix": arguments.prefix, "fps": arguments.fps, "num_samples": arguments.samples}
     folders = output_folders(config, arguments, jobs)

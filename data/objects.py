@@ -141,6 +141,11 @@ class Objects:
             torch.addcdiv(self._black, image.copy_(self._picture(index, view)), self._half_scale, out=image)
         return images.movedim(-1, -3), self.cameras(index)[torch.tensor(views)]
 
+    def stored_picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
+        """RGB on white, of the size that is stored. Raises ValueError where there is no such view."""
+        self._check(index, [view])
+        return self._ask(self.raw.picture, index, self._views(index)[view])
+
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Depth and opacity of views of one object, batch shape [v].
 

@@ -85,6 +85,18 @@ def frame_photo(photo: Path, mask: Path | None = None, *, fill: float = FILL) ->
     return FramedPhoto(_shrunk(_square(picture, _frame(box, fill))))
 
 
+def frame_picture(picture: UInt8[Tensor, "h w 3"], *, fill: float = FILL) -> UInt8[Tensor, "k k 3"] | None:
+    """The same of a picture that is read already; one that is not on white ground is taken whole.
+
+    None: all of it is white.
+    """
+    seen = object_mask(picture, None)
+    box = _whole(picture) if seen is None else bounding_box(seen)
+    if box is None:
+        return None
+    return _shrunk(_square(picture, box if seen is None else _frame(box, fill)))
+
+
 def read_upright(photo: Path) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
     """A photo on white, upright, and its opacity, where it knows transparency.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.geometry.arguments import check, make_parser
+from scripts.photo_angles import with_angles
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     import torch
@@ -102,8 +103,9 @@ def chosen(config: "RunConfig", arguments: argparse.Namespace) -> "tuple[RunConf
     if not arguments.image:
         return config, data_jobs(config, given, program="export_geometry")
     framed = [] if arguments.camera else frame_photos(given)
+    given, estimates = with_angles(config, given, framed)
     jobs = photo_jobs(config, given, framed)
-    for notice in photo_notices(arguments, framed, jobs[0].source):
+    for notice in photo_notices(arguments, framed, jobs[0].source) + estimates:
         print(f"export_geometry: {notice}", file=sys.stderr)
     return config, jobs
 

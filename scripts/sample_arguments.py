@@ -1,6 +1,7 @@
 """The command line of sample_views.py. Imports nothing that takes time."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from scripts.command_line import OneLineParser
@@ -56,7 +57,9 @@ photos: any size, shape and kind of file that Pillow reads, turned upright by EX
   Without --camera, a photo is framed as the training data is: the object in the middle of a white square, the
   larger side of its bounding box 0.63 of the square's (--fill); and taken from --elevation above the ground,
   --azimuth round the object (0: from the x axis), --distance and with --focal. Look at photo_00.png. With
-  --camera, a photo keeps its frame, and one that is not square gets white borders.
+  --camera, a photo keeps its frame, and one that is not square gets white borders. --elevation auto and
+  --azimuth auto estimate an angle from training views that look like the photo; they need the training data,
+  which --data names where it has moved, and objects that all stand alike (docs/pose_of_a_photo.md).
 
 Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
 object stands at the origin, about as far from the camera as in training. A view depends on --seed, the object
@@ -67,6 +70,8 @@ drawn again. Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "fill")  # options of photos without cameras
 AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
+AUTO = "auto"  # in place of an angle: estimate it
+DATA_OPTIONS = ("data", "n", "object", "cond_views")
 POLICIES = (
     "published",
     "nearest",
@@ -142,9 +147,11 @@ def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
 
     title = "photos without --camera (several: one value for all, or one for each)"
     add = parser.add_argument_group(title).add_argument
-    angle, positive, share = _number(float, -360, 360), _number(float, 0.01, 1000), _number(float, 0.05, 1)
-    add("--elevation", nargs="+", type=_number(float, -90, 90), metavar="DEG", help="default: 20")
-    add("--azimuth", nargs="+", type=angle, metavar="DEG", help="default: 0; of several photos, one for each")
+    positive, share = _number(float, 0.01, 1000), _number(float, 0.05, 1)
+    help = "in degrees, or auto: estimated from training views (default: 20)"
+    add("--elevation", nargs="+", type=_angle(90), metavar="DEG", help=help)
+    help = "in degrees, or auto (default: 0; of several photos, one for each)"
+    add("--azimuth", nargs="+", type=_angle(360), metavar="DEG", help=help)
     add("--distance", type=positive, metavar="X", help="scene units from the origin (default: 1.3, SRN cars)")
     help = "focal length of the square, in its widths (default: 1.0254, SRN cars)"
     add("--focal", type=positive, metavar="X", help=help)
@@ -166,7 +173,8 @@ def check_combinations(arguments: argparse.Namespace) -> None:
 def check_subject(arguments: argparse.Namespace) -> None:
     """Raise ValueError where flags that say what to look at contradict each other."""
     photos = arguments.image is not None
-    chosen = [name for name in ("data", "n", "object", "cond_views") if getattr(arguments, name) is not None]
+    names = ("n", "object", "cond_views") if asks_for_estimates(arguments) else DATA_OPTIONS
+    chosen = [name for name in names if getattr(arguments, name) is not None]
     if photos and chosen:
         flag = chosen[0].replace("_", "-")
         raise ValueError(f"--{flag} is for data sets and --image for photos; give only one")
@@ -185,6 +193,11 @@ def check_subject(arguments: argparse.Namespace) -> None:
             )
     if arguments.n is not None and arguments.object:
         raise ValueError("--n counts objects and --object names them; give only one")
+
+
+def asks_for_estimates(arguments: argparse.Namespace) -> bool:
+    """Whether angles of photos are to be estimated from training views."""
+    return AUTO in (arguments.elevation or []) or AUTO in (arguments.azimuth or [])
 
 
 def chosen_policy(arguments: argparse.Namespace) -> str | None:
@@ -206,8 +219,11 @@ def _check_policy(arguments: argparse.Namespace) -> None:
         raise ValueError("--progress shows one pass of denoising, and --joint makes two; give only one")
 
 
-def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Azimuth and elevation of each photo in degrees. Raises ValueError where there are too few or many."""
+def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float | str], list[float | str]]:
+    """Azimuth and elevation of each photo in degrees, or `AUTO`.
+
+    Raises ValueError where there are too few or many, or two photos are said to be from the same place.
+    """
     num = len(arguments.image)
     angles = {
         "azimuth": arguments.azimuth or [AZIMUTH_DEG],
@@ -219,12 +235,23 @@ def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float], list[float
     pairs = list(
         zip(*(values * num if len(values) == 1 else values for values in angles.values()), strict=True)
     )
-    if len(set(pairs)) < num:
+    given = [pair for pair in pairs if AUTO not in pair]
+    if len(set(given)) < len(given):
         raise ValueError(
             f"{num} photos, but some from the same place; give --azimuth with one value for each photo, or "
             "--camera"
         )
     return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
+
+
+def _angle(largest: float) -> Callable[[str], float | str]:
+    """A type of options: degrees from -largest to largest, or auto."""
+    degrees = _number(float, -largest, largest)
+
+    def angle(text: str) -> float | str:
+        return AUTO if text == AUTO else degrees(text)
+
+    return angle
 
 
 def _trajectory(text: str) -> str:

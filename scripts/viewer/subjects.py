@@ -15,6 +15,7 @@ from data.loader import customary_view
 from data.objects import Objects
 from data.selection import choose_objects, parse_views
 from data.sets import at_root, open_split
+from scripts.photo_angles import with_angles
 from scripts.sample_arguments import FRAMING
 from scripts.warn import tell
 
@@ -101,7 +102,7 @@ class PhotoSubject:
 
 def data_flags(arguments: argparse.Namespace) -> list[str]:
     """The flags of the command line that say where objects or photos are, and how those were taken."""
-    names = ("image", "camera", "intrinsics", *FRAMING) if arguments.image else ("data", "split")
+    names = ("image", "camera", "intrinsics", "data", *FRAMING) if arguments.image else ("data", "split")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     return [
         word
@@ -116,8 +117,11 @@ def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:
         from sample_views import frame_photos, photo_notices, photo_views
 
         framed = [] if arguments.camera else frame_photos(arguments)
+        if arguments.data is not None:  # names the training data where angles are estimated
+            config = config.model_copy(update={"data": at_root(config.data, arguments.data)})
+        arguments, estimates = with_angles(config, arguments, framed)
         photos = photo_views(config, arguments, framed)
-        for notice in photo_notices(arguments, framed, photos):
+        for notice in photo_notices(arguments, framed, photos) + estimates:
             print(f"view: {notice}", file=sys.stderr)
         return PhotoSubject(arguments.image[0].stem, photos)
     data = config.data if arguments.data is None else at_root(config.data, arguments.data)

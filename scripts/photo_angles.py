@@ -1,0 +1,65 @@
+"""Angles of photos without cameras, estimated where the command line asks for that."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scripts.sample_arguments import AUTO, asks_for_estimates, orbit_angles
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from config import RunConfig
+    from data.photo_framing import FramedPhoto
+    from models.pose_from_photo import PoseEstimate
+
+UNSURE_DEG = 45.0  # an azimuth that may be off by more is said to be unsure
+
+
+def with_angles(
+    config: "RunConfig", arguments: argparse.Namespace, framed: Sequence["FramedPhoto"]
+) -> tuple[argparse.Namespace, list[str]]:
+    """The command line with numbers in place of `AUTO`, and what was estimated, a line for each photo.
+
+    `config.data` is the data set of the training. Raises ValueError where that cannot be used.
+    """
+    if arguments.camera or not arguments.image or not asks_for_estimates(arguments):
+        return arguments, []
+    from data.sets import open_split
+    from models.pose_from_photo import fit, read_examples
+
+    try:
+        objects = open_split(config.data, "train")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; auto needs the data that the model was trained on: give --data, or angles in degrees"
+        ) from error
+    estimates = fit(read_examples(objects)).estimate([photo.picture for photo in framed])
+    azimuths, elevations = orbit_angles(arguments)
+    notices = [
+        _notice(str(path), estimate, azimuth=azimuth == AUTO, elevation=elevation == AUTO)
+        for path, estimate, azimuth, elevation in zip(
+            arguments.image, estimates, azimuths, elevations, strict=True
+        )
+        if AUTO in (azimuth, elevation)
+    ]
+    found = {
+        "azimuth": [
+            estimate.azimuth_deg if angle == AUTO else angle
+            for angle, estimate in zip(azimuths, estimates, strict=True)
+        ],
+        "elevation": [
+            estimate.elevation_deg if angle == AUTO else angle
+            for angle, estimate in zip(elevations, estimates, strict=True)
+        ],
+    }
+    return argparse.Namespace(**vars(arguments) | found), notices
+
+
+def _notice(photo: str, estimate: "PoseEstimate", *, azimuth: bool, elevation: bool) -> str:
+    """What was estimated of a photo, and how far off nine in ten such estimates are at most."""
+    parts, unsure = [], azimuth and estimate.azimuth_error_deg > UNSURE_DEG
+    if elevation:
+        parts.append(f"elevation {estimate.elevation_deg:.0f} +- {estimate.elevation_error_deg:.0f} degrees")
+    if azimuth:
+        parts.append(f"azimuth {estimate.azimuth_deg:.0f} +- {estimate.azimuth_error_deg:.0f} degrees")
+    advice = "; the azimuth is unsure: front and back may be confused, so compare the views" if unsure else ""
+    return f"{photo}: estimated {', '.join(parts)} (for 9 in 10 training views like it){advice}"

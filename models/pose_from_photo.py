@@ -29,6 +29,7 @@ OUTLINE_WEIGHT = 0.1  # of the outline, against histograms of length 1
 BANDWIDTH = 0.5  # of the kernel exp(-d^2 / s): s over the median of d^2
 RIDGE = 0.03  # added to the diagonal of the kernel matrix, whose own entries there are 2
 NUM_EXAMPLES = 4096  # training views; the time for the fit grows with the cube of their number
+NUM_OBJECTS = 512  # at most, from which these are taken: all cameras of an object are read
 NUM_ALIKE = 64  # training views whose errors are those to expect
 CONFIDENCE = 0.9  # share of those errors that lie within the stated one
 
@@ -83,18 +84,19 @@ class PoseRegression:
 
 
 def read_examples(objects: Objects, num: int = NUM_EXAMPLES) -> Examples:
-    """About `num` framed training views, spread evenly over objects; views of nothing but white are left out.
+    """`num` framed views or somewhat fewer, as many of each object; views of nothing but white are left out.
 
     The same set gives the same views. Raises ValueError where a file cannot be used, or where there are not
     two objects.
     """
-    chosen = [place * len(objects) // min(num, len(objects)) for place in range(min(num, len(objects)))]
+    count = min(num, NUM_OBJECTS, len(objects))
+    chosen = [place * len(objects) // count for place in range(count)]
     generator = torch.Generator().manual_seed(0)
     pictures, directions, numbers = [], [], []
     for index in chosen:
         positions = F.normalize(objects.cameras(index).positions, dim=-1)
         order = torch.randperm(objects.num_views(index), generator=generator)
-        for view in order[: max(1, num // len(chosen))].tolist():
+        for view in order[: num // count].tolist():
             picture = frame_picture(objects.stored_picture(index, view))
             if picture is not None:
                 pictures.append(_small(picture))

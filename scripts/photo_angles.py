@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from scripts.sample_arguments import AUTO, asks_for_estimates, orbit_angles
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from jaxtyping import UInt8
+    from torch import Tensor
+
     from config import RunConfig
     from data.photo_framing import FramedPhoto
     from models.pose_from_photo import PoseEstimate
@@ -32,7 +35,8 @@ def with_angles(
         raise ValueError(
             f"{error}; auto needs the data that the model was trained on: give --data, or angles in degrees"
         ) from error
-    estimates = fit(read_examples(objects)).estimate([photo.picture for photo in framed])
+    pictures = [_as_in_training(photo, arguments.fill) for photo in framed]
+    estimates = fit(read_examples(objects)).estimate(pictures)
     azimuths, elevations = orbit_angles(arguments)
     notices = [
         _notice(str(path), estimate, azimuth=azimuth == AUTO, elevation=elevation == AUTO)
@@ -52,6 +56,19 @@ def with_angles(
         ],
     }
     return argparse.Namespace(**vars(arguments) | found), notices
+
+
+def _as_in_training(photo: "FramedPhoto", fill: float | None) -> "UInt8[Tensor, 'k k 3']":
+    """The framed photo with the object as large as in training views, whatever --fill says."""
+    if fill is None or photo.notice is not None:  # a photo with a notice was taken whole
+        return photo.picture
+    from torch.nn.functional import pad
+
+    from data.photo_framing import frame_picture
+
+    margin = len(photo.picture)  # of white, by which framing knows the ground
+    framed = frame_picture(pad(photo.picture, (0, 0, margin, margin, margin, margin), value=255))
+    return photo.picture if framed is None else framed
 
 
 def _notice(photo: str, estimate: "PoseEstimate", *, azimuth: bool, elevation: bool) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tiny_run import save_tiny_run, tiny_config
 from torch import Tensor
 
 import sample_views
+from config import validate_config
 from data.cameras import Cameras, cameras_from_poses, orbit, pinhole
 from data.config import DataConfig
 from data.photo_framing import frame_photo, frame_picture
@@ -76,7 +78,8 @@ def solids(tmp_path_factory) -> Path:
         azimuth, elevation = torch.rand(2, 60, generator=generator)
         angles = list(zip((360 * azimuth - 180).tolist(), (70 * elevation).tolist(), strict=True))
         plant(root / f"cars_train/o{number}", angles, scale)
-    plant(root / "cars_val/v", [(0.0, 10.0)], 0.95)
+    for name, scale in (("v", 0.95), ("w", 1.05)):
+        plant(root / "cars_val" / name, [(0.0, 10.0), (100.0, 40.0)], scale)
     return root
 
 
@@ -239,6 +242,17 @@ def test_an_angle_that_is_given_stays(sample, tmp_path, capsys):
     assert "azimuth" not in said
 
 
+@pytest.mark.parametrize("fill", [0.2, 1.0])
+def test_how_large_the_object_is_drawn_does_not_change_its_angles(sample, tmp_path, fill):
+    assert sample("--elevation", "auto", "--azimuth", "auto") == 0
+    azimuth, elevation = first_angles(tmp_path / "out")
+    flags = ["--fill", fill, "--output", tmp_path / "other"]
+    assert sample("--elevation", "auto", "--azimuth", "auto", *flags) == 0
+    found = first_angles(tmp_path / "other")
+    assert apart(found[0], azimuth) < 3
+    assert abs(found[1] - elevation) < 3
+
+
 def test_several_photos_are_estimated_one_by_one(sample, tmp_path, capsys):
     photos = [tmp_path / "photo.png", tmp_path / "other.png"]
     assert sample("--image", *photos, "--azimuth", "auto") == 0
@@ -279,3 +293,26 @@ def test_bad_flags_are_one_line(sample, tmp_path, capsys, flags, message):
     assert len(lines) == 1
     assert message in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_page_says_runs(solids, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[1] / "docs/pose_of_a_photo.md").read_text(encoding="utf-8")
+    document = tiny_config(solids, Path("runs")).model_dump(mode="json") | {"name": "quickstart"}
+    monkeypatch.chdir(tmp_path)
+    save_tiny_run(validate_config(document, "test"))
+    for name, azimuth in (("photo.png", 40.0), ("other.png", 150.0)):
+        Image.fromarray(solid(azimuth, 30.0, 0.95)).save(name)
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    for command in commands.splitlines():
+        program, *arguments = shlex.split(command)[1:]
+        assert program == "sample_views.py"
+        assert sample_views.main(arguments) == 0
+    angle = r"-?\d+ \+- \d+ degrees"
+    form = rf"(\S+): estimated elevation {angle}, azimuth {angle} \(for 9 in 10 training views like it\)"
+    (example,) = re.findall(r"^    " + form, page, flags=re.MULTILINE)
+    assert example in re.findall(r"sample_views.py: " + form, capsys.readouterr().err)
+
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert 'root="data/embedded"' in code
+    exec(code.replace("data/embedded", solids.as_posix()), {})
+    assert 0 <= float(capsys.readouterr().out) < 90

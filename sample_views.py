@@ -123,10 +123,11 @@ def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
 
 def photo_notices(arguments: argparse.Namespace, framed: list["FramedPhoto"], source: "Views") -> list[str]:
     """What the owner of photos, if there are any, should know of them, a line each."""
+    from data.photo_framing import profile_notices
     from data.photos import placement_notices
 
     if arguments.camera:
-        return placement_notices(arguments.image, source)
+        return profile_notices(arguments.image) + placement_notices(arguments.image, source)
     return [photo.notice for photo in framed if photo.notice is not None]
 
 

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from data.images import ROWS
 from data.picture_files import decoded, opened, shrunk, turn_upright
 
 GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may vary
@@ -54,15 +55,24 @@ def on_white(picture: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w"]) -> 
     Edges that hold some of a background of one colour are given as much white instead; so a picture that is
     on white already stays as it is. Of any other background, edges are taken to hold nothing.
     """
-    share = opacity[..., None].float() / 255
-    ground = picture[opacity == 0].float()
-    colour = ground.mean(dim=0) if len(ground) else ground.new_full((3,), torch.inf)
-    if len(ground) and (ground - colour).abs().max() <= GROUND_TOLERANCE:
-        composite = picture + (1 - share) * (255 - colour)
-    else:
-        composite = picture * share + 255 * (1 - share)
-    composite[opacity == 0] = 255
-    return composite.round().clamp(0, 255).to(torch.uint8)
+    # The ground's colour, where it has one.
+    ground = picture[opacity == 0]
+    colour = ground.sum(dim=0).float() / max(1, len(ground))
+    extremes = torch.stack([ground.amin(dim=0), ground.amax(dim=0)]) if len(ground) else None
+    plain = extremes is not None and bool((extremes - colour).abs().max() <= GROUND_TOLERANCE)
+
+    # Few rows at a time: the numbers need 12 bytes a pixel, and huge photos have many pixels.
+    composite = torch.empty_like(picture)
+    for start in range(0, len(picture), ROWS):
+        rows = slice(start, start + ROWS)
+        share = opacity[rows, :, None].float() / 255
+        if plain:
+            values = picture[rows] + (1 - share) * (255 - colour)
+        else:
+            values = picture[rows] * share + 255 * (1 - share)
+        values[opacity[rows] == 0] = 255
+        composite[rows] = values.round().clamp(0, 255).to(torch.uint8)
+    return composite
 
 
 def _brightness(file: Image.Image) -> np.ndarray:

@@ -8,8 +8,9 @@ a ValueError of one line that begins with its path.
 
 import math
 import struct
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +115,9 @@ def require_size(image: Image.Image) -> None:
 
 def turn_upright(image: Image.Image) -> None:
     """Turn a picture as its EXIF entry says, in place; a broken entry is no reason to refuse the picture."""
-    try:
+    with warnings.catch_warnings(), suppress(*READ_ERRORS, struct.error, TypeError, KeyError):
+        warnings.simplefilter("ignore")
         ImageOps.exif_transpose(image, in_place=True)
-    except (*READ_ERRORS, struct.error, TypeError, KeyError):
-        return
 
 
 def profile_notice(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Colour profiles: what pictures of other colour spaces look like in sRGB, against closed forms."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from data.mesh_files import load_mesh
 from data.mesh_sources import find_meshes
 from data.photo_framing import frame_photo
 from data.picture_files import profile_notice
+from data.sets import open_raw
+from scripts.check_data import main as check_data
+from scripts.pack import main as pack
 
 STORED, SHOWN = (200, 60, 40), (217, 42, 23)  # a Display P3 colour, and LittleCMS's sRGB of it
 BROKEN = {"noise": b"not a profile", "cut": rgb_profile(DISPLAY_P3)[:300], "empty table": b"\0" * 132}
@@ -155,6 +159,28 @@ def test_the_gamma_chunk_of_png_is_not_used(tmp_path: Path):
     Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=chunks)
     assert Image.open(tmp_path / "a.png").info["gamma"] == 1
     assert np.array_equal(read_picture(tmp_path / "a.png").numpy(), pixels)
+
+
+def test_data_sets_and_their_packed_copies_are_in_srgb_and_broken_profiles_are_found(
+    tmp_path: Path, plant_object: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    for name in ("cars_train/a", "cars_val/b"):
+        folder = plant_object(tmp_path / "set" / name, num_views=3)
+        for picture in (folder / "rgb").iterdir():
+            profile = BROKEN["cut"] if name.endswith("b") else rgb_profile(DISPLAY_P3)
+            Image.new("RGB", (6, 6), STORED).save(picture, icc_profile=profile)
+    assert pack([str(tmp_path / "set"), "--output", str(tmp_path / "packed"), "--workers", "1"]) == 0
+    for root in ("set", "packed"):
+        for split, expected in (("train", SHOWN), ("val", STORED)):
+            assert (open_raw(tmp_path / root, split).picture(0, 2) == torch.tensor(expected)).all(), (
+                root,
+                split,
+            )
+    capsys.readouterr()
+    check_data([str(tmp_path / "set"), "--workers", "1"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("colour profile"))
+    assert "cars_val/b" in line
+    assert "is ignored (" in line
 
 
 def texture_of(folder: Path) -> np.ndarray:

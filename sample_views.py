@@ -125,10 +125,12 @@ def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
 
 def photo_notices(arguments: argparse.Namespace, framed: list["FramedPhoto"], source: "Views") -> list[str]:
     """What the owner of photos, if there are any, should know of them, a line each."""
+    from data.photo_framing import profile_notices
     from data.photos import camera_notices, placement_notices
 
     if arguments.camera:
-        return camera_notices(arguments.camera) + placement_notices(arguments.image, source)
+        notices = profile_notices(arguments.image) + camera_notices(arguments.camera)
+        return notices + placement_notices(arguments.image, source)
     return [photo.notice for photo in framed if photo.notice is not None]
 
 

@@ -17,15 +17,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from data.picture_files import decoded, first_line, opened
+
 # Dark blue to pale yellow: lightness rises all the way, so the order survives a grey print.
 RAMP = ((8, 10, 40), (62, 24, 112), (136, 34, 116), (204, 66, 84), (242, 128, 50), (254, 250, 214))
-READ_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    Image.DecompressionBombError,
-)  # Pillow's, on bad files
+ROWS = 256  # of a picture that are put on white at once, so that huge ones need little memory
 
 
 def to_uint8(images: Float[Tensor, "*batch 3 h w"]) -> UInt8[Tensor, "*batch h w 3"]:
@@ -39,32 +35,30 @@ def from_uint8(pictures: UInt8[Tensor, "*batch h w 3"]) -> Float[Tensor, "*batch
 
 
 def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
-    """The RGB picture in a file, transparent parts composited on white.
+    """The picture in a file in sRGB, transparent parts composited on white.
 
-    Grey, palette and 16-bit files are converted. Raises ValueError where the file is no readable picture.
+    Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
+    `data.picture_files`. Raises ValueError where the file is no readable picture.
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return torch.from_numpy(_rgb_on_white(file))
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from error
+    return on_white_ground(decoded(path))
 
 
-def unreadable(path: Path, error: BaseException) -> ValueError:
-    """What to raise where one of `READ_ERRORS` kept a picture from being read."""
-    if isinstance(error, FileNotFoundError):
-        return ValueError(f"{path}: there is no such file; give the path of a picture")
-    return ValueError(f"{path}: not a readable picture ({_first_line(error)}); copy the file again")
+def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
+    """A decoded picture as RGB, transparent parts composited on white."""
+    if not image.has_transparency_data:
+        return torch.from_numpy(np.array(image.convert("RGB")))
+    pixels = np.array(image.convert("RGBA"))
+    for start in range(0, len(pixels), ROWS):
+        part = pixels[start : start + ROWS].astype(np.float32)
+        alpha = part[..., 3:] / 255
+        pixels[start : start + ROWS, :, :3] = (part[..., :3] * alpha + 255 * (1 - alpha)).round()
+    return torch.from_numpy(np.ascontiguousarray(pixels[..., :3]))
 
 
 def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
     """The values of a grey picture of 8 or 16 bits. Raises ValueError where there is none in the file."""
-    try:
-        with Image.open(path) as file:
-            mode, values = file.mode, np.asarray(file)
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from error
+    with opened(path) as file:
+        mode, values = file.mode, np.asarray(file)
     if not mode.startswith({8: "L", 16: "I"}[bits]) or values.ndim != 2:
         raise ValueError(f"{path}: is a picture of mode {mode} instead of {bits}-bit grey; write it as such")
     return torch.from_numpy(values.astype(np.float32))
@@ -72,11 +66,8 @@ def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(height, width) of a picture file, from its header. Raises ValueError where there is none."""
-    try:
-        with Image.open(path) as file:
-            return file.height, file.width
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from error
+    with opened(path) as file:
+        return file.height, file.width
 
 
 def resize_area(picture: UInt8[Tensor, "h w 3"], height: int, width: int) -> UInt8[Tensor, "k l 3"]:
@@ -194,7 +185,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
         yield partial
     except OSError as error:
         raise ValueError(
-            f"{path}: cannot be written ({_first_line(error)}); choose another output folder"
+            f"{path}: cannot be written ({first_line(error)}); choose another output folder"
         ) from error
     finally:
         # Where the folder is a file or the name too long, even asking for the leftover fails.
@@ -223,20 +214,6 @@ def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> 
             writer.append_data(frame)
 
 
-def _rgb_on_white(file: Image.Image) -> np.ndarray:
-    if file.mode.startswith("I"):
-        # 16-bit grey, which Pillow would clip at 255 instead of scaling.
-        grey = np.clip((np.asarray(file).astype(np.float64) / 257).round(), 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if file.mode == "F":
-        raise ValueError("floating-point pixels")
-    if not file.has_transparency_data:
-        return np.array(file.convert("RGB"))
-    pixels = np.asarray(file.convert("RGBA")).astype(np.float32)
-    alpha = pixels[..., 3:] / 255
-    return (pixels[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
-
-
 def _stretch_means(values: np.ndarray, num_new: int) -> np.ndarray:
     """Cut the first axis into `num_new` equal stretches and take their means; a pixel may be cut, too."""
     num_old = len(values)
@@ -247,7 +224,3 @@ def _stretch_means(values: np.ndarray, num_new: int) -> np.ndarray:
     into = (edges - pixel).reshape(-1, *[1] * (values.ndim - 1))
     integral = before[pixel] + into * values[pixel]
     return np.diff(integral, axis=0) * num_new / num_old
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

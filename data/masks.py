@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from data.images import READ_ERRORS, unreadable
+from data.images import ROWS
+from data.picture_files import decoded, opened, shrunk, turn_upright
 
 GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may vary
 
@@ -22,21 +23,29 @@ def read_opacity(path: Path) -> UInt8[Tensor, "h w"] | None:
 
     Raises ValueError where the file is no readable picture.
     """
-    with_opacity = _opened(path, lambda file: file if file.has_transparency_data else None)
-    if with_opacity is None:
+    return opacity_of(decoded(path))
+
+
+def opacity_of(image: Image.Image) -> UInt8[Tensor, "h w"] | None:
+    """Opacity of the pixels of a decoded picture; None: it knows no transparency."""
+    if not image.has_transparency_data:
         return None
-    return torch.from_numpy(np.array(with_opacity.convert("RGBA").getchannel("A")))
+    return torch.from_numpy(np.array(image.convert("RGBA").getchannel("A")))
 
 
-def read_mask(path: Path) -> UInt8[Tensor, "h w"]:
+def read_mask(path: Path, *, upright: bool = False) -> UInt8[Tensor, "h w"]:
     """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
 
-    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. Raises ValueError where
-    the file is no readable picture.
+    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. `upright`: turned as its
+    EXIF entry says. Raises ValueError where the file is no readable picture.
     """
-    opacity = read_opacity(path)
-    if opacity is None or opacity.min() == 255:
-        opacity = torch.from_numpy(_brightness(_opened(path, lambda file: file)))
+    with opened(path) as file:
+        image = shrunk(file)
+        if upright:
+            turn_upright(image)
+        opacity = opacity_of(image)
+        if opacity is None or opacity.min() == 255:
+            opacity = torch.from_numpy(_brightness(image))
     return opacity * 255 if opacity.max() == 1 else opacity
 
 
@@ -46,25 +55,24 @@ def on_white(picture: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w"]) -> 
     Edges that hold some of a background of one colour are given as much white instead; so a picture that is
     on white already stays as it is. Of any other background, edges are taken to hold nothing.
     """
-    share = opacity[..., None].float() / 255
-    ground = picture[opacity == 0].float()
-    colour = ground.mean(dim=0) if len(ground) else ground.new_full((3,), torch.inf)
-    if len(ground) and (ground - colour).abs().max() <= GROUND_TOLERANCE:
-        composite = picture + (1 - share) * (255 - colour)
-    else:
-        composite = picture * share + 255 * (1 - share)
-    composite[opacity == 0] = 255
-    return composite.round().clamp(0, 255).to(torch.uint8)
+    # The ground's colour, where it has one.
+    ground = picture[opacity == 0]
+    colour = ground.sum(dim=0).float() / max(1, len(ground))
+    extremes = torch.stack([ground.amin(dim=0), ground.amax(dim=0)]) if len(ground) else None
+    plain = extremes is not None and bool((extremes - colour).abs().max() <= GROUND_TOLERANCE)
 
-
-def _opened(path: Path, choose):
-    """What `choose` makes of the file, loaded."""
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return choose(file)
-    except READ_ERRORS as error:
-        raise unreadable(path, error) from error
+    # Few rows at a time: the numbers need 12 bytes a pixel, and huge photos have many pixels.
+    composite = torch.empty_like(picture)
+    for start in range(0, len(picture), ROWS):
+        rows = slice(start, start + ROWS)
+        share = opacity[rows, :, None].float() / 255
+        if plain:
+            values = picture[rows] + (1 - share) * (255 - colour)
+        else:
+            values = picture[rows] * share + 255 * (1 - share)
+        values[opacity[rows] == 0] = 255
+        composite[rows] = values.round().clamp(0, 255).to(torch.uint8)
+    return composite
 
 
 def _brightness(file: Image.Image) -> np.ndarray:

@@ -11,7 +11,9 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from trimesh.visual.material import empty_material
 
+from data.colour_profiles import profile_problem
 from data.meshes import Mesh
+from data.picture_files import READ_ERRORS, require_size, shrunk, standard
 from data.textures import Skin
 
 GREY = (184, 184, 184)
@@ -27,7 +29,8 @@ Textures = dict[tuple[int, float], tuple[Any, UInt8[ndarray, "_ _ 4"] | None]]
 def painted(geometry: trimesh.Trimesh, textures: Textures, notes: list[str], *, linear: bool) -> Mesh:
     """The mesh with its colours; `textures` keeps what several meshes share, `notes` what cannot be read.
 
-    `linear` says that factors and vertex colours, but not textures, are proportional to light. A product of
+    `linear` says (of glTF) that factors and vertex colours, but not textures, are proportional to light, and
+    that the textures' colour profiles do not count. A product of
     the two is then the same to the eye when the factors are turned to sRGB first (exact but for sRGB's
     straight piece near black).
     """
@@ -36,7 +39,7 @@ def painted(geometry: trimesh.Trimesh, textures: Textures, notes: list[str], *, 
         raise ValueError("a triangle has a corner that does not exist")
     visual = geometry.visual
     if visual.kind == "texture":
-        mesh = _with_material(vertices, faces, visual, textures, notes)
+        mesh = _with_material(vertices, faces, visual, textures, notes, profiles=not linear)
     else:
         colours = np.tile(np.array(GREY, np.uint8), (len(faces), 1))
         if visual.kind == "face":
@@ -48,12 +51,14 @@ def painted(geometry: trimesh.Trimesh, textures: Textures, notes: list[str], *, 
     return _to_srgb(mesh) if linear and visual.kind is not None else mesh
 
 
-def _with_material(vertices, faces, visual: Any, textures: Textures, notes: list[str]) -> Mesh:
+def _with_material(
+    vertices, faces, visual: Any, textures: Textures, notes: list[str], *, profiles: bool
+) -> Mesh:
     materials = getattr(visual.material, "materials", None) or [visual.material]
     material_of = np.zeros(len(faces), int)
     if len(materials) > 1 and visual.face_materials is not None:
         material_of = np.asarray(visual.face_materials, int)
-    pictures = [_picture(material, textures, notes) for material in materials]
+    pictures = [_picture(material, textures, notes, profiles=profiles) for material in materials]
     factors = [_factor(material, picture) for material, picture in zip(materials, pictures, strict=True)]
     colours = np.array(factors, np.uint8)[material_of]
 
@@ -69,16 +74,25 @@ def _with_material(vertices, faces, visual: Any, textures: Textures, notes: list
     return Mesh(vertices, faces, colours, per_corner, skin)
 
 
-def _picture(material: Any, textures: Textures, notes: list[str]) -> UInt8[ndarray, "_ _ 4"] | None:
-    """The texture of the material's own colour, with holes where it is next to transparent."""
+def _picture(
+    material: Any, textures: Textures, notes: list[str], *, profiles: bool
+) -> UInt8[ndarray, "_ _ 4"] | None:
+    """The texture of the material's own colour in sRGB, with holes where it is next to transparent.
+
+    `profiles`: whether colour profiles count. glTF 2.0 (3.8.3) demands that they are ignored.
+    """
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if image is None or _is_stand_in(image):
         return None
     least = _least_opacity(material)
     if (id(image), least) not in textures:
         try:
-            texels = np.array(image.convert("RGBA"))
-        except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's, on bad files
+            require_size(image)
+            mode, profile = image.mode, image.info.get("icc_profile") if profiles else None
+            texels = np.array(standard(shrunk(image), profiles=profiles).convert("RGBA"))
+            if problem := profile_problem(profile, mode):
+                notes.append(f"the colour profile of a texture of {material.name} is ignored ({problem})")
+        except READ_ERRORS as error:
             texels = None
             notes.append(f"a texture of {material.name} cannot be read ({error})")
         if texels is not None:

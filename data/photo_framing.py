@@ -5,11 +5,13 @@ of its bounding box fills `FILL`: the mean over the silhouettes of the embedded 
 deviation of 0.10; 0.64 in the views of real cars rendered in the same way).
 
 The mask is a file of its own, or the photo's transparency, or, on white ground, whatever is not white. A
-photo with none of these is taken whole. Photos are turned upright as their EXIF entry says.
+photo with none of these is taken whole. An alpha channel that leaves all but a few pixels opaque is no mask.
+What is half transparent belongs to the object where it can be seen. Photos are turned upright as their EXIF
+entry says.
 """
 
 import math
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
-from data.images import READ_ERRORS, read_picture
-from data.masks import on_white, read_mask, read_opacity
+from data.images import on_white_ground
+from data.masks import on_white, opacity_of, read_mask
+from data.picture_files import decoded, profile_notice
 
 FILL = 0.63  # of the picture's side, by the larger side of the object's bounding box
 LARGEST = 1024  # pixels, side of a framed picture; larger ones are shrunk
@@ -28,16 +31,14 @@ WHITE = 240  # darkest level of white ground in all colours
 GROUND_SHARE = 0.8  # of the pixels along the edges that must be white where the ground is
 EDGE = 0.01  # width of these edges as a share of the shorter side
 SPECK = 0.005  # of the photo's width or height; rows and columns with less of the object are dirt
-ORIENTATION = 0x0112  # EXIF
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+CUT_OUT = 0.03  # least share of transparent pixels, the edges aside, of a photo that is cut out by its alpha
+SOLID = 230  # opacity from which a pixel is no longer half transparent
+HALF_SHARE = 0.02  # of the visible pixels, soft outlines aside, that may be half transparent without notice
+OUTLINE = 0.02  # width of soft outlines as a share of the shorter side
+WITHOUT_MASK = (
+    "its background is neither white nor transparent, so the whole picture is used; remove the background, "
+    "or give --mask, for a likeness of the object alone"
+)
 
 
 @dataclass(frozen=True)
@@ -63,26 +64,43 @@ def frame_photo(photo: Path, mask: Path | None = None, *, fill: float = FILL) ->
 
     Raises ValueError where a file cannot be used or there is no object in it.
     """
+    # The photo, and what is known of where the object is.
     picture, opacity = read_upright(photo)
     if mask is not None:
-        opacity = _upright(read_mask(mask), mask)
+        opacity = read_mask(mask, upright=True)
         if opacity.shape != picture.shape[:2]:
             raise ValueError(
                 f"{mask}: is {opacity.shape[1]} x {opacity.shape[0]}, but {photo} is {picture.shape[1]} x "
                 f"{picture.shape[0]} when upright; give a mask of the same size"
             )
         picture = on_white(picture, opacity)
+    elif opacity is not None and not is_cut_out(opacity):
+        opacity = None
     seen = object_mask(picture, opacity)
+
+    # The square round the object, or round the whole photo.
+    notices = [profile_notice(photo)]
     if seen is None:
-        notice = (
-            f"{photo}: its background is neither white nor transparent, so the whole picture is used; remove "
-            "the background, or give --mask, for a likeness of the object alone"
-        )
-        return FramedPhoto(_shrunk(_square(picture, _whole(picture))), notice)
-    box = bounding_box(seen)
-    if box is None:
-        raise ValueError(f"{mask or photo}: shows no object, as everything is background; give another file")
-    return FramedPhoto(_shrunk(_square(picture, _frame(box, fill))))
+        notices.append(WITHOUT_MASK)
+        frame = _whole(picture)
+    else:
+        box = bounding_box(seen)
+        if box is None:
+            raise ValueError(
+                f"{mask or photo}: shows no object, as everything is background; give another file"
+            )
+        notices.append(None if opacity is None else _half_notice(seen, opacity))
+        frame = _frame(box, fill)
+    said = [notice for notice in notices if notice is not None]
+    return FramedPhoto(
+        _shrunk(_square(picture, frame)), f"{photo}: {'; also, '.join(said)}" if said else None
+    )
+
+
+def profile_notices(photos: Sequence[Path]) -> list[str]:
+    """A line for each photo whose colour profile is ignored."""
+    notices = ((photo, profile_notice(photo)) for photo in photos)
+    return [f"{photo}: {notice}" for photo, notice in notices if notice is not None]
 
 
 def frame_picture(picture: UInt8[Tensor, "h w 3"], *, fill: float = FILL) -> UInt8[Tensor, "k k 3"] | None:
@@ -103,14 +121,25 @@ def read_upright(photo: Path) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h 
     Raises ValueError where it is no readable picture.
     """
     try:
-        picture, opacity = read_picture(photo), read_opacity(photo)
+        image = decoded(photo, upright=True)
     except ValueError as error:
         if photo.suffix.lower() in (".heic", ".heif", ".dng", ".raw") and photo.is_file():
             raise ValueError(
                 f"{photo}: this kind of photo cannot be read; convert it to JPEG or PNG"
             ) from error
         raise
-    return _upright(picture, photo), None if opacity is None else _upright(opacity, photo)
+    return on_white_ground(image), opacity_of(image)
+
+
+def is_cut_out(opacity: UInt8[Tensor, "h w"]) -> bool:
+    """Whether an alpha channel removes a background: a real share of the pixels is transparent.
+
+    A few transparent pixels, small rounded corners, a thin rim or pixels that are nearly opaque are none.
+    """
+    transparent = opacity < 128
+    margin = math.ceil(EDGE * min(transparent.shape))
+    inner = transparent[margin:-margin, margin:-margin]
+    return bool(inner.numel() and inner.sum() >= CUT_OUT * inner.numel())
 
 
 def object_mask(
@@ -118,10 +147,10 @@ def object_mask(
 ) -> Bool[Tensor, "h w"] | None:
     """Where the object is: by opacity if any pixel is transparent, else by the ground if that is white.
 
-    None: it is neither.
+    Half transparent pixels belong to it where they can be seen: `picture` is on white. None: it is neither.
     """
     if opacity is not None and opacity.min() < 255:
-        return opacity > 127
+        return (opacity > 127) | (picture < WHITE).any(dim=-1)
     dark = (picture < WHITE).any(dim=-1)
     width = max(1, math.ceil(EDGE * min(dark.shape)))
     inside = torch.zeros_like(dark)
@@ -137,6 +166,23 @@ def bounding_box(seen: Bool[Tensor, "h w"]) -> Box | None:
     if not len(rows) or not len(columns):
         return None
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def _half_notice(seen: Bool[Tensor, "h w"], opacity: UInt8[Tensor, "h w"]) -> str | None:
+    """What to say if much of what can be seen is half transparent, soft outlines aside."""
+    height, width = seen.shape
+    side = max(3, math.ceil(OUTLINE * min(height, width)))
+    half = seen & (opacity < SOLID)
+    # Squares of which all pixels are half transparent; what is thinner than a square fills none.
+    half = half[: height // side * side, : width // side * side]
+    squares = half.unflatten(0, (-1, side)).unflatten(2, (-1, side)).all(dim=3).all(dim=1)
+    if squares.sum() * side**2 <= HALF_SHARE * seen.sum():
+        return None
+    share = float((seen & (opacity < SOLID)).sum() / seen.sum())
+    return (
+        f"{share:.0%} of what it shows is half transparent, like a shadow or a part of the object that was "
+        "removed with the background; all of it is kept; give --mask for the object alone"
+    )
 
 
 def _frame(box: Box, fill: float) -> Box:
@@ -172,18 +218,3 @@ def _shrunk(picture: UInt8[Tensor, "k k 3"]) -> UInt8[Tensor, "l l 3"]:
         return picture
     small = Image.fromarray(picture.numpy()).resize((LARGEST, LARGEST), Image.Resampling.BOX)
     return torch.from_numpy(np.array(small))
-
-
-def _upright(pixels: UInt8[Tensor, "h w *c"], path: Path) -> UInt8[Tensor, "k l *c"]:
-    """Pixels of the file at `path`, turned as that says."""
-    try:
-        with Image.open(path) as file:
-            turn = UPRIGHT.get(file.getexif().get(ORIENTATION))
-    except (
-        *READ_ERRORS,
-        struct.error,
-    ):  # the pixels were readable: a broken EXIF entry is no reason to refuse them
-        return pixels
-    if turn is None:
-        return pixels
-    return torch.from_numpy(np.array(Image.fromarray(pixels.numpy()).transpose(turn)))

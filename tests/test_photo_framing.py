@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_photos import GREEN, OBJECT, WHITE, box_of, draw, opacity_of, save
 from PIL import Image
 from tiny_run import save_tiny_run, tiny_config
 
@@ -17,38 +18,6 @@ from data.masks import on_white, read_mask, read_opacity
 from data.photo_framing import FILL, LARGEST, bounding_box, frame_photo, read_upright
 from data.photos import framed_views, orbit_cameras, read_photos
 from scripts.sample_arguments import HELP
-
-OBJECT = (200, 60, 20)
-GREEN, WHITE = (10, 120, 40), (255, 255, 255)
-
-
-def draw(
-    height: int, width: int, box: tuple[int, int, int, int], *, ground: tuple[int, ...] = WHITE
-) -> np.ndarray:
-    """An object that fills a box (top, left, bottom, right), its upper left quarter blue."""
-    picture = np.full((height, width, 3), ground, np.uint8)
-    top, left, bottom, right = box
-    picture[top:bottom, left:right] = OBJECT
-    picture[top : (top + bottom) // 2, left : (left + right) // 2] = (0, 0, 255)
-    return picture
-
-
-def opacity_of(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
-    opacity = np.zeros((height, width), np.uint8)
-    opacity[box[0] : box[2], box[1] : box[3]] = 255
-    return opacity
-
-
-def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
-    Image.fromarray(pixels).save(path, **options)
-    return path
-
-
-def box_of(picture: torch.Tensor) -> tuple[int, int, int, int]:
-    """Where a framed picture is not white."""
-    seen = (picture < 200).any(dim=-1)
-    rows, columns = seen.any(dim=1).nonzero(), seen.any(dim=0).nonzero()
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def refuses(message: str):

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from data.checks.findings import Finding
 from data.checks.subject import Subject
+from data.masks import read_opacity
+from data.picture_files import profile_notice
 
 DISAGREE = 0.05  # share of the object's pixels; antialiased edges stay far below
 
@@ -61,13 +62,17 @@ def check_transparency(subject: Subject) -> Iterator[Finding]:
     path = Path(subject.picture_files[0])
     if subject.pictures[0] is None or not path.is_file():
         return
-    with Image.open(path) as file:
-        if not file.has_transparency_data:
-            return
-        alpha = np.asarray(file.convert("RGBA"))[..., 3]
-    if (share := float((alpha < 255).mean())) > 0:
+    alpha = read_opacity(path)
+    if alpha is not None and (share := float((alpha < 255).float().mean())) > 0:
         message = f"{share:.0%} of its first picture is transparent; such pixels are laid on white"
         yield subject.about("transparency", "note", message)
+
+
+def check_profile(subject: Subject) -> Iterator[Finding]:
+    """Colour profiles that cannot be used, by the object's first file."""
+    path = Path(subject.picture_files[0])
+    if subject.pictures[0] is not None and path.is_file() and (notice := profile_notice(path)):
+        yield subject.about_view("colour profile", "warning", 0, notice)
 
 
 def check_edges(subject: Subject) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ CHECKS = {
     "size": "pictures are of one size",
     "blank": "there is something in every picture",
     "background": "the background is plain white",
+    "colour profile": "colour profiles can be used",
     "transparency": "what transparent pixels hide",
     "cut by edge": "the object lies within the picture",
     "cut by near or far": "the object lies within the working volume",

@@ -26,6 +26,7 @@ CHECKS_OF_OBJECT: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     contents.check_blank,
     contents.check_background,
     contents.check_transparency,
+    contents.check_profile,
     contents.check_edges,
     contents.check_repeated_pictures,
     contents.check_channels,

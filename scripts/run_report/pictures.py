@@ -71,13 +71,13 @@ class _Studio:
 
     def frame(self, source: _Source, scale: float, *, exact: bool = False) -> Frame | None:
         """None where the file is no picture."""
-        from data.images import READ_ERRORS
+        from data.picture_files import READ_ERRORS, first_line
 
         try:
             with Image.open(source.path) as file:
                 picture = file.convert("RGB")
         except READ_ERRORS as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             self.problems[source.path] = f"{source.path}: is no whole picture ({reason}); it is left out"
             return None
         width, height = picture.size

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.base import NVSModel
-from models.device import autocast, compile_networks
+from models.device import choose_precision, compile_networks
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.plain import plain_model
 
@@ -21,7 +21,7 @@ class Flavour:
 
 def flavours(bench: Bench) -> Iterator[Flavour]:
     """Those that are wanted, one by one, all with the same random weights."""
-    low = _configured_precision(bench)
+    low = choose_precision(bench.config.train.precision, bench.device)
     wanted = {"plain": "float32", "ours": low}
     if bench.device.type == "cuda":
         wanted |= {"float32": "float32", "compiled": low}
@@ -36,8 +36,3 @@ def flavours(bench: Bench) -> Iterator[Flavour]:
                 bench.unmeasured.append(f"{name}: {error}")
                 continue
         yield Flavour(name, model, autocast_to, bench.network_precision if autocast_to == "float32" else low)
-
-
-def _configured_precision(bench: Bench) -> str:
-    enabled = autocast(bench.config.train.precision, bench.device)._enabled
-    return "bfloat16" if enabled else "float32"

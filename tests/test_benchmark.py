@@ -49,7 +49,7 @@ def random_jitter() -> Jitter:
 
 
 def small_bench(**changes) -> Bench:
-    ceilings = Ceilings(1e9, {"float32": 1e9})
+    ceilings = Ceilings(1e9, {"float32": 1e9, "bfloat16": 2e9})
     return Bench(
         **{"device": CPU, "size": "small", "repeats": 3, "plain_steps": 2, "ceilings": ceilings} | changes
     )
@@ -267,7 +267,8 @@ def test_a_floor_is_the_longer_of_moving_and_calculating():
 def test_ceilings_are_what_the_fastest_run_did(monkeypatch):
     monkeypatch.setattr("scripts.benchmark.machine.clock_of", lambda device: lambda run: 0.5)
     ceilings = measure_ceilings(CPU, "small")
-    assert ceilings == Ceilings(2 * 2**22 / 0.5, {"float32": 2 * 128**3 / 0.5})
+    flops = 2 * 128**3 / 0.5
+    assert ceilings == Ceilings(2 * 2**22 / 0.5, {"float32": flops, "bfloat16": flops})
 
 
 def test_the_plain_view_is_estimated_from_its_steps_and_says_so(monkeypatch):

@@ -31,7 +31,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     preview_every: int = Field(1000, ge=0, description="steps between pictures of held-out views; 0 = never")
     previews: int = Field(4, ge=1, le=64, description="held-out objects in a picture")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the convolutions; auto is bfloat16 on GPUs that have it, else float32"
+        "auto",
+        description="of the networks; auto is bfloat16 on GPUs and CPUs that multiply in it, else float32",
     )
     compile: bool = Field(
         False, description="compile the networks: the first steps take minutes, the others less than without"

@@ -1,10 +1,14 @@
 """Where to compute, and how precisely."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from diffusion.denoiser import EDMDenoiser
 from models.base import NVSModel
+
+BFLOAT16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of torch.cpu
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -28,10 +32,34 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Context that computes in bfloat16 if `precision` is "bfloat16", or "auto" and the GPU has it."""
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    enabled = precision == "bfloat16" or (precision == "auto" and native)
+    """Context in which networks compute in what `choose_precision` says."""
+    enabled = choose_precision(precision, device) == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def choose_precision(precision: str, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """The precision of networks on `device`: "auto" is bfloat16 where the hardware multiplies in it.
+
+    Depends on the hardware alone, never on a measurement, so that a run resumes in the same precision.
+    """
+    if precision != "auto":
+        return precision
+    return "bfloat16" if multiplies_bfloat16(device) else "float32"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions that multiply in bfloat16.
+
+    Of CPUs these are AVX512-BF16 and AMX, if oneDNN may use them. AVX512 alone has none: oneDNN would
+    emulate them, slower than float32. CPUs that are not x86 count as without: none was measured.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return False
+    # Private in torch 2.11 to 2.15; a version without them counts as a CPU without the instructions.
+    checks = (getattr(torch.cpu, name, None) for name in BFLOAT16_CHECKS)
+    return any(bool(check()) for check in checks if check is not None)
 
 
 def to_device_of(like: Tensor, tensor: Tensor) -> Tensor:

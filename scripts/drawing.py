@@ -134,6 +134,7 @@ def settings(
     import torch
 
     from models.checkpoint import find_checkpoint
+    from models.device import choose_precision
 
     checkpoint = find_checkpoint(arguments.transfer)
     file = checkpoint.stat()
@@ -149,5 +150,5 @@ def settings(
         "sample": config.sample.model_dump(mode="json"),
         "policy": chosen_policy(arguments),
         **{name: getattr(arguments, name) for name in names},
-        "computed_by": [config.train.precision, device.type, torch.__version__],
+        "computed_by": [choose_precision(config.train.precision, device), device.type, torch.__version__],
     }

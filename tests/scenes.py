@@ -164,6 +164,7 @@ def run_document(root: object, runs: object, **changes: Any) -> dict[str, Any]:
             "save_every": 100,
             "preview_every": 0,
             "device": "cpu",
+            "precision": "float32",  # on every machine: what auto chooses is tests/test_precision.py's
         },
         "sample": {"steps": 2},
     }

@@ -14,6 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from diffusion.samplers import SampleOptions
 from models.backbone import FrozenNorm
+from models.device import multiplies_bfloat16
 from models.memory import CLEAR_REFS, peak_extra_bytes
 from nerf.field import FieldConfig
 from nerf.renderer import Jitter, RendererConfig, VolumeRenderer
@@ -49,7 +50,7 @@ def random_jitter() -> Jitter:
 
 
 def small_bench(**changes) -> Bench:
-    ceilings = Ceilings(1e9, {"float32": 1e9})
+    ceilings = Ceilings(1e9, {"float32": 1e9, "bfloat16": 2e9})
     return Bench(
         **{"device": CPU, "size": "small", "repeats": 3, "plain_steps": 2, "ceilings": ceilings} | changes
     )
@@ -267,7 +268,8 @@ def test_a_floor_is_the_longer_of_moving_and_calculating():
 def test_ceilings_are_what_the_fastest_run_did(monkeypatch):
     monkeypatch.setattr("scripts.benchmark.machine.clock_of", lambda device: lambda run: 0.5)
     ceilings = measure_ceilings(CPU, "small")
-    assert ceilings == Ceilings(2 * 2**22 / 0.5, {"float32": 2 * 128**3 / 0.5})
+    flops = 2 * 128**3 / 0.5
+    assert ceilings == Ceilings(2 * 2**22 / 0.5, {"float32": flops, "bfloat16": flops})
 
 
 def test_the_plain_view_is_estimated_from_its_steps_and_says_so(monkeypatch):
@@ -346,7 +348,8 @@ def test_a_small_run_of_everything_writes_tables_and_chart(tmp_path, capsys):
     assert f"]({chart.name})" in text
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
     assert list(sections)[:6] == ["Renderer", "Encoder", "Denoiser", "Step", "Sample", "Loader"]
-    others = {name: {"plain", "ours"} for name in ("Encoder", "Denoiser", "Step", "Sample")}
+    variants = {"plain", "ours"} | ({"float32"} if multiplies_bfloat16(CPU) else set())
+    others = dict.fromkeys(("Encoder", "Denoiser", "Step", "Sample"), variants)
     for name, variants in (others | {"Loader": {"plain", "cached", "packed"}}).items():
         rows = [row.split("|") for row in sections[name].splitlines() if row.startswith("| ")]
         assert {row[2].strip() for row in rows} == {"variant", *variants}
@@ -359,6 +362,29 @@ def test_a_small_run_of_everything_writes_tables_and_chart(tmp_path, capsys):
     assert "waiting for the loader" in sections["Loader"]
     assert "GPU" in text.split("## Not measured")[1]
     assert str(report) in capsys.readouterr().out
+
+
+def test_both_precisions_are_measured_in_turn_on_every_machine(tmp_path):
+    arguments = [
+        "precision",
+        "--size",
+        "small",
+        "--repeats",
+        "1",
+        "--device",
+        "cpu",
+        "--output",
+        str(tmp_path),
+    ]
+    assert main(arguments) == 0
+    (report,) = tmp_path.iterdir()
+    rows = [row.split("|") for row in report.read_text().splitlines() if row.startswith("| ")]
+    found = {(row[1].strip(), row[2].strip()) for row in rows if row[1].strip() != "task"}
+    tasks = {"forward", "forward + backward", "1 source views", "2 source views", "a view"}
+    tasks |= {"volume and latent image"}
+    assert found == {(task, name) for task in tasks for name in ("float32", "bfloat16")}
+    assert {row[5].strip() for row in rows if row[2].strip() == "float32"} == {"1"}
+    assert "times float32" in report.read_text()
 
 
 def test_a_section_alone_is_reported_alone_and_the_rest_as_not_asked_for(tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.base import NVSModel
-from models.device import autocast, compile_networks
+from models.device import choose_precision, compile_networks
 from scripts.benchmark.bench import Bench
 from scripts.benchmark.plain import plain_model
 
@@ -21,10 +21,14 @@ class Flavour:
 
 def flavours(bench: Bench) -> Iterator[Flavour]:
     """Those that are wanted, one by one, all with the same random weights."""
-    low = _configured_precision(bench)
+    low = choose_precision(bench.config.train.precision, bench.device)
     wanted = {"plain": "float32", "ours": low}
-    if bench.device.type == "cuda":
-        wanted |= {"float32": "float32", "compiled": low}
+    if low != "float32" or "float32" in bench.variants:
+        wanted["float32"] = "float32"
+    if "bfloat16" in bench.variants:  # the same as ours where that is the choice, and slow where it is not
+        wanted["bfloat16"] = "bfloat16"
+    if bench.device.type == "cuda" or "compiled" in bench.variants:
+        wanted["compiled"] = low
     for name, autocast_to in wanted.items():
         if not bench.wants(name):
             continue
@@ -35,9 +39,5 @@ def flavours(bench: Bench) -> Iterator[Flavour]:
             except ValueError as error:
                 bench.unmeasured.append(f"{name}: {error}")
                 continue
-        yield Flavour(name, model, autocast_to, bench.network_precision if autocast_to == "float32" else low)
-
-
-def _configured_precision(bench: Bench) -> str:
-    enabled = autocast(bench.config.train.precision, bench.device)._enabled
-    return "bfloat16" if enabled else "float32"
+        precision = bench.network_precision if autocast_to == "float32" else autocast_to
+        yield Flavour(name, model, autocast_to, precision)

@@ -30,7 +30,7 @@ class Ceilings:
 def measure_ceilings(device: torch.device, size: str) -> Ceilings:
     """Copy something large and multiply large matrices, in every precision that the device is used with."""
     side = MATRIX_SIZE[size][device.type]
-    precisions = ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32",)
+    precisions = ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16")
     flops = {name: _product_flops(device, side, name) for name in precisions}
     return Ceilings(_copy_bandwidth(device, COPIED_BYTES[size]), flops)
 

@@ -2,6 +2,7 @@
 
     python -m scripts.benchmark all
     python -m scripts.benchmark renderer --variant plain blocked --repeats 9
+    python -m scripts.benchmark precision
     python -m scripts.benchmark parity
 
 what to measure:
@@ -9,6 +10,7 @@ what to measure:
   encoder   a photo to a volume                denoiser  a noisy view to a clean one
   step      a whole training step              sample    a photo to a novel view, all denoising steps
   loader    views a second from a PNG folder and from a packed set      all       all of these
+  precision the networks, the step and a view in float32 and in bfloat16, in turn
   parity    no speed: how far the model is from the figures of the published implementation, group by group
 """
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from scripts.benchmark.measure import Figure
 
 NAMES = ("renderer", "encoder", "denoiser", "step", "sample", "loader")
+SECTIONS = {  # of a name, if it is not a section itself
+    "all": NAMES,
+    "precision": ("encoder", "denoiser", "step", "sample"),
+}
+PRECISIONS = ("float32", "bfloat16")  # the variants of `precision`
 VARIANTS = {
     "plain": "the yardstick: PyTorch's operations one after another, as in the published code (all sections)",
     "reference": "the renderer's backend that defines its results",
@@ -32,8 +39,9 @@ VARIANTS = {
     "ours": "the model, the step and the sampler as configured (all sections but renderer and loader)",
     "cached": "the loader with every decoded picture of the PNG folder kept",
     "packed": "the loader with the same set packed by scripts.pack",
-    "float32": "on a GPU, ours without bfloat16",
-    "compiled": "on a GPU, ours through torch.compile",
+    "float32": "ours without bfloat16, where train.precision=auto is bfloat16",
+    "bfloat16": "ours in bfloat16, also where train.precision=auto is float32; only when asked for",
+    "compiled": "ours through torch.compile; on a CPU only when asked for",
 }
 HELP = """\
 variants:
@@ -88,13 +96,14 @@ def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
     from scripts.benchmark.report import Results, report_path, table, write_report
 
     device = choose_device(arguments.device)
-    sections = NAMES if arguments.name == "all" else (arguments.name,)
+    sections = SECTIONS.get(arguments.name, (arguments.name,))
+    wanted = arguments.variant or (PRECISIONS if arguments.name == "precision" else ())
     if "renderer" in sections:
         check_matplotlib()
     arguments.output.mkdir(parents=True, exist_ok=True)  # now rather than after an hour
     size, repeats, steps = arguments.size, arguments.repeats, arguments.steps
     ceilings = measure_ceilings(device, size)
-    bench = Bench(device, size, repeats, steps, ceilings, tuple(arguments.variant or ()))
+    bench = Bench(device, size, repeats, steps, ceilings, tuple(wanted))
     bench.unmeasured += _left_out(device.type, sections, bench.variants)
     results, measurements, day = Results(), _measurements(), date.today()
     for section in sections:
@@ -157,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=HELP.format(variants=explained),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=(*NAMES, "all", "parity"), help="what to measure, see above")
+    parser.add_argument("name", choices=(*NAMES, *SECTIONS, "parity"), help="what to measure, see above")
     parser.add_argument(
         "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
     )

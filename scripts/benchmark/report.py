@@ -14,11 +14,13 @@ from scripts.benchmark.bench import Bench
 from scripts.benchmark.machine import commit, device_name, processor, slug
 from scripts.benchmark.measure import Figure
 
-HEADER = "| task | variant | median | range | times plain | peak extra memory | floor | times floor |"
+HEADER = "| task | variant | median | range | times {} | peak extra memory | floor | times floor |"
+BASELINES = ("plain", "float32")  # to which the others of a table are compared: the first that is there
 RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
 LEGEND = """\
 Times are medians over runs in which the variants take turns in one process, after a warm-up; the range is the
-fastest and the slowest run. *Times plain* is the time over that of the plain variant. *Peak extra memory* is
+fastest and the slowest run. *Times plain* is the time over that of the plain variant; where that was not
+measured, *times float32* is the time over that of float32. *Peak extra memory* is
 what a run needed at its worst moment beyond its inputs: on a GPU as torch's allocator counts, on the CPU as
 the kernel counts resident memory, libraries' scratch space included. The *floor* is the time that the least
 bytes and the least operations of the task need at the ceilings below, whichever is longer; what is counted is
@@ -63,10 +65,13 @@ def markdown(bench: Bench, results: Results, command: list[str], day: date, *, c
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """Figures as a Markdown table, tasks in their order, each variant beside the plain one of its task."""
+    """Figures as a Markdown table, tasks in their order, each variant beside the baseline of its task."""
     figures = list(figures)
-    plain = {figure.task: figure.seconds for figure in figures if figure.variant == "plain"}
-    return "\n".join([HEADER, RULE, *(_row(figure, plain.get(figure.task)) for figure in figures)])
+    measured = {figure.variant for figure in figures}
+    baseline = next((name for name in BASELINES if name in measured), BASELINES[0])
+    seconds = {figure.task: figure.seconds for figure in figures if figure.variant == baseline}
+    rows = [_row(figure, seconds.get(figure.task)) for figure in figures]
+    return "\n".join([HEADER.format(baseline), RULE, *rows])
 
 
 def duration(seconds: float) -> str:
@@ -81,7 +86,7 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
-def _row(figure: Figure, plain: float | None) -> str:
+def _row(figure: Figure, baseline: float | None) -> str:
     task = f"{figure.task} ({figure.note})" if figure.note else figure.task
     memory = "not known" if figure.peak_bytes is None else f"{figure.peak_bytes / 2**20:.1f} MiB"
     cells = [
@@ -89,7 +94,7 @@ def _row(figure: Figure, plain: float | None) -> str:
         figure.variant,
         duration(figure.seconds),
         f"{duration(figure.fastest)} to {duration(figure.slowest)}",
-        f"{figure.seconds / plain:.3g}" if plain else "",
+        f"{figure.seconds / baseline:.3g}" if baseline else "",
         memory,
         duration(figure.floor) if figure.floor else "",
         f"{figure.seconds / figure.floor:.3g}" if figure.floor else "",

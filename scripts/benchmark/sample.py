@@ -54,7 +54,7 @@ def sample_figures(bench: Bench) -> list[Figure]:
 
 
 def _way(flavour: Flavour, bench: Bench) -> _Way:
-    flavour.model.eval()
+    flavour.model.eval().requires_grad_(False)  # as programs load it: autocast then casts weights every time
     plain = PLAIN.model_copy(update={"steps": bench.plain_steps})
     options = plain if flavour.name == "plain" else bench.config.sample
     return _Way(flavour, options, _num_views(flavour.name, bench))

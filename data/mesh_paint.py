@@ -3,6 +3,7 @@
 Axes: f face. Materials that say nothing are light grey.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy import ndarray
 from trimesh.visual.material import empty_material
 
 from data.meshes import Mesh
-from data.textures import Skin
+from data.textures import REPEATED, Skin, Wraps
 
 GREY = (184, 184, 184)
 WHITE = (255, 255, 255)
@@ -65,7 +66,9 @@ def _with_material(vertices, faces, visual: Any, textures: Textures, notes: list
         place = np.cumsum([picture is not None for picture in pictures]) - 1
         number = np.array([-1 if p is None else k for p, k in zip(pictures, place, strict=True)])
         present = tuple(picture for picture in pictures if picture is not None)
-        skin = Skin(present, number[material_of], np.nan_to_num(uv[:, :2], posinf=0, neginf=0)[faces])
+        uv_of = np.nan_to_num(uv[:, :2], posinf=0, neginf=0)[faces]
+        wraps = tuple(_wraps(m) for m, p in zip(materials, pictures, strict=True) if p is not None)
+        skin = Skin(present, number[material_of], uv_of, wraps)
     return Mesh(vertices, faces, colours, per_corner, skin)
 
 
@@ -87,6 +90,14 @@ def _picture(material: Any, textures: Textures, notes: list[str]) -> UInt8[ndarr
             texels[..., 3] = np.where(solid | (solid.mean() < LEAST_SOLID), 255, 0)
         textures[id(image), least] = (image, texels)  # the image is kept, and with it its identity
     return textures[id(image), least][1]
+
+
+def _wraps(material: Any) -> Wraps:
+    """How the material's texture goes on beyond its edges: what a glTF sampler or an MTL option says."""
+    image = getattr(material, "image", None)
+    if re.search(r"-clamp\s+on\b", str(getattr(image, "info", {}).get("file_path", ""))):
+        return "clamp", "clamp"
+    return getattr(material, "wraps", REPEATED)
 
 
 def _is_stand_in(image: Any) -> bool:

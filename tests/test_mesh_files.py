@@ -13,12 +13,12 @@ from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from data import mesh_sources
-from data.gltf import with_diffuse_colours
 from data.mesh_axes import AXES, customary_front, file_to_world, upright
 from data.mesh_bytes import read_member
 from data.mesh_files import LoadedMesh, load_mesh
 from data.mesh_sources import MeshSource, find_meshes
 from data.meshes import Mesh, normalised
+from tests.gltf_files import glb
 
 FORMATS = ("glb", "gltf", "obj", "ply", "stl", "off", "dae")
 UV = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
@@ -224,14 +224,12 @@ def test_glossy_materials_show_their_diffuse_colour_and_files_their_authors(suff
         (tmp_path / "quad.gltf").write_text(json.dumps(document))
         loaded = load(tmp_path / "quad.gltf")
     else:
-        from data.gltf import _with_document
-
         quad.export(tmp_path / "plain.glb")
         plain = (tmp_path / "plain.glb").read_bytes()
-        binary = json.loads(plain[20 : 20 + int.from_bytes(plain[12:16], "little")])
-        assert with_diffuse_colours(plain) == plain
-        binary |= {"materials": document["materials"], "asset": document["asset"]}
-        (tmp_path / "quad.glb").write_bytes(_with_document(plain, binary))
+        size = int.from_bytes(plain[12:16], "little")
+        changed = json.loads(plain[20 : 20 + size])
+        changed |= {"materials": document["materials"], "asset": document["asset"]}
+        (tmp_path / "quad.glb").write_bytes(glb(changed, plain[28 + size :]))
         loaded = load(tmp_path / "quad.glb")
     np.testing.assert_array_equal(loaded.mesh.skin.textures[0][..., :3], PICTURE)
     assert loaded.mesh.face_colours[0].tolist() == [srgb(0.2), 255, 255]
@@ -434,24 +432,3 @@ def test_a_zipped_dae_file_says_itself_which_axis_is_up(tmp_path):
             archive.writestr("manifest.xml", "<up_axis>X_UP</up_axis>")
             archive.writestr("Wedge.DAE", path.read_bytes().replace(b"Y_UP", f"{axis}_UP".encode()))
         assert load(tmp_path / "wedge.zae").up == axis.lower()
-
-
-@pytest.mark.parametrize(
-    ("reference", "expected"),
-    [
-        ({}, ()),
-        ({"extensions": {"KHR_texture_transform": {"offset": [0, 0], "scale": [1, 1], "rotation": 0}}}, ()),
-        (
-            {"extensions": {"KHR_texture_transform": {"scale": [4, 4]}}},
-            ("its KHR_texture_transform is left out",),
-        ),
-        ({"texCoord": 1}, ("its texture lies by texture coordinates 1, but those of 0 are used",)),
-        ({"texCoord": 1, "extensions": {"KHR_texture_transform": {"texCoord": 0}}}, ()),
-    ],
-)
-def test_what_is_left_out_of_a_gltf_texture_is_noted(reference, expected, tmp_path):
-    quad = trimesh.Trimesh(**QUAD, visual=TextureVisuals(uv=UV, image=Image.fromarray(PICTURE)))
-    document = json.loads(save(quad, tmp_path / "quad.gltf").read_bytes())
-    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] |= reference
-    (tmp_path / "quad.gltf").write_text(json.dumps(document))
-    assert load(tmp_path / "quad.gltf").notes == expected

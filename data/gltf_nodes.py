@@ -16,7 +16,7 @@ from data.gltf_document import Document, entry, floats
 
 INSTANCING = "EXT_mesh_gpu_instancing"
 VISIBILITY = "KHR_node_visibility"
-MOST_INSTANCES = 2**20  # of one node
+MOST_INSTANCES = 2**17  # of one node
 VEC3, VEC4 = ("VEC3",), ("VEC4",)
 
 
@@ -31,6 +31,7 @@ class Nodes:
             self._indices(document.entry("nodes", i), "children", "nodes") for i in range(count)
         ]
         _require_no_cycle(self._children)
+        self._local = _locals([document.entry("nodes", i) for i in range(count)])
         self._roots = self._scene_roots()
         self._parent: dict[int, int] = {}
         for node, children in enumerate(self._children):
@@ -63,7 +64,7 @@ class Nodes:
             index = self._parent.get(index)
         above = np.eye(4) if index is None else self._world[index]
         for node in reversed(path):
-            above = above @ _local(self._document.entry("nodes", node), f"nodes[{node}]")
+            above = above @ self._local[node]
             self._world[node] = above
         return above
 
@@ -139,13 +140,21 @@ def _require_no_cycle(children: list[list[int]]) -> None:
         raise ValueError(f"its nodes form a cycle: nodes[{int(np.argmax(above > 0))}] is below itself")
 
 
-def _local(node: dict[str, Any], where: str) -> Float[ndarray, "4 4"]:
-    if "matrix" in node:
-        return floats(node, "matrix", where, tuple(np.eye(4).ravel())).reshape(4, 4).T
-    moves = floats(node, "translation", where, (0.0, 0.0, 0.0))
-    turns = floats(node, "rotation", where, (0.0, 0.0, 0.0, 1.0))
-    scales = floats(node, "scale", where, (1.0, 1.0, 1.0))
-    return _transforms(moves[None], turns[None], scales[None])[0]
+def _locals(nodes: list[dict[str, Any]]) -> Float[ndarray, "k 4 4"]:
+    """From each node's axes to its parent's."""
+    moves, scales = np.zeros((len(nodes), 3)), np.ones((len(nodes), 3))
+    turns = np.tile([0.0, 0, 0, 1], (len(nodes), 1))
+    rows = {"translation": moves, "rotation": turns, "scale": scales}
+    for index, node in enumerate(nodes):
+        for key, values in rows.items():
+            if key in node:
+                values[index] = floats(node, key, f"nodes[{index}]", tuple(values[index].tolist()))
+    matrices = _transforms(moves, turns, scales)
+    for index, node in enumerate(nodes):
+        if "matrix" in node:
+            matrix = floats(node, "matrix", f"nodes[{index}]", tuple(np.eye(4).ravel()))
+            matrices[index] = matrix.reshape(4, 4).T
+    return matrices
 
 
 def _transforms(

@@ -53,7 +53,26 @@ def cut_polygons(
     return np.concatenate(triangles)[order], np.concatenate(polygon_of)[order]
 
 
-def cut_strips(strips: Sequence[Int[ndarray, " k"]]) -> Int[ndarray, "t 3"]:
+def cut_rings(
+    vertices: Float[ndarray, "n 3"], rings: Sequence[ndarray], notes: list[str]
+) -> Int[ndarray, "t 3"]:
+    """Return the triangles of one polygon with holes, as numbers of corners.
+
+    `rings` are the vertices of its outline and of each hole; their corners are counted through. Raises
+    ValueError for a corner that is at no vertex.
+    """
+    corners = np.concatenate(rings).astype(np.int64)
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(vertices)):
+        raise ValueError("a polygon has a corner that does not exist")
+    if len(rings[0]) < 3 or not np.isfinite(vertices[corners]).all():
+        return np.zeros((0, 3), np.int64)
+    triangles, crossed = _cut_by_ears(vertices[corners], np.cumsum([len(ring) for ring in rings]))
+    if crossed:
+        notes.append("the holes of a polygon cross its outline; its triangles may not be what was meant")
+    return triangles
+
+
+def cut_strips(strips: Sequence[ndarray]) -> Int[ndarray, "t 3"]:
     """Return the triangles of strips of vertices, every other one turned so that all face the same way."""
     triangles = [np.zeros((0, 3), np.int64)]
     for strip in strips:
@@ -83,25 +102,36 @@ def _fans_fit(points: Float[ndarray, "p k 3"]) -> Bool[ndarray, " p"]:
     return (fit & (scale > 0)) | flat
 
 
-def _cut_by_ears(points: Float[ndarray, "k 3"]) -> tuple[Int[ndarray, "t 3"], bool]:
-    """Triangles of one polygon that face the way it does, and whether it crosses itself."""
+def _cut_by_ears(
+    points: Float[ndarray, "k 3"], ends: Int[ndarray, " r"] | None = None
+) -> tuple[Int[ndarray, "t 3"], bool]:
+    """Triangles of one polygon that face the way it does, and whether it crosses itself.
+
+    `ends` are the numbers of corners up to the end of the outline and of each hole; None: there are no holes.
+    """
     import mapbox_earcut
 
-    flat = _in_plane(points)
-    ends = np.array([len(flat)], np.uint32)
-    triangles = mapbox_earcut.triangulate_float64(flat, ends).reshape(-1, 3).astype(np.int64)
-    areas, area = _areas(flat[triangles]), _areas(flat[None])[0]
-    turned = areas * (1 if area >= 0 else -1) < 0
+    ends = np.array([len(points)]) if ends is None else ends
+    flat = _in_plane(points, outline=int(ends[0]))
+    triangles = (
+        mapbox_earcut.triangulate_float64(flat, ends.astype(np.uint32)).reshape(-1, 3).astype(np.int64)
+    )
+    areas = _areas(flat[triangles])
+    outline, *holes = [_areas(ring[None])[0] for ring in np.split(flat, ends[:-1])]
+    turned = areas * (1 if outline >= 0 else -1) < 0
     triangles[turned] = triangles[turned][:, ::-1]
-    covered = np.abs(areas).sum()
-    return triangles, bool(abs(covered - abs(area)) > CROSSED * max(covered, abs(area)))
+    covered, enclosed = np.abs(areas).sum(), abs(outline) - np.abs(holes).sum()
+    return triangles, bool(abs(covered - enclosed) > CROSSED * max(covered, abs(outline)))
 
 
-def _in_plane(points: Float[ndarray, "k 3"]) -> Float[ndarray, "k 2"]:
-    """Coordinates in the plane of a polygon, about 1 in size; of the flattest plane if it has no normal."""
+def _in_plane(points: Float[ndarray, "k 3"], outline: int) -> Float[ndarray, "k 2"]:
+    """Coordinates in the plane of a polygon, about 1 in size; of the flattest plane if it has no normal.
+
+    `outline` is the number of corners of its outline.
+    """
     offsets = points - points.mean(0)
     offsets /= max(np.abs(offsets).max(), 1e-300)
-    normal = _normals(offsets[None])[0]
+    normal = _normals(offsets[None, :outline])[0]
     if np.linalg.norm(normal) < 1e-9:  # as of an eight
         normal = np.linalg.svd(offsets)[2][2]
     axis = np.eye(3)[np.abs(normal).argmin()]

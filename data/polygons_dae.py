@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy import ndarray
 
-from data.polygons import cut_polygons, cut_strips
+from data.polygons import cut_polygons, cut_rings, cut_strips
 
 KINDS = ("polylist", "polygons", "tristrips", "trifans")
 PRESENT = re.compile(rb"<(?:\w+:)?(?:polylist|polygons|tristrips|trifans)\b")
@@ -15,7 +15,7 @@ PRESENT = re.compile(rb"<(?:\w+:)?(?:polylist|polygons|tristrips|trifans)\b")
 def plain_dae(content: bytes, notes: list[str]) -> bytes:
     """Return the file with only triangles; the same bytes if it has no others, or if it is no XML.
 
-    Holes of polygons are filled, with a note. Raises ValueError for a corner that does not exist.
+    Raises ValueError for a corner that does not exist.
     """
     if not PRESENT.search(content):
         return content
@@ -58,13 +58,11 @@ def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray],
     if vertex is None or vertex.get("source") not in points:
         return
     width, place = max(offsets) + 1, int(vertex.get("offset", 0))
-    kind, holes = primitive.tag.removeprefix(space), primitive.findall(f"{space}ph")
-    lists = [*primitive.findall(f"{space}p"), *[hole.find(f"{space}p") for hole in holes]]
-    rows = [np.array((each.text or "").split(), np.int64) for each in lists if each is not None]
-    rows = [row[: len(row) // width * width].reshape(-1, width) for row in rows]
+    kind = primitive.tag.removeprefix(space)
+    rows = [_indices(each, width) for each in primitive.findall(f"{space}p")]
+    holed = [[_indices(ring, width) for ring in each] for each in primitive.findall(f"{space}ph")]
     corners = np.concatenate([np.zeros((0, width), np.int64), *rows])
-    if holes:
-        notes.append(f"the holes of {len(holes)} polygons are filled")
+    positions = points[vertex.get("source")]
 
     # Triangles as numbers of corners.
     starts = np.cumsum([0] + [len(row) for row in rows])
@@ -82,12 +80,23 @@ def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray],
         if len(sizes) and (sizes.min() < 0 or sizes.sum() > len(corners)):
             raise ValueError("a polygon has fewer corners than its file says")
         corners = corners[: sizes.sum()]
-        triangles, _ = cut_polygons(points[vertex.get("source")], corners[:, place], sizes, notes)
+        triangles, _ = cut_polygons(positions, corners[:, place], sizes, notes)
+    chosen = [corners[triangles].reshape(-1, width)]
+    for rings in holed:
+        triangles = cut_rings(positions, [ring[:, place] for ring in rings], notes)
+        chosen.append(np.concatenate(rings)[triangles].reshape(-1, width))
 
     for child in list(primitive):
         if child.tag in (f"{space}p", f"{space}ph", f"{space}vcount"):
             primitive.remove(child)
     primitive.tag = f"{space}triangles"
-    primitive.set("count", str(len(triangles)))
+    corners = np.concatenate(chosen)
+    primitive.set("count", str(len(corners) // 3))
     written = ElementTree.SubElement(primitive, f"{space}p")
-    written.text = " ".join(map(str, corners[triangles].reshape(-1).tolist()))
+    written.text = " ".join(map(str, corners.reshape(-1).tolist()))
+
+
+def _indices(element: ElementTree.Element, width: int) -> ndarray:
+    """The indices [c, width] in a <p> or <h> element, a row for each corner."""
+    numbers = np.array((element.text or "").split(), np.int64)
+    return numbers[: len(numbers) // width * width].reshape(-1, width)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from gltf_files import glb
 from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
@@ -18,7 +19,6 @@ from data.mesh_bytes import read_member
 from data.mesh_files import LoadedMesh, load_mesh
 from data.mesh_sources import MeshSource, find_meshes
 from data.meshes import Mesh, normalised
-from tests.gltf_files import glb
 
 FORMATS = ("glb", "gltf", "obj", "ply", "stl", "off", "dae")
 UV = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])

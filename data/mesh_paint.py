@@ -3,7 +3,6 @@
 Axes: f face. Materials that say nothing are light grey.
 """
 
-import re
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy import ndarray
 from trimesh.visual.material import empty_material
 
 from data.meshes import Mesh
-from data.textures import REPEATED, Skin, Wraps
+from data.mtl_options import MapOptions, read_options
+from data.textures import REPEATED, Skin
 
 GREY = (184, 184, 184)
 WHITE = (255, 255, 255)
@@ -67,7 +67,10 @@ def _with_material(vertices, faces, visual: Any, textures: Textures, notes: list
         number = np.array([-1 if p is None else k for p, k in zip(pictures, place, strict=True)])
         present = tuple(picture for picture in pictures if picture is not None)
         uv_of = np.nan_to_num(uv[:, :2], posinf=0, neginf=0)[faces]
-        wraps = tuple(_wraps(m) for m, p in zip(materials, pictures, strict=True) if p is not None)
+        options = [_options(material) for material in materials]
+        wraps = tuple(o.wraps for o, picture in zip(options, pictures, strict=True) if picture is not None)
+        scales, offsets = np.array([(o.scale, o.offset) for o in options])[material_of].transpose(1, 0, 2)
+        uv_of = uv_of * scales[:, None] + offsets[:, None]
         skin = Skin(present, number[material_of], uv_of, wraps)
     return Mesh(vertices, faces, colours, per_corner, skin)
 
@@ -92,12 +95,10 @@ def _picture(material: Any, textures: Textures, notes: list[str]) -> UInt8[ndarr
     return textures[id(image), least][1]
 
 
-def _wraps(material: Any) -> Wraps:
-    """How the material's texture goes on beyond its edges: what a glTF sampler or an MTL option says."""
-    image = getattr(material, "image", None)
-    if re.search(r"-clamp\s+on\b", str(getattr(image, "info", {}).get("file_path", ""))):
-        return "clamp", "clamp"
-    return getattr(material, "wraps", REPEATED)
+def _options(material: Any) -> MapOptions:
+    """How the material's texture lies: what an MTL file or the sampler of a glTF file says."""
+    reference = getattr(getattr(material, "image", None), "info", {}).get("file_path")
+    return read_options(reference) if reference else MapOptions(wraps=getattr(material, "wraps", REPEATED))
 
 
 def _is_stand_in(image: Any) -> bool:

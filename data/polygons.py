@@ -48,7 +48,7 @@ def cut_polygons(
             triangles.append(places[row][cut])
             polygon_of.append(np.full(len(cut), chosen[row]))
     if num_crossed:
-        notes.append(f"{num_crossed} polygons cross themselves; their triangles may not be what was meant")
+        notes.append(f"polygons that cross themselves: {num_crossed}; they may not look as was meant")
     order = np.argsort(np.concatenate(polygon_of), kind="stable")
     return np.concatenate(triangles)[order], np.concatenate(polygon_of)[order]
 
@@ -68,7 +68,7 @@ def cut_rings(
         return np.zeros((0, 3), np.int64)
     triangles, crossed = _cut_by_ears(vertices[corners], np.cumsum([len(ring) for ring in rings]))
     if crossed:
-        notes.append("the holes of a polygon cross its outline; its triangles may not be what was meant")
+        notes.append("the holes of a polygon cross its outline; it may not look as was meant")
     return triangles
 
 

@@ -169,6 +169,35 @@ def test_materials_of_an_mtl_file_reach_their_faces(tmp_path):
         assert load(tmp_path / "a.obj").mesh.skin is not None
 
 
+@pytest.mark.parametrize(
+    ("options", "scale", "offset", "wrap"),
+    [
+        ("", (1, 1), (0, 0), "repeat"),
+        ("-s 2 3 1 -o 0.25 -0.5", (2, 3), (0.25, -0.5), "repeat"),
+        ("-clamp on -s .5 ", (0.5, 1), (0, 0), "clamp"),
+        ("-blendu off -mm 0 1 -clamp off -o 1e-1", (1, 1), (0.1, 0), "repeat"),
+    ],
+)
+def test_options_of_an_mtl_texture_say_how_it_lies(options, scale, offset, wrap, tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "wood.png")
+    (tmp_path / "a.mtl").write_text(f"newmtl painted\nmap_Kd {options} wood.png\n")
+    (tmp_path / "a.obj").write_text(OBJ)
+    skin = load(tmp_path / "a.obj").mesh.skin
+    textured = skin.uv[skin.texture_of == 0]
+    np.testing.assert_allclose(textured[0], UV[[0, 1, 2]] * scale + offset, atol=1e-6)
+    assert skin.wraps[0] == (wrap, wrap)
+
+
+def test_two_textures_of_one_mesh_go_on_each_in_its_own_way(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "wood.png")
+    lines = ["newmtl painted", "map_Kd -clamp on wood.png", "newmtl blue", "map_Kd -s 2 2 wood.png", ""]
+    (tmp_path / "a.mtl").write_text("\n".join(lines))
+    (tmp_path / "a.obj").write_text(OBJ)
+    skin = load(tmp_path / "a.obj").mesh.skin
+    faces = {skin.wraps[number][0]: skin.uv[skin.texture_of == number] for number in (0, 1)}
+    assert {wrap: uv.max() for wrap, uv in faces.items()} == {"clamp": 1, "repeat": 2}
+
+
 def test_a_missing_or_damaged_texture_is_noted_and_the_colour_stays(tmp_path):
     (tmp_path / "a.obj").write_text(OBJ)
     (tmp_path / "a.mtl").write_text("newmtl painted\nKd 1 0 0\nmap_Kd lost.png\n")

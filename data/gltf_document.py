@@ -75,7 +75,10 @@ class Document:
         if index not in self._buffers:
             uri = buffer.get("uri")
             if isinstance(uri, str):
-                self._buffers[index] = self.bytes_at(uri)
+                try:
+                    self._buffers[index] = self.bytes_at(uri)
+                except FileNotFoundError:
+                    raise ValueError(f"its data, {uri[:80]}, are missing; put that file beside it") from None
             elif self._chunk is not None:
                 self._buffers[index] = self._chunk
             else:

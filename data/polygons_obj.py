@@ -33,8 +33,7 @@ def plain_obj(content: bytes, notes: list[str]) -> bytes:
             continue
         if words[0] == b"f":
             tokens = line.partition(b"#")[0].split()[1:]
-            backwards = any(b"-" in token for token in tokens)
-            faces.append((number, [_absolute(t, counts) for t in tokens] if backwards else tokens))
+            faces.append((number, [_absolute(t, counts) for t in tokens] if b"-" in line else tokens))
         elif words[0] in counts:
             counts[words[0]] += 1
             if words[0] == b"v":

@@ -152,6 +152,12 @@ def test_buffers_may_lie_anywhere(way, tmp_path):
     document = made.json | {"buffers": [{"byteLength": len(content), "uri": uri}]}
     (tmp_path / "a.gltf").write_text(json.dumps(document))
     assert box(load(tmp_path / "a.gltf")) == [[0, 0, 0], [1, 2, 3]]
+    (tmp_path / "my data.bin").unlink()
+    if way == "file":
+        with pytest.raises(
+            ValueError, match=r"its data, my%20data.bin, are missing; put that file beside it"
+        ):
+            load(tmp_path / "a.gltf")
 
 
 # Triangles

@@ -1,39 +1,67 @@
-"""What trimesh's glTF loader leaves out and the pictures need: old materials' diffuse colours, authors.
+"""glTF files (.gltf, .glb) as plain triangle meshes: what the scene shows, in the axes of the scene.
 
-glTF 2.0 is JSON, alone or as the first chunk of a binary file (GLB).
+All that stands between the file and its triangles is undone here: compression, quantisation, sparse arrays,
+strips and fans, morph targets, skins, instances and transforms of texture coordinates. What is not
+understood is refused by name if the file needs it, and noted otherwise.
 """
 
-import json
-import struct
+from dataclasses import replace
 from typing import Any
 
-TRANSFORM = "KHR_texture_transform"
-PLAIN = {"offset": [0, 0], "scale": [1, 1], "rotation": 0}  # a transform that changes nothing
-GLOSSY = "KHR_materials_pbrSpecularGlossiness"  # archived, but many models on the web have it
+import numpy as np
+import trimesh
+from jaxtyping import Float
+from numpy import ndarray
+from trimesh.visual import TextureVisuals
+
+from data.gltf_document import Document, entries, entry, floats
+from data.gltf_extensions import require_extensions
+from data.gltf_materials import Materials, Paint
+from data.gltf_nodes import Nodes
+from data.gltf_primitives import Surface, read_surface
+from data.mesh_parts import Part
+
+MOST_REPEATED = 2**23  # triangles, if meshes are drawn more than once: a small file can ask for any number
 
 
-def with_diffuse_colours(content: bytes) -> bytes:
-    """The file with the diffuse colour and texture of each "specular glossiness" material as its base colour.
+def read_parts(document: Document, notes: list[str]) -> list[Part]:
+    """Return the meshes that a file shows and where; `notes` receives what is missing from them.
 
-    For light that makes nothing shine that is all there is to such a material, whereas a faithful
-    conversion would make half of it a metal's reflection. Anything else is returned as it is.
+    Raises ValueError for what is damaged or not understood.
     """
-    document = _document(content)
-    changed = False
-    for material in _entries(document.get("materials")):
-        glossy = (material.get("extensions") or {}).pop(GLOSSY, None)
-        if isinstance(glossy, dict):
-            names = {"diffuseFactor": "baseColorFactor", "diffuseTexture": "baseColorTexture"}
-            base = {names[key]: value for key, value in glossy.items() if key in names}
-            material["pbrMetallicRoughness"], changed = base, True
-    return _with_document(content, document) if changed else content
+    notes += require_extensions(document)
+    nodes, materials = Nodes(document, notes), Materials(document, notes)
+    shared: dict[int, list[Part]] = {}  # of meshes that look the same at all their nodes
+    places: dict[int, list[Float[ndarray, "k 4 4"]]] = {}
+    posed: list[Part] = []
+    num_drawn = 0
+    for index in nodes.drawn():
+        node = document.entry("nodes", index)
+        mesh, skin = node["mesh"], node.get("skin")
+        joints = None if skin is None else nodes.joint_matrices(skin)
+        own = joints is not None or "weights" in node
+        where = np.eye(4)[None] if joints is not None else nodes.instances(index)
+        if own:
+            parts = _parts_of(document, mesh, materials, notes, node.get("weights"), joints)
+            posed += [replace(part, transforms=where) for part in parts]
+        else:
+            if mesh not in shared:
+                shared[mesh], places[mesh] = _parts_of(document, mesh, materials, notes, None, None), []
+            places[mesh].append(where)
+            parts = shared[mesh]
+        num_drawn += len(where) * sum(len(part.geometry.faces) for part in parts)
+        if num_drawn > max(MOST_REPEATED, document.num_triangles_stored):
+            raise ValueError(f"its instances have more than {MOST_REPEATED} triangles; draw fewer of them")
+    placed = {mesh: np.concatenate(each) for mesh, each in places.items()}
+    return posed + [
+        replace(part, transforms=placed[mesh]) for mesh, parts in shared.items() for part in parts
+    ]
 
 
-def credits_of(content: bytes) -> dict[str, str]:
-    """Title, creator and licence, as far as the file tells them, by these names."""
-    asset = _document(content).get("asset")
-    asset = asset if isinstance(asset, dict) else {}
-    extras = asset.get("extras") if isinstance(asset.get("extras"), dict) else {}
+def credits_of(document: Document) -> dict[str, str]:
+    """Return title, creator and licence, as far as the file tells them, by these names."""
+    asset = entry(document.json, "asset")
+    extras = entry(asset, "extras")
     said = {
         "title": extras.get("title"),
         "creator": extras.get("author") or asset.get("copyright"),
@@ -42,48 +70,47 @@ def credits_of(content: bytes) -> dict[str, str]:
     return {key: value for key, value in said.items() if isinstance(value, str)}
 
 
-def left_out_of(content: bytes) -> list[str]:
-    """What the loader ignores of how textures lie on surfaces, in a line each, for those that have it."""
-    lines = []
-    for material in _entries(_document(with_diffuse_colours(content)).get("materials")):
-        texture = _entry(_entry(material, "pbrMetallicRoughness"), "baseColorTexture")
-        transform = _entry(_entry(texture, "extensions"), TRANSFORM)
-        coordinates = transform.get("texCoord", texture.get("texCoord", 0))
-        if coordinates != 0:
-            lines.append(f"its texture lies by texture coordinates {coordinates}, but those of 0 are used")
-        if any(transform.get(key, plain) != plain for key, plain in PLAIN.items()):
-            lines.append(f"its {TRANSFORM} is left out")
-    return lines
+def _parts_of(
+    document: Document,
+    mesh_index: Any,
+    materials: Materials,
+    notes: list[str],
+    node_weights: Any,
+    joints: Float[ndarray, "j 4 4"] | None,
+) -> list[Part]:
+    """A mesh, one part for each of its primitives that is a surface."""
+    mesh = document.entry("meshes", mesh_index)
+    primitives, parts = entries(mesh.get("primitives")), []
+    weights = node_weights if node_weights is not None else mesh.get("weights", [])
+    num_weights = len(weights) if isinstance(weights, list) else 0
+    weights = floats({"weights": weights}, "weights", f"meshes[{mesh_index}]", (0.0,) * num_weights)
+    for number, primitive in enumerate(primitives):
+        where = f"meshes[{mesh_index}].primitives[{number}]"
+        paint = materials.paint(primitive["material"]) if "material" in primitive else None
+        coordinates = paint.coordinates if paint else 0
+        surface = read_surface(
+            document, primitive, where, notes, weights=weights, joints=joints, coordinates=coordinates
+        )
+        if surface is not None and len(surface.faces):
+            if paint and paint.material.baseColorTexture is not None and surface.uv is None:
+                notes.append(f"{where} has no texture coordinates {coordinates}, so its texture is left out")
+            parts.append(Part(_geometry(surface, paint), np.eye(4)[None]))
+    return parts
 
 
-def _document(content: bytes) -> dict[str, Any]:
-    """The JSON, or nothing where there is none: that is for the loader to complain about."""
-    text = content[20 : 20 + struct.unpack("<I", content[12:16])[0]] if _is_binary(content) else content
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _with_document(content: bytes, document: dict[str, Any]) -> bytes:
-    text = json.dumps(document).encode()
-    if not _is_binary(content):
-        return text
-    text += b" " * (-len(text) % 4)
-    rest = content[20 + struct.unpack("<I", content[12:16])[0] :]
-    size = 20 + len(text) + len(rest)
-    return content[:8] + struct.pack("<II4s", size, len(text), content[16:20]) + text + rest
-
-
-def _is_binary(content: bytes) -> bool:
-    return content[:4] == b"glTF" and len(content) >= 20
-
-
-def _entry(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _entries(value: Any) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+def _geometry(surface: Surface, paint: Paint | None) -> trimesh.Trimesh:
+    """A surface as trimesh has it, with texture coordinates from the lower left corner."""
+    colours = None
+    if surface.colours is not None and (paint is None or paint.tinted):
+        colours = np.round(np.clip(np.nan_to_num(surface.colours), 0, 1) * 255).astype(np.uint8)
+    if paint is None:
+        return trimesh.Trimesh(surface.positions, surface.faces, vertex_colors=colours, process=False)
+    uv = surface.uv
+    if uv is not None:
+        if paint.uv_transform is not None:
+            uv = uv @ paint.uv_transform[:2, :2].T + paint.uv_transform[:2, 2]
+        uv = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)
+    visual = TextureVisuals(uv=uv, material=paint.material)
+    if colours is not None:
+        visual.vertex_attributes["color"] = colours
+    return trimesh.Trimesh(surface.positions, surface.faces, visual=visual, process=False)

@@ -10,22 +10,30 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import trimesh
 
-from data.gltf import credits_of, left_out_of, with_diffuse_colours
+from data.gltf import credits_of, read_parts
+from data.gltf_document import Document
 from data.mesh_assets import ArchiveAssets, FolderAssets
 from data.mesh_axes import Axis
 from data.mesh_bytes import read_limited, read_member
 from data.mesh_paint import Textures, painted
+from data.mesh_parts import Part, parts_of_scene
 from data.mesh_sources import MeshSource
 from data.meshes import Mesh, join_meshes, take_faces
+from data.polygons_dae import plain_dae
+from data.polygons_obj import plain_obj
+from data.polygons_off import plain_off
+from data.polygons_ply import plain_ply
 
 Z_UP = (".stl", ".3mf")  # what is printed or milled lies on the xy plane; other formats mean y, as glTF does
 GLTF = (".glb", ".gltf")  # their factors and vertex colours are linear; textures never are
+# What makes triangles of the polygons of a file, for formats that have them.
+CUT = {".obj": plain_obj, ".ply": plain_ply, ".off": plain_off, ".dae": plain_dae}
 
 
 @dataclass(frozen=True)
@@ -45,62 +53,92 @@ def load_mesh(source: MeshSource) -> LoadedMesh:
     """
     notes: list[str] = []
     try:
-        with _log_of_trimesh(notes), np.errstate(all="ignore"):
-            content, scene, missing = _read(source)
-            mesh = _flattened(scene, notes, linear=source.suffix in GLTF)
-            up = _up(source, content)
+        with _log_of_trimesh(notes), np.errstate(all="ignore"), _opened(source) as file:
+            parts, up, credits = _read(file, notes)
+            mesh = _flattened(parts, notes, linear=file.suffix in GLTF)
     except ImportError as error:
         raise ValueError(
             f"{source.file}: reading {source.suffix} files needs a package ({_one_line(error)})"
         ) from error
     except Exception as error:  # a loader may raise anything on a file that somebody has damaged
         raise ValueError(f"{source.file}: cannot be read ({_one_line(error)})") from error
-    notes += [f"{name} is missing" for name in missing]
+    notes += [f"{name} is missing" for name in file.assets.missing]
     mesh = _with_surface(mesh, source, notes)
     if source.rotation is not None:
         turn = np.array(source.rotation).reshape(3, 3)
         mesh = replace(mesh, vertices=mesh.vertices @ turn.T)
-    credits = credits_of(content) if source.suffix in GLTF else {}
-    notes += left_out_of(content) if source.suffix in GLTF else []
     return LoadedMesh(mesh, up, tuple(dict.fromkeys(notes)), credits)
 
 
-def _read(source: MeshSource) -> tuple[bytes, trimesh.Scene, list[str]]:
+@dataclass(frozen=True)
+class _File:
+    content: bytes
+    suffix: str
+    assets: FolderAssets
+
+
+@contextmanager
+def _opened(source: MeshSource) -> Iterator[_File]:
+    """A mesh file and the files that it refers to, in a folder or an archive."""
     if source.problem:
         raise ValueError(source.problem)
-    if source.member:
-        with zipfile.ZipFile(source.path) as archive:
+    with ExitStack() as stack:
+        assets = FolderAssets(source)
+        if source.member:
+            archive = stack.enter_context(zipfile.ZipFile(source.path))
             content, assets = read_member(archive, source.member), ArchiveAssets(source, archive)
-            return content, _parse(source, content, assets), assets.missing
-    content, assets = read_limited(source.path), FolderAssets(source)
-    return content, _parse(source, content, assets), assets.missing
+        else:
+            content = read_limited(source.path)
+        if source.suffix == ".zae":  # a zip file, of which the first DAE file counts
+            archive = stack.enter_context(zipfile.ZipFile(io.BytesIO(content)))
+            first = next((name for name in archive.namelist() if name.lower().endswith(".dae")), None)
+            if first is None:
+                raise ValueError("it is a zip file without a DAE file")
+            content = read_member(archive, first)
+            yield _File(content, ".dae", ArchiveAssets(replace(source, member=first), archive))
+        else:
+            yield _File(content, source.suffix, assets)
 
 
-def _parse(source: MeshSource, content: bytes, assets: FolderAssets) -> trimesh.Scene:
-    stream = io.BytesIO(with_diffuse_colours(content) if source.suffix in GLTF else content)
+def _read(file: _File, notes: list[str]) -> tuple[list[Part], Axis, dict[str, str]]:
+    """The meshes of a file, which axis is up, and whose it is."""
+    up: Axis = "z" if file.suffix in Z_UP else "y"
+    if file.suffix in GLTF:
+        document = Document(file.content, file.assets)
+        return read_parts(document, notes), up, credits_of(document)
+    if file.suffix == ".dae" and (said := re.search(rb"<up_axis>\s*([XYZ])_UP", file.content)):
+        up = {b"X": "x", b"Y": "y", b"Z": "z"}[said[1]]
+    cut = CUT.get(file.suffix)
+    content = cut(file.content, notes) if cut else file.content
     # `process` would merge vertices, and their colours with them.
-    return trimesh.load_scene(stream, file_type=source.suffix[1:], resolver=assets, process=False)
+    scene = trimesh.load_scene(
+        io.BytesIO(content), file_type=file.suffix[1:], resolver=file.assets, process=False
+    )
+    return parts_of_scene(scene), up, {}
 
 
-def _flattened(scene: trimesh.Scene, notes: list[str], *, linear: bool) -> Mesh | None:
-    """All triangle meshes of a scene in the axes of its root; None where there are none."""
+def _flattened(parts: list[Part], notes: list[str], *, linear: bool) -> Mesh | None:
+    """All parts in the axes of the scene; None where there are none."""
     textures: Textures = {}
-    parts = []
-    for node in scene.graph.nodes_geometry:
-        transform, name = scene.graph[node]
-        geometry = scene.geometry[name]
-        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
-            part = painted(geometry, textures, notes, linear=linear)
-            moved = part.vertices @ transform[:3, :3].T + transform[:3, 3]
-            parts.append(replace(part, vertices=moved))
-    return join_meshes(parts) if parts else None
+    placed = []
+    for part in parts:
+        mesh = painted(part.geometry, textures, notes, linear=linear)
+        for transform in part.transforms:
+            moved = mesh.vertices @ transform[:3, :3].T + transform[:3, 3]
+            placed.append(replace(mesh, vertices=moved))
+    return join_meshes(placed) if placed else None
 
 
 def _with_surface(mesh: Mesh | None, source: MeshSource, notes: list[str]) -> Mesh:
     """The faces that can be seen, and their vertices alone. Raises ValueError where there are none."""
     if mesh is None:
-        raise ValueError(f"{source.file}: holds no triangles, only points, lines or nothing")
+        reason = f" ({notes[0]})" if notes else ""
+        raise ValueError(f"{source.file}: holds no triangles, only points, lines or nothing{reason}")
     finite = np.isfinite(mesh.vertices).all(1)[mesh.faces].all(1)
+    if not finite.all():
+        notes.append(
+            f"{(~finite).sum()} of its {len(finite)} triangles have a corner that is nowhere (inf, nan)"
+        )
     mesh = take_faces(mesh, finite)
     size = np.ptp(mesh.vertices, axis=0).max() if len(mesh.faces) else 0.0
     corners = mesh.vertices[mesh.faces] / (size or 1.0)  # so that no square overflows
@@ -109,16 +147,6 @@ def _with_surface(mesh: Mesh | None, source: MeshSource, notes: list[str]) -> Me
         reason = f" ({notes[0]})" if notes else ""
         raise ValueError(f"{source.file}: none of its {len(finite)} triangles has an area{reason}")
     return take_faces(mesh, areas > 0)
-
-
-def _up(source: MeshSource, content: bytes) -> Axis:
-    if source.suffix == ".zae":  # a zip file, of which trimesh reads the first DAE file
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            first = next(name for name in archive.namelist() if name.lower().endswith(".dae"))
-            content = read_member(archive, first)
-    if source.suffix in (".dae", ".zae") and (said := re.search(rb"<up_axis>\s*([XYZ])_UP", content)):
-        return {b"X": "x", b"Y": "y", b"Z": "z"}[said[1]]
-    return "z" if source.suffix in Z_UP else "y"
 
 
 class _Collector(logging.Handler):
@@ -146,4 +174,5 @@ def _log_of_trimesh(lines: list[str]) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0][:200]
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{kind}{error}".split("\n")[0][:300]

@@ -13,8 +13,9 @@ from trimesh.visual.material import empty_material
 
 from data.colour_profiles import profile_problem
 from data.meshes import Mesh
+from data.mtl_options import MapOptions, read_options
 from data.picture_files import READ_ERRORS, require_size, shrunk, standard
-from data.textures import Skin
+from data.textures import REPEATED, Skin
 
 GREY = (184, 184, 184)
 WHITE = (255, 255, 255)
@@ -70,7 +71,12 @@ def _with_material(
         place = np.cumsum([picture is not None for picture in pictures]) - 1
         number = np.array([-1 if p is None else k for p, k in zip(pictures, place, strict=True)])
         present = tuple(picture for picture in pictures if picture is not None)
-        skin = Skin(present, number[material_of], np.nan_to_num(uv[:, :2], posinf=0, neginf=0)[faces])
+        uv_of = np.nan_to_num(uv[:, :2], posinf=0, neginf=0)[faces]
+        options = [_options(material) for material in materials]
+        wraps = tuple(o.wraps for o, picture in zip(options, pictures, strict=True) if picture is not None)
+        scales, offsets = np.array([(o.scale, o.offset) for o in options])[material_of].transpose(1, 0, 2)
+        uv_of = uv_of * scales[:, None] + offsets[:, None]
+        skin = Skin(present, number[material_of], uv_of, wraps)
     return Mesh(vertices, faces, colours, per_corner, skin)
 
 
@@ -101,6 +107,12 @@ def _picture(
             texels[..., 3] = np.where(solid | (solid.mean() < LEAST_SOLID), 255, 0)
         textures[id(image), least] = (image, texels)  # the image is kept, and with it its identity
     return textures[id(image), least][1]
+
+
+def _options(material: Any) -> MapOptions:
+    """How the material's texture lies: what an MTL file or the sampler of a glTF file says."""
+    reference = getattr(getattr(material, "image", None), "info", {}).get("file_path")
+    return read_options(reference) if reference else MapOptions(wraps=getattr(material, "wraps", REPEATED))
 
 
 def _is_stand_in(image: Any) -> bool:

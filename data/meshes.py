@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from data.lighting import soft_lights
 from data.mesh_rays import project_box, ray_directions
-from data.textures import Skin, SkinReader
+from data.textures import REPEATED, Skin, SkinReader
 
 BACKGROUND = 255  # white; shaded surfaces are never brighter than their own colour
 MOST_LAYERS = 24  # of surfaces that a ray can pass by their holes
@@ -276,10 +276,11 @@ def _join_skins(meshes: Sequence[Mesh]) -> Skin | None:
     """All textures, one after the other; None where no mesh has any."""
     if all(mesh.skin is None for mesh in meshes):
         return None
-    textures, texture_of, uv = [], [], []
+    textures, texture_of, uv, wraps = [], [], [], []
     for mesh in meshes:
         skin = mesh.skin or Skin((), np.full(len(mesh.faces), -1), np.zeros((len(mesh.faces), 3, 2)))
         texture_of.append(np.where(skin.texture_of < 0, -1, skin.texture_of + len(textures)))
         textures += skin.textures
+        wraps += [skin.wraps[i] if i < len(skin.wraps) else REPEATED for i in range(len(skin.textures))]
         uv.append(skin.uv)
-    return Skin(tuple(textures), np.concatenate(texture_of), np.concatenate(uv))
+    return Skin(tuple(textures), np.concatenate(texture_of), np.concatenate(uv), tuple(wraps))

@@ -1,14 +1,20 @@
 """Pictures on the faces of a mesh, read at many points at once.
 
 Axes: f face, r point, h and w a texture. Texture coordinates (u, v) run from the lower left corner (0, 0) of
-a picture to its upper right one (1, 1), and beyond that the picture repeats.
+a picture to its upper right one (1, 1). Beyond that the picture repeats, unless its wrap mode says otherwise.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
+
+Wrap = Literal["repeat", "mirror", "clamp"]  # again; again and turned round; the pixels of the edge for ever
+Wraps = tuple[Wrap, Wrap]  # along u and along v
+REPEATED: Wraps = ("repeat", "repeat")
+_CODES = {"repeat": 0, "mirror": 1, "clamp": 2}
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,7 @@ class Skin:
     textures: tuple[UInt8[ndarray, "_ _ 4"], ...]  # sRGB and opacity (0: a hole), first row at the top
     texture_of: Int[ndarray, "f"]  # number of the face's texture, -1: none
     uv: Float[ndarray, "f 3 2"]  # texture coordinates of the face's corners
+    wraps: tuple[Wraps, ...] = ()  # of each texture; those that are not there repeat
 
 
 class SkinReader:
@@ -35,6 +42,7 @@ class SkinReader:
         page_of = page_of.ravel()
         self.holed = np.array([bool((picture[..., 3] < 255).any()) for picture in pictures])[page_of]
         self._uv, self._page_of = skin.uv, page_of
+        self._wraps = np.array([_wrap_codes(skin, number) for number, _ in pages.tolist()])
         self._rows, self._columns = np.array([picture.shape[:2] for picture in pictures]).T
         # A half of an odd number of texels is rounded up, but the texture itself becomes no larger by that.
         full = [skin.textures[n].shape[1::-1] if n >= 0 else (1, 1) for n, _ in pages.tolist()]
@@ -49,7 +57,8 @@ class SkinReader:
         """
         uv = self._uv[faces]
         uv = uv[:, 0] + ((uv[:, 1:] - uv[:, :1]) * inside[..., None]).sum(1)
-        mixed = self._bilinear(self._page_of[faces], uv - np.floor(uv))
+        page = self._page_of[faces]
+        mixed = self._bilinear(page, _folded(uv, self._wraps[page]))
         mixed[:, :3] *= 255 / np.maximum(mixed[:, 3:], 1)
         return mixed
 
@@ -59,11 +68,35 @@ class SkinReader:
         left, top = np.floor(x).astype(int), np.floor(y).astype(int)
         right_share, lower_share = (x - left)[:, None], (y - top)[:, None]
         columns, rows, start = self._columns[page], self._rows[page], self._start[page]
-        left, right = left % columns, (left + 1) % columns
-        upper, lower = start + top % rows * columns, start + (top + 1) % rows * columns
+        over_u, over_v = (self._wraps[page] == _CODES["repeat"]).T
+        left, right = _neighbour(left, columns, over_u), _neighbour(left + 1, columns, over_u)
+        upper = start + _neighbour(top, rows, over_v) * columns
+        lower = start + _neighbour(top + 1, rows, over_v) * columns
         above = self._texels[upper + left] * (1 - right_share) + self._texels[upper + right] * right_share
         below = self._texels[lower + left] * (1 - right_share) + self._texels[lower + right] * right_share
         return above * (1 - lower_share) + below * lower_share
+
+
+def _wrap_codes(skin: Skin, number: int) -> tuple[int, int]:
+    along_u, along_v = skin.wraps[number] if 0 <= number < len(skin.wraps) else REPEATED
+    return _CODES[along_u], _CODES[along_v]
+
+
+def _folded(uv: Float[ndarray, "r 2"], wraps: Int[ndarray, "r 2"]) -> Float[ndarray, "r 2"]:
+    """Texture coordinates within the picture that show the same."""
+    folded = uv - np.floor(uv)
+    if wraps.any():
+        there_and_back = uv - 2 * np.floor(uv / 2)
+        mirrored = np.minimum(there_and_back, 2 - there_and_back)
+        folded = np.choose(wraps, [folded, mirrored, np.clip(uv, 0, 1)])
+    return folded
+
+
+def _neighbour(
+    place: Int[ndarray, "r"], count: Int[ndarray, "r"], repeats: Bool[ndarray, "r"]
+) -> Int[ndarray, "r"]:
+    """Row or column numbers within a picture: beyond its edge come those of the other, or the edge again."""
+    return np.where(repeats, place % count, np.clip(place, 0, count - 1))
 
 
 def _page(skin: Skin, number: int, times: int) -> UInt8[ndarray, "_ _ 4"]:

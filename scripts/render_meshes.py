@@ -34,15 +34,16 @@ Surfaces are matt, seen from both sides, under light that is fixed to the object
 opaque, holes in textures are holes. A texture multiplies the colour of its material in glTF and DAE files,
 and replaces it in MTL files. Objects of one shape are never in two splits, whatever their colours.
 
-OUTPUT/attribution.tsv says whose the objects are, as far as the files do; problems.txt, what could not be
-read and why (a crash of the reader or half an hour of it counts as that); contact_sheet.png shows the
-training objects. The same command goes on where one was stopped, and tries the files in problems.txt again;
-splits.json keeps every object in its split.
+OUTPUT/attribution.tsv says whose the objects are, as far as the files do; notes.txt, what is missing from
+objects or may be wrong; problems.txt, what could not be read and why (a crash of the reader or half an hour
+of it counts as that); contact_sheet.png shows the training objects. The same command goes on where one was
+stopped, and tries the files in problems.txt again; splits.json keeps every object in its split.
 
 Exit codes: 0 done, 1 done but for the files in problems.txt (or stopped), 2 bad input.
 """
-RECIPE = 1  # counts changes to how objects are drawn, so that old and new ones never mix
+RECIPE = 2  # counts changes to how objects are drawn, so that old and new ones never mix
 SHEET = (10, 20)  # columns, rows
+SHOWN = 10  # notes and problems in the terminal; their files have all
 TIME_LIMIT_S = 1800.0  # for one object: a loader may never come back from a damaged file
 
 
@@ -113,8 +114,9 @@ def main(argv: list[str] | None = None) -> int:
     if report.notes:
         lacking = {name for name, _ in report.notes}
         print(f"{len(lacking)} objects lack something, such as a texture: see {root / 'notes.txt'}")
+        print(*[f"  {name}: {note}" for name, note in report.notes[:SHOWN]], sep="\n")
     if report.problems:
-        shown = [f"  {file}: {reason}" for file, reason in report.problems[:10]]
+        shown = [f"  {file}: {reason}" for file, reason in report.problems[:SHOWN]]
         print(
             f"files that could not be used: {len(report.problems)}, see {root / 'problems.txt'}:",
             *shown,

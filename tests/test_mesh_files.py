@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from gltf_files import glb
 from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from data import mesh_sources
-from data.gltf import with_diffuse_colours
 from data.mesh_axes import AXES, customary_front, file_to_world, upright
 from data.mesh_bytes import read_member
 from data.mesh_files import LoadedMesh, load_mesh
@@ -169,6 +169,35 @@ def test_materials_of_an_mtl_file_reach_their_faces(tmp_path):
         assert load(tmp_path / "a.obj").mesh.skin is not None
 
 
+@pytest.mark.parametrize(
+    ("options", "scale", "offset", "wrap"),
+    [
+        ("", (1, 1), (0, 0), "repeat"),
+        ("-s 2 3 1 -o 0.25 -0.5", (2, 3), (0.25, -0.5), "repeat"),
+        ("-clamp on -s .5 ", (0.5, 1), (0, 0), "clamp"),
+        ("-blendu off -mm 0 1 -clamp off -o 1e-1", (1, 1), (0.1, 0), "repeat"),
+    ],
+)
+def test_options_of_an_mtl_texture_say_how_it_lies(options, scale, offset, wrap, tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "wood.png")
+    (tmp_path / "a.mtl").write_text(f"newmtl painted\nmap_Kd {options} wood.png\n")
+    (tmp_path / "a.obj").write_text(OBJ)
+    skin = load(tmp_path / "a.obj").mesh.skin
+    textured = skin.uv[skin.texture_of == 0]
+    np.testing.assert_allclose(textured[0], UV[[0, 1, 2]] * scale + offset, atol=1e-6)
+    assert skin.wraps[0] == (wrap, wrap)
+
+
+def test_two_textures_of_one_mesh_go_on_each_in_its_own_way(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "wood.png")
+    lines = ["newmtl painted", "map_Kd -clamp on wood.png", "newmtl blue", "map_Kd -s 2 2 wood.png", ""]
+    (tmp_path / "a.mtl").write_text("\n".join(lines))
+    (tmp_path / "a.obj").write_text(OBJ)
+    skin = load(tmp_path / "a.obj").mesh.skin
+    faces = {skin.wraps[number][0]: skin.uv[skin.texture_of == number] for number in (0, 1)}
+    assert {wrap: uv.max() for wrap, uv in faces.items()} == {"clamp": 1, "repeat": 2}
+
+
 def test_a_missing_or_damaged_texture_is_noted_and_the_colour_stays(tmp_path):
     (tmp_path / "a.obj").write_text(OBJ)
     (tmp_path / "a.mtl").write_text("newmtl painted\nKd 1 0 0\nmap_Kd lost.png\n")
@@ -224,14 +253,12 @@ def test_glossy_materials_show_their_diffuse_colour_and_files_their_authors(suff
         (tmp_path / "quad.gltf").write_text(json.dumps(document))
         loaded = load(tmp_path / "quad.gltf")
     else:
-        from data.gltf import _with_document
-
         quad.export(tmp_path / "plain.glb")
         plain = (tmp_path / "plain.glb").read_bytes()
-        binary = json.loads(plain[20 : 20 + int.from_bytes(plain[12:16], "little")])
-        assert with_diffuse_colours(plain) == plain
-        binary |= {"materials": document["materials"], "asset": document["asset"]}
-        (tmp_path / "quad.glb").write_bytes(_with_document(plain, binary))
+        size = int.from_bytes(plain[12:16], "little")
+        changed = json.loads(plain[20 : 20 + size])
+        changed |= {"materials": document["materials"], "asset": document["asset"]}
+        (tmp_path / "quad.glb").write_bytes(glb(changed, plain[28 + size :]))
         loaded = load(tmp_path / "quad.glb")
     np.testing.assert_array_equal(loaded.mesh.skin.textures[0][..., :3], PICTURE)
     assert loaded.mesh.face_colours[0].tolist() == [srgb(0.2), 255, 255]
@@ -434,24 +461,3 @@ def test_a_zipped_dae_file_says_itself_which_axis_is_up(tmp_path):
             archive.writestr("manifest.xml", "<up_axis>X_UP</up_axis>")
             archive.writestr("Wedge.DAE", path.read_bytes().replace(b"Y_UP", f"{axis}_UP".encode()))
         assert load(tmp_path / "wedge.zae").up == axis.lower()
-
-
-@pytest.mark.parametrize(
-    ("reference", "expected"),
-    [
-        ({}, ()),
-        ({"extensions": {"KHR_texture_transform": {"offset": [0, 0], "scale": [1, 1], "rotation": 0}}}, ()),
-        (
-            {"extensions": {"KHR_texture_transform": {"scale": [4, 4]}}},
-            ("its KHR_texture_transform is left out",),
-        ),
-        ({"texCoord": 1}, ("its texture lies by texture coordinates 1, but those of 0 are used",)),
-        ({"texCoord": 1, "extensions": {"KHR_texture_transform": {"texCoord": 0}}}, ()),
-    ],
-)
-def test_what_is_left_out_of_a_gltf_texture_is_noted(reference, expected, tmp_path):
-    quad = trimesh.Trimesh(**QUAD, visual=TextureVisuals(uv=UV, image=Image.fromarray(PICTURE)))
-    document = json.loads(save(quad, tmp_path / "quad.gltf").read_bytes())
-    document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] |= reference
-    (tmp_path / "quad.gltf").write_text(json.dumps(document))
-    assert load(tmp_path / "quad.gltf").notes == expected

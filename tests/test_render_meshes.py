@@ -176,6 +176,20 @@ def test_the_command_line_says_what_came_of_it(models, tmp_path, capsys):
     assert [p.name for p in (tmp_path / "one").glob("objects_*/*")] == ["solid4"]
 
 
+def test_what_objects_lack_is_said_in_the_terminal_and_in_a_file(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number in range(12):  # each with a face that crosses itself, beside a whole one
+        text = "v 0 0 0\nv 2 2 0\nv 2 0 0\nv 0 2 0\nv 0 0 1\nf 1 2 3 4\nf 1 3 5\n"
+        (tmp_path / "in" / f"eight{number:02}.obj").write_text(text.replace("1\nf", f"{1 + number}\nf"))
+    root, said = tmp_path / "set", "polygons that cross themselves: 1; they may not look as was meant"
+    assert main([str(tmp_path / "in"), "--output", str(root), *FLAGS]) == 0
+    lines = [f"eight{number:02}: {said}" for number in range(12)]
+    assert (root / "notes.txt").read_text().splitlines() == lines
+    out = capsys.readouterr().out
+    assert f"12 objects lack something, such as a texture: see {root / 'notes.txt'}" in out
+    assert [line.strip() for line in out.splitlines() if said in line] == lines[:10]
+
+
 def test_a_set_of_nothing_usable_is_no_success(models, tmp_path, capsys):
     assert main([str(models), "--output", str(tmp_path / "set"), "--only", "broken|empty", *FLAGS]) == 1
     assert "0 objects" in capsys.readouterr().out

@@ -41,7 +41,14 @@ def texture_of(seed: int, height: int, width: int) -> np.ndarray:
     return opaque(np.random.default_rng(seed).integers(0, 256, (height, width, 3)))
 
 
-def looked_up(texture: np.ndarray, u: float, v: float) -> np.ndarray:
+WRAPPED = {  # number of the texel that is seen at any place of an endless row
+    "repeat": lambda place, count: place % count,
+    "mirror": lambda place, count: [*range(count), *range(count - 1, -1, -1)][place % (2 * count)],
+    "clamp": lambda place, count: min(max(place, 0), count - 1),
+}
+
+
+def looked_up(texture: np.ndarray, u: float, v: float, wraps=("repeat", "repeat")) -> np.ndarray:
     """Bilinear, one texel at a time."""
     height, width = texture.shape[:2]
     x, y = u * width - 0.5, (1 - v) * height - 0.5
@@ -49,19 +56,23 @@ def looked_up(texture: np.ndarray, u: float, v: float) -> np.ndarray:
     for column in (int(np.floor(x)), int(np.floor(x)) + 1):
         for row in (int(np.floor(y)), int(np.floor(y)) + 1):
             weight = (1 - abs(x - column)) * (1 - abs(y - row))
-            total += weight * texture[row % height, column % width, :3]
+            place = WRAPPED[wraps[1]](row, height), WRAPPED[wraps[0]](column, width)
+            total += weight * texture[*place, :3]
     return total
 
 
-def test_a_texture_is_read_bilinearly_and_repeats():
+@pytest.mark.parametrize("along_u", WRAPPED)
+@pytest.mark.parametrize("along_v", WRAPPED)
+def test_a_texture_is_read_bilinearly_and_goes_on_as_it_says(along_u, along_v):
     texture, random = texture_of(1, 5, 7), np.random.default_rng(2)
+    wraps = (along_u, along_v)
     uv = random.uniform(-2, 3, (2, 3, 2))
-    reader = SkinReader(Skin((texture,), np.zeros(2, int), uv), np.zeros((2, 3, 3)), spacing=0.0)
+    reader = SkinReader(Skin((texture,), np.zeros(2, int), uv, (wraps,)), np.zeros((2, 3, 3)), spacing=0.0)
     faces, shares = random.integers(0, 2, 40), random.uniform(0, 0.5, (40, 2))
     read = reader.read(faces, shares)
     for face, (second, third), colour in zip(faces, shares, read, strict=True):
         u, v = (1 - second - third) * uv[face, 0] + second * uv[face, 1] + third * uv[face, 2]
-        np.testing.assert_allclose(colour, [*looked_up(texture, u, v), 255], atol=1e-6)
+        np.testing.assert_allclose(colour, [*looked_up(texture, u, v, wraps), 255], atol=1e-6)
 
 
 def test_a_texture_lies_where_its_coordinates_say_in_perspective():

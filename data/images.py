@@ -47,12 +47,13 @@ def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
     """A decoded picture as RGB, transparent parts composited on white."""
     if not image.has_transparency_data:
         return torch.from_numpy(np.array(image.convert("RGB")))
-    pixels = np.array(image.convert("RGBA"))
+    pixels = np.asarray(image.convert("RGBA"))
+    picture = np.empty((*pixels.shape[:2], 3), np.uint8)
     for start in range(0, len(pixels), ROWS):
         part = pixels[start : start + ROWS].astype(np.float32)
         alpha = part[..., 3:] / 255
-        pixels[start : start + ROWS, :, :3] = (part[..., :3] * alpha + 255 * (1 - alpha)).round()
-    return torch.from_numpy(np.ascontiguousarray(pixels[..., :3]))
+        picture[start : start + ROWS] = (part[..., :3] * alpha + 255 * (1 - alpha)).round()
+    return torch.from_numpy(picture)
 
 
 def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:

@@ -24,7 +24,7 @@ from data.images import read_picture
 from data.masks import read_opacity
 from data.mesh_files import load_mesh
 from data.mesh_sources import find_meshes
-from data.photo_framing import frame_photo
+from data.photo_framing import frame_photo, profile_notices
 from data.picture_files import profile_notice
 from data.sets import open_raw
 from scripts.check_data import main as check_data
@@ -142,6 +142,7 @@ def test_broken_profiles_are_ignored_with_a_notice(tmp_path: Path, name: str):
     notice = frame_photo(path).notice
     assert notice.startswith(f"{path}: its colour profile is ignored (")
     assert "\n" not in notice
+    assert profile_notices([path]) == [notice]  # what photos with cameras are told
 
 
 def test_profiles_of_other_channels_are_ignored_with_a_notice(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from scripts.web_page.wording import escape
+from scripts.common.html.wording import escape
 
 
 def beginning(

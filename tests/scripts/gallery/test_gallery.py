@@ -1,4 +1,4 @@
-"""scripts/gallery.py: the page shows what the films hold, needs nothing else, and is never half-written."""
+"""scripts/gallery: the page shows what the films hold, needs nothing else, and is never half-written."""
 
 import json
 import math
@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from html_pages import Element, read_page
 from made_films import SIDE, objects_of, plant_film, truncate
-from report_pages import Element, read_page
 from tiny_run import save_tiny_run, tiny_config
 
 from data.cameras import Cameras, cameras_from_poses, pinhole, turntable
 from data.images import from_uint8, read_picture, to_uint8
-from scripts import consistency, gallery
-from scripts.gallery_page import media
-from scripts.gallery_page.exhibits import FASTEST, SLOWEST, frame_rate
-from scripts.gallery_page.media import FullError, Media
-from scripts.gallery_page.sources import Source, read_sources
+from scripts import consistency
+from scripts.gallery import __main__ as gallery
+from scripts.gallery import assets as media
+from scripts.gallery.assets import FullError, Media
+from scripts.gallery.sources import Source, read_sources
+from scripts.gallery.sprite_sheets import FASTEST, SLOWEST, frame_rate
 
 EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
 VIEWS = 5

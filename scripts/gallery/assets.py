@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.images import write_text_whole, write_whole
-from scripts.web_page.pictures import data_uri
+from scripts.common.html.pictures import data_uri
 
 INDEX, FOLDER = "index.html", "media"
 MADE_BY = "scripts.gallery"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.run_report.record import Run
-from scripts.web_page.pictures import EXACT, KIND, data_uri, encoded
+from scripts.common.html.pictures import EXACT, KIND, data_uri, encoded
+from scripts.report.run_data import Run
 
 # A picture has a row for each view, of square tiles with a gap between them (models/preview.py).
 COLUMNS = ("source", "preview", "depth", "opacity", "sample", "truth")

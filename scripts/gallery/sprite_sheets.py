@@ -21,9 +21,9 @@ from data.images import RESAMPLING, grid, to_uint8, write_mp4
 from data.loader import evenly_spaced
 from models.gallery import FILM_SIDE
 from models.generated import Film
-from scripts.gallery_page.columns import Column, Entry, Truth, existing, read_alike
-from scripts.gallery_page.media import Media
-from scripts.web_page.pictures import KIND, encoded
+from scripts.common.html.pictures import KIND, encoded
+from scripts.gallery.assets import Media
+from scripts.gallery.methods import Column, Entry, Truth, existing, read_alike
 
 KINDS = {  # of strips, by the files of sample_views.py
     "sample": "view",

@@ -1,4 +1,4 @@
-"""scripts/report.py: what the page says is what the run has left, and nothing on it comes from elsewhere."""
+"""scripts/report: what the page says is what the run has left, and nothing on it comes from elsewhere."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from report_pages import Element, chart_of, drawn_points, lines, make, numbers, per_cent, plant_run
+from html_pages import Element, chart_of, drawn_points, lines, make, numbers, per_cent, plant_run
 from torch import nn
 
 from models.checkpoint import checkpoint_path, save_checkpoint
 from models.ema import EMA
-from scripts import report
-from scripts.run_report.reading import read_run
+from scripts.report import __main__ as report
+from scripts.report.read_run import read_run
 
 EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
 
@@ -224,9 +224,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
 
 
 def test_help_answers_without_heavy_imports():
-    code = "import sys\nfrom scripts import report\ntry: report.main(['--help'])\n"
+    code = "import sys\nfrom scripts.report import __main__ as report\ntry: report.main(['--help'])\n"
     code += "finally: assert not {'torch', 'PIL', 'numpy'} & set(sys.modules)"
-    folder = Path(report.__file__).parents[1]
+    folder = Path(report.__file__).parents[2]
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert answer.returncode == 0, answer.stderr
     assert "--max-mb" in answer.stdout

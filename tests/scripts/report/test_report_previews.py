@@ -1,4 +1,4 @@
-"""scripts/run_report/pictures.py: the film keeps within its room, and says what it left out."""
+"""scripts/report/previews.py: the film keeps within its room, and says what it left out."""
 
 import base64
 import io
@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from html_pages import Element, plant_run, read_page
 from PIL import Image, features
-from report_pages import Element, plant_run, read_page
 
 from data.batch import Views
 from data.cameras import Cameras
 from data.images import write_png
 from models.base import Prediction
 from models.preview import preview_picture
-from scripts import report
-from scripts.run_report.pictures import COLUMNS, evenly, make_film
-from scripts.run_report.reading import read_run
+from scripts.report import __main__ as report
+from scripts.report.previews import COLUMNS, evenly, make_film
+from scripts.report.read_run import read_run
 
 ROWS = [{"step": 10, "loss": 1.5, "seconds": 2.0}]
 

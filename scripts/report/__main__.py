@@ -65,9 +65,9 @@ def report(arguments: argparse.Namespace) -> bool:
     Raises ValueError, in one line for the user, where there is no run or the page cannot be written.
     """
     from data.images import write_text_whole
-    from scripts.run_report.page import page_html
-    from scripts.run_report.reading import read_run
-    from scripts.web_page.wording import megabytes
+    from scripts.common.html.wording import megabytes
+    from scripts.report.page import page_html
+    from scripts.report.read_run import read_run
 
     run = read_run(arguments.run)
     finished = run.state() == "finished"

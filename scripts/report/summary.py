@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from scripts.run_report.record import Run, Stage
-from scripts.run_report.series import step_times
+from scripts.report.curves import step_times
+from scripts.report.run_data import Run, Stage
 
 PREVIEW, SAMPLE = "held_out_preview_psnr", "held_out_sample_psnr"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, takewhile
 
-from scripts.run_report.record import Run, Stage
+from scripts.report.run_data import Run, Stage
 
 Point = tuple[int, float]  # step counted through all stages, value
 LARGEST = 1e100  # beyond it a value counts as not finite

@@ -1,8 +1,8 @@
 """The table of figures, and the config."""
 
-from scripts.run_report.figures import PREVIEW, SAMPLE, course, differences, seconds_per_step, whole
-from scripts.run_report.record import Run, Stage
-from scripts.web_page.wording import duration, escape, number
+from scripts.common.html.wording import duration, escape, number
+from scripts.report.run_data import Run, Stage
+from scripts.report.summary import PREVIEW, SAMPLE, course, differences, seconds_per_step, whole
 
 HEAD = """<thead>
 <tr><th scope="col" rowspan="2" class="left">{first}</th><th scope="col" rowspan="2">steps</th>

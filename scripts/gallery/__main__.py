@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from collections.abc import Sequence
 
     from models.generated import Film
-    from scripts.gallery_page.columns import Column, Truth
-    from scripts.gallery_page.sources import Source
+    from scripts.gallery.methods import Column, Truth
+    from scripts.gallery.sources import Source
 
 HELP = """\
 examples:
@@ -113,10 +113,10 @@ def gallery(arguments: argparse.Namespace) -> str:
 
     Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
     """
-    from scripts.gallery_page.columns import Truth
-    from scripts.gallery_page.media import INDEX, require_ours
-    from scripts.gallery_page.sources import films_of, read_sources, truth_config
-    from scripts.web_page.wording import megabytes, plural
+    from scripts.common.html.wording import megabytes, plural
+    from scripts.gallery.assets import INDEX, require_ours
+    from scripts.gallery.methods import Truth
+    from scripts.gallery.sources import films_of, read_sources, truth_config
 
     if arguments.mp4 and arguments.single_file:
         raise ValueError("--mp4 films are files beside the page; leave out --single-file")
@@ -136,7 +136,7 @@ def gallery(arguments: argparse.Namespace) -> str:
 
 def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Column]":
     """The figures of all films. Raises ValueError where a file cannot be used."""
-    from scripts.gallery_page.columns import Column, made_by, read_column
+    from scripts.gallery.methods import Column, made_by, read_column
     from scripts.progress import progress_bar
 
     columns = []
@@ -155,9 +155,9 @@ def write_page(columns: "Sequence[Column]", truth: "Truth", arguments: argparse.
 
     Raises ValueError where there is too little.
     """
-    from scripts.gallery_page.exhibits import Look, exhibits
-    from scripts.gallery_page.media import FullError, Media
-    from scripts.gallery_page.page import page_html
+    from scripts.gallery.assets import FullError, Media
+    from scripts.gallery.page import page_html
+    from scripts.gallery.sprite_sheets import Look, exhibits
     from scripts.progress import progress_bar
 
     most = round(arguments.max_mb * 1e6)

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from report_pages import chart_of, drawn_points, lines, make, numbers, per_cent, plant_run
+from html_pages import chart_of, drawn_points, lines, make, numbers, per_cent, plant_run
 
-from scripts.run_report.reading import read_run
+from scripts.report.read_run import read_run
 
 
 def test_a_recipe_counts_through_its_stages(tmp_path):

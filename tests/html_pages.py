@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts import report
+from scripts.report import __main__ as report
 
 VOID = {"meta", "link", "img", "input", "br", "hr", "rect", "path"}  # rect and path close themselves
 

@@ -1,4 +1,4 @@
-"""scripts/run_report: scales, smoothing, thinning, grouping and wording."""
+"""scripts/report: scales, smoothing, thinning, grouping and wording."""
 
 import math
 from html import unescape
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_pages import PageReader, chart_of, drawn_points, plant_run, read_page
+from html_pages import PageReader, chart_of, drawn_points, plant_run, read_page
 
-from scripts import report
-from scripts.run_report.figures import differences, whole
-from scripts.run_report.reading import read_run
-from scripts.run_report.scales import fit, round_steps
-from scripts.run_report.series import charts_of, noisy, smooth, step_times, thin
-from scripts.web_page.wording import count, duration, number, plain, tick
+from scripts.common.html.wording import count, duration, number, plain, tick
+from scripts.report import __main__ as report
+from scripts.report.curves import charts_of, noisy, smooth, step_times, thin
+from scripts.report.read_run import read_run
+from scripts.report.scales import fit, round_steps
+from scripts.report.summary import differences, whole
 
 
 @pytest.mark.parametrize(
@@ -267,9 +267,9 @@ def test_counts_of_weights_are_short():
 
 
 def test_the_page_has_no_more_files_than_it_needs():
-    folder = Path(report.__file__).parent
-    pages = [f"{page}/{name}" for page in ("run_report", "gallery_page") for name in ("style.css", "page.js")]
-    for name in ("web_page/base.css", *pages):
+    folder = Path(report.__file__).parents[1]
+    pages = [f"{page}/{name}" for page in ("report", "gallery") for name in ("style.css", "page.js")]
+    for name in ("common/html/base.css", *pages):
         text = (folder / name).read_text(encoding="ascii")
         assert "</" not in text
         assert "//" not in text.replace("// ", "")

@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.run_report.record import Run
-from scripts.run_report.scales import Scale, fit, round_steps
-from scripts.run_report.series import Chart, Point, Series, noisy, smooth, thin, words
-from scripts.web_page.wording import escape, number, plain, tick
+from scripts.common.html.wording import escape, number, plain, tick
+from scripts.report.curves import Chart, Point, Series, noisy, smooth, thin, words
+from scripts.report.run_data import Run
+from scripts.report.scales import Scale, fit, round_steps
 
 WIDTH, HEIGHT = 1000, 400
 FEW = 30  # values of a series in a stage up to which dots are large and the line runs through them

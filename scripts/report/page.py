@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from scripts.run_report.chart import chart_html
-from scripts.run_report.figures import PREVIEW, SAMPLE, images_per_second, recent, seconds_per_step
-from scripts.run_report.pictures import Film, Frame, make_film
-from scripts.run_report.record import Run
-from scripts.run_report.series import charts_of
-from scripts.run_report.tables import config_html, table_html
-from scripts.web_page.document import beginning, beside, ending
-from scripts.web_page.wording import count, day, duration, escape, megabytes, number
+from scripts.common.html.document import beginning, beside, ending
+from scripts.common.html.wording import count, day, duration, escape, megabytes, number
+from scripts.report.chart import chart_html
+from scripts.report.curves import charts_of
+from scripts.report.previews import Film, Frame, make_film
+from scripts.report.run_data import Run
+from scripts.report.summary import PREVIEW, SAMPLE, images_per_second, recent, seconds_per_step
+from scripts.report.tables import config_html, table_html
 
 SPARE = 4096  # bytes for what is said of pictures
 LISTED = 20  # problems that the page names; of more, their number

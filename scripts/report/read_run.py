@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts.run_report.record import LARGEST_STEP, Row, Run, Stage, Warned
+from scripts.report.run_data import LARGEST_STEP, Row, Run, Stage, Warned
 
 
 def read_run(folder: Path) -> Run:

@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 
 from models.generated import same_cameras
+from scripts.common.html.document import beginning, beside, ending
+from scripts.common.html.wording import escape, number, plural
 from scripts.consistency import mean
-from scripts.gallery_page.columns import MEASURES, Column
-from scripts.gallery_page.exhibits import Cell, Exhibit, Strip
-from scripts.gallery_page.media import FOLDER, MADE_BY, Media
-from scripts.web_page.document import beginning, beside, ending
-from scripts.web_page.wording import escape, number, plural
+from scripts.gallery.assets import FOLDER, MADE_BY, Media
+from scripts.gallery.methods import MEASURES, Column
+from scripts.gallery.sprite_sheets import Cell, Exhibit, Strip
 
 SHOWN = {  # of KINDS, what is below the samples, and what it is called
     "preview": "Preview",

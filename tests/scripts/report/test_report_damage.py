@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_pages import Element, chart_of, drawn_points, per_cent, plant_run, read_page
+from html_pages import Element, chart_of, drawn_points, per_cent, plant_run, read_page
 
-from scripts import report
-from scripts.run_report.reading import read_run
+from scripts.report import __main__ as report
+from scripts.report.read_run import read_run
 
 ROWS = [{"step": step, "loss": 3.0 / step, "seconds": 0.5} for step in (10, 20, 30)]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from collections.abc import Sequence
 
     from models.generated import Film
-    from scripts.gallery.methods import Column, Truth
+    from scripts.gallery.methods import Method, Truth
     from scripts.gallery.sources import Source
 
 HELP = """\
@@ -124,55 +124,57 @@ def gallery(arguments: argparse.Namespace) -> str:
     sources = read_sources(arguments)
     truth = Truth(truth_config(sources, arguments.data), arguments.split)
     films = [films_of(source) for source in sources]
-    columns = measure(sources, films, truth)
-    num_objects = len({name for column in columns for name in column.entries})
-    size = write_page(columns, truth, arguments)
-    untrue = [entry.untrue for column in columns for entry in column.entries.values() if entry.untrue]
+    methods = measure(sources, films, truth)
+    num_objects = len({name for method in methods for name in method.entries})
+    size = write_page(methods, truth, arguments)
+    untrue = [entry.untrue for method in methods for entry in method.entries.values() if entry.untrue]
     if untrue:
         print(f"gallery: no truth for {plural(len(untrue), 'film')}: {untrue[0]}", file=sys.stderr)
-    counted = f"{plural(num_objects, 'object')}, {plural(len(columns), 'column')}"
+    counted = f"{plural(num_objects, 'object')}, {plural(len(methods), 'column')}"
     return f"{arguments.output / INDEX}: {counted}, {megabytes(size)}"
 
 
-def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Column]":
+def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Method]":
     """The figures of all films. Raises ValueError where a file cannot be used."""
-    from scripts.gallery.methods import Column, made_by, read_column
+    from scripts.gallery.methods import Method, made_by, read_method
     from scripts.progress import progress_bar
 
-    columns = []
+    methods = []
     with progress_bar(total=sum(map(len, films)), unit="film", desc="measuring") as bar:
         for source, own in zip(sources, films, strict=True):
             entries = {}
-            for entry in read_column(own, truth):
+            for entry in read_method(own, truth):
                 entries[entry.film.name] = entry
                 bar.update()
-            columns.append(Column(source.label, made_by(own[0]), entries))
-    return columns
+            methods.append(Method(source.label, made_by(own[0]), entries))
+    return methods
 
 
-def write_page(columns: "Sequence[Column]", truth: "Truth", arguments: argparse.Namespace) -> int:
+def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.Namespace) -> int:
     """Write the page and its files, with as many frames as there is room for; returns their size in bytes.
 
     Raises ValueError where there is too little.
     """
-    from scripts.gallery.assets import FullError, Media
+    from scripts.gallery.assets import Assets, FullError
     from scripts.gallery.page import page_html
-    from scripts.gallery.sprite_sheets import Look, exhibits
+    from scripts.gallery.sprite_sheets import SheetOptions, gallery_items
     from scripts.progress import progress_bar
 
     most = round(arguments.max_mb * 1e6)
-    total = len({name for column in columns for name in column.entries})
-    longest = max(len(entry.film.pictures) for column in columns for entry in column.entries.values())
+    total = len({name for method in methods for name in method.entries})
+    longest = max(len(entry.film.pictures) for method in methods for entry in method.entries.values())
     frames = min(arguments.frames, longest)
     while True:
-        media = Media(most, inline=arguments.single_file)
-        look = Look(frames, arguments.stills, arguments.quality, arguments.mp4)
+        assets = Assets(most, inline=arguments.single_file)
+        options = SheetOptions(frames, arguments.stills, arguments.quality, arguments.mp4)
         try:
-            shown = list(progress_bar(exhibits(columns, truth, look, media), total=total, unit="object"))
-            text = page_html(columns, shown, media, title=arguments.title)
-            size = len(text.encode()) + (0 if arguments.single_file else media.size)
+            shown = list(
+                progress_bar(gallery_items(methods, truth, options, assets), total=total, unit="object")
+            )
+            text = page_html(methods, shown, assets, title=arguments.title)
+            size = len(text.encode()) + (0 if arguments.single_file else assets.size)
             if size <= most:
-                media.publish(arguments.output, text)
+                assets.publish(arguments.output, text)
                 return size
         except FullError:
             pass

@@ -4,7 +4,6 @@ Their names tell their content, so a page that is there keeps all its files unti
 """
 
 import hashlib
-import json
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +21,11 @@ class FullError(Exception):
     """More bytes were gathered than may be."""
 
 
-class Media:
-    """Pictures and films of a page; `inline`: they are to be held by the page itself."""
+class Assets:
+    """Pictures and films of a page; the page itself holds them if `inline`."""
 
     def __init__(self, most: int, *, inline: bool = False):
-        self._most, self._inline = most, inline
+        self._most, self.inline = most, inline
         self.files: dict[str, bytes] = {}
 
     def add(self, stem: str, kind: str, data: bytes) -> str:
@@ -45,19 +44,11 @@ class Media:
     def size(self) -> int:
         """Bytes of all files, as they count."""
         total = sum(map(len, self.files.values()))
-        return total * 4 // 3 if self._inline else total
+        return total * 4 // 3 if self.inline else total
 
-    def source(self, name: str) -> str:
-        """The attributes of an `img` that shows a file; within a page, page.js puts it there."""
-        return f'src="data:," data-media="{name}"' if self._inline else f'src="{FOLDER}/{name}"'
-
-    def script(self) -> str:
-        """The files within the page, for page.js; empty where they are files."""
-        if not self._inline:
-            return ""
-        kinds = {name: name.rpartition(".")[2] for name in self.files}
-        held = {name: data_uri(kinds[name], data) for name, data in self.files.items()}
-        return f'<script type="application/json" id="media">{json.dumps(held)}</script>\n'
+    def data_uris(self) -> dict[str, str]:
+        """The files as text, by their names."""
+        return {name: data_uri(name.rpartition(".")[2], data) for name, data in self.files.items()}
 
     def publish(self, folder: Path, text: str) -> None:
         """Write the files and then the page; what an earlier page alone needed is deleted.
@@ -66,7 +57,7 @@ class Media:
         be written.
         """
         place, fresh = folder / FOLDER, []
-        files = {} if self._inline else self.files
+        files = {} if self.inline else self.files
         try:
             for name, data in files.items():
                 path = place / name

@@ -48,8 +48,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Column:
-    """The films of one run or way."""
+class Method:
+    """The films of one run or way: a column of the page."""
 
     label: str
     made: str  # how the first of them was drawn
@@ -85,7 +85,7 @@ class Truth:
         return set_views(film, self._sets[height]).images[0]
 
 
-def read_column(films: Sequence[Film], truth: Truth) -> Iterator[Entry]:
+def read_method(films: Sequence[Film], truth: Truth) -> Iterator[Entry]:
     """Measure films, one after another.
 
     Raises ValueError where a file of them or of the data set cannot be used, or one object has two films.
@@ -153,7 +153,7 @@ def _said(name: str, value: Any) -> str:
 
 
 def _steadiness(film: Film) -> dict[str, float]:
-    """What scripts/consistency.py finds with the film's own depth."""
+    """What scripts.consistency finds with the film's own depth."""
     if not film.depths:
         return {}
     found = measured(seen_views(film, depths_of(film)))

@@ -1,8 +1,8 @@
-"""What the page shows of each object: strips of views, one picture for each, out of which it cuts frames.
+"""What the page shows of each object: sprite sheets, pictures that hold all frames of a film in a grid.
 
-A strip holds the frames of a film in a grid. It moves and can be scrubbed in both directions, exact to the
-frame, and takes fewer bytes than an H.264 film of the same size: 14 kB for 20 views of 64 x 64 pixels at
-quality 92, where that takes 32 kB.
+The page shows one frame of a sheet at a time. That moves in both directions, exact to the frame, and takes
+fewer bytes than an H.264 film of the same size: 14 kB for 20 views of 64 x 64 pixels at quality 92, where
+that takes 32 kB.
 """
 
 import math
@@ -22,10 +22,10 @@ from data.loader import evenly_spaced
 from models.gallery import FILM_SIDE
 from models.generated import Film
 from scripts.common.html.pictures import KIND, encoded
-from scripts.gallery.assets import Media
-from scripts.gallery.methods import Column, Entry, Truth, existing, read_alike
+from scripts.gallery.assets import Assets
+from scripts.gallery.methods import Entry, Method, Truth, existing, read_alike
 
-KINDS = {  # of strips, by the files of sample_views.py
+KINDS = {  # of sheets, by the files of sample_views.py
     "sample": "view",
     "preview": "preview",
     "depth": "depth",
@@ -37,7 +37,7 @@ TURN_RATE, SLOWEST, FASTEST = 120.0, 1.0, 12.0  # degrees a second round the obj
 
 
 @dataclass(frozen=True)
-class Strip:
+class SpriteSheet:
     """Frames of one size in a grid, row by row."""
 
     name: str  # of the file
@@ -49,8 +49,8 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How films are shown."""
+class SheetOptions:
+    """How films become sprite sheets."""
 
     frames: int  # of each film at most, evenly spaced
     stills: int  # of them, those that stand still
@@ -59,34 +59,36 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One object drawn in one way."""
+class Result:
+    """One object drawn by one method."""
 
     entry: Entry
     total: int  # views of the film
     views: tuple[int, ...]  # the numbers of those that are shown
     stills: tuple[int, ...]  # places among them
     fps: float
-    strips: dict[str, Strip]  # of KINDS, and "truth" and "input"
+    sheets: dict[str, SpriteSheet]  # of KINDS, and "truth" and "input"
     mp4: str | None  # name of the file
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One object, with a cell for each column; None: that has no film of it."""
+class GalleryItem:
+    """One object, with a result of each method; None if it has no film of the object."""
 
     name: str
-    cells: tuple[Cell | None, ...]
+    results: tuple[Result | None, ...]
 
 
-def exhibits(columns: Sequence[Column], truth: Truth, look: Look, media: Media) -> Iterator[Exhibit]:
-    """Every object of any column, as they come.
+def gallery_items(
+    methods: Sequence[Method], truth: Truth, options: SheetOptions, assets: Assets
+) -> Iterator[GalleryItem]:
+    """Every object of any method, in the order in which they appear.
 
-    Raises ValueError where a picture cannot be read, and FullError where `media` has no room.
+    Raises ValueError if a picture cannot be read, and FullError if `assets` has no room.
     """
-    for name in dict.fromkeys(name for column in columns for name in column.entries):
-        found = [column.entries.get(name) for column in columns]
-        yield Exhibit(name, tuple(entry and _cell(entry, truth, look, media) for entry in found))
+    for name in dict.fromkeys(name for method in methods for name in method.entries):
+        found = [method.entries.get(name) for method in methods]
+        yield GalleryItem(name, tuple(entry and _result(entry, truth, options, assets) for entry in found))
 
 
 def frame_rate(cameras: Cameras) -> float:
@@ -98,35 +100,37 @@ def frame_rate(cameras: Cameras) -> float:
     return min(FASTEST, max(SLOWEST, TURN_RATE / max(angles.median().item(), 1e-3)))
 
 
-def _cell(entry: Entry, truth: Truth, look: Look, media: Media) -> Cell:
+def _result(entry: Entry, truth: Truth, options: SheetOptions, assets: Assets) -> Result:
     film, total = entry.film, len(entry.film.pictures)
-    views = evenly_spaced(range(total), min(look.frames, total))
-    stills = evenly_spaced(range(len(views)), min(look.stills, len(views)))
+    views = evenly_spaced(range(total), min(options.frames, total))
+    stills = evenly_spaced(range(len(views)), min(options.stills, len(views)))
     groups = {kind: existing(film.beside(file)) for kind, file in KINDS.items()} | {"sample": film.pictures}
     pictures = {kind: read_alike([paths[view] for view in views]) for kind, paths in groups.items() if paths}
     if not entry.untrue:
         pictures["truth"] = to_uint8(truth.images(film)[views])
     fps = frame_rate(film.cameras[views])
-    strips = {
-        kind: _strip(frames, f"{film.name}-{kind}", look, media) for kind, frames in pictures.items()
-    } | _inputs(film, look, media)
-    mp4 = _mp4(film.name, pictures, fps, media) if look.mp4 else None
-    return Cell(entry, total, tuple(views), tuple(stills), fps, strips, mp4)
+    sheets = {
+        kind: _sheet(frames, f"{film.name}-{kind}", options, assets) for kind, frames in pictures.items()
+    } | _inputs(film, options, assets)
+    mp4 = _mp4(film.name, pictures, fps, assets) if options.mp4 else None
+    return Result(entry, total, tuple(views), tuple(stills), fps, sheets, mp4)
 
 
-def _inputs(film: Film, look: Look, media: Media) -> dict[str, Strip]:
+def _inputs(film: Film, options: SheetOptions, assets: Assets) -> dict[str, SpriteSheet]:
     if not film.inputs:
         return {}
-    return {"input": _strip(read_alike(film.inputs), f"{film.name}-input", look, media)}
+    return {"input": _sheet(read_alike(film.inputs), f"{film.name}-input", options, assets)}
 
 
-def _strip(pictures: UInt8[Tensor, "n h w 3"], stem: str, look: Look, media: Media) -> Strip:
+def _sheet(
+    pictures: UInt8[Tensor, "n h w 3"], stem: str, options: SheetOptions, assets: Assets
+) -> SpriteSheet:
     pictures = _reduced(pictures)
     count, height, width, _ = pictures.shape
     columns = math.ceil(math.sqrt(count))
     sheet = Image.fromarray(grid(pictures, columns=columns, gap=0).contiguous().numpy())
-    name = media.add(stem, KIND, encoded(sheet, look.quality))
-    return Strip(name, count, columns, -(-count // columns), height, width)
+    name = assets.add(stem, KIND, encoded(sheet, options.quality))
+    return SpriteSheet(name, count, columns, -(-count // columns), height, width)
 
 
 def _reduced(pictures: UInt8[Tensor, "n h w 3"]) -> UInt8[Tensor, "n k l 3"]:
@@ -138,7 +142,7 @@ def _reduced(pictures: UInt8[Tensor, "n h w 3"]) -> UInt8[Tensor, "n k l 3"]:
     return torch.stack([RESAMPLING["area"](picture, *size) for picture in pictures])
 
 
-def _mp4(name: str, pictures: dict[str, Tensor], fps: float, media: Media) -> str:
+def _mp4(name: str, pictures: dict[str, Tensor], fps: float, assets: Assets) -> str:
     """Sample, preview, depth and truth side by side, as a film."""
     size = pictures["sample"].shape
     kinds = [kind for kind in ("sample", "preview", "depth", "truth") if kind in pictures]
@@ -148,4 +152,4 @@ def _mp4(name: str, pictures: dict[str, Tensor], fps: float, media: Media) -> st
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         write_mp4(path, frames, fps=fps, scale=scale)
-        return media.add(name, "mp4", path.read_bytes())
+        return assets.add(name, "mp4", path.read_bytes())

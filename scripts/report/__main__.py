@@ -72,12 +72,12 @@ def report(arguments: argparse.Namespace) -> bool:
     run = read_run(arguments.run)
     finished = run.state() == "finished"
     refresh = None if finished else arguments.watch
-    text, film = page_html(run, most=round(arguments.max_mb * 1e6), refresh=refresh)
+    text, previews = page_html(run, most=round(arguments.max_mb * 1e6), refresh=refresh)
     path = arguments.output or arguments.run / "report.html"
     write_text_whole(path, text)
-    for problem in (*run.problems, *film.problems):
+    for problem in (*run.problems, *previews.problems):
         print(f"report: {problem}", file=sys.stderr)
-    print(f"{path}: {run.state()}, {len(film.frames)} pictures, {megabytes(len(text.encode()))}")
+    print(f"{path}: {run.state()}, {len(previews.frames)} pictures, {megabytes(len(text.encode()))}")
     return finished
 
 

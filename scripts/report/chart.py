@@ -1,222 +1,177 @@
-"""A chart as HTML: an SVG that stretches with the page, and words around it that do not.
+"""A chart of logged numbers: drawn by matplotlib, as SVG whose colours are those of the page's theme."""
 
-Curves lie in a box of WIDTH x HEIGHT units; marks of the axes are placed in per cent of it.
-"""
-
-import json
+import io
+import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from scripts.common.html.wording import escape, number, plain, tick
-from scripts.report.curves import Chart, Point, Series, noisy, smooth, thin, words
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
+
+from scripts.report.curves import Chart, Point, Series, noisy, smooth, thin
 from scripts.report.run_data import Run
-from scripts.report.scales import Scale, fit, round_steps
 
-WIDTH, HEIGHT = 1000, 400
-FEW = 30  # values of a series in a stage up to which dots are large and the line runs through them
-DOTS, VERTICES = 400, 300  # of a series in a stage that are drawn
-COLOURS = 8  # in style.css; colour 0 is that of totals
-CROWDED = 0.03  # of the width: marks closer than this become one
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Where steps and values lie in the box."""
-
-    last: int  # step at the right edge
-    scale: Scale
-
-    def x(self, step: float) -> float:
-        """Units from the left."""
-        return WIDTH * step / self.last
-
-    def y(self, value: float) -> float:
-        """Units from the top."""
-        return HEIGHT * (1 - self.scale.place(value))
-
-
-def chart_html(chart: Chart, run: Run) -> str:
-    """A figure with its legend and curves."""
-    drawn = [point for series in chart.series for point in series.points]
-    values = [value for _, value in drawn] or [0.0]
-    axes = Axes(_last(run), fit(values, share=chart.share))
-    kind = "" if axes.scale.kind == "linear" else f"{axes.scale.kind} scale"
-    about = escape(", ".join(filter(None, (chart.unit, kind))))
-    colours = _colours(chart.series)
-    shown = list(zip(chart.series, colours, strict=True))
-    summary = "; ".join(_summary(series) for series in chart.series)
-    return "\n".join(
-        [
-            f'<figure class="chart{" wide" if chart.wide else ""}" tabindex="0" role="group" '
-            f'aria-label="{escape(chart.title)}: {summary}">',
-            f'<figcaption><h4>{escape(chart.title)}</h4><span class="about">{about}</span></figcaption>',
-            _legend(shown, chart.title),
-            f'<div class="plot{" staged" if run.recipe else ""}">',
-            *_stage_words(run, axes),
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">',
-            *_bands(run, axes),
-            *_grid(axes),
-            *(_curve(series, colour, axes) for series, colour in reversed(shown)),
-            "</svg>",
-            *_axis_words(axes, chart.wide),
-            *_oddities(chart, axes),
-            *_marks(run, axes),
-            "</div>",
-            _data(shown, axes),
-            "</figure>",
-        ]
-    )
+WIDE, NARROW = (1050, 300), (340, 190)  # CSS pixels
+FEW = 30  # values of a segment up to which each is marked, and beyond which noisy ones are averaged
+POINTS, MEANS = 400, 300  # of a segment that are drawn
+DECADES = 2.0  # spread of values beyond which the axis is logarithmic
+TINIEST = 1e-100  # smaller values count as zero
+CROWDED = 34  # CSS pixels: warnings closer than this get one mark
+# Variables of base.css. In a figure, a colour is the number of one; in the page it becomes var(--NAME).
+THEME = ("c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "faint", "rule", "grid", "halt")
+COLOURS = {name: f"#{number:06x}" for number, name in enumerate(THEME, 1)}
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",  # it measures texts; style.css chooses another
+    "font.size": 11,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": COLOURS["grid"],
+    "axes.ymargin": 0.08,
+    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
+    **{f"{axis}tick.{key}": COLOURS["faint"] for axis in "xy" for key in ("color", "labelcolor")},
+    **{f"{axis}tick.{key}.size": 0 for axis in "xy" for key in ("major", "minor")},
+}
 
 
-def _last(run: Run) -> int:
-    """The right edge: how far the run has come."""
-    return max([1, *(stage.start + row.step for stage in run.stages for row in stage.rows[-1:])])
+def chart_svg(chart: Chart, run: Run) -> Markup:
+    """The chart as an SVG element; the same numbers give the same bytes."""
+    file = io.StringIO()
+    with rc_context(STYLE | {"svg.hashsalt": chart.title}):
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        draw(chart, run).savefig(file, format="svg", metadata=metadata)
+    text = file.getvalue()
+    body = text[text.index("<g ") : text.rindex("</svg>")]
+    referenced = set(re.findall(r'(?:href="|url\()#([\w-]+)', body))
+    body = re.sub(r"<[^>]+>", lambda tag: _adapt(tag[0], referenced), body)
+    width, height = WIDE if chart.wide else NARROW
+    head = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, height, chart.title)
+    return head + Markup(body + "</svg>")
 
 
-def _colours(series: Sequence[Series]) -> list[str]:
-    """Classes of style.css; from the second round on lines are dashed."""
-    others, classes = 0, []
-    for one in series:
-        if one.main and len(series) > 1:
-            classes.append("c0")
-            continue
-        classes.append(f"c{1 + others % (COLOURS - 1)}" + (" dashed" if others >= COLOURS - 1 else ""))
-        others += 1
-    return classes
+def draw(chart: Chart, run: Run) -> Figure:
+    """The chart as a figure: the y axis fits the values, the x axis counts the steps of all stages."""
+    width, height = WIDE if chart.wide else NARROW
+    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    axes = figure.add_subplot()
+    last = max([1, *(stage.start + row.step for stage in run.stages for row in stage.rows[-1:])])
+
+    # Axes first: running means are taken on the scale that they are seen on.
+    values = [value for series in chart.series for _, value in series.points]
+    axes.set_yscale(**scale_of(values, share=chart.share))
+    axes.set_xlim(0, last)
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=9 if chart.wide else 4)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+    # The first series, a total as a rule, comes last and lies on top.
+    for series, look in reversed(list(zip(chart.series, looks(chart.series), strict=True))):
+        _draw_series(axes, series, look)
+    _fit(axes, values, share=chart.share)
+    if run.recipe:
+        _draw_stages(axes, run, last)
+    for (first, until), (step, _) in _grouped(run.warnings, CROWDED / width * last):
+        label = f"{first}" if first == until else f"{first}\N{EN DASH}{until}"
+        place = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        axes.text(min(step, last), 0.01, label, url=f"#warning-{first}", color=COLOURS["halt"], **place)
+    return figure
 
 
-def _summary(series: Series) -> str:
-    points = series.points
-    if not points:
-        return escape(f"{series.label} is never finite")
-    (first, begin), (last, end) = points[0], points[-1]
-    return escape(f"{series.label} from {plain(begin)} at step {first:,} to {plain(end)} at step {last:,}")
+def scale_of(values: Sequence[float], *, share: bool = False) -> dict[str, Any]:
+    """Arguments of `Axes.set_yscale`: logarithmic for values that spread over decades and are no shares.
+
+    Values that cross zero come arbitrarily near to it: their spread is that of all but the smallest tenth.
+    """
+    sizes = sorted(abs(value) for value in values if abs(value) >= TINIEST)
+    if not sizes or (share and min(values) >= 0):
+        return {"value": "linear"}
+    if min(values) >= TINIEST:
+        return {"value": "log"} if math.log10(sizes[-1] / sizes[0]) > DECADES else {"value": "linear"}
+    if math.log10(sizes[-1] / sizes[len(sizes) // 10]) > 0.75 * DECADES:
+        return {"value": "symlog", "linthresh": sizes[len(sizes) // 4]}
+    return {"value": "linear"}
 
 
-def _legend(shown: Sequence[tuple[Series, str]], title: str) -> str:
-    lines = ['<ul class="legend">']
-    for series, colour in shown:
-        about_it = series.main or series.label.lower() in (words(series.key).lower(), title.lower())
-        label = "last" if len(shown) == 1 and about_it else series.label
-        last = number(series.points[-1][1]) if series.points else number(None)
-        lines.append(
-            f'<li class="{colour}" data-key="{escape(series.key)}">'
-            f"<i></i><span>{escape(label)}</span> {last}</li>"
-        )
-    return "".join([*lines, "</ul>"])
+def looks(series: Sequence[Series]) -> list[tuple[str, str]]:
+    """(colour of the theme, line style) of every series; colour 0 is that of a total."""
+    others = iter([(name, style) for style in ("-", "--", ":", "-.") for name in THEME[1:8]] * len(series))
+    return [("c0", "-") if one.main and len(series) > 1 else next(others) for one in series]
 
 
-def _bands(run: Run, axes: Axes) -> list[str]:
-    return [
-        f'<rect class="band" x="{left:.2f}" y="0" width="{width:.2f}" height="{HEIGHT}"/>'
-        for number, (_, left, width) in enumerate(_stage_places(run, axes))
-        if number % 2
-    ]
-
-
-def _grid(axes: Axes) -> list[str]:
-    heights = (axes.y(value) for value in axes.scale.ticks())
-    return [f'<path class="grid" d="M0 {height:.2f}H{WIDTH}"/>' for height in heights]
-
-
-def _curve(series: Series, colour: str, axes: Axes) -> str:
-    """Pale dots for what was logged; above them a line, of running means where there are many."""
-    dots, lines = [], []
+def _draw_series(axes: Axes, series: Series, look: tuple[str, str]) -> None:
+    """Lines through the values; of many noisy ones, a running mean above a pale line through them."""
+    colour, style = COLOURS[look[0]], look[1]
     for segment in series.segments:
-        dots += [f"M{_at(point, axes)}h0" for point in thin(segment, DOTS)]
-        # Means of heights, so that one peak on a logarithmic scale does not become a plateau.
-        heights = [axes.y(value) for _, value in segment]
-        means = smooth(heights) if len(segment) >= FEW and noisy(heights) else heights
-        line = [f"{axes.x(step):.2f} {mean:.2f}" for (step, _), mean in zip(segment, means, strict=True)]
-        every = -(-len(line) // VERTICES)
-        lines.append("M" + "L".join([*line[:-1:every], line[-1]]))
-    sparse = " sparse" if all(len(segment) < FEW for segment in series.segments) else ""
-    return (
-        f'<g class="{colour}{sparse}" data-key="{escape(series.key)}">'
-        f'<path class="dots" d="{"".join(dots)}"/><path class="line" d="{"".join(lines)}"/></g>'
-    )
+        many = len(segment) >= FEW
+        if many and noisy([value for _, value in segment]):
+            axes.plot(*zip(*thin(segment, POINTS), strict=True), color=colour, alpha=0.3, linewidth=0.7)
+            segment = _averaged(axes, segment)
+        marker = "" if many else "o"
+        steps, values = zip(*thin(segment, POINTS), strict=True)
+        axes.plot(steps, values, style, color=colour, marker=marker, markersize=3.5, linewidth=1.6)
+    if series.odd:
+        steps = [step for step, _ in thin(series.odd, POINTS)]
+        top = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+        axes.plot(steps, [1.0] * len(steps), "x", color=COLOURS["halt"], **top)
 
 
-def _at(point: Point, axes: Axes) -> str:
-    return f"{axes.x(point[0]):.2f} {axes.y(point[1]):.2f}"
+def _averaged(axes: Axes, segment: Sequence[Point]) -> list[Point]:
+    """Running means on the scale of the axis, so that one peak on a logarithmic one becomes no plateau."""
+    scale = axes.yaxis.get_transform()
+    means = smooth(scale.transform(np.array([value for _, value in segment])).tolist())
+    every = -(-len(segment) // MEANS)
+    steps = [step for step, _ in segment]
+    points = list(zip(steps, scale.inverted().transform(np.array(means)).tolist(), strict=True))
+    return [*points[:-1:every], points[-1]]
 
 
-def _axis_words(axes: Axes, wide: bool) -> list[str]:
-    marks = axes.scale.ticks()
-    apart = marks[1] - marks[0] if len(marks) > 1 and axes.scale.kind == "linear" else 0
-    parts = [
-        f'<span class="y" style="top:{axes.y(value) / HEIGHT:.2%}" data-value="{value!r}">'
-        f"{tick(value, apart)}</span>"
-        for value in marks
-    ]
-    steps = sorted({round(step) for step in round_steps(0, axes.last, least=5 if wide else 3)})
-    parts += [
-        f'<span class="x" style="left:{axes.x(step) / WIDTH:.2%}" data-step="{step}">{step:,}</span>'
-        for step in steps
-    ]
-    return parts
+def _fit(axes: Axes, values: Sequence[float], *, share: bool) -> None:
+    if share and min(values, default=0) >= 0:
+        axes.set_ylim(0, max([*values, 0.01]) * 1.05)
+    elif values and max(values) - min(values) < 1e-6 * abs(max(values)):
+        # Differences that are but rounding would make a wild curve.
+        room = 0.1 * abs(max(values))
+        axes.set_ylim(min(values) - room, max(values) + room)
 
 
-def _stage_words(run: Run, axes: Axes) -> list[str]:
-    if not run.recipe:
-        return []
-    return [
-        f'<span class="stage" style="left:{left / WIDTH:.2%};width:{width / WIDTH:.2%}" '
-        f'title="{label}">{label}</span>'
-        for label, left, width in _stage_places(run, axes)
-    ]
+def _draw_stages(axes: Axes, run: Run, last: int) -> None:
+    """Bands behind every other stage, and names above, cut where the next one begins."""
+    across = axes.get_xaxis_transform()
+    for number, stage in enumerate(run.stages):
+        left, right = stage.start, min(stage.start + stage.steps, last)
+        if left >= right:
+            continue
+        if number % 2:
+            axes.axvspan(left, right, color=COLOURS["rule"], alpha=0.35, linewidth=0, zorder=0)
+        name = axes.text(left, 1.03, f" {stage.label}", transform=across, color=COLOURS["faint"])
+        name.set_parse_math(False)
+        name.set(clip_path=Rectangle((left, 1), right - left, 0.5, transform=across), clip_on=True)
 
 
-def _stage_places(run: Run, axes: Axes) -> list[tuple[str, float, float]]:
-    """(name, left edge, width) of the stages that are within the box."""
-    places = []
-    for stage in run.stages:
-        left, right = axes.x(stage.start), min(axes.x(stage.start + stage.steps), WIDTH)
-        if left < right:
-            places.append((escape(stage.label), left, right - left))
-    return places
-
-
-def _oddities(chart: Chart, axes: Axes) -> list[str]:
-    """Crosses at the upper edge for values that are not finite."""
-    return [
-        f'<span class="odd" style="left:{axes.x(step) / WIDTH:.2%}" '
-        f'title="{escape(series.label)} is {plain(value)} at step {step:,}">&times;</span>'
-        for series in chart.series
-        for step, value in thin(series.odd, DOTS)
-    ]
-
-
-def _marks(run: Run, axes: Axes) -> list[str]:
-    """Numbered marks of warnings, each a link to the first of those that it stands for."""
-    groups: list[list[tuple[int, int, str]]] = []
-    for index, (step, text) in enumerate(run.warnings, 1):
-        near = groups and axes.x(step) - axes.x(groups[-1][0][1]) < CROWDED * WIDTH
-        if near:
-            groups[-1].append((index, step, text))
+def _grouped(warnings: Sequence[Point | tuple[int, str]], near: float) -> list:
+    """((first, last), warning): numbers of warnings less than `near` steps apart, and the first of them."""
+    groups: list = []
+    for number, warning in enumerate(warnings, 1):
+        if groups and warning[0] - groups[-1][1][0] < near:
+            groups[-1] = ((groups[-1][0][0], number), groups[-1][1])
         else:
-            groups.append([(index, step, text)])
-    parts = []
-    for group in groups:
-        (first, step, text), last = group[0], group[-1][0]
-        name = f"{first}" if first == last else f"{first}&ndash;{last}"
-        more = f" (and {last - first} more)" if last > first else ""
-        parts.append(
-            f'<a class="mark" tabindex="-1" href="#warning-{first}" '
-            f'style="left:{min(axes.x(step), WIDTH) / WIDTH:.2%}" '
-            f'title="step {step:,}: {escape(text[:300])}{more}">{name}</a>'
-        )
-    return parts
+            groups.append(((number, number), warning))
+    return groups
 
 
-def _data(shown: Sequence[tuple[Series, str]], axes: Axes) -> str:
-    """What the dots stand for, for page.js."""
-    series = []
-    for one, colour in shown:
-        points = [point for segment in one.segments for point in thin(segment, DOTS)]
-        heights = [round(axes.y(value) / HEIGHT, 4) for _, value in points]
-        values = [plain(value) for _, value in points]
-        series.append([one.label, colour, [step for step, _ in points], values, heights])
-    # "<" would let a name end the script.
-    text = json.dumps({"last": axes.last, "series": series}, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<script type="application/json">{text}</script>'
+def _adapt(tag: str, referenced: set[str]) -> str:
+    """A tag of the figure for the page: unused ids dropped, the theme's colours, two decimals."""
+    tag = tag.replace(' target="_blank"', "")  # links lead to warnings on the same page
+    tag = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referenced else "", tag)
+    tag = re.sub(r"#0000[01]\w", lambda found: f"var(--{THEME[int(found[0][1:], 16) - 1]})", tag)
+    return re.sub(r"(\.\d\d)\d+", r"\1", tag)

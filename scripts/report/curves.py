@@ -67,6 +67,21 @@ class Series:
         """All finite values."""
         return [point for segment in self.segments for point in segment]
 
+    @property
+    def last(self) -> float | None:
+        """The newest finite value, if any."""
+        return self.segments[-1][-1][1] if self.segments else None
+
+    @property
+    def least(self) -> float | None:
+        """The smallest finite value, if any."""
+        return min((value for _, value in self.points), default=None)
+
+    @property
+    def greatest(self) -> float | None:
+        """The largest finite value, if any."""
+        return max((value for _, value in self.points), default=None)
+
 
 @dataclass
 class Chart:

@@ -1,7 +1,7 @@
-"""Pictures of held-out views, made small enough for one page."""
+"""Pictures of held-out views that a run has left, encoded small enough for one page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -13,20 +13,22 @@ from scripts.report.run_data import Run
 COLUMNS = ("source", "preview", "depth", "opacity", "sample", "truth")
 GAP = 2  # pixels
 LARGEST_SIDE = 4096  # pixels of the large picture
-SCALES = (1.0, 0.7, 0.5)  # of the film's pictures, where all of them would be too much
-HERO_SHARE = 0.3  # of the room for pictures that the large one may take
+SCALES = (1.0, 0.7, 0.5)  # of the small pictures, tried one after another
+LARGE_SCALES = (*SCALES, 0.35, 0.25)
+LARGE_SHARE = 0.3  # of the room for pictures that the large one may take
 QUALITY = 85
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a step, encoded."""
+    """A picture of a step; `data` is the encoded picture, empty until then."""
 
     stage: str
     step: int  # counted through all stages
-    width: int  # pixels before it was scaled
-    height: int
-    data: bytes
+    path: Path
+    width: int = 0  # pixels before it was scaled
+    height: int = 0
+    data: bytes = b""
 
     @property
     def uri(self) -> str:
@@ -36,19 +38,19 @@ class Frame:
     @property
     def cost(self) -> int:
         """Characters of the page that it takes, roughly."""
-        return 4 * len(self.data) // 3 + 300
+        return 4 * len(self.data) // 3 + 400
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What its columns show, as far as its size tells that they are the usual ones."""
+        """What its columns show, if its size is that of the usual layout."""
         tile = (self.width + GAP) / len(COLUMNS)
         usual = tile > GAP and tile == int(tile) and (self.height + GAP) % tile == 0
         return COLUMNS if usual else ()
 
 
 @dataclass(frozen=True)
-class Film:
-    """All that the page shows of a run's pictures."""
+class Previews:
+    """The pictures that the page shows of a run."""
 
     large: Frame | None = None  # the newest
     frames: tuple[Frame, ...] = ()
@@ -56,63 +58,38 @@ class Film:
     problems: tuple[str, ...] = ()  # what could not be read
 
 
-@dataclass(frozen=True)
-class _Source:
-    stage: str
-    step: int
-    path: Path
-
-
-@dataclass
-class _Studio:
-    """Encodes pictures, and remembers those that cannot be read."""
-
-    problems: dict[Path, str] = field(default_factory=dict)
-
-    def frame(self, source: _Source, scale: float, *, exact: bool = False) -> Frame | None:
-        """None where the file is no picture."""
-        from data.images import READ_ERRORS
-
-        try:
-            with Image.open(source.path) as file:
-                picture = file.convert("RGB")
-        except READ_ERRORS as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            self.problems[source.path] = f"{source.path}: is no whole picture ({reason}); it is left out"
-            return None
-        width, height = picture.size
-        scale = min(scale, LARGEST_SIDE / max(width, height))
-        if scale < 1:
-            smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
-            picture = picture.resize(smaller, Image.Resampling.LANCZOS)
-        return Frame(source.stage, source.step, width, height, encoded(picture, EXACT if exact else QUALITY))
-
-
-def make_film(run: Run, room: int) -> Film:
-    """The run's pictures in about `room` bytes of page: scaled, then thinned evenly, where that is too few.
+def make_previews(run: Run, room: int) -> Previews:
+    """The run's pictures in about `room` bytes of the page: scaled, then thinned evenly, if they take more.
 
     A picture that cannot be read is left out and named.
     """
     sources = [
-        _Source(stage.label if run.recipe else "", stage.start + step, path)
+        Frame(stage.label if run.recipe else "", stage.start + step, path)
         for stage in run.stages
         for step, path in stage.pictures
     ]
-    studio = _Studio()
-    large = _large(sources, studio, int(room * HERO_SHARE))
-    if large is None:
-        remarks = ("The pictures are left out: there is no room for one.",) if sources else ()
-        unreadable = len(studio.problems) == len(sources)
-        return Film(remarks=() if unreadable else remarks, problems=tuple(studio.problems.values()))
-    frames, remarks = _frames(sources, studio, room - large.cost)
-    return Film(large, tuple(frames), tuple(remarks), tuple(studio.problems.values()))
+    problems: dict[Path, str] = {}
+    large = _newest(sources, int(room * LARGE_SHARE), problems)
+    frames, remarks = _film(sources, room - large.cost, problems) if large else ([], [])
+    if large is None and len(problems) < len(sources):
+        remarks = ["The pictures are left out: there is no room for one."]
+    return Previews(large, tuple(frames), tuple(remarks), tuple(problems.values()))
 
 
-def _large(sources: Sequence[_Source], studio: _Studio, room: int) -> Frame | None:
+def evenly(items: Sequence, num: int) -> list:
+    """`num` of the items, evenly spaced, with the first and the last; the last if `num` is 1."""
+    if num >= len(items):
+        return list(items)
+    if num <= 1:
+        return list(items[-1:])
+    return [items[round(index * (len(items) - 1) / (num - 1))] for index in range(num)]
+
+
+def _newest(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> Frame | None:
     """The newest picture that can be read, as good as there is room for."""
     for source in reversed(sources):
-        for scale, exact in ((1.0, True), *((scale, False) for scale in (*SCALES, 0.35, 0.25))):
-            frame = studio.frame(source, scale, exact=exact)
+        for scale, quality in ((1.0, EXACT), *((scale, QUALITY) for scale in LARGE_SCALES)):
+            frame = _encode(source, scale, quality, problems)
             if frame is None:
                 break
             if frame.cost <= room:
@@ -120,19 +97,24 @@ def _large(sources: Sequence[_Source], studio: _Studio, room: int) -> Frame | No
     return None
 
 
-def _frames(sources: Sequence[_Source], studio: _Studio, room: int) -> tuple[list[Frame], list[str]]:
-    """What fits of the film, and what had to be done for that."""
-    tried = evenly(sources, 9)
+def _film(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> tuple[list[Frame], list[str]]:
+    """As many of the pictures as fit, and remarks on what had to be done for that."""
+
+    def encode_all(chosen: Sequence[Frame], scale: float) -> tuple[list[Frame], int]:
+        frames = [frame for frame in (_encode(one, scale, QUALITY, problems) for one in chosen) if frame]
+        return frames, sum(frame.cost for frame in frames)
+
+    # The largest scale at which all pictures fit, guessed from a few of them.
     for scale in SCALES:
-        frames = [frame for frame in (studio.frame(source, scale) for source in tried) if frame]
-        usual = sum(frame.cost for frame in frames) / max(1, len(frames))
+        frames, total = encode_all(evenly(sources, 9), scale)
+        usual = total / max(1, len(frames))
         if usual * len(sources) <= room:
             break
+
+    # As many as fit at that scale.
     num = min(len(sources), int(room / max(usual, 1)))
     while num > 0:
-        chosen = evenly(sources, num)
-        frames = [frame for frame in (studio.frame(source, scale) for source in chosen) if frame]
-        total = sum(frame.cost for frame in frames)
+        frames, total = encode_all(evenly(sources, num), scale)
         if total <= room:
             break
         num = min(num - 1, int(num * room / total))
@@ -146,10 +128,20 @@ def _frames(sources: Sequence[_Source], studio: _Studio, room: int) -> tuple[lis
     return frames, remarks
 
 
-def evenly(items: Sequence, num: int) -> list:
-    """`num` of the items, evenly chosen, the first and the last among them; of one, the last."""
-    if num >= len(items):
-        return list(items)
-    if num <= 1:
-        return list(items[-1:])
-    return [items[round(index * (len(items) - 1) / (num - 1))] for index in range(num)]
+def _encode(source: Frame, scale: float, quality: int, problems: dict[Path, str]) -> Frame | None:
+    """The picture of a frame, scaled; None, and a line in `problems`, if the file is no picture."""
+    from data.images import READ_ERRORS
+
+    try:
+        with Image.open(source.path) as file:
+            picture = file.convert("RGB")
+    except READ_ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        problems[source.path] = f"{source.path}: is no whole picture ({reason}); it is left out"
+        return None
+    width, height = picture.size
+    scale = min(scale, LARGEST_SIDE / max(width, height))
+    if scale < 1:
+        smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = picture.resize(smaller, Image.Resampling.LANCZOS)
+    return replace(source, width=width, height=height, data=encoded(picture, quality))

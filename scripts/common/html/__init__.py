@@ -1,1 +1,1 @@
-"""What pages that programs write have in common: their skeleton, their look, their pictures, their words."""
+"""What the pages that programs write share: templates, style, embedded pictures, wording of numbers."""

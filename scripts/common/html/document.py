@@ -1,44 +1,24 @@
-"""The skeleton of a page: style and script are within, and nothing is fetched from elsewhere."""
+"""Jinja2 templates for pages that stand alone, rendered with autoescape."""
 
-from importlib.resources import files
+from pathlib import Path
 
-from scripts.common.html.wording import escape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from scripts.common.html import wording
 
 
-def beginning(
-    *, title: str, style: str, images: str = "data:", refresh: float | None = None, made_by: str = ""
-) -> str:
-    """All up to what stands within `main`; `title` is plain text, `style` is CSS on top of base.css.
+def templates(folder: Path) -> Environment:
+    """Templates of a page's `folder`, which extend `page.html.j2` beside this file.
 
-    Nothing but pictures from `images` (sources of a content security policy) may be fetched, whatever names
-    and configs contain. A browser loads the page anew every `refresh` seconds. `made_by` names the program.
+    `page.html.j2` wants `title`, `program` (a module's name) and `refresh` (seconds or None), and a style.css
+    and a page.js in `folder`. Functions of `wording` are filters; `file(name)` inserts a file as it is.
     """
-    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    again = f'<meta http-equiv="refresh" content="{refresh:g}">' if refresh else ""
-    program = f'<meta name="generator" content="{made_by}">' if made_by else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">{again}{program}
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{beside(__name__, "base.css")}
-{style}</style>
-</head>
-<body>
-<main>
-"""
-
-
-def ending(*, made_by: str, script: str) -> str:
-    """All from the end of what stands within `main`: who made the page, and its `script`."""
-    footer = f"<footer>Made by <code>python -m {made_by}</code>.</footer>"
-    return "\n".join([footer, "</main>", f"<script>\n{script}</script>", "</body>", "</html>", ""])
-
-
-def beside(module: str, name: str) -> str:
-    """The text of a file in the folder of a module (its `__name__`)."""
-    return (files(module.rpartition(".")[0]) / name).read_text(encoding="utf-8")
+    loader = FileSystemLoader([folder, Path(__file__).parent])
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    names = ("count", "day", "duration", "megabytes", "number", "plural")
+    environment.filters |= {name: getattr(wording, name) for name in names}
+    environment.globals["file"] = lambda name: Markup(loader.get_source(environment, name)[0])
+    return environment

@@ -17,8 +17,8 @@ from data.cameras import Cameras, cameras_from_poses, pinhole, turntable
 from data.images import from_uint8, read_picture, to_uint8
 from scripts import consistency
 from scripts.gallery import __main__ as gallery
-from scripts.gallery import assets as media
-from scripts.gallery.assets import FullError, Media
+from scripts.gallery import assets
+from scripts.gallery.assets import Assets, FullError
 from scripts.gallery.sources import Source, read_sources
 from scripts.gallery.sprite_sheets import FASTEST, SLOWEST, frame_rate
 
@@ -71,7 +71,7 @@ def inside(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def exhibit(page: Element, name: str) -> Element:
+def item(page: Element, name: str) -> Element:
     return next(one for one in page.all("article") if one.attributes["data-name"] == name)
 
 
@@ -123,7 +123,7 @@ def test_frames_are_the_pictures_of_the_films_and_of_the_set(films: Path):
 
 def test_figures_are_those_of_the_other_programs(films: Path):
     page = made(films / "one", "--data", films / "set", "--output", films / "page")
-    found = json.loads(exhibit(page, "bb").attributes["data-figures"])
+    found = json.loads(item(page, "bb").attributes["data-figures"])
     row = consistency.consistency(consistency.make_parser().parse_args([str(films / "one")]))
     steady = row[str(films / "one")][0]
     assert found["detail.0"] == steady.detail
@@ -137,7 +137,7 @@ def test_figures_are_those_of_the_other_programs(films: Path):
         ]
         expected = sum(-10 * math.log10(error) for error in errors) / VIEWS
         assert found[key] == pytest.approx(expected, abs=1e-4)
-    assert exhibit(page, "bb").all("dl")[0].all("data")[0].attributes["value"] == repr(found["sample_psnr.0"])
+    assert item(page, "bb").all("dl")[0].all("data")[0].attributes["value"] == repr(found["sample_psnr.0"])
 
 
 def test_truth_is_left_out_where_the_set_has_no_such_views(films: Path, capsys):
@@ -145,7 +145,7 @@ def test_truth_is_left_out_where_the_set_has_no_such_views(films: Path, capsys):
     assert "no truth: " in page.all("p", "state")[0].text
     assert "draw with --trajectory data" in capsys.readouterr().err
     assert not page.all("figure", "truth")
-    assert not any("psnr" in key for key in json.loads(exhibit(page, "bb").attributes["data-figures"]))
+    assert not any("psnr" in key for key in json.loads(item(page, "bb").attributes["data-figures"]))
     page = made(films / "one", films / "other", "--data", films / "set", "--output", films / "page")
     assert "no truth for 1 film: " in page.all("p", "state")[0].text
     page = made(films / "one", "--output", films / "page")
@@ -166,13 +166,13 @@ def test_columns_stand_side_by_side_and_input_and_truth_once(films: Path):
         "B",
     )
     for name in ("bb", "ccc"):
-        heads = [cell.all("h4")[0].text for cell in exhibit(page, name).all("figure", "cell")]
+        heads = [cell.all("h4")[0].text for cell in item(page, name).all("figure", "result")]
         inputs = ["Input", "Truth", "A", "Input", "B"] if name == "ccc" else ["Input", "Truth", "A", "B"]
         assert heads == inputs  # the inputs of ccc are different noise
-    assert "not drawn" in exhibit(page, "bb").text
+    assert "not drawn" in item(page, "bb").text
     assert [row.all("th")[0].text.split("run")[0] for row in page.all("tbody")[0].all("tr")] == ["A", "B"]
     assert "run made, euler, steps 3, guidance 2.0, seed 0" in page.text
-    rows = [row.all("th")[0].text for row in exhibit(page, "ccc").all("table")[0].all("tr")[1:]]
+    rows = [row.all("th")[0].text for row in item(page, "ccc").all("table")[0].all("tr")[1:]]
     assert rows == ["Truth", "A: sample", "A: preview", "A: depth", "B: sample", "B: preview", "B: depth",
                     "B: mean of samples", "B: spread of samples"]  # fmt: skip
 
@@ -211,7 +211,7 @@ def test_a_single_file_holds_all_pictures(films: Path):
 def test_a_long_film_is_thinned_evenly_and_to_its_room(films: Path, capsys):
     page = made(films / "one", "--output", films / "page", "--frames", 3, "--stills", 2)
     assert "3 of 5 views of a film" in page.text
-    assert [cell.text for cell in exhibit(page, "bb").all("tr")[0].all("th")] == ["view 0", "view 4"]
+    assert [cell.text for cell in item(page, "bb").all("tr")[0].all("th")] == ["view 0", "view 4"]
     words = ["--quality", 100, "--output", films / "page"]
     made(films / "one", *words, "--frames", 4)
     size = sum(path.stat().st_size for path in (films / "page").rglob("*") if path.is_file())
@@ -255,14 +255,14 @@ def test_what_stops_it_leaves_the_earlier_page_or_none(films: Path, monkeypatch,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(media, "write_text_whole", stopped)
+        patch.setattr(assets, "write_text_whole", stopped)
         assert gallery.main([str(films / "one"), "--output", str(output)]) == 130
     assert "goes on from here" in capsys.readouterr().err
     assert not output.exists()
     made(films / "one", "--output", output)
     before = {name: (output / name).read_bytes() for name in inside(output)}
     with monkeypatch.context() as patch:
-        patch.setattr(media, "write_text_whole", stopped)
+        patch.setattr(assets, "write_text_whole", stopped)
         assert gallery.main([str(films / "two"), "--output", str(output)]) == 130
     assert {name: (output / name).read_bytes() for name in inside(output)} == before
 
@@ -281,7 +281,7 @@ def test_a_second_call_replaces_the_page_and_what_it_alone_needed(films: Path):
 
 
 def test_the_same_content_is_kept_once_and_room_is_kept_to():
-    gathered = Media(5)
+    gathered = Assets(5)
     names = {gathered.add("A b/..\u00e9", "webp", b"abc"), gathered.add("a B", "webp", b"abc")}
     assert {re.sub("[0-9a-f]{16}", "", name) for name in names} == {"a-b-.webp"}
     assert gathered.size == 3
@@ -409,17 +409,17 @@ def test_only_views_that_are_shown_are_read_for_the_truth(films: Path):
     truncate(films / "set/cars_val/bb/rgb/000002.png")
     page = made(films / "few", "--data", films / "set", "--output", films / "page", "--quality", 100)
     raw = [read_picture(films / f"set/cars_val/bb/rgb/{view:06d}.png") for view in (3, 1)]
-    truth = frames(exhibit(page, "bb").all("figure", "truth")[0].all("button")[0], films / "page")
+    truth = frames(item(page, "bb").all("figure", "truth")[0].all("button")[0], films / "page")
     torch.testing.assert_close(truth, torch.stack(raw), rtol=0, atol=0)
 
 
 def test_films_of_an_object_from_different_cameras_are_told(films: Path):
     page = made(films / "one", films / "other", "--output", films / "page")
-    assert "cameras differ" in exhibit(page, "bb").text
-    assert "cameras differ" not in exhibit(page, "ccc").text
+    assert "cameras differ" in item(page, "bb").text
+    assert "cameras differ" not in item(page, "ccc").text
     assert "cameras of the columns differ" in page.with_id("figures").text
     page = made(films / "one", films / "two", "--output", films / "page")
-    assert "cameras" not in exhibit(page, "ccc").text + page.with_id("figures").text
+    assert "cameras" not in item(page, "ccc").text + page.with_id("figures").text
 
 
 def test_stills_stand_under_their_own_views(films: Path):
@@ -427,7 +427,7 @@ def test_stills_stand_under_their_own_views(films: Path):
         plant_film(films / folder / "bb", turntable_of(count), seed=count)
     words = ["--stills", 3, "--output", films / "page"]
     page = made(films / "a", films / "b", films / "c", *words)
-    rows = [[cell.text for cell in row.all("th")] for row in exhibit(page, "bb").all("tr")]
+    rows = [[cell.text for cell in row.all("th")] for row in item(page, "bb").all("tr")]
     heads = [[f"view {view}" for view in views] for views in ((1, 4, 7), (2, 7, 12), (1, 4, 7))]
     kinds = ("sample", "preview", "depth")
     expected = [
@@ -450,14 +450,14 @@ def test_means_over_fewer_films_and_different_objects_are_told(films: Path):
 
 
 def test_a_page_that_is_written_keeps_its_files_whatever_comes_then(films: Path, monkeypatch):
-    write = media.write_text_whole
+    write = assets.write_text_whole
 
     def stopped_late(path: Path, text: str) -> None:
         write(path, text)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(media, "write_text_whole", stopped_late)
+        patch.setattr(assets, "write_text_whole", stopped_late)
         assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 130
     assert linked(read_page(films / "page/index.html")) == inside(films / "page") - {"index.html"}
 

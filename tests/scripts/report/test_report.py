@@ -1,6 +1,7 @@
 """scripts/report: what the page says is what the run has left, and nothing on it comes from elsewhere."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_pages import Element, chart_of, drawn_points, lines, make, numbers, per_cent, plant_run
+from html_pages import Element
+from made_runs import chart_of, figure_of, lines, make, numbers, plant_run, points_of, read_off, values_of
 from torch import nn
 
 from models.checkpoint import checkpoint_path, save_checkpoint
@@ -49,49 +51,72 @@ def test_figures_are_those_of_the_log(tmp_path):
     assert problems(page) == []
 
 
-def test_every_logged_number_has_a_curve_through_its_values(tmp_path):
+def test_every_logged_number_has_a_curve_and_a_row_of_its_values(tmp_path):
     rows = [row | {"health/opacity": row["step"] ** 2, "surprise": -row["loss"]} for row in lines(7)]
-    page = make(plant_run(tmp_path / "run", rows))
+    run = plant_run(tmp_path / "run", rows)
+    page = make(run)
     keys = {"Loss": ("loss", "rgb", "opacity"), "Gradient norm": ("gradient_norm",)}
     keys |= {"Learning rate": ("lr",), "Share of time waiting for data": ("data_wait",)}
     keys |= {"Opacity": ("health/opacity",), "Surprise": ("surprise",)}
     keys |= {"PSNR of held-out views": ("held_out_preview_psnr", "held_out_sample_psnr")}
     for title, drawn in keys.items():
-        for key in drawn:
+        figure = figure_of(run, title)
+        for number, key in enumerate(drawn):
             expected = [(row["step"], row[key]) for row in rows if key in row]
-            steps, values = drawn_points(chart_of(page, title), key)
-            np.testing.assert_allclose(steps, [step for step, _ in expected], atol=0.05)
-            spread = max(abs(value) for _, value in expected)
-            np.testing.assert_allclose(values, [value for _, value in expected], atol=2e-3 * spread)
-    steps, values = drawn_points(chart_of(page, "Time of a step"), "seconds_per_step")
-    np.testing.assert_allclose(values, [row["seconds"] / 10 for row in rows], atol=2e-3)
-    assert len(page.all("figure", "chart")) == len(keys) + 1
+            points = points_of(figure, number=number, num_series=len(drawn))
+            np.testing.assert_array_equal(points, expected)
+            values = [value for _, value in expected]
+            assert values_of(chart_of(page, title), key) == [values[-1], min(values), max(values)]
+    points = points_of(figure_of(run, "Time of a step"))
+    np.testing.assert_allclose(points[:, 1], [row["seconds"] / 10 for row in rows])
+    assert len(page.all("figure", "chart")) == len(page.all("svg")) == len(keys) + 1
 
 
-def test_hovering_tells_what_the_dots_show(tmp_path):
-    rows = lines(6)
-    chart = chart_of(make(plant_run(tmp_path / "run", rows)), "Loss")
-    told = json.loads(chart.all("script")[0].text)
-    assert told["last"] == 60
-    assert [one[0] for one in told["series"]] == ["total", "RGB", "opacity"]
-    assert told["series"][1][2] == [row["step"] for row in rows]
-    assert [float(value) for value in told["series"][1][3]] == pytest.approx(
-        [row["rgb"] for row in rows], rel=1e-3
-    )
+def test_a_curve_can_be_read_off_its_axes(tmp_path):
+    rows = [{"step": 7 * number, "x": 2000.0, "loss": 3 + (number % 4) ** 2} for number in range(1, 8)]
+    page = make(plant_run(tmp_path / "run", rows))
+    expected = [(row["step"], row["loss"]) for row in rows]
+    np.testing.assert_allclose(read_off(chart_of(page, "Loss"), "c1"), expected, rtol=0.01, atol=0.02)
+    np.testing.assert_allclose(read_off(chart_of(page, "X"), "c1")[:, 1], 2000.0, rtol=1e-3)
+
+
+def test_the_same_run_makes_the_same_page(tmp_path):
+    run = plant_run(tmp_path / "run", lines(40), pictures={20: (20, 32), 40: (20, 32)})
+    texts = []
+    for name in ("a.html", "b.html"):
+        assert report.main([str(run), "--output", str(tmp_path / name)]) == 0
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+
+
+def test_charts_take_all_their_colours_from_the_theme(tmp_path):
+    """Or they could not be seen in the dark."""
+    warned = {"steps": 500, "warnings": [(100, "empty")]}
+    plant_run(tmp_path / "recipe" / "1_a", [row | {"rgb": math.nan} for row in lines(50)], **warned)
+    plant_run(tmp_path / "recipe" / "2_b", lines(50), **warned)
+    page = make(tmp_path / "recipe")
+    parts = [part for chart in page.all("svg") for part in chart.all()]
+    values = " ".join(value for part in parts for value in part.attributes.values())
+    assert not re.findall(r": #[0-9a-f]{3,8}\b", values)
+    names = set(re.findall(r"var\((--\w+)\)", values))
+    style = page.all("style")[0].text
+    assert {"--c0", "--c1", "--faint", "--grid", "--halt", "--rule"} <= names
+    assert all(style.count(f"{name}:") == 2 for name in names)  # light and dark
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(tmp_path):
-    run = plant_run(tmp_path / "run", lines(), pictures={20: (20, 32), 40: (20, 32)})
-    page = make(run)
+    pictures = {20: (20, 32), 40: (20, 32)}
+    page = make(plant_run(tmp_path / "run", lines(), pictures=pictures, warnings=[(20, "empty")]))
     for element in page.all():
         for name, value in element.attributes.items():
-            if name in ("src", "href"):
+            if name in ("src", "href", "xlink:href"):
                 assert re.match(r"data:|#", value), value
             assert not name.startswith("on")
     for link in page.all("a"):
-        assert page.with_id(link.attributes["href"].removeprefix("#")) is not None
+        address = link.attributes.get("href") or link.attributes["xlink:href"]
+        assert page.with_id(address.removeprefix("#")) is not None
     text = (tmp_path / "page.html").read_text()
-    assert not re.search(r"https?:|@import|url\(", text)
+    assert not re.search(r"https?:|@import|url\((?!#)", text)
     assert "default-src 'none'" in text
 
 
@@ -99,7 +124,7 @@ def test_words_from_elsewhere_stay_words(tmp_path):
     name = EVIL.replace("/", "")
     rows = [row | {EVIL: 3.5, "health/</script><b>": 2.5} for row in lines()]
     recipe = tmp_path / name
-    for stage in ("1_a", "2_<b>"):
+    for stage in ("1_a", '2_<b> $\\frac$ id="1"'):
         plant_run(
             recipe / stage,
             rows,
@@ -108,29 +133,29 @@ def test_words_from_elsewhere_stay_words(tmp_path):
             model={"loss": {EVIL: 1}},
         )
     (recipe / "1_a" / "samples" / "step-00000001.png").write_text("no picture")
-    with (recipe / "2_<b>" / "log.jsonl").open("a") as log:
+    with (recipe / stage / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": 60, "</script>": EVIL}) + "\n")
     page = make(recipe)
     assert page.all("h1")[0].text == name
     assert page.all("b") == page.all("dl")[0].all("b")
-    assert len(page.all("script")) == len(page.all("figure", "chart")) + 1
-    assert not any("<" in chart.all("script")[0].text for chart in page.all("figure", "chart"))
+    assert len(page.all("script")) == 1
     assert page.all("img") == []
     assert EVIL in page.with_id("warning-1").text
     assert json.dumps(EVIL) in page.all("pre")[0].text
     assert any("'</script>' is not always a number" in problem for problem in problems(page))
     assert not [name for one in page.all() for name in one.attributes if name.startswith("on")]
-    assert any(EVIL in one.attributes.get("data-key", "") for one in page.all("li"))
+    assert any(EVIL in one.attributes.get("data-key", "") for one in page.all("tr"))
 
 
 def test_warnings_are_marked_on_every_chart_and_lead_to_their_words(tmp_path):
     warned = [(100, "empty"), (101, "still empty"), (400, "ignored")]
     page = make(plant_run(tmp_path / "run", lines(50), steps=500, warnings=warned))
     for chart in page.all("figure", "chart"):
-        marks = chart.all("a", "mark")
-        assert [mark.text for mark in marks] == ["1\u20132", "3"]
-        assert [round(per_cent(mark, "left") * 500) for mark in marks] == [100, 400]
-        assert marks[0].attributes["title"] == "step 100: empty (and 1 more)"
+        marks = chart.all("a")
+        assert [mark.text.strip() for mark in marks] == ["1\u20132", "3"]
+        assert [mark.attributes["xlink:href"] for mark in marks] == ["#warning-1", "#warning-3"]
+    marks = [text for text in figure_of(tmp_path / "run", "Loss").axes[0].texts if text.get_url()]
+    assert [mark.get_position()[0] for mark in marks] == [100, 400]
     assert page.with_id("warning-3").text == "3400ignored"
 
 

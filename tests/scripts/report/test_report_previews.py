@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_pages import Element, plant_run, read_page
+from html_pages import Element, read_page
+from made_runs import plant_run
 from PIL import Image, features
 
 from data.batch import Views
@@ -17,7 +18,7 @@ from data.images import write_png
 from models.base import Prediction
 from models.preview import preview_picture
 from scripts.report import __main__ as report
-from scripts.report.previews import COLUMNS, evenly, make_film
+from scripts.report.previews import COLUMNS, evenly, make_previews
 from scripts.report.read_run import read_run
 
 ROWS = [{"step": 10, "loss": 1.5, "seconds": 2.0}]
@@ -153,7 +154,7 @@ def test_columns_are_named_as_the_trainer_lays_them_out(tmp_path):
     drawn = preview_picture(views(shades["source"]), prediction, views(shades["truth"]))
     run = plant_run(tmp_path / "run", ROWS)
     write_png(run / "samples" / "step-00000001.png", drawn)
-    assert make_film(read_run(run), 10**6).large.columns == COLUMNS
+    assert make_previews(read_run(run), 10**6).large.columns == COLUMNS
     width = drawn.shape[1] / len(COLUMNS)
     for number, name in enumerate(COLUMNS):
         middle = drawn[4, int((number + 0.5) * width)].tolist()

@@ -1,1 +1,1 @@
-"""The page that scripts/gallery makes of films: what is read, measured, encoded and laid out."""
+"""One page of films of objects, drawn by several methods side by side, with their figures."""

@@ -40,7 +40,7 @@ evenly spaced views are shown, and fewer where all would take more than --max-mb
 
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
-FEWEST = 4  # frames to which films are thinned where there is little room
+FEWEST = 4  # frames to which films are thinned at most
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,7 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def gallery(arguments: argparse.Namespace) -> str:
-    """Draw what is missing and write the page; returns what to tell the user.
+    """Draw what is missing and write the page; returns a message for the user.
 
     Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
     """
@@ -135,7 +135,7 @@ def gallery(arguments: argparse.Namespace) -> str:
 
 
 def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Method]":
-    """The figures of all films. Raises ValueError where a file cannot be used."""
+    """The figures of all films. Raises ValueError if a file cannot be used."""
     from scripts.gallery.methods import Method, made_by, read_method
     from scripts.progress import progress_bar
 
@@ -153,7 +153,7 @@ def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", trut
 def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.Namespace) -> int:
     """Write the page and its files, with as many frames as there is room for; returns their size in bytes.
 
-    Raises ValueError where there is too little.
+    Raises ValueError if there is too little.
     """
     from scripts.gallery.assets import Assets, FullError
     from scripts.gallery.page import page_html

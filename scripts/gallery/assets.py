@@ -29,9 +29,9 @@ class Assets:
         self.files: dict[str, bytes] = {}
 
     def add(self, stem: str, kind: str, data: bytes) -> str:
-        """Keep a file; returns its name, which begins with what can be said of `stem` in letters and digits.
+        """Keep a file; returns its name, which begins with the letters and digits of `stem`.
 
-        The same content is kept once. Raises FullError where that is more than there is room for.
+        The same content is kept once. Raises FullError if there is no room.
         """
         plain = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:LONGEST_STEM].strip("-")
         name = f"{plain or 'object'}-{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
@@ -53,7 +53,7 @@ class Assets:
     def publish(self, folder: Path, text: str) -> None:
         """Write the files and then the page; what an earlier page alone needed is deleted.
 
-        Whatever stops it, the earlier page is whole, or the new one. Raises ValueError where something cannot
+        Whatever stops it, the earlier page is whole, or the new one. Raises ValueError if something cannot
         be written.
         """
         place, fresh = folder / FOLDER, []
@@ -84,7 +84,7 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def require_ours(folder: Path) -> None:
-    """Raise ValueError where a file, or a page that is no gallery, stands where one is to be written."""
+    """Raise ValueError if a file, or a page that is no gallery, is in the way."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file; choose another --output")
     page = folder / INDEX

@@ -40,11 +40,11 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A film and what was found of it."""
+    """A film and its figures."""
 
     film: Film
     figures: dict[str, float]  # of MEASURES, those that are known
-    untrue: str  # why there is no truth; empty where there is
+    untrue: str  # why there is no truth; empty if there is
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Method:
 class Truth:
     """What a split of a data set shows from the cameras of films; `config` None: no set is known.
 
-    Raises ValueError where the set has no such split.
+    Raises ValueError if the set has no such split.
     """
 
     def __init__(self, config: DataConfig | None, split: Split):
         self._config, self._split = config, split
         if config is not None:
-            open_split(config, split)  # what is wrong with the set is no matter of single films
+            open_split(config, split)  # errors of the whole set, before any film is read
         self._sets: dict[int, Objects] = {}  # by the size of pictures
 
     def images(self, film: Film) -> Float[Tensor, "t 3 h w"]:
         """Of every view of a film.
 
-        Raises DamagedFileError where a file of the set cannot be used, and otherwise ValueError where the set
+        Raises DamagedFileError if a file of the set cannot be used, and otherwise ValueError if the set
         has no such views.
         """
         if self._config is None:
@@ -88,7 +88,7 @@ class Truth:
 def read_method(films: Sequence[Film], truth: Truth) -> Iterator[Entry]:
     """Measure films, one after another.
 
-    Raises ValueError where a file of them or of the data set cannot be used, or one object has two films.
+    Raises ValueError if a file of them or of the data set cannot be used, or one object has two films.
     """
     seen: dict[str, Path] = {}
     for film in films:
@@ -115,7 +115,7 @@ def existing(paths: Sequence[Path]) -> Sequence[Path]:
 
 
 def read_alike(paths: Sequence[Path]) -> UInt8[Tensor, "n h w 3"]:
-    """Pictures of one size. Raises ValueError where one cannot be read, or is of another size."""
+    """Pictures of one size. Raises ValueError if one cannot be read, or is of another size."""
     pictures = [read_picture(path) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
@@ -124,9 +124,9 @@ def read_alike(paths: Sequence[Path]) -> UInt8[Tensor, "n h w 3"]:
 
 
 def made_by(film: Film) -> str:
-    """How a film was drawn, in a few words; empty where nobody has recorded it.
+    """How a film was drawn, in a few words; empty if there is no record.
 
-    Raises ValueError where the record cannot be read.
+    Raises ValueError if the record cannot be read.
     """
     record = record_of(film.folder)
     options = record.get("sample")

@@ -12,7 +12,7 @@ from scripts.gallery.assets import FOLDER, MADE_BY, Assets
 from scripts.gallery.methods import MEASURES, Method
 from scripts.gallery.sprite_sheets import GalleryItem
 
-SHOWN = {  # of KINDS, what is below the samples, and what it is called
+SHOWN = {  # of KINDS, those below the samples, with their names
     "preview": "Preview",
     "depth": "Depth",
     "mean": "Mean of samples",

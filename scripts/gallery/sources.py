@@ -21,7 +21,7 @@ from models.generated import Film, films_in
 from scripts.sample_arguments import check_combinations, make_parser
 
 DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
-NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, "data"  # where the command line does not say
+NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, "data"  # defaults
 OWN_FLAGS = {  # of sample_views.py, which the gallery gives itself, and what it takes them from
     "--transfer": "a SOURCE",
     "--output": "--films",
@@ -41,7 +41,7 @@ class Source:
 
 
 def read_sources(arguments: argparse.Namespace) -> list[Source]:
-    """The columns that the command line asks for. Raises ValueError where its options do not fit them."""
+    """The columns that the command line asks for. Raises ValueError if its options do not fit them."""
     drawn = [path for path in arguments.sources if _is_run(path)]
     given = [name for name in DRAWING if getattr(arguments, name) is not None]
     if given and not drawn:
@@ -64,9 +64,9 @@ def read_sources(arguments: argparse.Namespace) -> list[Source]:
 
 
 def films_of(source: Source) -> list[Film]:
-    """The films of a source, drawn where they are to be.
+    """The films of a source, drawn first if it is a run.
 
-    Raises ValueError or OSError where that cannot be done.
+    Raises ValueError or OSError if they cannot be drawn or read.
     """
     if source.drawing is None:
         return films_in(source.folder)
@@ -76,7 +76,7 @@ def films_of(source: Source) -> list[Film]:
 
 
 def truth_config(sources: Sequence[Source], root: str | None) -> DataConfig | None:
-    """How to read the truth: as the first run does, at `root` where it is given; None: it is not known."""
+    """How to read the truth: as the first run does, at `root` if given; None if unknown."""
     run = next((source.path for source in sources if source.drawing is not None), None)
     if run is not None:
         return _data_of(run, root)
@@ -84,7 +84,7 @@ def truth_config(sources: Sequence[Source], root: str | None) -> DataConfig | No
 
 
 def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
-    """The same, called as the user wants. Raises ValueError where two are alike, or labels do not fit."""
+    """The sources with the user's labels. Raises ValueError if two are alike, or labels do not fit."""
     places = [source.folder.resolve() for source in sources]
     for place, source in zip(places, sources, strict=True):
         if places.count(place) > 1:
@@ -97,7 +97,7 @@ def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
 
 
 def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -> argparse.Namespace:
-    """What sample_views.py is to do for a run. Raises ValueError where the flags of a way do not go."""
+    """What sample_views.py is to do for a run. Raises ValueError for unusable flags of a way."""
     flags = _flags_of(way)
     objects = open_split(_data_of(run, arguments.data), arguments.split)
     names, num = arguments.object, arguments.n or min(NUM_OBJECTS, len(objects))
@@ -110,17 +110,23 @@ def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -
     flags += ["--views", str(arguments.views or NUM_VIEWS)]
     flags += ["--object", *names] if names else ["--n", str(num)]
     flags += ["--data", arguments.data] if arguments.data else []
-    drawing = make_parser().parse_args(flags)
-    check_combinations(drawing)
+    drawing = _parse_request(flags)
     if drawing.trajectory == "data":
         drawing.views = _num_views(objects, drawing, arguments.views)
     return drawing
 
 
+def _parse_request(flags: Sequence[str]) -> argparse.Namespace:
+    """What sample_views.py does by these flags. Raises ValueError for flags that contradict each other."""
+    request = make_parser().parse_args(flags)
+    check_combinations(request)
+    return request
+
+
 def _num_views(objects: Objects, drawing: argparse.Namespace, asked: int | None) -> int:
     """How many of the objects' own views to draw of each; unless they are `asked`, as many as all have.
 
-    Raises ValueError where an object has fewer.
+    Raises ValueError if an object has fewer.
     """
     given = parse_views(drawing.cond_views) if drawing.cond_views else None
     counts = {
@@ -134,7 +140,7 @@ def _num_views(objects: Objects, drawing: argparse.Namespace, asked: int | None)
 
 
 def _flags_of(way: str) -> list[str]:
-    """The flags of a way. Raises ValueError where they are none, or the gallery's own."""
+    """The flags of a way. Raises ValueError for bad quoting, or the gallery's own flags."""
     try:
         flags = shlex.split(way)
     except ValueError as error:
@@ -155,7 +161,7 @@ def _data_of(run: Path, root: str | None) -> DataConfig:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether it is a run, and not films. Raises ValueError where it is neither."""
+    """Whether it is a run, and not films. Raises ValueError if it is neither."""
     try:
         return bool(find_checkpoint(path))
     except ValueError as error:
@@ -175,5 +181,5 @@ def _way_slug(way: str) -> str:
 
 
 def _slug(text: str) -> str:
-    """What can be said of a text in the name of a folder."""
+    """A text as part of a folder's name."""
     return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.") or "_"

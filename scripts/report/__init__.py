@@ -1,1 +1,1 @@
-"""The page that scripts/report makes of a run: what is read, worked out, drawn and laid out."""
+"""One HTML page of a training run: previews, curves, a summary, warnings, the config."""

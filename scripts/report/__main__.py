@@ -18,7 +18,7 @@ HELP = """\
 RUN is the folder of a run (config.json, log.jsonl, samples/, warnings.jsonl, checkpoints/) or of a recipe,
 whose stages in 1_NAME, 2_NAME, ... then share one page. Nothing in it is changed but the page itself.
 
-Pictures are encoded anew to keep within --max-mb: scaled to half their size at most, then thinned evenly; the
+Pictures are re-encoded to keep within --max-mb: scaled to half their size at most, then thinned evenly; the
 page says so. What cannot be read, in a run that was killed, say, is named on the page and left out.
 """
 
@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
 def report(arguments: argparse.Namespace) -> bool:
     """Write the page once; returns whether the run is finished.
 
-    Raises ValueError, in one line for the user, where there is no run or the page cannot be written.
+    Raises ValueError, in one line for the user, if there is no run or the page cannot be written.
     """
     from data.images import write_text_whole
     from scripts.common.html.wording import megabytes

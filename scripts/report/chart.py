@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,10 @@ STYLE = {
 def chart_svg(chart: Chart, run: Run) -> Markup:
     """The chart as an SVG element; the same numbers give the same bytes."""
     file = io.StringIO()
-    with rc_context(STYLE | {"svg.hashsalt": chart.title}):
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    salt = f"{chart.heading}/{chart.title}"  # ids are unique within the page
+    with warnings.catch_warnings(), rc_context(STYLE | {"svg.hashsalt": salt}):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # browsers have further fonts
         draw(chart, run).savefig(file, format="svg", metadata=metadata)
     text = file.getvalue()
     body = text[text.index("<g ") : text.rindex("</svg>")]

@@ -1,4 +1,4 @@
-"""Which logged numbers are drawn together, and what of them is drawn."""
+"""Which logged numbers share a chart; smoothing and thinning of their values."""
 
 import re
 from collections.abc import Sequence

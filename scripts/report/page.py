@@ -21,7 +21,7 @@ from scripts.report.summary import (
     throughput,
 )
 
-SPARE = 4096  # bytes for what is said of pictures
+SPARE = 4096  # bytes for the words around pictures
 LISTED = 20  # problems that the page names; of more, their number
 
 
@@ -30,7 +30,7 @@ def page_html(
 ) -> tuple[str, Previews]:
     """The page in at most `most` bytes of UTF-8, and the pictures on it.
 
-    `now` is in seconds since 1970; a browser loads the page anew every `refresh` seconds.
+    `now` is in seconds since 1970; a browser reloads the page every `refresh` seconds.
     Raises ValueError if it is too large even without pictures.
     """
     template = templates(Path(__file__).parent).get_template("report.html.j2")

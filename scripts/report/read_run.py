@@ -18,7 +18,7 @@ from scripts.report.run_data import LARGEST_STEP, Row, Run, Stage, Warned
 def read_run(folder: Path) -> Run:
     """A run folder, or the folder of a recipe with its stages 1_NAME, 2_NAME, ...
 
-    Raises ValueError where there is no run.
+    Raises ValueError if there is no run.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -48,7 +48,7 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _planned_stages(folder: Path, problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Names of the folders that recipe.json speaks of, where there is one, each with what it says of it.
+    """Names of the stage folders listed in recipe.json, if it exists, each with its entry.
 
     Its "stages" are names, or objects with a "name", or an object with a key for each stage.
     """
@@ -93,7 +93,7 @@ def _read_stage(folder: Path, problems: list[str]) -> Stage:
 
 
 def _read_log(path: Path, problems: list[str]) -> tuple[Row, ...]:
-    """The lines of a log by step. A run that went back, having been resumed, did those steps anew."""
+    """The lines of a log by step. A run that went back, having been resumed, repeated those steps."""
     rows: list[Row] = []
     strange: dict[str, None] = {}
     for number, document in _read_lines(path, problems):
@@ -192,7 +192,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    """A JSON number as a float, infinite where it is too large for one; None where it is no number."""
+    """A JSON number as a float, infinite if it is too large; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""A run as the page knows it: its stages, and what each of them has left behind."""
+"""A run as the page knows it: its stages and the files that each has left."""
 
 import math
 import re
@@ -30,7 +30,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run folder; a run that is no recipe has one."""
+    """One run folder; a run without stages is one stage."""
 
     folder: Path
     name: str
@@ -55,7 +55,7 @@ class Stage:
 
     @property
     def planned(self) -> int | None:
-        """Steps that its config asks for, if that is known."""
+        """Steps in its config, if known."""
         steps = self.setting("train.steps")
         known = isinstance(steps, int) and not isinstance(steps, bool) and 0 <= steps <= LARGEST_STEP
         return steps if known else None
@@ -67,7 +67,7 @@ class Stage:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything of it but a plan."""
+        """Whether it has left anything but a plan."""
         return bool(self.rows or self.saved or self.pictures)
 
     @property
@@ -77,11 +77,11 @@ class Stage:
 
     @cached_property
     def seconds(self) -> float:
-        """Time that its lines tell of."""
+        """Training time by its log."""
         return sum(value for _, value in self.values("seconds"))
 
     def setting(self, key: str) -> Any:
-        """What the config says of a key such as "train.steps"; None where it says nothing."""
+        """Value of a config key such as "train.steps"; None if it is missing."""
         place: Any = self.config
         for part in key.split("."):
             place = place.get(part) if isinstance(place, dict) else None
@@ -95,7 +95,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """All stages of a run, and what of them could not be read."""
+    """All stages of a run, and the files that could not be read."""
 
     name: str
     folder: Path
@@ -124,7 +124,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Time that its logs tell of."""
+        """Training time by its logs."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
@@ -142,7 +142,7 @@ class Run:
     def state(self, now: float | None = None) -> str:
         """finished, running, stopped, or not started; `now` is in seconds since 1970.
 
-        A run cannot be asked: it is taken to have stopped where its log has been silent for long.
+        A run cannot be asked: it counts as stopped once its log has been silent for long.
         """
         if all(stage.finished for stage in self.stages):
             return "finished"

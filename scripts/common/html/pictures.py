@@ -1,4 +1,4 @@
-"""Pictures as bytes and as text within a page: WebP, or JPEG where Pillow was built without that."""
+"""Pictures as bytes and as text within a page: WebP, or JPEG if Pillow was built without it."""
 
 import base64
 import io
@@ -6,7 +6,7 @@ import io
 from PIL import Image, features
 
 KIND = "webp" if features.check("webp") else "jpeg"
-EXACT = 100  # a quality: without any loss where the kind can do that
+EXACT = 100  # a quality: lossless if the kind can
 
 
 def encoded(picture: Image.Image, quality: int) -> bytes:

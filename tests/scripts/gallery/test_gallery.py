@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from html_pages import Element, read_page
-from made_films import SIDE, objects_of, plant_film, truncate
-from tiny_run import save_tiny_run, tiny_config
 
 from data.cameras import Cameras, cameras_from_poses, pinhole, turntable
 from data.images import from_uint8, read_picture, to_uint8
@@ -21,6 +18,9 @@ from scripts.gallery import assets
 from scripts.gallery.assets import Assets, FullError
 from scripts.gallery.sources import Source, read_sources
 from scripts.gallery.sprite_sheets import FASTEST, SLOWEST, frame_rate
+from tests.html_pages import Element, read_page
+from tests.made_films import SIDE, objects_of, plant_film, truncate
+from tests.tiny_run import save_tiny_run, tiny_config
 
 EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
 VIEWS = 5

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import opened, until
-from made_films import plant_film
 
 from data.cameras import cameras_from_poses, pinhole, turntable
 from scripts.gallery import __main__ as gallery
+from tests.browser import opened, until
+from tests.made_films import plant_film
 
 NUM_VIEWS = 7
 SHOWN = """name => [...document.querySelectorAll(`[data-name=${name}] .film .frame`)].map(frame => {

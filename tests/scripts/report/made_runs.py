@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-from html_pages import Element, read_page
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -13,6 +12,7 @@ from scripts.report import __main__ as report
 from scripts.report.chart import draw
 from scripts.report.curves import charts_of
 from scripts.report.read_run import read_run
+from tests.html_pages import Element, read_page
 
 
 def plant_run(

@@ -11,14 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_pages import Element
-from made_runs import chart_of, figure_of, lines, make, numbers, plant_run, points_of, read_off, values_of
 from torch import nn
 
 from models.checkpoint import checkpoint_path, save_checkpoint
 from models.ema import EMA
 from scripts.report import __main__ as report
 from scripts.report.read_run import read_run
+from tests.html_pages import Element
+from tests.scripts.report.made_runs import (
+    chart_of,
+    figure_of,
+    lines,
+    make,
+    numbers,
+    plant_run,
+    points_of,
+    read_off,
+    values_of,
+)
 
 EVIL = "<script>alert('a')</script> & \"b\" <img src=x onerror=alert(1)>"
 
@@ -120,11 +130,12 @@ def test_nothing_on_the_page_comes_from_elsewhere(tmp_path):
     assert "default-src 'none'" in text
 
 
+@pytest.mark.filterwarnings("error")
 def test_words_from_elsewhere_stay_words(tmp_path):
     name = EVIL.replace("/", "")
     rows = [row | {EVIL: 3.5, "health/</script><b>": 2.5} for row in lines()]
     recipe = tmp_path / name
-    for stage in ("1_a", '2_<b> $\\frac$ id="1"'):
+    for stage in ("1_a", '2_<b> $\\frac$ id="1" \u4f53\u79ef'):
         plant_run(
             recipe / stage,
             rows,

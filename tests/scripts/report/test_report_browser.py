@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from browser import opened, until
-from made_runs import lines, plant_run
 
 from scripts.report import __main__ as report
+from tests.browser import opened, until
+from tests.scripts.report.made_runs import lines, plant_run
 
 
 @pytest.fixture

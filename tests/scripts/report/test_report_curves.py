@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
-from made_runs import chart_of, figure_of, make, numbers, plant_run
 
 from scripts.report.chart import COLOURS, looks, scale_of
 from scripts.report.curves import charts_of, noisy, smooth, step_times, thin
 from scripts.report.read_run import read_run
 from scripts.report.summary import config_text, differences
+from tests.scripts.report.made_runs import chart_of, figure_of, make, numbers, plant_run
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from html_pages import Element, read_page
-from made_runs import chart_of, figure_of, plant_run, points_of
 
 from scripts.report import __main__ as report
 from scripts.report.read_run import read_run
+from tests.html_pages import Element, read_page
+from tests.scripts.report.made_runs import chart_of, figure_of, plant_run, points_of
 
 ROWS = [{"step": step, "loss": 3.0 / step, "seconds": 0.5} for step in (10, 20, 30)]
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_pages import Element, read_page
-from made_runs import plant_run
 from PIL import Image, features
 
 from data.batch import Views
@@ -20,6 +18,8 @@ from models.preview import preview_picture
 from scripts.report import __main__ as report
 from scripts.report.previews import COLUMNS, evenly, make_previews
 from scripts.report.read_run import read_run
+from tests.html_pages import Element, read_page
+from tests.scripts.report.made_runs import plant_run
 
 ROWS = [{"step": 10, "loss": 1.5, "seconds": 2.0}]
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from made_runs import chart_of, figure_of, lines, make, numbers, plant_run, points_of
 
 from scripts.report.read_run import read_run
+from tests.scripts.report.made_runs import chart_of, figure_of, lines, make, numbers, plant_run, points_of
 
 
 def test_a_recipe_counts_through_its_stages(tmp_path):

@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 import pytest
-from html_pages import PageReader
 
 from scripts.common.html.wording import count, duration, number, plain
+from tests.html_pages import PageReader
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ ALLOWED = {
     "data": set(),
 }
 BELOW = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
+# What `python -m` runs: it names no family, and answers --help at once.
+SCRIPTS = sorted([*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts").glob("*/__main__.py")])
 ALL = sorted([*BELOW, *(ROOT / "scripts").rglob("*.py"), *(ROOT / f"{name}.py" for name in PROGRAMS)])
 
 
@@ -92,7 +94,7 @@ def test_families_do_not_import_each_other(path):
     assert imported <= {own}
 
 
-@each_file(sorted([*ROOT.glob("*.py"), *(ROOT / "config").glob("*.py"), *(ROOT / "scripts").glob("*.py")]))
+@each_file(sorted([*ROOT.glob("*.py"), *(ROOT / "config").glob("*.py"), *SCRIPTS]))
 def test_programs_and_config_do_not_know_any_family(path):
     from models import FAMILIES
 
@@ -134,7 +136,7 @@ def test_nothing_is_unpickled_and_no_device_is_taken_for_granted(path):
     assert "except:" not in text
 
 
-@each_file([ROOT / f"{name}.py" for name in PROGRAMS] + sorted((ROOT / "scripts").glob("*.py")))
+@each_file([*(ROOT / f"{name}.py" for name in PROGRAMS), *SCRIPTS])
 def test_programs_answer_help_at_once(path):
     """Heavy packages are imported where they are used."""
     heavy = {

@@ -427,13 +427,6 @@ def test_bad_input_is_one_line_and_exit_code_2(changes, named, tmp_path, capsys)
     assert named in error
 
 
-def test_without_matplotlib_nothing_is_measured_for_nothing(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    assert main(["renderer", "--size", "small", "--output", str(tmp_path / "out")]) == 2
-    assert "requirements-benchmark.txt" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_help_explains_every_backend_that_the_renderer_offers(capsys):
     with pytest.raises(SystemExit) as left:
         main(["--help"])

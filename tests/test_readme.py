@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -103,6 +105,11 @@ def test_every_picture_of_the_readme_is_there():
         assert (ROOT / picture).is_file(), picture
 
 
+def program_of(name: str) -> ModuleType:
+    """The module that `python -m NAME` runs."""
+    return import_module(f"{name}.__main__" if find_spec(name).submodule_search_locations else name)
+
+
 def run(command: str) -> int:
     """Run a command of the README, in this process where that is possible."""
     words = shlex.split(command)
@@ -127,7 +134,7 @@ def run(command: str) -> int:
             "scripts.export_geometry": fog,
         }
         arguments = fewer_views + more.get(words[2], [])
-        return import_module(words[2]).main(arguments)
+        return program_of(words[2]).main(arguments)
     program, arguments = words[1].removesuffix(".py"), words[2:]
     if program == "train":
         arguments += SMALL_RUN

@@ -11,15 +11,6 @@ INCHES = (12, 4)
 FLOOR = "floor"  # the time that the least work needs at the machine's ceilings
 
 
-def check_matplotlib() -> None:
-    """Raise ValueError where charts cannot be drawn: before anything is measured, not after."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        remedy = "pip install -r requirements-benchmark.txt"
-        raise ValueError(f"the chart needs matplotlib, which is not installed; {remedy}") from error
-
-
 def write_chart(path: Path, growth: Growth, title: str) -> None:
     """Write a PNG with a panel for each thing that grows; the file appears whole or not at all.
 

@@ -54,7 +54,7 @@ sizes are those of config/srn_cars_128.json. On two cores `all` takes about an h
 should run.
 
 OUTPUT/YYYY-MM-DD_MACHINE.md holds the tables and what was not measured, the PNG beside it the chart; files
-that exist are left alone. The chart needs: pip install -r requirements-benchmark.txt
+that exist are left alone.
 
 parity runs the modules on stored inputs (tests/reference/), in float32 on the CPU, and prints for each group
 of arrays the largest absolute deviation, the tolerance that goes with it, and the array where the two are
@@ -90,7 +90,7 @@ def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
     _check(arguments)
     from models.device import choose_device
     from scripts.benchmark.bench import Bench
-    from scripts.benchmark.chart import check_matplotlib, write_chart
+    from scripts.benchmark.chart import write_chart
     from scripts.benchmark.machine import device_name, measure_ceilings
     from scripts.benchmark.renderer import renderer_growth
     from scripts.benchmark.report import Results, report_path, table, write_report
@@ -98,8 +98,6 @@ def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
     device = choose_device(arguments.device)
     sections = SECTIONS.get(arguments.name, (arguments.name,))
     wanted = arguments.variant or (PRECISIONS if arguments.name == "precision" else ())
-    if "renderer" in sections:
-        check_matplotlib()
     arguments.output.mkdir(parents=True, exist_ok=True)  # now rather than after an hour
     size, repeats, steps = arguments.size, arguments.repeats, arguments.steps
     ceilings = measure_ceilings(device, size)

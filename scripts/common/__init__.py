@@ -1,0 +1,1 @@
+"""What all programs share: progress, results, process pools."""

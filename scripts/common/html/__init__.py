@@ -1,0 +1,1 @@
+"""What the pages that programs write share: templates, style, embedded pictures, wording of numbers."""

@@ -1,0 +1,193 @@
+"""Make a web page of films of objects: input, sample, preview, depth, truth and figures, ways side by side.
+
+    python -m scripts.gallery runs/NAME                  draws what is missing, then makes the page
+    python -m scripts.gallery samples/a samples/b        of films that sample_views.py has drawn
+
+The page is one folder of small files, for any browser and any static host.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.command_line import OneLineParser, number_between
+from scripts.sample_arguments import TRAJECTORIES
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from collections.abc import Sequence
+
+    from models.generated import Film
+    from scripts.gallery.methods import Method, Truth
+    from scripts.gallery.sources import Source
+
+HELP = """\
+examples:
+  python -m scripts.gallery runs/quickstart --n 8
+  python -m scripts.gallery runs/quickstart --way "" --way "--policy nearest" --trajectory turntable
+  python -m scripts.gallery runs/first runs/second --data srn_cars --object 1a2b3c --views 40
+  python -m scripts.gallery samples/first samples/second --data srn_cars --labels before after
+
+Every SOURCE is a column. A run or checkpoint is drawn by sample_views.py, in each --way, into
+FILMS/RUN/WAY/OBJECT; films that are there stay, so the same command goes on where it was stopped. A folder
+of films is shown as it is. Truth and PSNR need views from the data set's own cameras (--trajectory data), and
+for folders of films --data. Reprojection error and detail are those of scripts.consistency, with each film's
+own depth.
+
+OUTPUT/index.html and the small files in OUTPUT/media need no server and no network: open the page, or copy
+the folder to any static host. A second call replaces the page as a whole. Of a film longer than --frames,
+evenly spaced views are shown, and fewer where all would take more than --max-mb.
+
+Exit codes: 0 done, 2 bad input, 130 interrupted.
+"""
+FEWEST = 4  # frames to which films are thinned at most
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, draw, and write the page; user errors become one line and exit code 2."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        print(gallery(arguments))
+    except (ValueError, OSError) as error:
+        print(f"gallery: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        from models.device import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        first = (str(error) or "out of memory").splitlines()[0]
+        print(f'gallery: {first}; draw fewer views at once: --way "--batch 1"', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gallery: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = OneLineParser(
+        prog="python -m scripts.gallery",
+        description=__doc__,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add, whole = parser.add_argument, number_between(int, 1, 100_000)
+    add("sources", nargs="+", type=Path, metavar="SOURCE", help="runs, checkpoints or folders of films")
+    add("--data", metavar="ROOT", help="data set with the truth (default: that of the first run)")
+    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
+
+    add = parser.add_argument_group("drawing, for runs").add_argument
+    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 4, or all of fewer)")
+    add("--object", nargs="+", metavar="ID", help="these objects instead")
+    add("--views", type=whole, metavar="N", help="of each film (default: 20, or as many as objects have)")
+    add("--trajectory", choices=TRAJECTORIES, help="default: data")
+    help = 'further flags of sample_views.py, in quotes; several times: several columns (default: "")'
+    add("--way", action="append", metavar="FLAGS", help=help)
+    add("--films", type=Path, metavar="FOLDER", help="where films are drawn (default: samples/gallery)")
+
+    add = parser.add_argument_group("the page").add_argument
+    add("--output", type=Path, default=Path("gallery"), metavar="FOLDER", help="default: gallery")
+    add("--title", metavar="TEXT", help="default: what is compared")
+    add("--labels", nargs="+", metavar="TEXT", help="names of the columns (default: of runs, ways, folders)")
+    add("--frames", type=whole, default=40, metavar="N", help="of each film at most (default: 40)")
+    add("--stills", type=whole, default=6, metavar="N", help="views that also stand still (default: 6)")
+    help = "of pictures, 1 to 100; 100: exact, about eight times the bytes (default: 92)"
+    add("--quality", type=number_between(int, 1, 100), default=92, metavar="N", help=help)
+    add("--mp4", action="store_true", help="also an MP4 of each film, to keep; about eight times the bytes")
+    add("--single-file", action="store_true", help="put all pictures into index.html")
+    add(
+        "--max-mb",
+        type=number_between(float, 0.01, 100_000),
+        default=50.0,
+        metavar="X",
+        help="size of all files (default: 50)",
+    )
+    return parser
+
+
+def gallery(arguments: argparse.Namespace) -> str:
+    """Draw what is missing and write the page; returns a message for the user.
+
+    Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
+    """
+    from scripts.common.html.wording import megabytes, plural
+    from scripts.gallery.assets import INDEX, require_ours
+    from scripts.gallery.methods import Truth
+    from scripts.gallery.sources import films_of, read_sources, truth_config
+
+    if arguments.mp4 and arguments.single_file:
+        raise ValueError("--mp4 films are files beside the page; leave out --single-file")
+    require_ours(arguments.output)
+    sources = read_sources(arguments)
+    truth = Truth(truth_config(sources, arguments.data), arguments.split)
+    films = [films_of(source) for source in sources]
+    methods = measure(sources, films, truth)
+    num_objects = len({name for method in methods for name in method.entries})
+    size = write_page(methods, truth, arguments)
+    untrue = [entry.untrue for method in methods for entry in method.entries.values() if entry.untrue]
+    if untrue:
+        print(f"gallery: no truth for {plural(len(untrue), 'film')}: {untrue[0]}", file=sys.stderr)
+    counted = f"{plural(num_objects, 'object')}, {plural(len(methods), 'column')}"
+    return f"{arguments.output / INDEX}: {counted}, {megabytes(size)}"
+
+
+def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Method]":
+    """The figures of all films. Raises ValueError if a file cannot be used."""
+    from scripts.gallery.methods import Method, made_by, read_method
+    from scripts.progress import progress_bar
+
+    methods = []
+    with progress_bar(total=sum(map(len, films)), unit="film", desc="measuring") as bar:
+        for source, own in zip(sources, films, strict=True):
+            entries = {}
+            for entry in read_method(own, truth):
+                entries[entry.film.name] = entry
+                bar.update()
+            methods.append(Method(source.label, made_by(own[0]), entries))
+    return methods
+
+
+def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.Namespace) -> int:
+    """Write the page and its files, with as many frames as there is room for; returns their size in bytes.
+
+    Raises ValueError if there is too little.
+    """
+    from scripts.gallery.assets import Assets, FullError
+    from scripts.gallery.page import page_html
+    from scripts.gallery.sprite_sheets import SheetOptions, gallery_items
+    from scripts.progress import progress_bar
+
+    most = round(arguments.max_mb * 1e6)
+    total = len({name for method in methods for name in method.entries})
+    longest = max(len(entry.film.pictures) for method in methods for entry in method.entries.values())
+    frames = min(arguments.frames, longest)
+    while True:
+        assets = Assets(most, inline=arguments.single_file)
+        options = SheetOptions(frames, arguments.stills, arguments.quality, arguments.mp4)
+        try:
+            shown = list(
+                progress_bar(gallery_items(methods, truth, options, assets), total=total, unit="object")
+            )
+            text = page_html(methods, shown, assets, title=arguments.title)
+            size = len(text.encode()) + (0 if arguments.single_file else assets.size)
+            if size <= most:
+                assets.publish(arguments.output, text)
+                return size
+        except FullError:
+            pass
+        if frames <= FEWEST:
+            raise ValueError(
+                f"--max-mb {arguments.max_mb:g}: is too little for {frames} views of {total} objects; allow "
+                "more, show fewer objects, or lower --quality"
+            )
+        thinner = max(FEWEST, frames // 2)
+        told = f"--max-mb {arguments.max_mb:g}: is too little for {frames} views of a film; trying {thinner}"
+        print(f"gallery: {told}", file=sys.stderr)
+        frames = thinner
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""What becomes the columns of a gallery: runs, drawn by sample_views.py in one way or several, and films."""
+
+import argparse
+import hashlib
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import sample_views
+from config import validate_config
+from config.foreign import open_checkpoint
+from data.config import DataConfig
+from data.loader import customary_view
+from data.objects import Objects
+from data.selection import choose_objects, other_views, parse_views
+from data.sets import at_root, open_split
+from models.checkpoint import find_checkpoint
+from models.generated import Film, films_in
+from scripts.sample_arguments import check_combinations, make_parser
+
+DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
+NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, "data"  # defaults
+OWN_FLAGS = {  # of sample_views.py, which the gallery gives itself, and what it takes them from
+    "--transfer": "a SOURCE",
+    "--output": "--films",
+    "--prefix": "--films",
+    "--image": "--object",
+} | {flag: flag for flag in ("--data", "--split", "--n", "--object", "--trajectory", "--views")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What becomes a column."""
+
+    path: Path
+    label: str
+    folder: Path  # of the films
+    drawing: argparse.Namespace | None  # what sample_views.py is to do; None: the films are there
+
+
+def read_sources(arguments: argparse.Namespace) -> list[Source]:
+    """The columns that the command line asks for. Raises ValueError if its options do not fit them."""
+    drawn = [path for path in arguments.sources if _is_run(path)]
+    given = [name for name in DRAWING if getattr(arguments, name) is not None]
+    if given and not drawn:
+        raise ValueError(f"--{given[0]} is for runs, and films are given; leave it out")
+    if arguments.n is not None and arguments.object:
+        raise ValueError("--n counts objects and --object names them; give only one")
+    names = [path.resolve().name for path in arguments.sources]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in arguments.sources]
+    found = []
+    for path, name in zip(arguments.sources, names, strict=True):
+        if path not in drawn:
+            found.append(Source(path, name, path, None))
+            continue
+        for way in arguments.way or [""]:
+            folder = (arguments.films or Path("samples/gallery")) / _slug(name) / _way_slug(way)
+            drawing = _drawing(path, way, folder, arguments)
+            found.append(Source(path, f"{name} {way}".strip(), folder, drawing))
+    return _labelled(found, arguments.labels)
+
+
+def films_of(source: Source) -> list[Film]:
+    """The films of a source, drawn first if it is a run.
+
+    Raises ValueError or OSError if they cannot be drawn or read.
+    """
+    if source.drawing is None:
+        return films_in(source.folder)
+    written = sample_views.sample_views(source.drawing)
+    # An earlier call may have drawn other objects into the folder.
+    return [films_in(path.parent)[0] for path in written if path.name.endswith("transforms.json")]
+
+
+def truth_config(sources: Sequence[Source], root: str | None) -> DataConfig | None:
+    """How to read the truth: as the first run does, at `root` if given; None if unknown."""
+    run = next((source.path for source in sources if source.drawing is not None), None)
+    if run is not None:
+        return _data_of(run, root)
+    return DataConfig(root=root) if root else None
+
+
+def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
+    """The sources with the user's labels. Raises ValueError if two are alike, or labels do not fit."""
+    places = [source.folder.resolve() for source in sources]
+    for place, source in zip(places, sources, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{source.label}: is asked for twice; name each source and way once")
+    if labels is None:
+        return sources
+    if len(set(labels)) < len(sources) or len(labels) != len(sources):
+        raise ValueError(f"--labels: give {len(sources)} different ones, one for each column")
+    return [replace(source, label=label) for source, label in zip(sources, labels, strict=True)]
+
+
+def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -> argparse.Namespace:
+    """What sample_views.py is to do for a run. Raises ValueError for unusable flags of a way."""
+    flags = _flags_of(way)
+    objects = open_split(_data_of(run, arguments.data), arguments.split)
+    names, num = arguments.object, arguments.n or min(NUM_OBJECTS, len(objects))
+    if names is None and num == 1:
+        names = [objects.ids[0]]
+    # Of one object, sample_views.py takes --output for its own folder.
+    folder = folder / names[0] if names and len(names) == 1 else folder
+    flags += ["--transfer", str(run), "--split", arguments.split, "--output", str(folder)]
+    flags += ["--trajectory", arguments.trajectory or TRAJECTORY]
+    flags += ["--views", str(arguments.views or NUM_VIEWS)]
+    flags += ["--object", *names] if names else ["--n", str(num)]
+    flags += ["--data", arguments.data] if arguments.data else []
+    drawing = _parse_request(flags)
+    if drawing.trajectory == "data":
+        drawing.views = _num_views(objects, drawing, arguments.views)
+    return drawing
+
+
+def _parse_request(flags: Sequence[str]) -> argparse.Namespace:
+    """What sample_views.py does by these flags. Raises ValueError for flags that contradict each other."""
+    request = make_parser().parse_args(flags)
+    check_combinations(request)
+    return request
+
+
+def _num_views(objects: Objects, drawing: argparse.Namespace, asked: int | None) -> int:
+    """How many of the objects' own views to draw of each; unless they are `asked`, as many as all have.
+
+    Raises ValueError if an object has fewer.
+    """
+    given = parse_views(drawing.cond_views) if drawing.cond_views else None
+    counts = {
+        objects.ids[index]: len(other_views(objects, index, given or [customary_view(objects, index)]))
+        for index in choose_objects(objects, num=drawing.n or 1, names=drawing.object)
+    }
+    name, fewest = min(counts.items(), key=lambda pair: pair[1])
+    if asked is not None and asked > fewest:
+        raise ValueError(f"--views {asked}: {name} has {fewest} beside the conditioning views; lower it")
+    return asked or min(NUM_VIEWS, fewest)
+
+
+def _flags_of(way: str) -> list[str]:
+    """The flags of a way. Raises ValueError for bad quoting, or the gallery's own flags."""
+    try:
+        flags = shlex.split(way)
+    except ValueError as error:
+        raise ValueError(f"--way {way}: is no list of flags ({error}); quote it") from error
+    for flag in (word.partition("=")[0] for word in flags):
+        if flag in OWN_FLAGS:
+            raise ValueError(
+                f"--way: {flag} cannot be part of it; give the gallery {OWN_FLAGS[flag]} instead"
+            )
+    return flags
+
+
+def _data_of(run: Path, root: str | None) -> DataConfig:
+    """How a run reads its data, or the set at `root`."""
+    path = find_checkpoint(run)
+    data = validate_config(open_checkpoint(path, sections=()).config, str(path)).data
+    return at_root(data, root) if root else data
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is a run, and not films. Raises ValueError if it is neither."""
+    try:
+        return bool(find_checkpoint(path))
+    except ValueError as error:
+        if any(next(path.glob(pattern), None) for pattern in ("*transforms.json", "*/*transforms.json")):
+            return False
+        if not path.is_dir():
+            raise
+        raise ValueError(
+            f"{path}: holds neither films (transforms.json) nor a run (checkpoints/step-*.safetensors); give "
+            "a folder that sample_views.py or train.py has written"
+        ) from error
+
+
+def _way_slug(way: str) -> str:
+    """A folder's name for a way, of which no other way has the same: 1.5 and -1.5 look alike."""
+    return f"{_slug(way)}-{hashlib.sha256(way.encode()).hexdigest()[:8]}" if way else "plain"
+
+
+def _slug(text: str) -> str:
+    """A text as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.") or "_"

@@ -1,1 +1,0 @@
-"""The page that scripts/gallery.py makes of films: what is read, measured, encoded and laid out."""

@@ -1,0 +1,1 @@
+"""One HTML page of a training run: previews, curves, a summary, warnings, the config."""

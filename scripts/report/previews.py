@@ -1,0 +1,147 @@
+"""Pictures of held-out views that a run has left, encoded small enough for one page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from scripts.common.html.pictures import EXACT, KIND, data_uri, encoded
+from scripts.report.run_data import Run
+
+# A picture has a row for each view, of square tiles with a gap between them (models/preview.py).
+COLUMNS = ("source", "preview", "depth", "opacity", "sample", "truth")
+GAP = 2  # pixels
+LARGEST_SIDE = 4096  # pixels of the large picture
+SCALES = (1.0, 0.7, 0.5)  # of the small pictures, tried one after another
+LARGE_SCALES = (*SCALES, 0.35, 0.25)
+LARGE_SHARE = 0.3  # of the room for pictures that the large one may take
+QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a step; `data` is the encoded picture, empty until then."""
+
+    stage: str
+    step: int  # counted through all stages
+    path: Path
+    width: int = 0  # pixels before it was scaled
+    height: int = 0
+    data: bytes = b""
+
+    @property
+    def uri(self) -> str:
+        """The picture as text."""
+        return data_uri(KIND, self.data)
+
+    @property
+    def cost(self) -> int:
+        """Characters of the page that it takes, roughly."""
+        return 4 * len(self.data) // 3 + 400
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What its columns show, if its size is that of the usual layout."""
+        tile = (self.width + GAP) / len(COLUMNS)
+        usual = tile > GAP and tile == int(tile) and (self.height + GAP) % tile == 0
+        return COLUMNS if usual else ()
+
+
+@dataclass(frozen=True)
+class Previews:
+    """The pictures that the page shows of a run."""
+
+    large: Frame | None = None  # the newest
+    frames: tuple[Frame, ...] = ()
+    remarks: tuple[str, ...] = ()  # what was left out or scaled
+    problems: tuple[str, ...] = ()  # what could not be read
+
+
+def make_previews(run: Run, room: int) -> Previews:
+    """The run's pictures in about `room` bytes of the page: scaled, then thinned evenly, if they take more.
+
+    A picture that cannot be read is left out and named.
+    """
+    sources = [
+        Frame(stage.label if run.recipe else "", stage.start + step, path)
+        for stage in run.stages
+        for step, path in stage.pictures
+    ]
+    problems: dict[Path, str] = {}
+    large = _newest(sources, int(room * LARGE_SHARE), problems)
+    frames, remarks = _film(sources, room - large.cost, problems) if large else ([], [])
+    if large is None and len(problems) < len(sources):
+        remarks = ["The pictures are left out: there is no room for one."]
+    return Previews(large, tuple(frames), tuple(remarks), tuple(problems.values()))
+
+
+def evenly(items: Sequence, num: int) -> list:
+    """`num` of the items, evenly spaced, with the first and the last; the last if `num` is 1."""
+    if num >= len(items):
+        return list(items)
+    if num <= 1:
+        return list(items[-1:])
+    return [items[round(index * (len(items) - 1) / (num - 1))] for index in range(num)]
+
+
+def _newest(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> Frame | None:
+    """The newest picture that can be read, as good as there is room for."""
+    for source in reversed(sources):
+        for scale, quality in ((1.0, EXACT), *((scale, QUALITY) for scale in LARGE_SCALES)):
+            frame = _encode(source, scale, quality, problems)
+            if frame is None:
+                break
+            if frame.cost <= room:
+                return frame
+    return None
+
+
+def _film(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> tuple[list[Frame], list[str]]:
+    """As many of the pictures as fit, and remarks on what had to be done for that."""
+
+    def encode_all(chosen: Sequence[Frame], scale: float) -> tuple[list[Frame], int]:
+        frames = [frame for frame in (_encode(one, scale, QUALITY, problems) for one in chosen) if frame]
+        return frames, sum(frame.cost for frame in frames)
+
+    # The largest scale at which all pictures fit, guessed from a few of them.
+    for scale in SCALES:
+        frames, total = encode_all(evenly(sources, 9), scale)
+        usual = total / max(1, len(frames))
+        if usual * len(sources) <= room:
+            break
+
+    # As many as fit at that scale.
+    num = min(len(sources), int(room / max(usual, 1)))
+    while num > 0:
+        frames, total = encode_all(evenly(sources, num), scale)
+        if total <= room:
+            break
+        num = min(num - 1, int(num * room / total))
+    else:
+        return [], ["The film is left out: there is no room for it (--max-mb)."]
+    remarks = []
+    if num < len(sources):
+        remarks.append(f"Of {len(sources)} pictures {num} are here, evenly chosen (--max-mb).")
+    if scale < 1:
+        remarks.append(f"The film's pictures are scaled to {scale:.0%} of their size (--max-mb).")
+    return frames, remarks
+
+
+def _encode(source: Frame, scale: float, quality: int, problems: dict[Path, str]) -> Frame | None:
+    """The picture of a frame, scaled; None, and a line in `problems`, if the file is no picture."""
+    from data.picture_files import READ_ERRORS, first_line
+
+    try:
+        with Image.open(source.path) as file:
+            picture = file.convert("RGB")
+    except READ_ERRORS as error:
+        reason = first_line(error)
+        problems[source.path] = f"{source.path}: is no whole picture ({reason}); it is left out"
+        return None
+    width, height = picture.size
+    scale = min(scale, LARGEST_SIDE / max(width, height))
+    if scale < 1:
+        smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = picture.resize(smaller, Image.Resampling.LANCZOS)
+    return replace(source, width=width, height=height, data=encoded(picture, quality))

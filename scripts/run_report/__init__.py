@@ -1,1 +1,0 @@
-"""The page that scripts/report.py makes of a run: what is read, worked out, drawn and laid out."""

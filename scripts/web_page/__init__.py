@@ -1,1 +1,0 @@
-"""What pages that programs write have in common: their skeleton, their look, their pictures, their words."""

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from config import launch as launcher
 from config import load_config
 from config.launch import Outcome
 from config.run_folder import RunFolder
+from config.run_lock import hold_run
 from data.loader import SceneLoader
 from data.sets import open_split
 from models import companions
@@ -267,6 +269,15 @@ def test_all_stop_at_the_same_step_when_they_are_told_to(start, place):
     assert lines[-1] == f"stopped at step {load_checkpoint(checkpoint).step}: {run}"
 
 
+def test_a_run_that_another_process_trains_is_refused_by_its_first_rank(start, place):
+    with hold_run(place / "runs" / "twice", print):
+        code, lines = start("twice").end()
+    assert code == 2
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert f"rank 0: {place / 'runs' / 'twice'} is being trained by {holder}; " in lines[-1]
+    assert not (place / "runs" / "twice").exists()
+
+
 @pytest.fixture
 def started():
     """started(function): two processes that call it with rank, environment and a line; the lines' ends."""
@@ -338,9 +349,9 @@ def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies(started):
 def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_launcher(
     tmp_path, monkeypatch, capsys
 ):
-    for name, value in (("RANK", "3"), ("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))):
+    given = {"RANK": "3", "WORLD_SIZE": "4", "TORCHELASTIC_ERROR_FILE": str(tmp_path / "error.json")}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "SEVERAL", True)
     monkeypatch.setattr(processes.os, "_exit", sys.exit)
     try:
         raise KeyError("a mistake of ours")
@@ -370,11 +381,11 @@ def test_why_a_process_ended_is_said_once_and_at_once_where_others_may_begin_aga
     place, launch_with, monkeypatch, capsys, restarts, times
 ):
     def launch(*_, **__) -> Outcome:
-        monkeypatch.setenv("RANK", "1")
-        monkeypatch.setattr(processes, "SEVERAL", True)
-        with pytest.raises(SystemExit):
-            processes.fail("no such GPU")
-        monkeypatch.setattr(processes, "SEVERAL", False)
+        with monkeypatch.context() as patch:
+            patch.setenv("RANK", "1")
+            patch.setenv("WORLD_SIZE", "2")
+            with pytest.raises(SystemExit):
+                processes.fail("no such GPU")
         return Outcome(2, "rank 1: no such GPU")
 
     monkeypatch.setattr(processes.os, "_exit", sys.exit)

@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
         try:
             with stop.at_once(not is_one_of_several()):
+                from data.batch_transfer import lost_process
                 from models.companions import LostRankError
                 from models.device import out_of_memory
 
@@ -50,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             return fail(str(error))
         except (RuntimeError, MemoryError) as error:
+            if line := lost_process(error):
+                return fail(line)
             if not out_of_memory(error):
                 raise
             advice = "lower train.batch and raise train.accumulate, which makes the same updates"

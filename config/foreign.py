@@ -10,8 +10,8 @@ from config import RunConfig, load_config
 from models.checkpoint import FORMAT, Checkpoint, load_checkpoint
 from models.loading import empty_model
 from models.plain_denoiser import plain_denoiser
-from models.published import unpack
-from models.torch_file import is_torch_file, read_torch_file
+from models.published import has_published_names, unpack
+from models.torch_file import is_torch_file, read_torch_file, without_prefixes
 
 # How a model must be set to compute what the published code computes from the same weights.
 PUBLISHED_CONFIG = Path(__file__).parent / "srn_cars_128_published.json"
@@ -26,13 +26,15 @@ def open_checkpoint(
     is None. Raises ValueError where it is no checkpoint, is damaged, could run code, or holds published
     weights of another model than that.
     """
-    if not is_torch_file(path):
-        content = _foreign_safetensors(path)
-        return plain_denoiser(path, content) or load_checkpoint(path, sections=sections)
-    content = read_torch_file(path)
+    is_torch = is_torch_file(path)
+    content = read_torch_file(path) if is_torch else _foreign_safetensors(path)
     plain = plain_denoiser(path, content)
     if plain is not None:
         return plain
+    if not is_torch:
+        if content is None or not has_published_names(without_prefixes(path, content["model"])):
+            return load_checkpoint(path, sections=sections)
+        content = content["model"]
     config = load_config(PUBLISHED_CONFIG) if config is None else config
     return unpack(path, content, empty_model(config.model, path), config.model_dump(mode="json"))
 

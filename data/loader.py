@@ -24,6 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from data.batch import SceneBatch, Views, concatenate, places_of
+from data.batch_transfer import Parcel, pack, require_shared_memory
 from data.config import DataConfig
 from data.damage import DamagedFileError, first_usable, with_advice
 from data.nearness import with_near_view
@@ -127,8 +128,11 @@ class SceneLoader:
         """The batches of steps `start_step`, `start_step + 1`, ... without end.
 
         `config.workers` processes prepare them ahead, and for a GPU a thread puts what they made into pinned
-        memory. Raises ValueError where a file cannot be used, with `data.damaged` "skip" where most cannot.
+        memory. Raises ValueError where a file cannot be used, with `data.damaged` "skip" where most cannot,
+        or where shared memory does not suffice.
         """
+        if self.config.workers:
+            require_shared_memory()
         # The generator keeps DataLoader from drawing its workers' seed out of the global stream.
         steps = DataLoader(
             _Steps(self),
@@ -140,9 +144,10 @@ class SceneLoader:
             worker_init_fn=_begin_loading,
         )
         for loaded in steps:
-            if isinstance(loaded, ValueError):
-                raise loaded
-            yield loaded
+            batch = loaded.opened() if isinstance(loaded, Parcel) else loaded
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
 
 
 def collate(
@@ -228,12 +233,13 @@ class _Steps(Dataset):
         self._loader = loader
         self.ending = shared_ending() if loader.config.workers else None
 
-    def __getitem__(self, step: int) -> SceneBatch | ValueError:
+    def __getitem__(self, step: int) -> SceneBatch | Parcel | ValueError:
         # Returned rather than raised: a worker's exception would arrive wrapped in its traceback.
         try:
-            return self._loader.load(step)
+            batch = self._loader.load(step)
         except ValueError as error:
             return ValueError(str(error))
+        return batch if get_worker_info() is None else pack(batch)
 
 
 def _begin_loading(_: int) -> None:

@@ -181,7 +181,10 @@ def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", 
             f"{path}: is cut short or no safetensors file ({error}); copy it again"
         ) from error
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}')")
+        raise ValueError(
+            f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}'); published "
+            "weights get a config by python -m scripts.convert_checkpoint FILE OUT"
+        )
     damage = damage_of(metadata, tensors)
     if damage:
         raise DamagedCheckpointError(

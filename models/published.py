@@ -5,6 +5,7 @@ another order, by which its optimiser numbers them. Every weight of the denoiser
 names. Keys are names in that format.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def published_names(model: nn.Module) -> dict[str, str]:
     return {key: names[key] for key in sorted(names, key=rank.__getitem__)}  # within layers as in the model
 
 
+def has_published_names(state: Iterable[str]) -> bool:
+    """Whether any key, without prefixes of wrappers, is a name in the format."""
+    return any(key.startswith(("input_unet.", "nerf.", "ddpm_pipeline.")) for key in state)
+
+
 def unpack(path: Path, content: Any, model: nn.Module, config: dict[str, Any]) -> Checkpoint:
     """What is in a published file, as a checkpoint of ours of a `model` with that config.
 
@@ -79,7 +85,7 @@ def unpack(path: Path, content: Any, model: nn.Module, config: dict[str, Any]) -
     """
     envelope = _envelope(path, content)
     names, state = published_names(model), without_prefixes(path, envelope["model"])
-    if not any(key.startswith(("input_unet.", "nerf.", "ddpm_pipeline.")) for key in state):
+    if not has_published_names(state):
         raise ValueError(
             f"{path}: holds neither published GeNVS weights (input_unet.*, nerf.*, ddpm_pipeline.*) nor a "
             "denoiser of k-diffusion (proj_in.*, u_net.*); give a checkpoint of either"

@@ -46,6 +46,11 @@ def read_torch_file(path: Path) -> Any:
         ) from error
     except Exception as error:  # a made-up pickle can fail in any way
         wanted = re.search(r"GLOBAL (\S{1,60})", str(error))
+        if wanted and wanted[1].startswith("numpy."):
+            raise ValueError(
+                f"{path}: holds a NumPy value ('{wanted[1]}'), which is not read; have the sender make it a "
+                "plain number (.item()) or a tensor (torch.from_numpy) and save it again"
+            ) from error
         if wanted:
             raise ValueError(
                 f"{path}: is a pickle that would run code ('{wanted[1]}'); only tensors and plain values are "

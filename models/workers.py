@@ -14,6 +14,7 @@ from diffusion.noise import derived_seed
 from models.base import NVSModel
 from models.companions import Companions, LostRankError
 from models.device import choose_device
+from models.rank_environment import REMEDY, Ranks, read_meeting_point, read_ranks
 
 # For one process to wait for another, which may be drawing previews or saving. Processes that die are noticed
 # at once; this is for machines that are switched off.
@@ -107,16 +108,15 @@ class Workers:
 
 
 def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
-    """Find this process's device, and its place among the processes that torchrun started, which tells them
-    their ranks by the environment.
+    """Find this process's device, and its place among the processes of the job (`models.rank_environment`).
 
-    Raises ValueError where the device asked for does not exist, or there are fewer GPUs than processes.
+    Raises ValueError if the environment contradicts itself, the processes do not meet, the device does not
+    exist or there are fewer GPUs than processes.
     """
-    rank, world = int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1))
-    name = device_name
+    ranks, name = read_ranks(environment), device_name
+    rank, local_rank, world = ranks.rank, ranks.local_rank, ranks.world
     if world > 1 and name.startswith("cuda:"):
         raise ValueError(f"train.device: {name} is one device for {world} processes; use auto or cpu")
-    local_rank = int(environment.get("LOCAL_RANK", 0))
     if name in ("auto", "cuda") and 0 < torch.cuda.device_count() <= local_rank:
         raise ValueError(
             f"train.device={name}: this is process {local_rank + 1} of this machine, which has "
@@ -127,9 +127,23 @@ def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
         torch.cuda.set_device(device)  # what does not say where it works, works here
     if world == 1:
         return Workers(rank, world, device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    _meet(ranks, environment, "nccl" if device.type == "cuda" else "gloo")
     control, watch = (torch.distributed.new_group(backend="gloo", timeout=t) for t in (TIMEOUT, FOREVER))
     return Workers(rank, world, device, control, watch)
+
+
+def _meet(ranks: Ranks, environment: Mapping[str, str], backend: str) -> None:
+    """Join the default process group."""
+    address, port = read_meeting_point(environment)
+    try:
+        torch.distributed.init_process_group(
+            backend, timeout=TIMEOUT, rank=ranks.rank, world_size=ranks.world
+        )
+    except (torch.distributed.DistNetworkError, torch.distributed.DistStoreError) as error:
+        raise ValueError(
+            f"the {ranks.world} processes did not meet at MASTER_ADDR={address} MASTER_PORT={port} "
+            f"({str(error).splitlines()[0]}); {REMEDY}"
+        ) from error
 
 
 def exchange(parallel: nn.Module, *, gradients: bool) -> AbstractContextManager:

@@ -79,15 +79,17 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     from config import load_config
     from config.foreign import PUBLISHED_CONFIG, open_checkpoint
     from config.run_folder import RunFolder
-    from models.checkpoint import checkpoint_path, find_checkpoint, write_checkpoint
+    from models.checkpoint import checkpoint_path, checkpoint_seal, find_checkpoint, write_checkpoint
     from models.torch_file import is_torch_file
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
     if arguments.raw:
         raise ValueError("--raw chooses among the weights of a run; give it with --to-published only")
-    if not is_torch_file(source):
-        raise ValueError(f"{source}: is no file of torch.save; to write the published one, --to-published")
+    if not is_torch_file(source) and checkpoint_seal(source):
+        raise ValueError(
+            f"{source}: is a checkpoint of this project already; --to-published writes the published format"
+        )
     settings = arguments.config or PUBLISHED_CONFIG
     as_run = output.suffix != ".safetensors"
     if as_run and (output.is_file() or (output / "config.json").exists()):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.evaluation.arguments import check_combinations, make_parser
@@ -45,9 +46,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _place_among_processes() -> dict[str, int]:
-    """As torchrun tells it; alone, where nobody does."""
-    names = {"rank": ("RANK", 0), "world": ("WORLD_SIZE", 1), "local_rank": ("LOCAL_RANK", 0)}
-    return {name: int(os.environ.get(variable, alone)) for name, (variable, alone) in names.items()}
+    """As torchrun sets it. Raises ValueError if the environment contradicts itself."""
+    from models.rank_environment import read_ranks
+
+    return asdict(read_ranks(os.environ))
 
 
 def _fail(code: int, message: str) -> int:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,18 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from models.stop import StopSignal
     from models.workers import Workers
 
-SEVERAL = int(os.environ.get("WORLD_SIZE", 1)) > 1  # whether a launcher made this process one of several
 REPEATED = "TRAIN_REPEATED"  # set in the environment where the launcher says why a process ended
+SLOW_S = 30.0  # after which a process says that it waits for others
 ANOTHER_ENDED = "another rank ended; see its message"
+
+
+def is_one_of_several() -> bool:
+    """Whether a launcher made this process one of several; `joined` refuses a malformed environment."""
+    from models.rank_environment import read_ranks
+
+    with suppress(ValueError):
+        return read_ranks(os.environ).world > 1
+    return False
 
 
 def add_process_options(parser: argparse.ArgumentParser) -> None:
@@ -47,11 +56,20 @@ def launch_processes(program: str, argv: list[str] | None, run_folders: "Callabl
 
     `run_folders` finds the run directories, in order, and raises ValueError where the config is wrong.
     """
+    from models.rank_environment import read_ranks
+
     parser = argparse.ArgumentParser()
     add_process_options(parser)
     options, rest = parser.parse_known_args(argv)
-    if SEVERAL:
-        return fail("--processes and --restarts are for a machine without torchrun; leave them out")
+    try:
+        read_ranks(os.environ)
+    except ValueError as error:
+        return fail(str(error))
+    if is_one_of_several():
+        return fail(
+            "--processes and --restarts are for a machine without torchrun; leave them out, or unset "
+            "WORLD_SIZE"
+        )
     if options.processes < 1 or options.restarts < 0:
         return fail("--processes must be 1 or more and --restarts 0 or more")
     if options.processes == 1:
@@ -89,13 +107,13 @@ def joined(device_name: str, stop: "StopSignal") -> "Iterator[Workers]":
     """
     from models.workers import join_workers
 
-    if not SEVERAL:
+    if not is_one_of_several():
         yield join_workers(device_name, os.environ)
         return
     sys.excepthook = _fail_unexpectedly
     if "TORCHELASTIC_RUN_ID" in os.environ:
         threading.Thread(target=_mind_the_launcher, args=(os.getppid(),), daemon=True).start()
-    with _ended_by_signals():
+    with _ended_by_signals(), _said_if_slow():
         if stop.requested:
             signal.raise_signal(signal.SIGTERM)
         workers = join_workers(device_name, os.environ)
@@ -109,12 +127,13 @@ def fail(message: str, *, code: int = 2, first: bool = True) -> int:
     One of several processes says its rank, tells the launcher, too, and ends here; it says nothing itself
     where the launcher will. Not `first`: it ends because another one did.
     """
-    if not SEVERAL:
+    if not is_one_of_several():
         print(f"train.py: {message}", file=sys.stderr)
         return code
     from config.launch import record_failure
+    from models.rank_environment import read_ranks
 
-    message = f"rank {os.environ['RANK']}: {message}"
+    message = f"rank {read_ranks(os.environ).rank}: {message}"
     if REPEATED not in os.environ:
         print(f"\ntrain.py: {message}", file=sys.stderr, flush=True)  # below the progress of the first one
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
@@ -143,6 +162,20 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _said_if_slow() -> Iterator[None]:
+    """Context of waiting for other processes, which nobody may have started: variables can be left over."""
+    place = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    line = f"train.py: waiting at {place} for the other processes of WORLD_SIZE={os.environ['WORLD_SIZE']}"
+    timer = threading.Timer(SLOW_S, print, args=[line], kwargs={"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _mind_the_launcher(launcher: int) -> None:

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from published_files import STEP, assert_same, tiny_published
+from published_files import DOUBLE, STEP, assert_same, tiny_published
 from safetensors import safe_open
+from safetensors.torch import save_file
 from scenes import TINY_MODEL, run_document, tiny_model
 
 import sample_views
@@ -203,3 +205,45 @@ def test_a_named_file_is_replaced_whole_or_stays(place, capsys, monkeypatch):
     assert convert("genvs.pt", "ours.safetensors", "--config", "tiny.json") == 0
     with safe_open("ours.safetensors", framework="pt") as file:
         assert len(list(file.keys())) > 100
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+def test_a_published_state_dict_as_safetensors_is_the_same_as_genvs_pt(place, content, capsys, prefix):
+    single = {key: value for key, value in content["model"].items() if not key.startswith(DOUBLE)}
+    save_file({prefix + key: value.contiguous() for key, value in single.items()}, "bare.safetensors")
+    assert convert("bare.safetensors", "ours.safetensors") == 0
+    assert f"read: bare.safetensors, {len(single)} entries" in capsys.readouterr().out
+    assert convert("genvs.pt", "same.safetensors") == 0
+    ours, same = (load_checkpoint(Path(f"{name}.safetensors")).section("model") for name in ("ours", "same"))
+    assert_same(ours, same)
+    model, _, step = load_model("bare.safetensors")
+    assert step == 0
+    assert_same(model.state_dict(), ours)
+    single.pop("nerf.aabb_infer")
+    save_file({key: value.contiguous() for key, value in single.items()}, "bare.safetensors")
+    assert "bare.safetensors: 'nerf.aabb_infer' is missing" in refusal(
+        capsys, "bare.safetensors", "x.safetensors"
+    )
+
+
+def test_what_is_no_published_file_says_what_it_is(place, capsys):
+    assert convert("genvs.pt", "ours.safetensors") == 0
+    capsys.readouterr()
+    assert "ours.safetensors: is a checkpoint of this project already" in refusal(
+        capsys, "ours.safetensors", "again.safetensors"
+    )
+    save_file({"other.weight": torch.ones(3)}, "other.safetensors")
+    assert "other.safetensors: is a safetensors file, but no checkpoint" in refusal(
+        capsys, "other.safetensors", "again.safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", [np.float64(0.5), np.int64(3), np.bool_(True), np.arange(3), np.dtype("f4")]
+)
+def test_a_numpy_value_in_a_file_of_torch_is_named_as_such(place, content, capsys, value):
+    torch.save(content | {"step": value}, "strange.pt")
+    said = refusal(capsys, "strange.pt", "ours.safetensors")
+    assert "strange.pt: holds a NumPy value ('numpy." in said
+    assert ".item()" in said
+    assert "run code" not in said

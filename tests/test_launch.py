@@ -18,10 +18,26 @@ def fail(message, code, later=0):
         json.dump({"message": message, "timestamp": int(time.time()) + later}, file)
     os._exit(code)
 
+def pid_file(rank):
+    return os.path.join(sys.argv[1], f"pid{rank}.{attempt}")
+
+def ended(rank):
+    try:
+        with open(pid_file(rank)) as file, open(f"/proc/{int(file.read())}/stat") as status:
+            return status.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return os.path.exists(pid_file(rank))
+    except ValueError:  # is still being written
+        return False
+
+with open(pid_file(rank), "w") as file:
+    file.write(str(os.getpid()))
+
 """
 OTHERS_END = """
 if rank == "0":
-    time.sleep(0.5)
+    while not ended("1"):
+        time.sleep(0.02)
     fail("rank 0: another rank ended", 1, later=10)
 """
 

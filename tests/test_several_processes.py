@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from config import launch as launcher
 from config import load_config
 from config.launch import Outcome
 from config.run_folder import RunFolder
+from config.run_lock import hold_run
 from data.loader import SceneLoader
 from data.sets import open_split
 from models import companions
@@ -56,7 +58,7 @@ if "RANK" in os.environ:
 """
 TOGETHER = {"steps": 60, "batch": 1, "save_every": 5, "keep": 99, "preview_every": 10}
 COMPARED = 20  # steps after which runs are compared
-PATIENCE_S = 300  # of what takes half a minute on a machine that does nothing else
+PATIENCE_S = 600  # of what takes half a minute on a machine that does nothing else
 
 
 class EnoughError(Exception):
@@ -125,7 +127,7 @@ def start(place):
     for job in jobs:
         if job.process.poll() is None:
             job.process.terminate()
-            job.process.wait(60)
+            job.process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -236,9 +238,7 @@ def test_a_killed_rank_restarts_all_and_then_ends_all_with_the_cause_on_the_last
     job.kill(1)
     job.await_step(run, COMPARED + 1)
     job.kill(1)
-    killed = time.monotonic()
-    code, lines = job.end(timeout_s=30)
-    assert time.monotonic() - killed < 30
+    code, lines = job.end()  # long before the processes would give up a machine that is silent
     assert code == 1
     assert "Traceback" not in "".join(lines)
     assert lines.count("train.py: rank 0: another rank ended; see its message") == 2
@@ -265,6 +265,15 @@ def test_all_stop_at_the_same_step_when_they_are_told_to(start, place):
     assert code == 0, lines
     (checkpoint,) = checkpoints_of(run)
     assert lines[-1] == f"stopped at step {load_checkpoint(checkpoint).step}: {run}"
+
+
+def test_a_run_that_another_process_trains_is_refused_by_its_first_rank(start, place):
+    with hold_run(place / "runs" / "twice", print):
+        code, lines = start("twice").end()
+    assert code == 2
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert f"rank 0: {place / 'runs' / 'twice'} is being trained by {holder}; " in lines[-1]
+    assert not (place / "runs" / "twice").exists()
 
 
 @pytest.fixture
@@ -304,7 +313,7 @@ def count_together(rank: int, environment: dict[str, str], said: Connection) -> 
 def test_what_several_processes_have_met_is_counted_once(started):
     _, lines = started(count_together)
     for heard, _ in lines:
-        assert heard.poll(60)
+        assert heard.poll(PATIENCE_S)
         assert heard.recv() == (0, 4, 2)
     assert join_workers("cpu", {}).distinct({"a", "b"}) == 2
 
@@ -326,21 +335,21 @@ def wait_for_a_gpu(rank: int, environment: dict[str, str], said: Connection) -> 
 def test_a_rank_that_waits_for_its_gpu_ends_when_another_one_dies(started):
     ranks, lines = started(wait_for_a_gpu)
     for heard, _ in lines:
-        assert heard.poll(60)
+        assert heard.poll(PATIENCE_S)
         assert heard.recv() == "joined"
     ranks[1].kill()
-    assert lines[0][0].poll(20)
+    assert lines[0][0].poll(PATIENCE_S)
     assert lines[0][0].recv() == "lost"
-    ranks[0].join(20)
+    ranks[0].join(PATIENCE_S)
     assert ranks[0].exitcode == 3
 
 
 def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_launcher(
     tmp_path, monkeypatch, capsys
 ):
-    for name, value in (("RANK", "3"), ("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))):
+    given = {"RANK": "3", "WORLD_SIZE": "4", "TORCHELASTIC_ERROR_FILE": str(tmp_path / "error.json")}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "SEVERAL", True)
     monkeypatch.setattr(processes.os, "_exit", sys.exit)
     try:
         raise KeyError("a mistake of ours")
@@ -370,11 +379,11 @@ def test_why_a_process_ended_is_said_once_and_at_once_where_others_may_begin_aga
     place, launch_with, monkeypatch, capsys, restarts, times
 ):
     def launch(*_, **__) -> Outcome:
-        monkeypatch.setenv("RANK", "1")
-        monkeypatch.setattr(processes, "SEVERAL", True)
-        with pytest.raises(SystemExit):
-            processes.fail("no such GPU")
-        monkeypatch.setattr(processes, "SEVERAL", False)
+        with monkeypatch.context() as patch:
+            patch.setenv("RANK", "1")
+            patch.setenv("WORLD_SIZE", "2")
+            with pytest.raises(SystemExit):
+                processes.fail("no such GPU")
         return Outcome(2, "rank 1: no such GPU")
 
     monkeypatch.setattr(processes.os, "_exit", sys.exit)
@@ -416,7 +425,7 @@ def test_a_process_whose_launcher_was_killed_stops(tmp_path):
     assert launcher.stdout.readline().strip().isdigit()
     launcher.kill()
     # The end of the output: nobody is left who could write.
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=PATIENCE_S)
 
 
 def test_wrong_numbers_of_processes_are_one_line(place, capsys, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scenes import ready_batch, tiny_model
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from data.batch import Views
@@ -50,12 +51,37 @@ EVERYTHING = {
 }
 
 
+class Makers(TorchFunctionMode):
+    """Collects numbers of the host that become a tensor on `device`, which not every device dispatches."""
+
+    def __init__(self, device: str, found: list[str]):
+        super().__init__()
+        self.device, self.found = device, found
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function in (torch.tensor, torch.as_tensor, Tensor.new_tensor) and self.device != "cpu":
+            data = args[1] if function is Tensor.new_tensor else args[0]
+            if result.device.type == self.device and not isinstance(data, Tensor):
+                self.found.append(f"{function.__name__} at {_where()}")
+        return result
+
+
 class Watch(TorchDispatchMode):
     """Collects operations for which the host would wait if `device` were a GPU."""
 
     def __init__(self, device: str):
         super().__init__()
         self.device, self.found = device, []
+        self._makers = Makers(device, self.found)
+
+    def __enter__(self):
+        self._makers.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._makers.__exit__(*error)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -104,12 +130,18 @@ def test_the_watch_sees_what_it_should():
         with Watch("cpu") as watch:
             wait()
         assert watch.found
-    for send in (lambda: numbers.to("meta"), lambda: torch.tensor([1.0], device="meta")):
+    there = numbers.to("meta")
+    for send in (
+        lambda: numbers.to("meta"),
+        lambda: torch.tensor([1.0], device="meta"),
+        lambda: torch.as_tensor(1.0, device="meta"),
+        lambda: there.new_tensor([1.0]),
+    ):
         with Watch("meta") as watch:
             send()
         assert watch.found
     with Watch("meta") as watch:
-        numbers.to("meta", non_blocking=True) + 1
+        numbers.to("meta", non_blocking=True) + torch.as_tensor(there)
     assert watch.found == []
 
 

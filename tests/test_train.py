@@ -29,6 +29,7 @@ from models.meter import Meter
 from models.optim import OptimConfig, learning_rate_factor
 from models.preview import psnr
 from models.stop import StopSignal
+from scripts import compilation
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -218,10 +219,10 @@ def test_a_run_goes_on_to_the_last_bit_when_it_is_told_to_save_memory(write_conf
 
 def test_what_is_compiled_is_kept_among_the_runs_unless_the_user_chose(write_config, monkeypatch, capsys):
     places = []
-    monkeypatch.setattr(devices, "compile_networks", lambda *_: places.append(os.environ[program.CACHE]))
+    monkeypatch.setattr(devices, "compile_networks", lambda *_: places.append(os.environ[compilation.CACHE]))
     for chosen in (True, False):
-        monkeypatch.setenv(program.CACHE, "elsewhere")
-        monkeypatch.setattr(program, "CACHE_CHOSEN", chosen)
+        monkeypatch.setenv(compilation.CACHE, "elsewhere")
+        monkeypatch.setattr(compilation, "CACHE_CHOSEN", chosen)
         path = write_config(f"chosen_{chosen}".lower())
         assert program.main([str(path), "train.steps=1", "train.compile=true"]) == 0
         where = "elsewhere" if chosen else str(load_config(path).folder.parent / ".compiled")

@@ -4,12 +4,14 @@ The object is cut out by its mask, put on white, and placed in the middle of a s
 of its bounding box fills `FILL`: the mean over the silhouettes of the embedded cars (0.63, with a standard
 deviation of 0.10; 0.64 in the views of real cars rendered in the same way).
 
-The mask is a file of its own, or the photo's transparency, or, on white ground, whatever is not white. A
-photo with none of these is taken whole. Photos are turned upright as their EXIF entry says.
+The mask is a file of its own, or the photo's transparency, or what `data.cut_out` finds, or, on white ground,
+whatever is not white. A photo with none of these is taken whole, or as much of it as lies in a box. Photos
+are turned upright as their EXIF entry says.
 """
 
 import math
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
-from data.images import READ_ERRORS, read_picture
+from data.images import READ_ERRORS, picture_size, read_picture
 from data.masks import on_white, read_mask, read_opacity
 
 FILL = 0.63  # of the picture's side, by the larger side of the object's bounding box
@@ -41,14 +43,6 @@ UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class FramedPhoto:
-    """A photo as a square; `notice` is what its owner should know, in one line."""
-
-    picture: UInt8[Tensor, "k k 3"]
-    notice: str | None = None
-
-
-@dataclass(frozen=True)
 class Box:
     """A rectangle of pixels: rows and columns from the first to before the last."""
 
@@ -58,12 +52,48 @@ class Box:
     right: int
 
 
-def frame_photo(photo: Path, mask: Path | None = None, *, fill: float = FILL) -> FramedPhoto:
+@dataclass(frozen=True)
+class FramedPhoto:
+    """A photo as a square; `notice` is what its owner should know, in one line.
+
+    Of a photo that was cut out or has a box, `original` is all of it, upright, and `box` that box.
+    """
+
+    picture: UInt8[Tensor, "k k 3"]
+    notice: str | None = None
+    original: UInt8[Tensor, "h w 3"] | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """Where the object of a picture is; `doubts` are reasons why that may be wrong, without the path."""
+
+    opacity: UInt8[Tensor, "h w"]
+    doubts: tuple[str, ...] = ()
+
+
+BackgroundRemover = Callable[[Tensor, Box | None], CutOut]  # of a picture, and a box that holds the object
+
+
+def frame_photo(
+    photo: Path,
+    mask: Path | None = None,
+    *,
+    fill: float = FILL,
+    box: Sequence[int] | None = None,
+    remover: BackgroundRemover | None = None,
+) -> FramedPhoto:
     """The object of a photo in the middle of a white square, filling `fill` of it.
 
-    Raises ValueError where a file cannot be used or there is no object in it.
+    `box` is (x0, y0, x1, y1) in pixels of the upright photo; outside it everything is background. `remover`
+    finds the object of a photo without mask or transparency. Raises ValueError where a file cannot be used or
+    there is no object in it.
     """
+    # The photo, and what is known of where the object is.
     picture, opacity = read_upright(photo)
+    original, notices = picture, []
+    area = None if box is None else _pixel_box(box, photo, picture)
     if mask is not None:
         opacity = _upright(read_mask(mask), mask)
         if opacity.shape != picture.shape[:2]:
@@ -72,17 +102,27 @@ def frame_photo(photo: Path, mask: Path | None = None, *, fill: float = FILL) ->
                 f"{picture.shape[0]} when upright; give a mask of the same size"
             )
         picture = on_white(picture, opacity)
+    elif remover is not None and opacity is not None and opacity.min() < 255:
+        notices.append("is cut out already, as it has transparent pixels; --cut-out leaves it as it is")
+    elif remover is not None:
+        opacity, doubts = _remove_background(picture, remover, area, photo)
+        picture = on_white(picture, opacity)
+        notices += doubts
     seen = object_mask(picture, opacity)
-    if seen is None:
-        notice = (
-            f"{photo}: its background is neither white nor transparent, so the whole picture is used; remove "
-            "the background, or give --mask, for a likeness of the object alone"
+
+    # What of it is used, and the square round that.
+    if seen is None and remover is None:
+        part = "picture" if area is None else "box"
+        notices.append(
+            f"its background is neither white nor transparent, so the whole {part} is used; give --cut-out, "
+            "or --mask, for a likeness of the object alone"
         )
-        return FramedPhoto(_shrunk(_square(picture, _whole(picture))), notice)
-    box = bounding_box(seen)
-    if box is None:
-        raise ValueError(f"{mask or photo}: shows no object, as everything is background; give another file")
-    return FramedPhoto(_shrunk(_square(picture, _frame(box, fill))))
+    if area is not None:
+        picture, seen = _within(area, picture, seen)
+    frame = _whole(picture) if seen is None else _frame_round(seen, fill, mask or photo)
+    notice = f"{photo}: {'; '.join(notices)}" if notices else None
+    kept = None if area is None and remover is None else original
+    return FramedPhoto(_shrunk(_square(picture, frame)), notice, kept, area)
 
 
 def read_upright(photo: Path) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
@@ -125,6 +165,56 @@ def bounding_box(seen: Bool[Tensor, "h w"]) -> Box | None:
     if not len(rows) or not len(columns):
         return None
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def _remove_background(
+    picture: UInt8[Tensor, "h w 3"], remover: BackgroundRemover, area: Box | None, photo: Path
+) -> tuple[UInt8[Tensor, "h w"], list[str]]:
+    """Opacity of the object, and a notice if it may be wrong. Raises ValueError if there is no object."""
+    try:
+        found = remover(picture, area)
+    except ValueError as error:
+        raise ValueError(f"{photo}: {error}") from error
+    if not found.doubts:
+        return found.opacity, []
+    advice = "--mask" if area is not None else "--box, or --mask,"
+    return found.opacity, [
+        f"--cut-out may be wrong ({'; '.join(found.doubts)}); look at it, and give {advice} if so"
+    ]
+
+
+def _pixel_box(box: Sequence[int], photo: Path, picture: UInt8[Tensor, "h w 3"]) -> Box:
+    """A box (x0, y0, x1, y1) of the upright photo in pixels of `picture`, which may have been shrunk.
+
+    Raises ValueError where it reaches beyond the photo.
+    """
+    sizes = sorted(picture_size(photo))
+    height, width = sizes if picture.shape[0] <= picture.shape[1] else sizes[::-1]
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(
+            f"{photo}: --box {x0} {y0} {x1} {y1} does not lie in it ({width} x {height} when upright); "
+            "give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
+        )
+    rows, columns = picture.shape[0] / height, picture.shape[1] / width
+    return Box(math.floor(y0 * rows), math.floor(x0 * columns), math.ceil(y1 * rows), math.ceil(x1 * columns))
+
+
+def _within(
+    box: Box, picture: UInt8[Tensor, "h w 3"], seen: Bool[Tensor, "h w"] | None
+) -> tuple[UInt8[Tensor, "k l 3"], Bool[Tensor, "k l"]]:
+    """What a box holds; all of it is the object if nothing else is known."""
+    rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+    part = picture[rows, columns]
+    return part, torch.ones(part.shape[:2], dtype=torch.bool) if seen is None else seen[rows, columns]
+
+
+def _frame_round(seen: Bool[Tensor, "h w"], fill: float, path: Path) -> Box:
+    """The square round an object. Raises ValueError if there is none."""
+    box = bounding_box(seen)
+    if box is None:
+        raise ValueError(f"{path}: shows no object, as everything is background; give another file")
+    return _frame(box, fill)
 
 
 def _frame(box: Box, fill: float) -> Box:

@@ -117,12 +117,15 @@ def to_input(picture: UInt8[ndarray, "h w 3"]) -> Float[ndarray, "1 3 320 320"]:
 
 
 def from_output(output: Float[ndarray, "1 1 320 320"], height: int, width: int) -> Float[ndarray, "h w"]:
-    """A saliency map stretched to [0, 1] and resized bilinearly; zeros if it shows no object."""
+    """A saliency map stretched to [0, 1] and resized bilinearly.
+
+    Zeros if nowhere in it there is an object, ones if everywhere.
+    """
     values = output[0, 0]
     low, high = float(values.min()), float(values.max())
-    if high < SURE:
-        return np.zeros((height, width), np.float32)
-    stretched = (values - low) / max(high - low, 1e-6)
+    if high < SURE or low >= SURE:
+        return np.full((height, width), float(low >= SURE), np.float32)
+    stretched = (values - low) / (high - low)
     resized = Image.fromarray(stretched.astype(np.float32)).resize((width, height), BILINEAR)
     return np.asarray(resized)
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from scripts.drawing import draw, joint_sigma, settings
 from scripts.photo_angles import with_angles
-from scripts.sample_arguments import check_combinations, make_parser, orbit_angles
+from scripts.sample_arguments import check_combinations, make_parser, orbit_angles, photo_boxes
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    import torch
+
     from config import RunConfig
     from data.batch import Views
     from data.photo_framing import FramedPhoto
@@ -73,7 +75,7 @@ def sample_views(arguments: argparse.Namespace) -> list[Path]:
         if notice:
             print(f"sample_views.py: {notice}", file=sys.stderr)
     for number, photo in enumerate(framed):
-        write_png(galleries[0].path(f"photo_{number:02d}.png"), photo.picture)
+        write_png(galleries[0].path(f"photo_{number:02d}.png"), shown(photo))
 
     place(model, device)
     written: list[Path] = []
@@ -118,9 +120,22 @@ def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
     """Photos without cameras, made to look like the pictures of the training data."""
     from data.photo_framing import FILL, frame_photo
 
+    remover = None
+    if arguments.cut_out:
+        from data.cut_out import background_remover
+
+        remover = background_remover()
     masks = arguments.mask or [None] * len(arguments.image)
     fill = FILL if arguments.fill is None else arguments.fill
-    return [frame_photo(*files, fill=fill) for files in zip(arguments.image, masks, strict=True)]
+    photos = zip(arguments.image, masks, photo_boxes(arguments), strict=True)
+    return [frame_photo(photo, mask, fill=fill, box=box, remover=remover) for photo, mask, box in photos]
+
+
+def shown(photo: "FramedPhoto") -> "torch.Tensor":
+    """A photo after framing; on its left the photo before, if something was cut out of that."""
+    from data.cut_out import beside
+
+    return photo.picture if photo.original is None else beside(photo)
 
 
 def photo_notices(arguments: argparse.Namespace, framed: list["FramedPhoto"], source: "Views") -> list[str]:

@@ -4,29 +4,27 @@ The object is cut out by its mask, put on white, and placed in the middle of a s
 of its bounding box fills `FILL`: the mean over the silhouettes of the embedded cars (0.63, with a standard
 deviation of 0.10; 0.64 in the views of real cars rendered in the same way).
 
-The mask is a file of its own, or the photo's transparency, or, on white ground, whatever is not white. A
-photo with none of these is taken whole. An alpha channel that leaves all but a few pixels opaque is no mask.
-What is half transparent belongs to the object where it can be seen. Photos are turned upright as their EXIF
-entry says.
+The mask is a file of its own, or the photo's transparency, or what `data.cut_out` finds, or, on white ground,
+whatever is not white. A photo with none of these is taken whole, or as much of it as lies in a box. An alpha
+channel that leaves all but a few pixels opaque is no mask. What is half transparent belongs to the object
+where it can be seen. Photos are turned upright as their EXIF entry says.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
-from PIL import Image
 from torch import Tensor
 
 from data.images import on_white_ground
 from data.masks import on_white, opacity_of, read_mask
+from data.photo_squares import Box, cut_square, frame_round, pixel_box, shrunk_square, whole_square
 from data.picture_files import decoded, profile_notice
 
 FILL = 0.63  # of the picture's side, by the larger side of the object's bounding box
-LARGEST = 1024  # pixels, side of a framed picture; larger ones are shrunk
 WHITE = 240  # darkest level of white ground in all colours
 GROUND_SHARE = 0.8  # of the pixels along the edges that must be white where the ground is
 EDGE = 0.01  # width of these edges as a share of the shorter side
@@ -35,66 +33,75 @@ CUT_OUT = 0.03  # least share of transparent pixels, the edges aside, of a photo
 SOLID = 230  # opacity from which a pixel is no longer half transparent
 HALF_SHARE = 0.02  # of the visible pixels, soft outlines aside, that may be half transparent without notice
 OUTLINE = 0.02  # width of soft outlines as a share of the shorter side
-WITHOUT_MASK = (
-    "its background is neither white nor transparent, so the whole picture is used; remove the background, "
-    "or give --mask, for a likeness of the object alone"
-)
 
 
 @dataclass(frozen=True)
 class FramedPhoto:
-    """A photo as a square; `notice` is what its owner should know, in one line."""
+    """A photo as a square; `notice` is what its owner should know, in one line.
+
+    Of a photo that was cut out or has a box, `original` is all of it, upright, and `box` that box.
+    """
 
     picture: UInt8[Tensor, "k k 3"]
     notice: str | None = None
+    original: UInt8[Tensor, "h w 3"] | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels: rows and columns from the first to before the last."""
+class CutOut:
+    """Where the object of a picture is; `doubts` are reasons why that may be wrong, without the path."""
 
-    top: int
-    left: int
-    bottom: int
-    right: int
+    opacity: UInt8[Tensor, "h w"]
+    doubts: tuple[str, ...] = ()
 
 
-def frame_photo(photo: Path, mask: Path | None = None, *, fill: float = FILL) -> FramedPhoto:
+BackgroundRemover = Callable[[Tensor, Box | None], CutOut]  # of a picture, and a box that holds the object
+
+
+def frame_photo(
+    photo: Path,
+    mask: Path | None = None,
+    *,
+    fill: float = FILL,
+    box: Sequence[int] | None = None,
+    remover: BackgroundRemover | None = None,
+) -> FramedPhoto:
     """The object of a photo in the middle of a white square, filling `fill` of it.
 
-    Raises ValueError where a file cannot be used or there is no object in it.
+    `box` is (x0, y0, x1, y1) in pixels of the upright photo; outside it everything is background. `remover`
+    finds the object of a photo without mask or transparency. Raises ValueError where a file cannot be used or
+    there is no object in it.
     """
     # The photo, and what is known of where the object is.
     picture, opacity = read_upright(photo)
+    original, notices = picture, [profile_notice(photo)]
+    area = None if box is None else pixel_box(box, photo, picture)
     if mask is not None:
-        opacity = read_mask(mask, upright=True)
-        if opacity.shape != picture.shape[:2]:
-            raise ValueError(
-                f"{mask}: is {opacity.shape[1]} x {opacity.shape[0]}, but {photo} is {picture.shape[1]} x "
-                f"{picture.shape[0]} when upright; give a mask of the same size"
-            )
+        opacity = _mask_of(photo, mask, picture)
         picture = on_white(picture, opacity)
     elif opacity is not None and not is_cut_out(opacity):
         opacity = None
+    if mask is None and remover is not None and opacity is not None:
+        notices.append("is cut out already, as it has transparent pixels; --cut-out leaves it as it is")
+    elif mask is None and remover is not None:
+        opacity, doubts = _remove_background(picture, remover, area, photo)
+        picture = on_white(picture, opacity)
+        notices += doubts
     seen = object_mask(picture, opacity)
 
-    # The square round the object, or round the whole photo.
-    notices = [profile_notice(photo)]
+    # What of it is used, and the square round that.
     if seen is None:
-        notices.append(WITHOUT_MASK)
-        frame = _whole(picture)
-    else:
-        box = bounding_box(seen)
-        if box is None:
-            raise ValueError(
-                f"{mask or photo}: shows no object, as everything is background; give another file"
-            )
-        notices.append(None if opacity is None else _half_notice(seen, opacity))
-        frame = _frame(box, fill)
+        notices.append(_without_mask("picture" if area is None else "box"))
+    elif opacity is not None and remover is None:
+        notices.append(_half_notice(seen, opacity))
+    if area is not None:
+        picture, seen = _within(area, picture, seen)
+    frame = whole_square(picture) if seen is None else _frame_of(seen, fill, mask or photo)
     said = [notice for notice in notices if notice is not None]
-    return FramedPhoto(
-        _shrunk(_square(picture, frame)), f"{photo}: {'; also, '.join(said)}" if said else None
-    )
+    notice = f"{photo}: {'; also, '.join(said)}" if said else None
+    kept = None if area is None and remover is None else original
+    return FramedPhoto(shrunk_square(cut_square(picture, frame)), notice, kept, area)
 
 
 def profile_notices(photos: Sequence[Path]) -> list[str]:
@@ -109,10 +116,10 @@ def frame_picture(picture: UInt8[Tensor, "h w 3"], *, fill: float = FILL) -> UIn
     None: all of it is white.
     """
     seen = object_mask(picture, None)
-    box = _whole(picture) if seen is None else bounding_box(seen)
+    box = whole_square(picture) if seen is None else bounding_box(seen)
     if box is None:
         return None
-    return _shrunk(_square(picture, box if seen is None else _frame(box, fill)))
+    return shrunk_square(cut_square(picture, box if seen is None else frame_round(box, fill)))
 
 
 def read_upright(photo: Path) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
@@ -168,6 +175,40 @@ def bounding_box(seen: Bool[Tensor, "h w"]) -> Box | None:
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
+def _mask_of(photo: Path, mask: Path, picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
+    """The mask of an upright photo. Raises ValueError where it is of another size."""
+    opacity = read_mask(mask, upright=True)
+    if opacity.shape != picture.shape[:2]:
+        raise ValueError(
+            f"{mask}: is {opacity.shape[1]} x {opacity.shape[0]}, but {photo} is {picture.shape[1]} x "
+            f"{picture.shape[0]} when upright; give a mask of the same size"
+        )
+    return opacity
+
+
+def _without_mask(part: str) -> str:
+    return (
+        f"its background is neither white nor transparent, so the whole {part} is used; give --cut-out, "
+        "or --mask, for a likeness of the object alone"
+    )
+
+
+def _remove_background(
+    picture: UInt8[Tensor, "h w 3"], remover: BackgroundRemover, area: Box | None, photo: Path
+) -> tuple[UInt8[Tensor, "h w"], list[str]]:
+    """Opacity of the object, and a notice if it may be wrong. Raises ValueError if there is no object."""
+    try:
+        found = remover(picture, area)
+    except ValueError as error:
+        raise ValueError(f"{photo}: {error}") from error
+    if not found.doubts:
+        return found.opacity, []
+    advice = "--mask" if area is not None else "--box, or --mask,"
+    return found.opacity, [
+        f"--cut-out may be wrong ({'; '.join(found.doubts)}); look at it, and give {advice} if so"
+    ]
+
+
 def _half_notice(seen: Bool[Tensor, "h w"], opacity: UInt8[Tensor, "h w"]) -> str | None:
     """What to say if much of what can be seen is half transparent, soft outlines aside."""
     height, width = seen.shape
@@ -185,36 +226,18 @@ def _half_notice(seen: Bool[Tensor, "h w"], opacity: UInt8[Tensor, "h w"]) -> st
     )
 
 
-def _frame(box: Box, fill: float) -> Box:
-    """The square round a box of which its larger side fills a share."""
-    side = max(1, round(max(box.bottom - box.top, box.right - box.left) / fill))
-    top = math.floor((box.top + box.bottom - side) / 2 + 0.5)
-    left = math.floor((box.left + box.right - side) / 2 + 0.5)
-    return Box(top, left, top + side, left + side)
+def _within(
+    box: Box, picture: UInt8[Tensor, "h w 3"], seen: Bool[Tensor, "h w"] | None
+) -> tuple[UInt8[Tensor, "k l 3"], Bool[Tensor, "k l"]]:
+    """What a box holds; all of it is the object if nothing else is known."""
+    rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+    part = picture[rows, columns]
+    return part, torch.ones(part.shape[:2], dtype=torch.bool) if seen is None else seen[rows, columns]
 
 
-def _whole(picture: UInt8[Tensor, "h w 3"]) -> Box:
-    """The smallest square round the picture."""
-    height, width = picture.shape[:2]
-    side = max(height, width)
-    top, left = -((side - height) // 2), -((side - width) // 2)
-    return Box(top, left, top + side, left + side)
-
-
-def _square(picture: UInt8[Tensor, "h w 3"], frame: Box) -> UInt8[Tensor, "k k 3"]:
-    """What is in the frame, with white beyond the picture."""
-    height, width = picture.shape[:2]
-    square = picture.new_full((frame.bottom - frame.top, frame.right - frame.left, 3), 255)
-    top, left = max(0, frame.top), max(0, frame.left)
-    part = picture[top : min(height, frame.bottom), left : min(width, frame.right)]
-    row, column = top - frame.top, left - frame.left
-    square[row : row + part.shape[0], column : column + part.shape[1]] = part
-    return square
-
-
-def _shrunk(picture: UInt8[Tensor, "k k 3"]) -> UInt8[Tensor, "l l 3"]:
-    """Area means by Pillow, which need no floating-point copy of millions of pixels."""
-    if len(picture) <= LARGEST:
-        return picture
-    small = Image.fromarray(picture.numpy()).resize((LARGEST, LARGEST), Image.Resampling.BOX)
-    return torch.from_numpy(np.array(small))
+def _frame_of(seen: Bool[Tensor, "h w"], fill: float, path: Path) -> Box:
+    """The square round an object. Raises ValueError if there is none."""
+    box = bounding_box(seen)
+    if box is None:
+        raise ValueError(f"{path}: shows no object, as everything is background; give another file")
+    return frame_round(box, fill)

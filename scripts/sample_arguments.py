@@ -53,13 +53,16 @@ policies (each view also looks at the conditioning views):
               and, once they are too many, evenly spaced earlier ones
 
 photos: any size, shape and kind of file that Pillow reads, turned upright by EXIF. The object should stand on
-  white or transparent ground, or have a --mask (white: object); removing backgrounds is for other programs.
+  white or transparent ground, or have a --mask (white: object), or be cut out of its background by a small
+  network (--cut-out; make photos installs it). Where other things are in the photo, --box says where the
+  object is, in pixels of the upright photo, four numbers for each photo: left, top, right, bottom.
   Without --camera, a photo is framed as the training data is: the object in the middle of a white square, the
   larger side of its bounding box 0.63 of the square's (--fill); and taken from --elevation above the ground,
-  --azimuth round the object (0: from the x axis), --distance and with --focal. Look at photo_00.png. With
-  --camera, a photo keeps its frame, and one that is not square gets white borders. --elevation auto and
-  --azimuth auto estimate an angle from training views that look like the photo; they need the training data,
-  which --data names where it has moved, and objects that all stand alike (docs/pose_of_a_photo.md).
+  --azimuth round the object (0: from the x axis), --distance and with --focal. Look at photo_00.png, which
+  shows the photo, too, with --cut-out. With --camera, a photo keeps its frame, and one that is not square
+  gets white borders. --elevation auto and --azimuth auto estimate an angle from training views that look
+  like the photo; they need the training data, which --data names where it has moved, and objects that all
+  stand alike (docs/pose_of_a_photo.md).
 
 Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
 object stands at the origin, about as far from the camera as in training. A view depends on --seed, the object
@@ -68,7 +71,8 @@ some of those before it, as they are in their files, in 8 bits.
 Ctrl-C leaves the pictures that are finished, and the same command goes on from there: whole views are not
 drawn again. Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
-FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "fill")  # options of photos without cameras
+# Options of photos without cameras.
+FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
 AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
 AUTO = "auto"  # in place of an angle: estimate it
 DATA_OPTIONS = ("data", "n", "object", "cond_views")
@@ -156,6 +160,10 @@ def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
     help = "focal length of the square, in its widths (default: 1.0254, SRN cars)"
     add("--focal", type=positive, metavar="X", help=help)
     add("--mask", nargs="+", type=Path, metavar="FILE", help="for each photo, white where the object is")
+    help = "remove the background (needs: make photos)"
+    add("--cut-out", action="store_true", default=None, help=help)
+    help = "X0 Y0 X1 Y1 in each upright photo: outside it everything is background"
+    add("--box", nargs="+", action="extend", type=_number(int, 0, 10**6), metavar="PIXEL", help=help)
     help = "share of the square that the object fills (default: 0.63, training data)"
     add("--fill", type=share, metavar="X", help=help)
 
@@ -182,7 +190,7 @@ def check_subject(arguments: argparse.Namespace) -> None:
         raise ValueError("--camera and --intrinsics describe photos; give those with --image")
     if arguments.intrinsics and not arguments.camera:
         raise ValueError("--intrinsics goes with --camera; of a photo without, give --focal")
-    framing = [f"--{name}" for name in FRAMING if getattr(arguments, name) is not None]
+    framing = [f"--{name.replace('_', '-')}" for name in FRAMING if getattr(arguments, name) is not None]
     if framing and (arguments.camera or not photos):
         raise ValueError(f"{framing[0]} is for photos without --camera; leave one of them out")
     if photos and not arguments.camera:
@@ -191,6 +199,9 @@ def check_subject(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"{len(arguments.image)} photos, but {len(arguments.mask)} masks; give one for each photo"
             )
+        if arguments.mask and arguments.cut_out:
+            raise ValueError("--mask says where the object is, and --cut-out finds it; give only one")
+        photo_boxes(arguments)
     if arguments.n is not None and arguments.object:
         raise ValueError("--n counts objects and --object names them; give only one")
 
@@ -252,6 +263,24 @@ def _angle(largest: float) -> Callable[[str], float | str]:
         return AUTO if text == AUTO else degrees(text)
 
     return angle
+
+
+def photo_boxes(arguments: argparse.Namespace) -> list[list[int] | None]:
+    """X0, Y0, X1, Y1 of each photo, where given. Raises ValueError where there are too few or many."""
+    photos, numbers = len(arguments.image), arguments.box
+    if numbers is None:
+        return [None] * photos
+    if len(numbers) != 4 * photos:
+        raise ValueError(
+            f"--box has {len(numbers)} numbers, not 4 for each --image; give X0 Y0 X1 Y1 of each"
+        )
+    boxes = [numbers[start : start + 4] for start in range(0, len(numbers), 4)]
+    for x0, y0, x1, y1 in boxes:
+        if x0 >= x1 or y0 >= y1:
+            raise ValueError(
+                f"--box {x0} {y0} {x1} {y1} holds nothing; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
+            )
+    return boxes
 
 
 def _trajectory(text: str) -> str:

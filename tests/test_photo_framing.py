@@ -15,7 +15,8 @@ import sample_views
 from data.cameras import srn_test_path
 from data.images import read_picture, to_uint8
 from data.masks import on_white, read_mask, read_opacity
-from data.photo_framing import FILL, LARGEST, bounding_box, frame_photo, read_upright
+from data.photo_framing import FILL, bounding_box, frame_photo, read_upright
+from data.photo_squares import LARGEST
 from data.photos import framed_views, orbit_cameras, read_photos
 from scripts.sample_arguments import HELP
 

@@ -104,11 +104,12 @@ def data_flags(arguments: argparse.Namespace) -> list[str]:
     """The flags of the command line that say where objects or photos are, and how those were taken."""
     names = ("image", "camera", "intrinsics", "data", *FRAMING) if arguments.image else ("data", "split")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return [
-        word
-        for name, value in given.items()
-        for word in (f"--{name}", *map(str, value if isinstance(value, list) else [value]))
-    ]
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", *_words(value))]
+
+
+def _words(value: object) -> list[str]:
+    """The value of a flag on the command line; a switch has none."""
+    return [] if value is True else list(map(str, value if isinstance(value, list) else [value]))
 
 
 def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:

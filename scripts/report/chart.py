@@ -71,6 +71,8 @@ def draw(chart: Chart, run: Run) -> Figure:
     # Axes first: running means are taken on the scale that they are seen on.
     values = [value for series in chart.series for _, value in series.points]
     axes.set_yscale(**scale_of(values, share=chart.share))
+    if axes.get_yscale() == "asinh":
+        axes.yaxis.get_major_locator().set_params(numticks=7)
     axes.set_xlim(0, last)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=9 if chart.wide else 4)
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -101,7 +103,7 @@ def scale_of(values: Sequence[float], *, share: bool = False) -> dict[str, Any]:
     if min(values) >= TINIEST:
         return {"value": "log"} if math.log10(sizes[-1] / sizes[0]) > DECADES else {"value": "linear"}
     if math.log10(sizes[-1] / sizes[len(sizes) // 10]) > 0.75 * DECADES:
-        return {"value": "symlog", "linthresh": sizes[len(sizes) // 4]}
+        return {"value": "asinh", "linear_width": sizes[len(sizes) // 4]}  # smooth, unlike "symlog"
     return {"value": "linear"}
 
 

@@ -149,7 +149,7 @@ def test_another_config_may_be_named(place, content, capsys, monkeypatch):
         ("genvs.pt out --raw", "--to-published"),
         ("genvs.pt out/-x.y/..", "name"),
         ("genvs.pt out --config gone.json", "cannot be read"),
-        ("ours.safetensors out", "no file of torch.save"),
+        ("ours.safetensors out", "is a checkpoint of this project already"),
         ("net.pth out", "denoiser alone"),
         ("--to-published net.pth out.pt", "denoiser alone"),
         ("--to-published tiny.json out.pt", "tiny.json"),
@@ -219,6 +219,7 @@ def test_a_published_state_dict_as_safetensors_is_the_same_as_genvs_pt(place, co
     model, _, step = load_model("bare.safetensors")
     assert step == 0
     assert_same(model.state_dict(), ours)
+    capsys.readouterr()
     single.pop("nerf.aabb_infer")
     save_file({key: value.contiguous() for key, value in single.items()}, "bare.safetensors")
     assert "bare.safetensors: 'nerf.aabb_infer' is missing" in refusal(

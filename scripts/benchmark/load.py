@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
                 median = statistics.median(found[spins, neighbours])
                 print(f"{neighbours} neighbours, {spins} spins: {median:.3f} s", file=sys.stderr, flush=True)
     print("| spins |", *(f"beside {neighbours} |" for neighbours in arguments.neighbours))
-    print("|---|" * 1 + "---|" * len(arguments.neighbours))
+    print("|---|" + "---|" * len(arguments.neighbours))
     for spins in arguments.spins:
         medians = [statistics.median(found[spins, neighbours]) for neighbours in arguments.neighbours]
         print(f"| {spins} |", *(f"{median:.3f} s |" for median in medians))

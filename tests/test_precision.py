@@ -136,7 +136,7 @@ def test_float32_is_what_there_is_without_autocast_to_the_last_bit(cpu_with):
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
-def test_training_and_sampling_follow_the_rule(cpu_with, srn_root, tmp_path, monkeypatch):
+def test_training_and_sampling_follow_the_rule(cpu_with, srn_root, tmp_path_factory, monkeypatch):
     computed: dict[str, set[torch.dtype]] = {}
     convolve = torch.nn.Conv2d.forward
 
@@ -147,9 +147,10 @@ def test_training_and_sampling_follow_the_rule(cpu_with, srn_root, tmp_path, mon
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
     monkeypatch.setattr("models.backbone._measure_statistics", lambda backbone: None)  # in float32, at first
-    path, folder = tmp_path / "tiny.json", tmp_path / "runs" / "tiny"
+    there = tmp_path_factory.mktemp("runs")  # views are a data set too, which training would find
+    path, folder = there / "tiny.json", there / "tiny"
     settings = {"steps": 1, "preview_every": 1, "previews": 1, "precision": "auto", "preflight": False}
-    path.write_text(json.dumps(run_document(srn_root, tmp_path / "runs", train=settings)))
+    path.write_text(json.dumps(run_document(srn_root, there, train=settings)))
     flags = ["--transfer", str(folder), "--views", "1", "--device", "cpu", "--output"]
     for present, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         cpu_with(avx512=present)
@@ -157,7 +158,7 @@ def test_training_and_sampling_follow_the_rule(cpu_with, srn_root, tmp_path, mon
         assert train.main([str(path), f"name=tiny_{present}", "train.device=cpu"]) == 0
         flags[1] = str(folder.with_name(f"tiny_{present}"))
         program = "sample"
-        assert sample_views.main([*flags, str(tmp_path / str(present))]) == 0
+        assert sample_views.main([*flags, str(there / f"views_{present}")]) == 0
         assert computed == {"train": {dtype}, "sample": {dtype}}
         computed.clear()
 

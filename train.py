@@ -10,21 +10,21 @@ import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from scripts.compilation import compile_model, keep_compiled
-from scripts.processes import ANOTHER_ENDED, fail, is_one_of_several, joined, launch_processes
-from scripts.run_claim import held_run, in_a_run_of_its_own
-from scripts.train_arguments import make_parser
-from scripts.warn import forgiving, tell, warn
+from scripts.training.arguments import make_parser
+from scripts.training.compilation import compile_model, keep_compiled
+from scripts.training.messages import forgiving, tell, warn
+from scripts.training.processes import ANOTHER_ENDED, fail, is_one_of_several, joined, launch_processes
+from scripts.training.run_claim import held_run, in_a_run_of_its_own
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from pathlib import Path
 
-    from config import RunConfig
+    from config.run import RunConfig
     from models.base import NVSModel
-    from models.ema import EMA
-    from models.held_out import HeldOut
-    from models.stop import StopSignal
-    from models.workers import Workers
+    from models.training.distributed import Workers
+    from models.training.ema import EMA
+    from models.training.interruption import StopSignal
+    from models.training.validation import HeldOut
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,14 +32,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_intermixed_args(argv)
     if arguments.processes != 1 or arguments.restarts:
         return launch_processes(__file__, argv, lambda: [stage.folder for stage in stages_of(arguments)])
-    from models.stop import StopRequested, StopSignal
+    from models.training.interruption import StopRequested, StopSignal
 
     with StopSignal(launched="TORCHELASTIC_RUN_ID" in os.environ) as stop:
         try:
             with stop.at_once(not is_one_of_several()):
-                from data.batch_transfer import lost_process
-                from models.companions import LostRankError
+                from data.scenes.batch_transfer import lost_process
                 from models.device import out_of_memory
+                from models.training.peer_monitor import LostRankError
 
                 stages = stages_of(arguments)
                 with joined(stages[0].train.device, stop) as workers:
@@ -73,8 +73,8 @@ def run(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers", *, pl
     Raises ValueError or OSError as `train` does.
     """
     from config.recipe import require_start, write_list
-    from models.checkpoint import last_step
-    from models.stop import StopRequested
+    from models.checkpoints.format import last_step
+    from models.training.interruption import StopRequested
 
     done = [stage for stage in stages[:-1] if (last_step(stage.folder) or 0) >= stage.train.steps]
     left = [stage for stage in stages if stage not in done]
@@ -111,8 +111,8 @@ def try_out(stages: list["RunConfig"], stop: "StopSignal", workers: "Workers") -
 
     Raises ValueError where a stage could not be trained, and StopRequested where that is asked for.
     """
-    from config.preflight import lacks_room, plan, preflight
-    from models.stop import StopRequested
+    from models.training.interruption import StopRequested
+    from models.training.preflight import lacks_room, plan, preflight
 
     def attempt(stage: "RunConfig") -> None:
         train(stage, stop, workers)
@@ -140,23 +140,26 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     """
     import torch
 
-    from config.run_folder import RunFolder
-    from config.tracking import Tracker
-    from data.damage import DamageCount
-    from data.loader import SceneLoader, held_out
-    from data.sets import open_split
-    from models import family
-    from models.alarm import Alarm
-    from models.checkpoint import checkpoint_path
+    from config.families import family
+    from data.formats.registry import open_split
+    from data.scenes.loader import SceneLoader, held_out
+    from models.checkpoints.format import checkpoint_path
     from models.device import autocast, place
-    from models.ema import EMA
-    from models.held_out import HeldOut
-    from models.meter import Meter
-    from models.optim import clip_gradients, make_optimizer, set_learning_rate, trained_parameters
-    from models.stop import StopRequested
-    from models.watch import Watch
-    from models.workers import exchange, join_workers, reseed
-    from scripts.progress import progress_bar
+    from models.training.distributed import exchange, join_workers, reseed
+    from models.training.ema import EMA
+    from models.training.interruption import StopRequested
+    from models.training.meter import DamageCount, Meter, Watch
+    from models.training.optimizer import (
+        clip_gradients,
+        make_optimizer,
+        set_learning_rate,
+        trained_parameters,
+    )
+    from models.training.run_directory import RunFolder
+    from models.training.sanity_checks import Alarm
+    from models.training.tracking import Tracker
+    from models.training.validation import HeldOut
+    from scripts.common.progress import progress_bar
 
     workers = workers or join_workers(config.train.device, {})
     objects = open_split(config.data, "train")
@@ -272,8 +275,8 @@ def draw_preview(
     watched: "HeldOut", model: "NVSModel", ema: "EMA", path: "Path", stop: "StopSignal"
 ) -> dict[str, float]:
     """Save a picture of held-out views; returns its figures, none where a stop was asked for meanwhile."""
-    from data.images import write_png
-    from models.stop import StopRequested
+    from data.images.files import write_png
+    from models.training.interruption import StopRequested
 
     figures: dict[str, float] = {}
     with suppress(StopRequested):

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config import RunConfig, merge, read_document, set_key, split_override, validate_config
-from models.checkpoint import write_text_synced
+from config.documents import merge, read_document, set_key, split_override
+from config.run import RunConfig, validate_config
+from data.files import write_text_synced
 
 STAGES = "stages"
 

@@ -60,7 +60,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
 
     @property
     def photo_options(self) -> dict[str, int | float | str | None]:
-        """How photos become such pictures: keyword arguments of `data.photos.read_photos`."""
+        """How photos become such pictures: keyword arguments of `data.photos.photos.read_photos`."""
         return {name: getattr(self, name) for name in ("image_size", "object_radius", "resampling")}
 
     @field_validator("sources")

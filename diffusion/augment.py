@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from data.schedule import Probability
-from diffusion.noise import normal, uniform
+from data.seeds import normal, uniform
 
 LN_SCALE = 0.2 * math.log(2)  # of one unit of a2 and a5
 SHIFT = 1 / 8  # image sizes, of one unit of a6 and a7

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
+from diffusion.k_diffusion import k_diffusion
 from diffusion.layers import CheckpointedUNet, improve
-from diffusion.upstream import k_diffusion
 
 NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/augment.py
 GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and of attention, fixed by k-diffusion

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from diffusion.upstream import k_diffusion
+from diffusion.k_diffusion import k_diffusion
 
 
 class Downsample(nn.Module):

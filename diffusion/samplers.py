@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, Field, field_validator, model_validator
 from torch import Tensor
 
-from diffusion.noise import derived_seed, normal
-from diffusion.upstream import k_diffusion
+from data.seeds import derived_seed, normal
+from diffusion.k_diffusion import k_diffusion
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # noisy [n, c, h, w], sigma [n] -> denoised [n, c, h, w]
 Callback = Callable[[int, Tensor, Tensor], None]  # step, noisy images, denoised images
-Draw = Callable[..., Tensor]  # (seeds, shape, *, stream), with the promises of `diffusion.noise.normal`
+Draw = Callable[..., Tensor]  # (seeds, shape, *, stream), with the promises of `data.seeds.normal`
 
 # k-diffusion's samplers on a fixed schedule, with the source of their randomness: "none"; "churn", noise
 # added before a step if asked for; "ancestral", independent noise after a step; "brownian", increments of one

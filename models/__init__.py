@@ -1,27 +1,9 @@
-"""Model families: name -> where the model lives. A new family is one module and one line here.
+"""`load` makes a trained model of any family from a run or a checkpoint.
 
-`load` makes a trained model of a run. Importing this is light: torch comes when it is needed.
+Importing this is light: torch comes when it is needed.
 """
 
-from importlib import import_module
 from pathlib import Path
-
-FAMILIES = {
-    "genvs": ("models.genvs", "GeNVS"),
-    "pixelnerf": ("models.pixelnerf", "PixelNeRF"),
-    "image_diffusion": ("models.image_diffusion", "ImageDiffusion"),
-}
-
-
-def family(name: str) -> type:
-    """The model class of a family; its `Config` describes it.
-
-    Raises ValueError where no family has that name.
-    """
-    if name not in FAMILIES:
-        raise ValueError(f"there is no model family '{name}'; choose one of {', '.join(FAMILIES)}")
-    module, attribute = FAMILIES[name]
-    return getattr(import_module(module), attribute)
 
 
 def load(run_or_checkpoint: str | Path, device: str = "auto") -> "models.base.NVSModel":
@@ -41,6 +23,6 @@ def load(run_or_checkpoint: str | Path, device: str = "auto") -> "models.base.NV
     latent images, depth and opacity need no sampling. docs/library.md has more. Raises ValueError where
     there is no such run, checkpoint or device, or the file cannot be used.
     """
-    from models.loading import load_from_disk
+    from models.checkpoints.loading import load_from_disk
 
     return load_from_disk(run_or_checkpoint, device)

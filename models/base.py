@@ -9,10 +9,13 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from data.batch import Applicable, SceneBatch, Views
-from data.cameras import Cameras
+from data.cameras.pinhole import Cameras
 from data.config import DataConfig
+from data.scenes.batch import Applicable, SceneBatch, Views
 from diffusion.samplers import SampleOptions
+
+OPAQUE = 0.5  # opacity from which there is a surface
+
 
 # Called after every denoising step with its index and the current estimate of the clean images, [b t 3 h w].
 SampleCallback = Callable[[int, Tensor], None]
@@ -65,7 +68,7 @@ class NVSModel(nn.Module, ABC):
         """What `draw` needs to know of the source views, worked out once for any number of novel views.
 
         All its tensors have axes b and s first, and views are encoded one by one: encodings of some, joined
-        along s by `data.batch.concatenate`, are the encoding of all.
+        along s by `data.scenes.batch.concatenate`, are the encoding of all.
         """
 
     @abstractmethod
@@ -101,7 +104,7 @@ class NVSModel(nn.Module, ABC):
         """What an encoded scene that was not trained on, and its true views, tell of the model's health.
 
         Figures from 0 to 1 by flat names such as "health/opacity_object", of what is being taught alone;
-        models/alarm.py knows which are bad. None, unless a family knows better. Gradients are off.
+        models/training/sanity_checks.py knows which are bad. None, unless a family knows better. Gradients are off.
         """
         return {}
 
@@ -127,3 +130,16 @@ class NVSModel(nn.Module, ABC):
     def forward(self, batch: SceneBatch, progress: float) -> dict[str, Tensor]:
         """`loss`, under the name by which data-parallel wrappers call it."""
         return self.loss(batch, progress=progress)
+
+
+def surface_depth(
+    depth: Float[Tensor, "*batch 1 h w"], opacity: Float[Tensor, "*batch 1 h w"], cameras: Cameras
+) -> Float[Tensor, "*batch h w"]:
+    """Depth of what is seen, 0 where less than half opaque, of a `Prediction` from `cameras` [*batch].
+
+    A prediction's depth has the far plane show through what is not quite opaque; here it does not.
+    """
+    far = cameras.far[..., None, None]
+    depth, opacity = depth.squeeze(-3), opacity.squeeze(-3)
+    behind = (1 - opacity) * far
+    return torch.where(opacity >= OPAQUE, (depth - behind) / opacity.clamp_min(OPAQUE), 0.0).clamp_min(0)

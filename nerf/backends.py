@@ -11,14 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from data.cameras import Rays
-from nerf.blocked import render_blocked
+from data.cameras.pinhole import Rays
 from nerf.composite import Rendering, absorption_weights, density_reference, render_reference
+from nerf.cpu.render import render_blocked
 from nerf.field import RadianceField
-from nerf.fused import channels_last, fused_available, fused_density, render_fused
-from nerf.fused_operators import WIDEST
-from nerf.refinement import Refinement
-from nerf.sampling import RaySamples
+from nerf.fused.operators import WIDEST
+from nerf.fused.render import channels_last, fused_available, fused_density, render_fused
+from nerf.sampling import RaySamples, Refinement
 from nerf.volume import FrustumVolume
 
 BackendName = Literal["auto", "reference", "blocked", "fused"]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from data.cameras import Rays
+from data.cameras.pinhole import Rays
 from nerf.field import RadianceField
 from nerf.sampling import RaySamples
 from nerf.volume import FrustumVolume

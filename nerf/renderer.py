@@ -12,13 +12,13 @@ from jaxtyping import Float
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
-from data.cameras import Cameras, Rays
-from nerf import left_edge, sampling
+from data.cameras.pinhole import Cameras, Rays
+from nerf import published as left_edge
+from nerf import sampling
 from nerf.backends import BACKENDS, BackendName, choose_backend, prepared
-from nerf.bounds import within_cube
 from nerf.field import FieldConfig, RadianceField
-from nerf.refinement import Refinement
-from nerf.sampling import RaySamples
+from nerf.published import within_cube
+from nerf.sampling import RaySamples, Refinement
 from nerf.volume import FrustumVolume
 
 QUADRATURES = {"cells": sampling, "left_edge": left_edge}

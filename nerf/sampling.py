@@ -4,13 +4,15 @@ Samples are midpoints of cells that cover the ray from near to far without gaps.
 m more of them, k both.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import ModuleType
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from data.cameras import Rays
+from data.cameras.pinhole import Rays
 
 WEIGHT_FLOOR = 1e-5  # keeps a little attention on empty cells, and the distribution defined on empty rays
 
@@ -72,3 +74,25 @@ def merge(
 def _edges(rays: Rays, distance: Tensor) -> Tensor:
     middle = (distance[..., 1:] + distance[..., :-1]) / 2
     return torch.cat([rays.near[..., None], middle, rays.far[..., None]], dim=-1)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How `num` samples are added to those that a ray has."""
+
+    quadrature: ModuleType  # nerf.sampling or nerf.published
+    num: int
+    jitter: Float[Tensor, "*batch r m"] | None = None  # 0 to 1
+
+    def __call__(
+        self, rays: Rays, samples: RaySamples, weight: Float[Tensor, "*batch r n"]
+    ) -> tuple[RaySamples, Float[Tensor, "*batch r m"], Int[Tensor, "*batch r k"]]:
+        """All samples in one row; the distances of the new ones; which of the old and new ones, laid end to
+        end, each of the k samples was."""
+        more = self.quadrature.importance(rays, samples, weight, self.num, self.jitter)
+        merged, order = self.quadrature.merge(rays, samples, more)
+        return merged, more, order
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Refinement":
+        """The same refinement of some of the rays."""
+        return self if self.jitter is None else replace(self, jitter=function(self.jitter))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from data.cameras import Cameras
+from data.cameras.pinhole import Cameras
 
 SMALLEST_DEPTH = (
     1e-6  # scene units; a point nearer than this, or behind the camera, projects as if it lay here

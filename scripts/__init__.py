@@ -2,6 +2,6 @@
 
 import os
 
-from scripts.threading_environment import limit_spinning
+from scripts.common.threading_environment import limit_spinning
 
 limit_spinning(os.environ)

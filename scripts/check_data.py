@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from data.checks.check_object import Summary
     from data.checks.findings import Finding
-    from data.checks.objects import Summary
-    from data.checks.opening import OpenSplit
+    from data.checks.open_splits import OpenSplit
 
 HELP = """\
 examples:
@@ -97,11 +97,11 @@ def check(
 
     Raises ValueError where no split can be opened.
     """
-    from data.checks.between import check_between
-    from data.checks.opening import open_splits
-    from data.checks.origin import check_origin
-    from data.sets import LAYOUTS
-    from data.workers import available_cores
+    from data.checks.cross_object import check_between
+    from data.checks.known_datasets import check_origin
+    from data.checks.open_splits import open_splits
+    from data.formats.registry import LAYOUTS
+    from scripts.common.process_pool import available_cores
 
     if options.layout not in ("auto", *LAYOUTS):
         raise ValueError(
@@ -127,7 +127,7 @@ def _once(findings: list["Finding"]) -> list["Finding"]:
 
 
 def _tasks(splits: list["OpenSplit"], options: Options) -> Iterator[Task]:
-    from data.checks.reading import sample
+    from data.checks.read_object import sample
 
     for number, split in enumerate(splits):
         for index in sample(len(split.raw), QUICK_OBJECTS if options.quick else None):
@@ -140,7 +140,7 @@ def _check_all(
     """Summaries in the order of the tasks."""
     from tqdm import tqdm
 
-    from data.workers import WorkerKilledError, run_each
+    from scripts.common.process_pool import WorkerKilledError, run_each
 
     alone = workers == 1 or len(tasks) < 3  # starting a process takes seconds
     if alone:
@@ -160,8 +160,8 @@ def _check_all(
 
 def _not_checked(task: Task, splits: list["OpenSplit"], cause: str) -> "Summary":
     """What remains to be said of an object that a worker did not survive."""
+    from data.checks.check_object import Summary
     from data.checks.findings import Finding
-    from data.checks.objects import Summary
 
     split, index = splits[task[0]], task[1]
     name, place = split.raw.ids[index], split.raw.place(index)
@@ -180,14 +180,14 @@ def _check_task(options: Options, number: int, index: int) -> "Summary":
 def _opened(options: Options) -> list["OpenSplit"]:
     import torch
 
-    from data.checks.opening import open_splits
+    from data.checks.open_splits import open_splits
 
     torch.set_num_threads(1)  # the cores are taken by the other workers
     return open_splits(options.root, options.layout)[0]
 
 
 def _check_one(task: Task, splits: list["OpenSplit"], options: Options) -> "Summary":
-    from data.checks.objects import check_object
+    from data.checks.check_object import check_object
 
     number, index = task
     return check_object(
@@ -200,7 +200,7 @@ def _check_one(task: Task, splits: list["OpenSplit"], options: Options) -> "Summ
 
 def _show(arguments: argparse.Namespace, summaries: list["Summary"], findings: list["Finding"]) -> list[str]:
     """The lines for the user; writes what --output asks for."""
-    from data.checks.drawings import write_camera_plot, write_sheet
+    from data.checks.plots import write_camera_plot, write_sheet
     from data.checks.report import counts_of, table, totals, write_reports
 
     lines = [*counts_of(summaries), ""]

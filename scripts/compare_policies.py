@@ -14,13 +14,14 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
+from scripts.consistency import measure
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from torch import Tensor
 
-    from models.generated import Film
-    from scripts.consistency import Steadiness
+    from scripts.consistency.measure import Steadiness
+    from scripts.sampling.reader import Film
 
 WAYS = {
     "independent": "",
@@ -46,7 +47,7 @@ INTRODUCTION = """\
 # Ways of sampling, and how steady their films are
 
 Every pixel of a view is carried to the surface by depth, and from there into the next view, and back the same
-way ([`models/consistency.py`](../models/consistency.py)). The error is a root mean square in levels of 8 bits
+way ([`scripts/sampling/reprojection.py`](../scripts/sampling/reprojection.py)). The error is a root mean square in levels of 8 bits
 where both views see the same surface. Detail is the root mean square difference of neighbouring pixels on the
 surface: steady films with little of it are blurred. Gain is by how much an object's error is below that of
 its independent film. Figures are means over objects, with standard errors.
@@ -111,8 +112,9 @@ def compare_policies(arguments: argparse.Namespace) -> list[Path]:
 
     Raises ValueError or OSError, in one line for the user.
     """
-    from data.images import write_png, write_text_whole
-    from models.generated import films_in
+    from data.files import write_text_whole
+    from data.images.files import write_png
+    from scripts.sampling.reader import films_in
 
     folder = arguments.output or Path("samples") / Path(arguments.run).name / "policies"
     ways = ["independent", *(way for way in arguments.ways if way != "independent")]
@@ -144,7 +146,7 @@ def folder_of(way: str) -> str:
 def draw_films(way: str, arguments: argparse.Namespace, folder: Path) -> None:
     """The films of all objects in one way; those that are there stay."""
     import sample_views
-    from scripts.sample_arguments import make_parser
+    from scripts.sampling.arguments import make_parser
 
     flags = ["--transfer", arguments.run, "--split", arguments.split, "--n", str(arguments.objects)]
     flags += ["--trajectory", arguments.trajectory, "--views", str(arguments.views)]
@@ -158,8 +160,8 @@ def figures(
     folder: Path, ways: list[str], arguments: argparse.Namespace
 ) -> dict[str, dict[str, list["Steadiness"]]]:
     """Of every surface and way, the figures of each film."""
-    from config.run_folder import load_model
-    from scripts import consistency
+    from models.checkpoints.loading import load_model
+    from scripts.consistency import __main__ as consistency
 
     surfaces = {"own depth": [], "depth of the independent films": ["--depth", str(folder / "independent")]}
     if arguments.truth:
@@ -175,7 +177,7 @@ def figures(
         for way in ways:
             more = ["--preview"] if way == "independent" else []
             given = [str(folder / folder_of(way)), *flags, *more]
-            measured = consistency.consistency(consistency.make_parser().parse_args(given))
+            measured = measure.consistency(consistency.make_parser().parse_args(given))
             of_way, *others = measured.values()
             rows[way] = of_way
             if more:
@@ -192,8 +194,9 @@ def sheet(rows: list[tuple[str, "Film"]]) -> "Tensor":
     import torch
     from PIL import Image, ImageDraw
 
-    from data.images import enlarge, grid, read_picture
-    from data.loader import evenly_spaced
+    from data.images.display import enlarge, grid
+    from data.images.files import read_picture
+    from data.scenes.views import evenly_spaced
 
     strips = []
     for name, film in rows:
@@ -213,7 +216,8 @@ def page_text(
     pictures: list[str],
 ) -> str:
     """The page: what was measured, the tables, and the pictures."""
-    from scripts.consistency import mean, table
+    from scripts.common.results import mean
+    from scripts.consistency.measure import table
 
     parts = [INTRODUCTION]
     for name, rows in found.items():

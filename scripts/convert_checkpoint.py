@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from config import RunConfig
+    from config.run import RunConfig
 
 HELP = """\
 examples:
@@ -76,11 +76,16 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
 
     Raises ValueError or OSError, in one line for the user, before anything is written wherever possible.
     """
-    from config import load_config
-    from config.foreign import PUBLISHED_CONFIG, open_checkpoint
-    from config.run_folder import RunFolder
-    from models.checkpoint import checkpoint_path, checkpoint_seal, find_checkpoint, write_checkpoint
-    from models.torch_file import is_torch_file
+    from config.run import load_config
+    from models.checkpoints.format import (
+        checkpoint_path,
+        checkpoint_seal,
+        find_checkpoint,
+        write_checkpoint,
+    )
+    from models.checkpoints.loading import PUBLISHED_CONFIG, open_checkpoint
+    from models.checkpoints.torch_file import is_torch_file
+    from models.training.run_directory import RunFolder
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
@@ -120,12 +125,12 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     """
     import torch
 
-    from config import load_config, validate_config
-    from config.foreign import PUBLISHED_CONFIG, open_checkpoint
-    from config.run_folder import model_differences
-    from models.checkpoint import find_checkpoint, write_synced
-    from models.loading import empty_model
-    from models.published import pack
+    from config.run import load_config, validate_config
+    from data.files import write_synced
+    from models.checkpoints.format import find_checkpoint
+    from models.checkpoints.loading import PUBLISHED_CONFIG, empty_model, open_checkpoint
+    from models.checkpoints.published import pack
+    from models.checkpoints.transfer import model_differences
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
@@ -157,8 +162,8 @@ def _refuse_overwriting(source: Path, output: Path) -> None:
 
 def _size(num: int, config: "RunConfig", source: Path) -> str:
     """How much there is of a model of `num` tensors of ours."""
-    from models.loading import empty_model
-    from models.published import CONSTANTS
+    from models.checkpoints.loading import empty_model
+    from models.checkpoints.published import CONSTANTS
 
     parameters = sum(parameter.numel() for parameter in empty_model(config.model, source).parameters())
     return f"{num + len(CONSTANTS)} distinct tensors, {parameters:,} parameters"

@@ -44,14 +44,15 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> dict[str, float]:
     Raises ValueError or OSError, in one line for the user, where a stage cannot do its work.
     """
     began = time.monotonic()
-    from config import load_config
-    from config.run_folder import load_model
-    from data.sets import open_split
+    from config.run import load_config
+    from data.formats.registry import open_split
+    from models.checkpoints.loading import load_model
     from models.device import choose_device
-    from models.stop import StopRequested, StopSignal
+    from models.training.interruption import StopRequested, StopSignal
     from sample_views import main as sample_views
-    from scripts.evaluate import evaluate, table, write_json
-    from scripts.make_shapes import ShapesOptions, make_shapes
+    from scripts.common.results import write_json
+    from scripts.common.shapes_set import ShapesOptions, make_shapes
+    from scripts.evaluate.quick import evaluate, table
     from train import train
 
     config = load_config(CONFIG, changes)

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from data.objects import RawObjects
-    from data.srn_layout import Split
+    from data.scenes.objects import RawObjects
+    from data.splits import Split
 
 HELP = """\
 examples:
@@ -68,10 +68,10 @@ def export_transforms(arguments: argparse.Namespace) -> int:
 
     Raises ValueError or OSError, in one line for the user.
     """
-    from data.objects import notices_of
-    from data.sets import LAYOUTS
-    from scripts.progress import progress_bar
-    from scripts.warn import tell
+    from data.formats.registry import LAYOUTS
+    from data.scenes.objects import notices_of
+    from scripts.common.progress import progress_bar
+    from scripts.training.messages import tell
 
     if arguments.layout not in ("auto", *LAYOUTS):
         raise ValueError(f"--layout {arguments.layout}: is unknown; give auto or {', '.join(LAYOUTS)}")
@@ -92,9 +92,9 @@ def export_transforms(arguments: argparse.Namespace) -> int:
 
 def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjects"]:
     """A split, or all that there are; one that stands in for another is left out."""
-    from data.checks.opening import contents_of
-    from data.sets import open_raw
-    from data.srn_layout import SPLITS
+    from data.checks.open_splits import contents_of
+    from data.formats.registry import open_raw
+    from data.splits import SPLITS
 
     if split is not None:
         return {split: open_raw(root, split, layout)}
@@ -132,8 +132,8 @@ def _require_known(names: list[str], splits: dict[str, "RawObjects"]) -> None:
 
 def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
     """Write an object into a hidden folder beside `folder`, then give that its name, unless it is there."""
-    from data.cameras import cameras_from_poses
-    from data.transforms import to_transforms
+    from data.cameras.pinhole import cameras_from_poses
+    from data.cameras.transforms_json import to_transforms
 
     height, width = objects.picture(index, 0).shape[:2]
     names = [f"images/{view:06d}.png" for view in range(objects.num_views(index))]
@@ -155,7 +155,7 @@ def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
 
 
 def _write_pictures(objects: "RawObjects", index: int, paths: list[Path]) -> None:
-    from data.images import write_png
+    from data.images.files import write_png
 
     size = None
     for view, path in enumerate(paths):

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
 
 HELP = """\
 examples:
@@ -45,8 +45,8 @@ def export(run: Path, output: Path, *, half: bool = True) -> str:
 
     Raises ValueError or OSError, in one line for the user, before anything is written.
     """
-    from config.run_folder import load_model
-    from models.checkpoint import Checkpoint, find_checkpoint, write_checkpoint
+    from models.checkpoints.format import Checkpoint, find_checkpoint, write_checkpoint
+    from models.checkpoints.loading import load_model
 
     if output.suffix != ".safetensors":
         raise ValueError(f"{output}: is no name of weights; end it in .safetensors")

@@ -2,18 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
-from scripts.packing import add_pack_options, exit_code, options_of, pack_and_tell, without_stand_in
-from scripts.packing_lock import sole_packer
-from scripts.warn import tell
+from scripts.common.command_line import OneLineParser
+from scripts.packing.lock import sole_packer
+from scripts.packing.plan import add_pack_options, exit_code, options_of, pack_and_tell
+from scripts.packing.sources import missing_shards, open_sources
+from scripts.training.messages import tell
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from data.objects import RawObjects
-    from data.srn_layout import Split
+    pass
 
 HELP = """\
 examples:
@@ -52,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from data.objects import notices_of
+    from data.scenes.objects import notices_of
 
     if arguments.verify is not None:
         return verify(arguments.verify)
@@ -67,40 +66,14 @@ def _run(arguments: argparse.Namespace) -> int:
         return pack_and_tell(sources, options)
 
 
-def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "dict[Split, RawObjects]":
-    """The splits of a set that are wanted (None: all), each once.
-
-    Raises ValueError where one of them cannot be opened.
-    """
-    from data.sets import LAYOUTS, open_raw
-    from data.srn import SRNObjects
-    from data.srn_layout import SPLITS
-
-    if layout != "auto" and layout not in LAYOUTS:
-        raise ValueError(f"--layout {layout}: there is none of that name; choose of {', '.join(LAYOUTS)}")
-    found: dict[Split, RawObjects] = {}
-    problems: list[ValueError] = []
-    for split in splits or SPLITS:
-        try:
-            found[split] = open_raw(root, split, layout)
-        except ValueError as error:
-            problems.append(error)
-    if problems:
-        # Whether a split is missing or damaged cannot be told, so none is left out without being asked for.
-        remedy = f"; or choose splits: --splits {' '.join(found)}" if found and not splits else ""
-        raise ValueError(f"{problems[0]}{remedy}") from problems[0]
-    # An object of the SRN layout is all of a folder; to read its cameras, a file for each view, takes long.
-    return without_stand_in(found, whole=all(isinstance(raw, SRNObjects) for raw in found.values()))
-
-
 def verify(path: Path) -> int:
     """Read all of a packed file, or of those in a folder, and compare checksums; returns the exit code.
 
     Raises ValueError where there is no packed file.
     """
-    from data.packed import PATTERN, require_own_name
-    from data.packed_format import PackedFile
-    from scripts.progress import progress_bar
+    from data.formats.packed.file import PackedFile
+    from data.formats.packed.objects import PATTERN, require_own_name
+    from scripts.common.progress import progress_bar
 
     paths = [path] if path.is_file() else [p for p in sorted(path.glob("*")) if PATTERN.fullmatch(p.name)]
     if not paths:
@@ -122,27 +95,6 @@ def verify(path: Path) -> int:
     if not problems:
         print(f"{path}: {len(paths)} files, every byte as it was written")
     return 2 if problems else 0
-
-
-def missing_shards(folder: Path) -> list[str]:
-    """What is wrong with the number of files of each split, which their names say."""
-    from data.packed import PATTERN, packed_files
-    from data.srn_layout import SPLITS
-
-    problems: list[str] = []
-    for split in SPLITS:
-        try:
-            matches = [PATTERN.fullmatch(path.name) for path in packed_files(folder, split)]
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        here = {int(match[2] or 0) for match in matches}
-        of = int(matches[0][3] or 1) if matches else 0
-        problems += [
-            f"{folder}: shard {number} of {of} of {split} is missing; copy it here, or verify file by file"
-            for number in sorted(set(range(of)) - here)
-        ]
-    return problems
 
 
 def _parser() -> argparse.ArgumentParser:

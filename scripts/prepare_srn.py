@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser
-from scripts.packing import (
+from scripts.common.command_line import OneLineParser
+from scripts.packing.lock import sole_packer
+from scripts.packing.plan import (
     PackOptions,
     add_pack_options,
     exit_code,
@@ -17,12 +18,11 @@ from scripts.packing import (
     pack_and_tell,
     without_stand_in,
 )
-from scripts.packing_lock import sole_packer
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from data.archived import ArchivedObjects
-    from data.archives import Member
-    from data.srn_layout import Split
+    from data.formats.srn.archived import ArchivedObjects
+    from data.formats.srn.archives import Member
+    from data.splits import Split
 
 SCRATCH = ".unpacked-"  # and letters; holds what is unpacked for a while
 HELP = """\
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from data.archives import list_members
+    from data.formats.srn.archives import list_members
 
     options, output = options_of(arguments), arguments.output
     if arguments.unpack and options != PackOptions(output):
@@ -75,8 +75,8 @@ def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, Arch
 
     Raises ValueError where one of them has no objects, or objects lack pictures or poses altogether.
     """
-    from data.archived import open_archived
-    from data.srn_layout import SPLITS, split_named
+    from data.formats.srn.archived import open_archived
+    from data.splits import SPLITS, split_named
 
     named = {split_named(member.place.split("/")[0]) for member in members} - {None}
     # Training objects alone are divided; without them there is nothing to divide.
@@ -91,7 +91,7 @@ def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
     Raises ValueError where the cameras of an object cannot be used or something else is in its place, OSError
     where it cannot be written.
     """
-    from scripts.progress import progress_bar
+    from scripts.common.progress import progress_bar
 
     with progress_bar(total=sum(len(raw) for raw in sources.values()), unit="object") as bar:
         for raw in sources.values():

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
 
 if TYPE_CHECKING:
-    from data.mesh_sets import Drawing, Finding
-    from data.mesh_sources import MeshSource
-    from data.srn_layout import Split
+    from data.meshes.datasets.dataset import Drawing, Finding
+    from data.meshes.sources import MeshSource
+    from data.splits import Split
 
 HELP = """\
 examples:
@@ -167,11 +167,11 @@ def render_set(
     Meshes that cannot be used are reported; the others are done. Raises ValueError where there is nothing to
     draw or the root holds another set, and OSError where it cannot be written.
     """
-    from data.mesh_sets import Drawing, attribution, fingerprint, settle_splits
-    from data.mesh_sources import find_meshes
-    from data.mesh_splits import group_variants
-    from data.srn_writer import claim_root, write_text
-    from data.workers import available_cores
+    from data.formats.srn.writer import claim_root, write_text
+    from data.meshes.datasets.dataset import Drawing, attribution, fingerprint, settle_splits
+    from data.meshes.datasets.splits import group_variants
+    from data.meshes.sources import find_meshes
+    from scripts.common.process_pool import available_cores
 
     if workers is not None and workers < 0:
         raise ValueError(f"workers is {workers}; give 0 or more")
@@ -207,7 +207,7 @@ def _examine(
 
     What had a problem then is tried again: a package may be there now, or memory.
     """
-    from data.mesh_sets import Finding, examine, finding_line, read_findings
+    from data.meshes.datasets.dataset import Finding, examine, finding_line, read_findings
 
     findings = read_findings(record)
     pending = [s for s in sources if s.name not in findings or findings[s.name].problem]
@@ -230,9 +230,9 @@ def _draw(
     progress: bool,
 ) -> dict[str, str]:
     """Write what is not yet written, and the contact sheet; returns why objects could not be, by name."""
-    from data.mesh_sets import draw
-    from data.mesh_views import spiral_poses
-    from data.srn_writer import write_contact_sheet
+    from data.formats.srn.writer import write_contact_sheet
+    from data.meshes.datasets.camera_poses import spiral_poses
+    from data.meshes.datasets.dataset import draw
 
     pending = [s for s in sources if s.name in folders and not folders[s.name].is_dir()]
     held_out = {s.name for s in pending if folders[s.name].parent.name != "objects_train"}
@@ -257,8 +257,8 @@ def _each(
     task: Callable, sources: "list[MeshSource]", tasks: list[tuple], workers: int, progress: bool
 ) -> "Iterator[tuple[MeshSource, Any]]":
     """(mesh, result or exception) as they come, with a progress bar."""
-    from data.workers import run_each
-    from scripts.progress import progress_bar
+    from scripts.common.process_pool import run_each
+    from scripts.common.progress import progress_bar
 
     doing = {"examine": "reading", "draw": "drawing"}[task.__name__]
     with progress_bar(total=len(tasks), unit="object", desc=doing, disable=not progress or not tasks) as bar:

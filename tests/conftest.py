@@ -12,7 +12,7 @@ import torch
 from jaxtyping import install_import_hook
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # Before any of these packages is imported: the hook cannot reach a module that is already loaded.
@@ -41,7 +41,7 @@ def srn_root(tmp_path: Path) -> Path:
 def write_recipe(tmp_path: Path, plant_object: Callable[..., Path]) -> Callable[..., Path]:
     """write_recipe(stages): a recipe of the tiniest model on three objects of noise, `scenes.STAGES` unless
     others are given."""
-    from scenes import STAGES, run_document
+    from tests.scenes import STAGES, run_document
 
     for number, name in enumerate(("cars_train/a", "cars_train/bb", "cars_val/c")):
         plant_object(tmp_path / "data" / name, num_views=3 + number, size=(16, 16))
@@ -58,7 +58,7 @@ def write_recipe(tmp_path: Path, plant_object: Callable[..., Path]) -> Callable[
 def _plant_object(
     folder: Path, *, num_views: int = 4, size: tuple[int, int] = (6, 6), surfaces: bool = False
 ) -> Path:
-    from data.cameras import srn_test_path
+    from data.cameras.poses import srn_test_path
 
     height, width = size
     rng = np.random.RandomState(len(folder.name) + num_views)

@@ -13,7 +13,7 @@ import zstandard
 from viser import _messages
 from websockets.sync.client import connect
 
-from scripts.viewer.lens import Eye
+from scripts.view.browser_camera import Eye
 
 PATIENCE_S = 20.0
 

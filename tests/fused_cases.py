@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scenes import as_double, cameras
 from torch import Tensor
 
-from data.cameras import Rays
-from nerf.bounds import within_cube
+from data.cameras.pinhole import Rays
 from nerf.composite import Rendering, render_reference
 from nerf.field import FieldConfig, RadianceField
-from nerf.fused import render_fused
+from nerf.fused.render import render_fused
+from nerf.published import within_cube
 from nerf.sampling import RaySamples, uniform
 from nerf.volume import FrustumVolume
+from tests.scenes import as_double, cameras
 
 B = 2
 FAINT = 1e-3  # gradients smaller than this are all but none

@@ -9,14 +9,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from triton import compile as build
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nerf import fused_kernels, fused_operators
+from nerf.fused import kernels as fused_kernels
+from nerf.fused import operators as fused_operators
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FULL_SIZE = {"C": 16, "D": 64, "H": 128, "W": 128, "HIDDEN": 64, "LATENT": 16}

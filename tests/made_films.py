@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data.cameras import Cameras
-from data.images import write_depth, write_png
-from data.objects import DataConfig, Objects
-from data.sets import open_split
-from data.transforms import to_transforms
+from data.cameras.pinhole import Cameras
+from data.cameras.transforms_json import to_transforms
+from data.config import DataConfig
+from data.formats.registry import open_split
+from data.images.files import write_depth, write_png
+from data.scenes.objects import Objects
 
 SIDE = 6  # pixels of plant_object's pictures
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from reference import rule
-from scenes import run_document, tiny_model
 from torch import Tensor, nn
 
-from config import RunConfig, validate_config
+from config.run import RunConfig, validate_config
 from models.base import NVSModel
-from models.checkpoint import Checkpoint
-from models.loading import empty_model
-from models.published import published_names, unpack
-from models.torch_file import read_torch_file
+from models.checkpoints.format import Checkpoint
+from models.checkpoints.loading import empty_model
+from models.checkpoints.published import published_names, unpack
+from models.checkpoints.torch_file import read_torch_file
+from tests.reference import rule
+from tests.scenes import run_document, tiny_model
 
 # [key, shape, "parameter" or "buffer"] of every distinct tensor, in the order of the published file.
 KEYS: list[tuple[str, list[int], str]] = json.loads(

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from data.cameras import opencv_to_opengl, orbit
-from data.sets import open_raw
+from data.cameras.pinhole import opencv_to_opengl
+from data.cameras.poses import orbit
+from data.formats.registry import open_raw
 
 NUM = 11  # views
 SIDE = 24

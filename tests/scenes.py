@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import validate_config
-from data.batch import SceneBatch, Views, places_of
-from data.cameras import Cameras, cameras_from_poses, orbit
+from config.run import validate_config
+from data.cameras.pinhole import Cameras, cameras_from_poses
+from data.cameras.poses import orbit
+from data.scenes.batch import SceneBatch, Views, places_of
 from models.base import NVSModel
-from models.stop import StopSignal
+from models.training.interruption import StopSignal
 
 TINY_MODEL: dict[str, Any] = {
     "family": "genvs",
@@ -123,7 +124,7 @@ def scene(batch: SceneBatch, index: int) -> SceneBatch:
 
 def tiny_model(**changes: Any) -> NVSModel:
     """The tiniest GeNVS; no weight is left at zero, so that every input matters. `changes` are by section."""
-    from models.genvs import GeNVS, GeNVSConfig
+    from models.genvs.model import GeNVS, GeNVSConfig
 
     document = {key: dict(value) if isinstance(value, dict) else value for key, value in TINY_MODEL.items()}
     for key, value in changes.items():
@@ -164,7 +165,7 @@ def run_document(root: object, runs: object, **changes: Any) -> dict[str, Any]:
             "save_every": 100,
             "preview_every": 0,
             "device": "cpu",
-            "precision": "float32",  # on every machine: what auto chooses is tests/test_precision.py's
+            "precision": "float32",  # on every machine: what auto chooses is tests/models/test_precision.py's
         },
         "sample": {"steps": 2},
     }

@@ -7,24 +7,24 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import test_colmap
-import test_nmr
-import test_transforms_set
 import torch
-from scenes import run_document
-from test_loader import assert_same, open_both, tensors
 
 import train as program
-from config import load_config
+from config.run import load_config
 from data.config import DataConfig
-from data.damage import ATTEMPTS, DamageCount, DamagedFileError, first_usable
-from data.loader import SceneLoader, held_out
-from data.objects import Objects
-from data.sets import open_split
-from data.srn import SRNObjects
-from models.checkpoint import checkpoints_of, load_checkpoint
-from models.stop import StopSignal
+from data.formats.registry import open_split
+from data.formats.srn.objects import SRNObjects
+from data.scenes.damaged_files import ATTEMPTS, DamagedFileError, first_usable
+from data.scenes.loader import SceneLoader, held_out
+from data.scenes.objects import Objects
+from models.checkpoints.format import checkpoints_of, load_checkpoint
+from models.training.interruption import StopSignal
+from models.training.meter import DamageCount
 from scripts import pack
+from tests.data.formats import test_colmap, test_nmr
+from tests.data.formats import test_transforms as test_transforms_set
+from tests.data.scenes.test_loader import assert_same, open_both, tensors
+from tests.scenes import run_document
 
 STEPS = range(12)
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scenes import TINY_FAMILIES, cameras, scene, scene_batch, views
 from torch import Tensor
 
-from data.batch import Views, concatenate
+from config.families import FAMILIES, family
+from data.scenes.batch import Views, concatenate
 from diffusion.samplers import SampleOptions
-from models import FAMILIES, family
 from models.base import NVSModel
+from tests.scenes import TINY_FAMILIES, cameras, scene, scene_batch, views
 
 OPTIONS = SampleOptions(steps=2)
 

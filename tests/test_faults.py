@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from scenes import run_document
 
 import train as program
-from config import load_config
-from models import checkpoint as checkpoints
-from models.checkpoint import DamagedCheckpointError, checkpoint_path, checkpoints_of, load_checkpoint
-from models.stop import StopSignal
+from config.run import load_config
+from models.checkpoints import format as checkpoints
+from models.checkpoints.format import (
+    DamagedCheckpointError,
+    checkpoint_path,
+    checkpoints_of,
+    load_checkpoint,
+)
+from models.training.interruption import StopSignal
+from tests.scenes import run_document
 
 STEPS, KILLS = 24, 20
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from scenes import TINY_MODEL
-from test_colmap import to_quaternion
-from tiny_run import save_tiny_run
 
-from config import validate_config
-from data.sets import open_raw
+from config.run import validate_config
+from data.formats.registry import open_raw
 from scripts.make_shapes import main as make_shapes
+from tests.data.formats.test_colmap import to_quaternion
+from tests.scenes import TINY_MODEL
+from tests.tiny_run import save_tiny_run
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "fine_tuning.md").read_text(encoding="utf-8")

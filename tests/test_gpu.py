@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
-from scenes import run_document, scene_batch, tiny_model
 
 from diffusion.samplers import SampleOptions
+from tests.scenes import run_document, scene_batch, tiny_model
 from train import main
 
 pytestmark = [

@@ -1,11 +1,11 @@
-"""nerf/fused.py on a GPU: the cases of tests/test_fused.py, compiled instead of interpreted."""
+"""nerf/fused/render.py on a GPU: the cases of tests/nerf/fused/test_kernels.py, compiled instead of interpreted."""
 
 import pytest
 import torch
-from fused_cases import CASES, alone_in_a_process, case, errors
 
 from nerf.composite import query
-from nerf.fused import fused_density
+from nerf.fused.render import fused_density
+from tests.fused_cases import CASES, alone_in_a_process, case, errors
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from scenes import TINY_FAMILIES, cameras, views
-from tiny_run import save_tiny_run, tiny_config
 
-from config import validate_config
-from config.run_folder import load_model
-from data.images import read_picture
+from config.families import FAMILIES
+from config.run import validate_config
+from data.images.files import read_picture
 from diffusion.samplers import SampleOptions
-from models import FAMILIES, load
-from models.checkpoint import checkpoints_of, load_checkpoint, write_checkpoint
+from models import load
+from models.checkpoints.format import checkpoints_of, load_checkpoint, write_checkpoint
+from models.checkpoints.loading import load_model
 from models.device import place
+from tests.scenes import TINY_FAMILIES, cameras, views
+from tests.tiny_run import save_tiny_run, tiny_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 
 
@@ -140,6 +141,6 @@ def test_the_code_of_the_library_document_runs(tmp_path, monkeypatch, plant_obje
 
 def test_the_document_names_every_family_that_renders():
     named = re.search(r"Models with volumes \((.*?)\)", LIBRARY)[1]
-    from models import family
+    from config.families import family
 
     assert re.findall(r"`(\w+)`", named) == [name for name in FAMILIES if hasattr(family(name), "render")]

@@ -6,7 +6,8 @@ import imageio.v2 as imageio
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from tiny_run import save_tiny_run, tiny_config
+
+from tests.tiny_run import save_tiny_run, tiny_config
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "load_checkpoint.ipynb"

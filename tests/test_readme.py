@@ -14,12 +14,12 @@ from types import ModuleType
 import pytest
 import torch
 import trimesh
-from scenes import TINY_MODEL
 
-from config import load_config
-from models import family
-from models.checkpoint import Checkpoint
-from models.published import pack
+from config.families import family
+from config.run import load_config
+from models.checkpoints.format import Checkpoint
+from models.checkpoints.published import pack
+from tests.scenes import TINY_MODEL
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     published_weights(checkout)
     meshes(checkout)
-    monkeypatch.setattr("config.foreign.PUBLISHED_CONFIG", checkout / "published.json")
+    monkeypatch.setattr("models.checkpoints.loading.PUBLISHED_CONFIG", checkout / "published.json")
     commands = readme_commands()
     assert len(commands) > 12
     for command in commands:

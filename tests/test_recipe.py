@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import STAGES, TINY_MODEL
 
 import train as program
-from config import load_config
 from config.recipe import load_stages
-from config.run_folder import load_model
-from models.checkpoint import checkpoints_of, find_checkpoint, load_checkpoint
-from models.loading import empty_model
-from models.stop import StopSignal
-from models.workers import Workers
+from config.run import load_config
+from models.checkpoints.format import checkpoints_of, find_checkpoint, load_checkpoint
+from models.checkpoints.loading import empty_model, load_model
+from models.training.distributed import Workers
+from models.training.interruption import StopSignal
+from tests.scenes import STAGES, TINY_MODEL
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def complaint(path: Path, *changes: str, **options) -> str:

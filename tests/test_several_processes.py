@@ -14,26 +14,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import _plant_object
-from scenes import run_document
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 import train as program
-from config import launch as launcher
-from config import load_config
-from config.launch import Outcome
-from config.run_folder import RunFolder
-from config.run_lock import hold_run
-from data.loader import SceneLoader
-from data.sets import open_split
-from models import companions
-from models.checkpoint import checkpoint_path, checkpoints_of, load_checkpoint
-from models.stop import StopSignal
-from models.workers import join_workers
-from scripts import processes
+from config.run import load_config
+from data.formats.registry import open_split
+from data.scenes.loader import SceneLoader
+from models.checkpoints.format import checkpoint_path, checkpoints_of, load_checkpoint
+from models.training import peer_monitor as companions
+from models.training.distributed import join_workers
+from models.training.interruption import StopSignal
+from models.training.run_directory import RunFolder
+from models.training.run_lock import hold_run
+from scripts.training import launch as launcher
+from scripts.training import processes
+from scripts.training.launch import Outcome
+from tests.conftest import _plant_object
+from tests.scenes import run_document
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 # What Python runs first in every process: it notes which rank has which number, and what that rank writes.
 SPY = """
 import os, sys
@@ -368,7 +368,7 @@ def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_lau
 
 @pytest.fixture
 def launch_with(monkeypatch):
-    """launch_with(function): what starts the processes of train.py, in place of `config.launch.launch`."""
+    """launch_with(function): what starts the processes of train.py, in place of `scripts.training.launch.launch`."""
     monkeypatch.setattr(processes.os, "environ", dict(os.environ))
     monkeypatch.setattr(processes.logging, "disable", lambda level: None)
     return lambda function: monkeypatch.setattr(launcher, "launch", function)
@@ -411,7 +411,7 @@ sys.path.insert(0, {root!r})
 if len(sys.argv) == 1:
     subprocess.Popen([sys.executable, sys.argv[0], "child"]).wait()
 else:
-    from scripts.processes import _mind_the_launcher
+    from scripts.training.processes import _mind_the_launcher
     launcher = os.getppid()
     print(os.getpid(), flush=True)  # from now on it may be killed
     _mind_the_launcher(launcher)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from config import load_config
+from config.run import load_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "slurm_train.sbatch"
 # Machines in SLURM's order, which is not that of their letters.
 MACHINES = ["node2", "node10"]

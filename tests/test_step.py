@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import ready_batch, tiny_model
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data.batch import Views
-from models.checkpoint import load_checkpoint, restore, save_checkpoint
-from models.ema import EMA
-from models.meter import Meter
-from models.optim import OptimConfig, clip_gradients, make_optimizer, trained_parameters
+from config.run import OptimConfig
+from data.scenes.batch import Views
+from models.checkpoints.format import load_checkpoint
+from models.training.ema import EMA
+from models.training.meter import Meter
+from models.training.optimizer import clip_gradients, make_optimizer, trained_parameters
+from models.training.run_directory import restore, save_checkpoint
+from tests.scenes import ready_batch, tiny_model
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 # What a host asks of a GPU: a number, the places of what is true, whether a decomposition succeeded.
 WAITING = {
     "aten::_local_scalar_dense",

@@ -18,25 +18,26 @@ from typing import ClassVar
 import pytest
 import torch
 from safetensors.torch import save_file
-from scenes import run_document
 
 import train as program
-from config import load_config, recipe
-from config.run_folder import RunFolder
-from data.loader import SceneLoader
-from data.sets import open_split
-from models import checkpoint as checkpoints
-from models.checkpoint import checkpoint_path, checkpoints_of, load_checkpoint
-from models.genvs import GeNVS
-from models.stop import StopRequested, StopSignal
-from models.workers import Workers, join_workers
+from config import recipe
+from config.run import load_config
+from data.formats.registry import open_split
+from data.scenes.loader import SceneLoader
+from models.checkpoints import format as checkpoints
+from models.checkpoints.format import checkpoint_path, checkpoints_of, load_checkpoint
+from models.genvs.model import GeNVS
+from models.training.distributed import Workers, join_workers
+from models.training.interruption import StopRequested, StopSignal
+from models.training.run_directory import RunFolder
+from tests.scenes import run_document
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 600  # of what takes seconds on a machine that does nothing else
 # train.py with a file that appears where a preview begins.
 DRAWING = """
 import sys
-from models.genvs import GeNVS
+from models.genvs.model import GeNVS
 import train
 
 draw = GeNVS.draw

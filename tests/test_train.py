@@ -14,30 +14,30 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from scenes import TINY_MODEL, StopsAfter, run_document
 from torch import Tensor
 
 import train as program
-from config import load_config, validate_config
-from config.run_folder import load_model
-from data.batch import places_of
-from data.images import read_picture
+from config.run import OptimConfig, load_config, validate_config
+from data.images.files import read_picture
+from data.images.quality import psnr
+from data.scenes.batch import places_of
 from models import device as devices
-from models.checkpoint import FORMAT, checkpoints_of, load_checkpoint
-from models.genvs import GeNVS
-from models.meter import Meter
-from models.optim import OptimConfig, learning_rate_factor
-from models.preview import psnr
-from models.stop import StopSignal
-from scripts import compilation
+from models.checkpoints.format import FORMAT, checkpoints_of, load_checkpoint
+from models.checkpoints.loading import load_model
+from models.genvs.model import GeNVS
+from models.training.interruption import StopSignal
+from models.training.meter import Meter
+from models.training.optimizer import learning_rate_factor
+from scripts.training import compilation
+from tests.scenes import TINY_MODEL, StopsAfter, run_document
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Four objects to train with and one held out, of noise, 16 x 16 pixels, 3 to 5 views."""
-    from conftest import _plant_object
+    from tests.conftest import _plant_object
 
     root = tmp_path_factory.mktemp("data")
     for number, name in enumerate(("train/a", "train/bb", "train/ccc", "train/dddd", "val/e")):
@@ -436,7 +436,7 @@ def test_an_absurd_learning_rate_leaves_finite_checkpoints(write_config, capsys)
 @pytest.fixture
 def broken(tmp_path):
     """A data set of its own, to be broken."""
-    from conftest import _plant_object
+    from tests.conftest import _plant_object
 
     root = tmp_path / "broken"
     for name in ("cars_train/a", "cars_train/b", "cars_val/c"):
@@ -502,7 +502,7 @@ def test_wrong_keys_and_files_are_one_line(write_config, capsys, tmp_path):
 
 def test_a_run_learns_one_scene_by_heart(tmp_path, write_config):
     """Two views of one object: the loss falls, and the preview of what was trained on nears the truth."""
-    from conftest import _plant_object
+    from tests.conftest import _plant_object
 
     root = tmp_path / "one"
     for split in ("train", "val"):
@@ -529,8 +529,8 @@ def test_a_run_learns_one_scene_by_heart(tmp_path, write_config):
     first, final = log(folder)[0]["rgb"], log(folder)[-1]["rgb"]
     assert final < 0.2 * first
 
-    from data.loader import held_out
-    from data.sets import open_split
+    from data.formats.registry import open_split
+    from data.scenes.loader import held_out
 
     network, config, _ = load_model(folder)
     scene = held_out(open_split(config.data, "train"), 1)

@@ -3,14 +3,15 @@
 from pathlib import Path
 
 import torch
-from scenes import TINY_MODEL
 
-from config import RunConfig, validate_config
-from models import family
+from config.families import family
+from config.run import RunConfig, validate_config
 from models.base import NVSModel
-from models.checkpoint import checkpoint_path, save_checkpoint
-from models.ema import EMA
-from models.optim import make_optimizer
+from models.checkpoints.format import checkpoint_path
+from models.training.ema import EMA
+from models.training.optimizer import make_optimizer
+from models.training.run_directory import save_checkpoint
+from tests.scenes import TINY_MODEL
 
 STEPS = 3
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from data.checks.between import by_split
+from data.checks.check_object import Summary
+from data.checks.cross_object import by_split
 from data.checks.findings import CHECKS, SEVERITIES, Finding
-from data.checks.objects import Summary
-from data.images import write_text_whole
+from data.files import write_text_whole
 
 NUM_EXAMPLES = 2
 COLUMNS = ("check", "severity", "objects", "views", "first examples")

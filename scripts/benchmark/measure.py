@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-from models.memory import peak_extra_bytes
-from scripts.benchmark.bench import Bench
-from scripts.benchmark.clocks import Clock, Run, clock_of
-from scripts.benchmark.work import Work
+from models.training.memory import peak_extra_bytes
+from scripts.benchmark.context import Bench
+from scripts.benchmark.machine import Clock, Run, clock_of
+from scripts.benchmark.roofline import Work
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Figure:
     fastest: float
     slowest: float
     peak_bytes: int | None  # beyond the inputs; None where the system does not tell
-    floor: float | None  # seconds, see `scripts.benchmark.work`
+    floor: float | None  # seconds, see `scripts.benchmark.roofline`
     note: str = ""
 
 

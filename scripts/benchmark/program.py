@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from scripts.benchmark.bench import Bench
+    from scripts.benchmark.context import Bench
     from scripts.benchmark.measure import Figure
 
 NAMES = ("renderer", "encoder", "denoiser", "step", "sample", "loader")
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     command = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(command)
     if arguments.name == "parity":
-        from scripts.benchmark.parity import parity
+        from scripts.benchmark.cases.parity import parity
 
         return parity()
     try:
@@ -89,11 +89,10 @@ def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
     """
     _check(arguments)
     from models.device import choose_device
-    from scripts.benchmark.bench import Bench
-    from scripts.benchmark.chart import write_chart
+    from scripts.benchmark.cases.renderer import renderer_growth
+    from scripts.benchmark.context import Bench
     from scripts.benchmark.machine import device_name, measure_ceilings
-    from scripts.benchmark.renderer import renderer_growth
-    from scripts.benchmark.report import Results, report_path, table, write_report
+    from scripts.benchmark.report import Results, report_path, table, write_chart, write_report
 
     device = choose_device(arguments.device)
     sections = SECTIONS.get(arguments.name, (arguments.name,))
@@ -128,11 +127,11 @@ def _left_out(device: str, sections: Sequence[str], variants: Sequence[str]) -> 
 
 
 def _measurements() -> dict[str, Callable[["Bench"], list["Figure"]]]:
-    from scripts.benchmark.loader import loader_figures
-    from scripts.benchmark.networks import denoiser_figures, encoder_figures
-    from scripts.benchmark.renderer import renderer_figures
-    from scripts.benchmark.sample import sample_figures
-    from scripts.benchmark.step import step_figures
+    from scripts.benchmark.cases.loader import loader_figures
+    from scripts.benchmark.cases.networks import denoiser_figures, encoder_figures
+    from scripts.benchmark.cases.renderer import renderer_figures
+    from scripts.benchmark.cases.sample import sample_figures
+    from scripts.benchmark.cases.step import step_figures
 
     return {
         "renderer": renderer_figures,

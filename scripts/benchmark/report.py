@@ -9,10 +9,18 @@ from pathlib import Path
 
 import torch
 
-from data.images import write_text_whole
-from scripts.benchmark.bench import Bench
+from data.files import write_text_whole, write_whole
+from scripts.benchmark.cases.renderer import Growth
+from scripts.benchmark.context import Bench
 from scripts.benchmark.machine import commit, device_name, processor, slug
 from scripts.benchmark.measure import Figure
+
+LABELS = {"rays": "rays", "sources": "source views", "samples": "samples a ray"}
+
+INCHES = (12, 4)
+
+FLOOR = "floor"  # the time that the least work needs at the machine's ceilings
+
 
 HEADER = "| task | variant | median | range | times {} | peak extra memory | floor | times floor |"
 BASELINES = ("plain", "float32")  # to which the others of a table are compared: the first that is there
@@ -24,7 +32,7 @@ measured, *times float32* is the time over that of float32. *Peak extra memory* 
 what a run needed at its worst moment beyond its inputs: on a GPU as torch's allocator counts, on the CPU as
 the kernel counts resident memory, libraries' scratch space included. The *floor* is the time that the least
 bytes and the least operations of the task need at the ceilings below, whichever is longer; what is counted is
-said in `scripts/benchmark/work.py`.
+said in `scripts/benchmark/roofline.py`.
 """
 
 
@@ -128,3 +136,39 @@ def _ceilings(bench: Bench) -> str:
 
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"* {line}" for line in lines)
+
+
+def write_chart(path: Path, growth: Growth, title: str) -> None:
+    """Write a PNG with a panel for each thing that grows; the file appears whole or not at all.
+
+    Both axes are logarithmic, so that a straight line at 45 degrees is time in proportion. Raises ValueError
+    where the file cannot be written.
+    """
+    from matplotlib.figure import Figure as Picture
+
+    picture = Picture(figsize=INCHES, layout="constrained")
+    panels = picture.subplots(1, len(growth), sharey=True, squeeze=False)[0]
+    for panel, (axis, rows) in zip(panels, growth.items(), strict=True):
+        for variant, points in _lines(rows).items():
+            style = {"color": "grey", "linestyle": "--"} if variant == FLOOR else {"marker": "o"}
+            panel.plot(*zip(*points, strict=True), **style, label=variant)
+        panel.set(xscale="log", yscale="log", xlabel=LABELS[axis])
+        panel.set_xticks(list(rows), [str(amount) for amount in rows])
+        panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("seconds, forward")
+    panels[0].legend()
+    picture.suptitle(title)
+    write_whole(path, lambda unfinished: picture.savefig(unfinished, dpi=120))
+
+
+def _lines(rows: dict[int, list[Figure]]) -> dict[str, list[tuple[int, float]]]:
+    """(amount, seconds) of every variant, and of the floor."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for amount, figures in rows.items():
+        if not figures:  # nothing that was asked for can run here
+            continue
+        for figure in figures:
+            lines.setdefault(figure.variant, []).append((amount, figure.seconds))
+        lines.setdefault(FLOOR, []).append((amount, figures[0].floor))
+    return lines

@@ -11,15 +11,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command_line import OneLineParser, number_between
-from scripts.sample_arguments import TRAJECTORIES
+from scripts.common.command_line import OneLineParser, number_between
+from scripts.sampling.arguments import TRAJECTORIES
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from collections.abc import Sequence
 
-    from models.generated import Film
     from scripts.gallery.methods import Method, Truth
     from scripts.gallery.sources import Source
+    from scripts.sampling.reader import Film
 
 HELP = """\
 examples:
@@ -136,8 +136,8 @@ def gallery(arguments: argparse.Namespace) -> str:
 
 def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Method]":
     """The figures of all films. Raises ValueError if a file cannot be used."""
+    from scripts.common.progress import progress_bar
     from scripts.gallery.methods import Method, made_by, read_method
-    from scripts.progress import progress_bar
 
     methods = []
     with progress_bar(total=sum(map(len, films)), unit="film", desc="measuring") as bar:
@@ -155,10 +155,10 @@ def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.
 
     Raises ValueError if there is too little.
     """
+    from scripts.common.progress import progress_bar
     from scripts.gallery.assets import Assets, FullError
     from scripts.gallery.page import page_html
     from scripts.gallery.sprite_sheets import SheetOptions, gallery_items
-    from scripts.progress import progress_bar
 
     most = round(arguments.max_mb * 1e6)
     total = len({name for method in methods for name in method.entries})

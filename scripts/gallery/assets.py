@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from data.images import write_text_whole, write_whole
+from data.files import write_text_whole, write_whole
 from scripts.common.html.pictures import data_uri
 
 INDEX, FOLDER = "index.html", "media"

@@ -11,14 +11,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.config import DataConfig
-from data.damage import DamagedFileError
-from data.images import from_uint8, picture_size, read_picture
-from data.objects import Objects
-from data.sets import open_split
-from data.srn_layout import Split
-from models.generated import Film, depths_of, record_of, seen_views, set_views
-from models.preview import psnr
-from scripts.consistency import measured
+from data.formats.registry import open_split
+from data.images.files import picture_size, read_picture
+from data.images.pixels import from_uint8
+from data.images.quality import psnr
+from data.scenes.damaged_files import DamagedFileError
+from data.scenes.objects import Objects
+from data.splits import Split
+from scripts.consistency.measure import measured
+from scripts.sampling.reader import Film, depths_of, record_of, seen_views, set_views
 
 
 @dataclass(frozen=True)

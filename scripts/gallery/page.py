@@ -4,13 +4,13 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.generated import same_cameras
 from scripts.common.html.document import templates
 from scripts.common.html.wording import plural
-from scripts.consistency import mean
+from scripts.common.results import mean
 from scripts.gallery.assets import FOLDER, MADE_BY, Assets
 from scripts.gallery.methods import MEASURES, Method
 from scripts.gallery.sprite_sheets import GalleryItem
+from scripts.sampling.reader import same_cameras
 
 SHOWN = {  # of KINDS, those below the samples, with their names
     "preview": "Preview",

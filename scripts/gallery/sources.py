@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sample_views
-from config import validate_config
-from config.foreign import open_checkpoint
+from config.run import validate_config
 from data.config import DataConfig
-from data.loader import customary_view
-from data.objects import Objects
-from data.selection import choose_objects, other_views, parse_views
-from data.sets import at_root, open_split
-from models.checkpoint import find_checkpoint
-from models.generated import Film, films_in
-from scripts.sample_arguments import check_combinations, make_parser
+from data.formats.registry import at_root, open_split
+from data.scenes.objects import Objects
+from data.scenes.views import choose_objects, customary_view, other_views, parse_views
+from models.checkpoints.format import find_checkpoint
+from models.checkpoints.loading import open_checkpoint
+from scripts.sampling.arguments import check_combinations, make_parser
+from scripts.sampling.reader import Film, films_in
 
 DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
 NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, "data"  # defaults

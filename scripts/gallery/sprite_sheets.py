@@ -16,14 +16,16 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from data.cameras import Cameras
-from data.images import RESAMPLING, grid, to_uint8, write_mp4
-from data.loader import evenly_spaced
-from models.gallery import FILM_SIDE
-from models.generated import Film
+from data.cameras.pinhole import Cameras
+from data.images.display import grid
+from data.images.files import write_mp4
+from data.images.pixels import RESAMPLING, to_uint8
+from data.scenes.views import evenly_spaced
 from scripts.common.html.pictures import KIND, encoded
 from scripts.gallery.assets import Assets
 from scripts.gallery.methods import Entry, Method, Truth, existing, read_alike
+from scripts.sampling.reader import Film
+from scripts.sampling.writer import FILM_SIDE
 
 KINDS = {  # of sheets, by the files of sample_views.py
     "sample": "view",

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.command_line import OneLineParser
+from scripts.common.command_line import OneLineParser
 
 HELP = """\
 RUN is the folder of a run (config.json, log.jsonl, samples/, warnings.jsonl, checkpoints/) or of a recipe,
@@ -64,7 +64,7 @@ def report(arguments: argparse.Namespace) -> bool:
 
     Raises ValueError, in one line for the user, if there is no run or the page cannot be written.
     """
-    from data.images import write_text_whole
+    from data.files import write_text_whole
     from scripts.common.html.wording import megabytes
     from scripts.report.page import page_html
     from scripts.report.read_run import read_run

@@ -9,7 +9,7 @@ from PIL import Image
 from scripts.common.html.pictures import EXACT, KIND, data_uri, encoded
 from scripts.report.run_data import Run
 
-# A picture has a row for each view, of square tiles with a gap between them (models/preview.py).
+# A picture has a row for each view, of square tiles with a gap between them (models/training/validation.py).
 COLUMNS = ("source", "preview", "depth", "opacity", "sample", "truth")
 GAP = 2  # pixels
 LARGEST_SIDE = 4096  # pixels of the large picture
@@ -130,7 +130,8 @@ def _film(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> tup
 
 def _encode(source: Frame, scale: float, quality: int, problems: dict[Path, str]) -> Frame | None:
     """The picture of a frame, scaled; None, and a line in `problems`, if the file is no picture."""
-    from data.picture_files import READ_ERRORS, first_line
+    from data.files import first_line
+    from data.images.picture_files import READ_ERRORS
 
     try:
         with Image.open(source.path) as file:

@@ -166,7 +166,7 @@ def _read_checkpoint(folder: Path, problems: list[str]) -> tuple[int, dict[str, 
     """Step of the newest checkpoint, and how many weights the parts of its model have, from its header."""
     from safetensors import SafetensorError, safe_open
 
-    from models.checkpoint import checkpoints_of
+    from models.checkpoints.format import checkpoints_of
 
     for path in reversed(checkpoints_of(folder)):
         try:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from config import load_config
-from data.cameras import Cameras, opengl_to_opencv
-from models.genvs import GeNVSConfig
+from config.run import load_config
+from data.cameras.pinhole import Cameras, opengl_to_opencv
+from models.genvs.model import GeNVSConfig
 from nerf.volume import FrustumVolume
 
 FOLDER = Path(__file__).parent

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.encoder import Encoder
-from models.published import published_key
+from models.checkpoints.published import published_key
+from models.volumes.encoder import Encoder
 from tests.reference import rule
 from tests.reference.conventions import arrays, published_model
 from tests.reference.figure import Figure

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.cameras import circle, in_frame_of, opencv_to_opengl, opengl_to_opencv, spiral
+from data.cameras.pinhole import in_frame_of, opencv_to_opengl, opengl_to_opencv
+from data.cameras.poses import circle, spiral
 from data.config import DataConfig
-from data.objects import Objects
-from data.srn import SRNObjects
+from data.formats.srn.objects import SRNObjects
+from data.scenes.objects import Objects
 from nerf.volume import FrustumVolume
 from tests.reference.conventions import arrays, cameras, source_cameras
 from tests.reference.figure import Figure

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from data.cameras import Cameras, Rays
-from nerf import left_edge
+from data.cameras.pinhole import Cameras, Rays
+from nerf import published as left_edge
 from nerf.composite import absorption_weights, query
 from nerf.renderer import LatentImages, VolumeRenderer
 from nerf.sampling import RaySamples

@@ -8,19 +8,20 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from scenes import TINY_MODEL
 from torch import Tensor
 
-from config import load_config
-from data.batch import Views
-from data.cameras import Cameras, cameras_from_poses, look_at, opencv_to_opengl
-from diffusion.noise import normal
+from config.run import load_config
+from data.cameras.pinhole import Cameras, cameras_from_poses, opencv_to_opengl
+from data.cameras.poses import look_at
+from data.scenes.batch import Views
+from data.seeds import normal
+from diffusion.k_diffusion import k_diffusion
 from diffusion.samplers import SampleOptions, karras_sigmas
-from diffusion.upstream import k_diffusion
-from models import losses
-from models.genvs import GeNVS, GeNVSConfig
+from models.genvs.model import GeNVS, GeNVSConfig
+from models.volumes import losses
 from nerf.renderer import LatentImages
 from tests.reference.conventions import CONFIG
+from tests.scenes import TINY_MODEL
 
 FOCAL = (1.05, 0.95)  # of the targets, in image widths and heights; photos have equal ones, as k demands
 RAYS, SIZE, NUM_COARSE, NUM_FINE = 6, 16, 9, 7

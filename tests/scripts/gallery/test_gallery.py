@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.cameras import Cameras, cameras_from_poses, pinhole, turntable
-from data.images import from_uint8, read_picture, to_uint8
-from scripts import consistency
+from data import files
+from data.cameras.pinhole import Cameras, cameras_from_poses, pinhole
+from data.cameras.poses import turntable
+from data.images.files import read_picture
+from data.images.pixels import from_uint8, to_uint8
+from scripts.consistency import __main__ as consistency
+from scripts.consistency import measure
 from scripts.gallery import __main__ as gallery
-from scripts.gallery import assets
 from scripts.gallery.assets import Assets, FullError
 from scripts.gallery.sources import Source, read_sources
 from scripts.gallery.sprite_sheets import FASTEST, SLOWEST, frame_rate
@@ -124,7 +127,7 @@ def test_frames_are_the_pictures_of_the_films_and_of_the_set(films: Path):
 def test_figures_are_those_of_the_other_programs(films: Path):
     page = made(films / "one", "--data", films / "set", "--output", films / "page")
     found = json.loads(item(page, "bb").attributes["data-figures"])
-    row = consistency.consistency(consistency.make_parser().parse_args([str(films / "one")]))
+    row = measure.consistency(consistency.make_parser().parse_args([str(films / "one")]))
     steady = row[str(films / "one")][0]
     assert found["detail.0"] == steady.detail
     assert found.get("error.0", math.nan) == pytest.approx(steady.error, nan_ok=True)
@@ -241,7 +244,7 @@ def test_a_damaged_picture_is_one_line_and_no_page(films: Path, capsys, kind: st
 
 
 def test_pictures_of_several_sizes_are_one_line(films: Path, capsys):
-    from data.images import write_png
+    from data.images.files import write_png
 
     write_png(films / "one/bb/preview_0002.png", torch.zeros(4, 4, 3, dtype=torch.uint8))
     assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 2
@@ -255,14 +258,14 @@ def test_what_stops_it_leaves_the_earlier_page_or_none(films: Path, monkeypatch,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(assets, "write_text_whole", stopped)
+        patch.setattr(files, "write_text_whole", stopped)
         assert gallery.main([str(films / "one"), "--output", str(output)]) == 130
     assert "goes on from here" in capsys.readouterr().err
     assert not output.exists()
     made(films / "one", "--output", output)
     before = {name: (output / name).read_bytes() for name in inside(output)}
     with monkeypatch.context() as patch:
-        patch.setattr(assets, "write_text_whole", stopped)
+        patch.setattr(files, "write_text_whole", stopped)
         assert gallery.main([str(films / "two"), "--output", str(output)]) == 130
     assert {name: (output / name).read_bytes() for name in inside(output)} == before
 
@@ -334,7 +337,7 @@ def test_two_films_of_one_object_are_told(films: Path, capsys):
 
 
 def test_a_run_is_drawn_once(films: Path, run: Path, capsys, monkeypatch):
-    from models.gallery import Gallery
+    from scripts.sampling.writer import Gallery
 
     words = ["--views", 2, "--way", "--samples 2 --steps 2", "--films", films / "drawn", "--output"]
     page = made(run, "--n", 2, *words, films / "page", "--single-file")
@@ -450,14 +453,14 @@ def test_means_over_fewer_films_and_different_objects_are_told(films: Path):
 
 
 def test_a_page_that_is_written_keeps_its_files_whatever_comes_then(films: Path, monkeypatch):
-    write = assets.write_text_whole
+    write = files.write_text_whole
 
     def stopped_late(path: Path, text: str) -> None:
         write(path, text)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(assets, "write_text_whole", stopped_late)
+        patch.setattr(files, "write_text_whole", stopped_late)
         assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 130
     assert linked(read_page(films / "page/index.html")) == inside(films / "page") - {"index.html"}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data.cameras import cameras_from_poses, pinhole, turntable
+from data.cameras.pinhole import cameras_from_poses, pinhole
+from data.cameras.poses import turntable
 from scripts.gallery import __main__ as gallery
 from tests.browser import opened, until
 from tests.made_films import plant_film

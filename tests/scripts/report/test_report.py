@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.checkpoint import checkpoint_path, save_checkpoint
-from models.ema import EMA
+from models.checkpoints.format import checkpoint_path
+from models.training.ema import EMA
+from models.training.run_directory import save_checkpoint
 from scripts.report import __main__ as report
 from scripts.report.read_run import read_run
 from tests.html_pages import Element

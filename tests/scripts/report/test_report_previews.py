@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image, features
 
-from data.batch import Views
-from data.cameras import Cameras
-from data.images import write_png
+from data.cameras.pinhole import Cameras
+from data.images.files import write_png
+from data.scenes.batch import Views
 from models.base import Prediction
-from models.preview import preview_picture
+from models.training.validation import preview_picture
 from scripts.report import __main__ as report
 from scripts.report.previews import COLUMNS, evenly, make_previews
 from scripts.report.read_run import read_run

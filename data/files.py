@@ -1,0 +1,92 @@
+"""Files that appear whole or not at all, and what an error says about them."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` fill a file beside `path`, then give it that name: the file appears whole or not at all.
+
+    Raises ValueError where it cannot be written.
+    """
+    with _unfinished(path) as partial:
+        write(partial)
+        os.replace(partial, path)
+
+
+def require_writable(path: Path) -> None:
+    """Raise ValueError where `write_whole` cannot write; whatever is at `path` stays as it is."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give the name of a file")
+    with _unfinished(path) as partial:
+        partial.touch()
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file in the making, which is gone in the end.
+
+    Raises ValueError where the disk refuses anything.
+    """
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({first_line(error)}); choose another output folder"
+        ) from error
+    finally:
+        # Where the folder is a file or the name too long, even asking for the leftover fails.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a text file, which appears whole or not at all. Raises ValueError where it cannot be written."""
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_synced(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` make a file beside its final name, sync it, then rename it: no reader sees half of it.
+
+    Raises OSError where the file cannot be written; what was there before is still there then.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(unfinished)
+        _sync(unfinished)
+        unfinished.rename(path)
+        _sync(path.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
+        if unfinished.is_file():
+            unfinished.unlink()
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"{path}: cannot be written ({reason}); free some space or choose another folder"
+        ) from error
+
+
+def write_text_synced(path: Path, text: str) -> None:
+    """Write a text file as `write_synced` does. Raises OSError where it cannot be written."""
+    write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system write a file or folder to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,160 @@
+"""ShapeNet as the Neural Mesh Renderer drew it (NMR): 13 categories, 24 views of 64 x 64 of every object.
+
+    ROOT/CATEGORY/OBJECT/image/0000.png ..., mask/0000.png ..., cameras.npz (see data/formats/nmr/cameras.py)
+    ROOT/CATEGORY/train.lst, val.lst, test.lst      names of objects, line by line
+    ROOT/CATEGORY/softras_train.lst ...             other splits: softras_*.lst, gen_*.lst
+
+The root may also be a single category. Where there are masks and the background is not white, it becomes
+white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
+15 degrees of azimuth, which scripts/check_data.py checks by `data.formats.nmr.cameras.require_even_turn`.
+
+Every problem with a file is a ValueError of one line that begins with its path.
+"""
+
+from pathlib import Path
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from data.formats.nmr.cameras import read_cameras
+from data.images.files import read_picture
+from data.images.masks import on_white, read_mask
+from data.scenes.objects import RawObjects
+from data.splits import SPLITS, Split, subfolders
+
+LOOK_AT = 64  # folders, to tell what a data set is; there are 13 categories
+LISTS = ("", "softras_", "gen_")  # beginnings of the lists' names that are known
+
+
+class NMRObjects(RawObjects):
+    """Objects in their folders, which are listed when they are asked for. Ids are CATEGORY_OBJECT."""
+
+    def __init__(self, folders: list[Path]):
+        self.ids = tuple(f"{_category(folder)}_{folder.name}" for folder in folders)
+        self._folders = tuple(folders)
+        self._numbers: dict[int, tuple[int, ...]] = {}
+        self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """CATEGORY/OBJECT, its id, OBJECT."""
+        folder = self._folders[index]
+        return f"{_category(folder)}/{folder.name}", self.ids[index], folder.name
+
+    def place(self, index: int) -> str:
+        """Its folder."""
+        return str(self._folders[index])
+
+    def num_views(self, index: int) -> int:
+        """Number of pictures."""
+        return len(self._views(index))
+
+    def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
+        """Poses and intrinsics in the order of the pictures' numbers."""
+        return read_cameras(self._folders[index] / "cameras.npz", self._views(index))
+
+    def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
+        """RGB on white."""
+        picture, opacity = read_picture(self._file("image", index, view)), self.alpha(index, view)
+        if opacity is None:
+            return picture
+        if opacity.shape != picture.shape[:2]:
+            raise ValueError(
+                f"{self._file('mask', index, view)}: is {list(opacity.shape)} pixels high and wide, but its "
+                f"picture is {list(picture.shape[:2])}; restore both"
+            )
+        return on_white(picture, opacity)
+
+    def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
+        """The mask."""
+        mask = self._file("mask", index, view)
+        return read_mask(mask) if mask.parent.is_dir() else None
+
+    def _file(self, kind: str, index: int, view: int) -> Path:
+        return self._folders[index] / kind / f"{self._views(index)[view]:04d}.png"
+
+    def _views(self, index: int) -> tuple[int, ...]:
+        """The numbers of the pictures, which most objects have in common, so that one copy does."""
+        if index not in self._numbers:
+            numbers = _picture_numbers(self._folders[index] / "image")
+            self._numbers[index] = self._shared.setdefault(numbers, numbers)
+        return self._numbers[index]
+
+
+def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
+    """The objects that the lists {prefix}{split}.lst of all categories name.
+
+    A category may have nothing to be judged on, but none is left out of training in silence. Raises
+    ValueError where that would happen, where no category has the list, or where an object is missing.
+    """
+    categories = _categories(root)
+    lists = [folder / f"{prefix}{split}.lst" for folder in categories]
+    found = [path for path in lists if path.is_file()]
+    if not found:
+        raise ValueError(
+            f"data.root={root}: no category has a list {prefix}{split}.lst; restore it, or choose other "
+            "lists by data.layout (nmr: train.lst, nmr_softras: softras_train.lst, nmr_gen: gen_train.lst)"
+        )
+    without = [path for path in lists if path not in found and _is_category(path.parent)]
+    if split == "train" and without:
+        raise ValueError(
+            f"{without[0]}: is missing, though there is {found[0]}; restore the list or move the category "
+            "out of the data set"
+        )
+    return NMRObjects([folder for path in found for folder in _listed(path)])
+
+
+def is_nmr(root: Path, prefix: str = "") -> bool:
+    """Whether a data set has this layout, with lists of that beginning."""
+    if not root.is_dir():
+        return False
+    # Not all of them: thousands of other folders may lie there.
+    return any((folder / f"{prefix}train.lst").is_file() for folder in _categories(root)[:LOOK_AT])
+
+
+def _category(folder: Path) -> str:
+    return folder.parent.name or folder.parent.resolve().name
+
+
+def _categories(root: Path) -> list[Path]:
+    """Folders with lists: the root itself, or those in it."""
+    return [root] if _has_list(root) else subfolders(root)
+
+
+def _is_category(folder: Path) -> bool:
+    """Whether a folder has any list, or its first folder is an object: others are not part of the set."""
+    return _has_list(folder) or any((child / "cameras.npz").is_file() for child in subfolders(folder)[:1])
+
+
+def _has_list(folder: Path) -> bool:
+    return any((folder / f"{prefix}{split}.lst").is_file() for prefix in LISTS for split in SPLITS)
+
+
+def _listed(path: Path) -> list[Path]:
+    """The folders of the objects that a list names."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as text ({type(error).__name__}); restore it") from error
+    # One listing is faster than asking for each of thousands.
+    there = {child.name for child in subfolders(path.parent)}
+    if absent := [name for name in names if name not in there]:
+        raise ValueError(
+            f"{path}: names {absent[0]}, which is not in its folder ({len(absent)} of {len(names)} are not); "
+            "unpack the category again or take it out of the list"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"{path}: names {twice} twice; take it out of the list once")
+    return [path.parent / name for name in names]
+
+
+def _picture_numbers(folder: Path) -> tuple[int, ...]:
+    try:
+        stems = [path.stem for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != "."]
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be listed ({error.strerror}); unpack the object again") from error
+    if not stems:
+        raise ValueError(f"{folder}: no pictures (0000.png ...) in it; unpack the object again")
+    if odd := [stem for stem in stems if not (stem.isdecimal() and stem == f"{int(stem):04d}")]:
+        raise ValueError(f"{folder / odd[0]}.png: pictures are called 0000.png, 0001.png ...; rename it")
+    return tuple(sorted(map(int, stems)))

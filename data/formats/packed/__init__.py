@@ -1,0 +1,1 @@
+"""Packed sets: one memory-mapped file per split."""

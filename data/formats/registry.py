@@ -1,0 +1,129 @@
+"""Data sets by what their files look like: one way in for all layouts."""
+
+import json
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from data.config import DataConfig
+from data.formats.colmap import is_colmap, open_colmap
+from data.formats.nmr.objects import is_nmr, open_nmr
+from data.formats.packed.objects import is_packed, open_packed
+from data.formats.srn.archives import SUFFIX
+from data.formats.srn.objects import open_srn
+from data.formats.transforms import is_transforms, open_transforms
+from data.scenes.objects import Objects, RawObjects
+from data.splits import SPLITS, Split
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to arrange a data set in files."""
+
+    recognises: Callable[[Path], bool]  # whether this is what lies at a path that exists
+    open: Callable[[Path, Split], RawObjects]
+
+
+# In this order they are asked whether they recognise a data set; the last one says what is missing.
+LAYOUTS: dict[str, Layout] = {
+    "packed": Layout(is_packed, open_packed),
+    "nmr": Layout(is_nmr, open_nmr),
+    "nmr_softras": Layout(partial(is_nmr, prefix="softras_"), partial(open_nmr, prefix="softras_")),
+    "nmr_gen": Layout(partial(is_nmr, prefix="gen_"), partial(open_nmr, prefix="gen_")),
+    "transforms": Layout(is_transforms, open_transforms),
+    "colmap": Layout(is_colmap, open_colmap),
+    "srn": Layout(lambda root: True, open_srn),
+}
+
+
+def open_split(config: DataConfig, split: Split) -> Objects:
+    """The objects of a split of `config.root`. Raises ValueError where there are none."""
+    root = Path(config.root)
+    if config.shards == "rank" and split == "train":
+        raw = open_raw(root, split, "packed", partial=True)
+    else:
+        raw = open_raw(root, split, config.layout)
+    if config.views is None:
+        return Objects(config, raw)
+    path = Path(config.views)
+    return Objects(config, raw, views=read_view_list(path, root, _names(root, config.layout)))
+
+
+def at_root(config: DataConfig, root: str) -> DataConfig:
+    """The same reading of another set: what is known of the files of the one is not of those of the other.
+
+    Its layout is the same where that fits, so that of the lists of NMR those of the config stay.
+    """
+    fits = config.layout.startswith("nmr") and LAYOUTS[config.layout].recognises(Path(root))
+    layout = config.layout if fits else "auto"
+    own = {"layout": layout, "views": None, "shards": "all", "depth_scale": 1.0}
+    return config.model_copy(update={"root": root} | own)
+
+
+def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = False) -> RawObjects:
+    """The objects of a split as they are stored; `partial`: of a packed set, those whose files are here.
+
+    Raises ValueError where there are none.
+    """
+    _require_folder(root)
+    if layout == "auto":
+        layout = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
+    if layout == "packed":
+        return open_packed(root, split, partial=partial)
+    return LAYOUTS[layout].open(root, split)
+
+
+def _require_folder(root: Path) -> None:
+    """Raise ValueError where no folder is, naming what is there and what to do with it."""
+    if root.is_dir():
+        return
+    if not root.exists():
+        problem = "there is no such folder; give the folder of a data set"
+    elif root.suffix == ".safetensors":
+        problem = "this is one file of a packed set; give the folder that it is in"
+    elif SUFFIX.search(root.name):
+        problem = f"is an archive; pack it with `python -m scripts.prepare_srn {root} --output FOLDER`"
+    else:
+        problem = "is a file; give the folder of a data set"
+    raise ValueError(f"data.root={root}: {problem}")
+
+
+def _names(root: Path, layout: str) -> set[str] | None:
+    """What the objects of all splits may be called; None where files of the set are on other machines."""
+    names: set[str] = set()
+    for split in SPLITS:
+        with suppress(ValueError):  # not every set has every split
+            raw = open_raw(root, split, layout, partial=True)
+            if len(raw.shards) < raw.num_shards:
+                return None
+            names.update(name for index in range(len(raw)) for name in raw.names(index))
+    return names
+
+
+def read_view_list(path: Path, root: Path, known: Collection[str] | None) -> dict[str, list[int]]:
+    """The JSON list of views; every object that it names must be `known`; None: that cannot be told."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"data.views={path}: cannot be read ({error.strerror}); give a JSON file") from error
+    if path.suffix.lower() in (".pickle", ".pkl") or content[:1] == b"\x80":
+        raise ValueError(f"data.views={path}: is a pickle, which could run code; convert it to JSON")
+    try:
+        views = json.loads(content)
+    except ValueError as error:
+        raise ValueError(
+            f"data.views={path}: is not JSON ({error}); write {{object id: [view numbers]}}"
+        ) from error
+    if not isinstance(views, dict):
+        raise ValueError(f"data.views={path}: holds no object; write {{object id: [view numbers]}}")
+    for name, chosen in views.items():
+        whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
+        if not whole or not chosen or len(set(chosen)) < len(chosen):
+            raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
+    if known is not None and (unknown := sorted(views.keys() - set(known))):
+        raise ValueError(
+            f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
+        )
+    return views

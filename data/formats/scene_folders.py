@@ -1,0 +1,189 @@
+"""Scenes: a few objects in many views each, as programs that reconstruct from photos keep them.
+
+A data set is the folder of one scene, or a folder of such folders, one or two levels down. Several scenes are
+split into training and held-out scenes: by folders called train, val and test or *_train, *_val and *_test
+where there are any, otherwise a tenth, chosen by a hash of their names, is held out for val and test. A lone
+scene is the same object in all splits, in other views: those that its files assign, otherwise every eighth
+picture in order of names, from the first on, is held out for val and test. No picture is both.
+
+Views are in natural order of their pictures' paths. Every problem is a ValueError of one line.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from data.images.scene_masks import Masks, read_masked_opacity, read_masked_picture
+from data.scenes.objects import RawObjects
+from data.splits import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
+
+LOOK_AT = 8  # folders, to tell what a data set is
+EVERY = 8  # of the views of a lone scene, one is held out
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The views of one scene; `splits` where its files say to which splits each belongs, which may be none.
+
+    `notices` are what the user should know of how the files were read, lines that begin with one of them.
+    """
+
+    pictures: tuple[Path, ...]
+    cam_to_world: Float[Tensor, "v 4 4"]  # OpenCV axes, world z up
+    intrinsics: Float[Tensor, "v 3 3"]  # divided by the picture's size
+    masks: tuple[Masks, ...]
+    splits: tuple[frozenset[Split], ...] | None = None
+    notices: tuple[str, ...] = ()
+
+    def __getitem__(self, views: list[int]) -> "Scene":
+        """Some of the views."""
+        return replace(
+            self,
+            pictures=tuple(self.pictures[view] for view in views),
+            cam_to_world=self.cam_to_world[views],
+            intrinsics=self.intrinsics[views],
+            masks=tuple(self.masks[view] for view in views),
+            splits=None if self.splits is None else tuple(self.splits[view] for view in views),
+        )
+
+
+class SceneObjects(RawObjects):
+    """Scenes in folders that `read` understands, read when they are asked for.
+
+    With a `split`, only the views that belong to it.
+    """
+
+    def __init__(
+        self, root: Path, folders: list[Path], read: Callable[[Path], Scene], *, split: Split | None = None
+    ):
+        names = [folder.resolve().name for folder in folders]
+        if len(set(names)) < len(names):
+            names = ["_".join(folder.relative_to(root).parts) for folder in folders]
+        self.ids = tuple(names)
+        self._folders, self._read, self._split = tuple(folders), read, split
+        self._scenes: dict[int, Scene] = {}
+
+    def place(self, index: int) -> str:
+        """Its folder."""
+        return str(self._folders[index])
+
+    def num_views(self, index: int) -> int:
+        """Number of pictures with cameras."""
+        return len(self._scene(index).pictures)
+
+    def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
+        """Poses and intrinsics in the order of the pictures' names."""
+        scene = self._scene(index)
+        return scene.cam_to_world, scene.intrinsics
+
+    def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
+        """RGB on white, with all white that masks leave out."""
+        scene = self._scene(index)
+        return read_masked_picture(scene.pictures[view], scene.masks[view])
+
+    def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
+        """Of pictures that know transparency or have a mask of the object."""
+        scene = self._scene(index)
+        return read_masked_opacity(scene.pictures[view], scene.masks[view])
+
+    def notices(self, index: int) -> tuple[str, ...]:
+        """Keys without effect, worlds that were turned, masks, models and splits that were passed over."""
+        scene = self._scene(index)
+        if self._split is not None or scene.splits is None:
+            return scene.notices
+        place = self.place(index)
+        return *scene.notices, f"{place}: which split its views are for does not count among several scenes"
+
+    def _scene(self, index: int) -> Scene:
+        if index not in self._scenes:
+            scene = self._read(self._folders[index])
+            order = sorted(
+                range(len(scene.pictures)), key=lambda view: natural_key(scene.pictures[view].as_posix())
+            )
+            scene = scene[order]
+            if self._split is not None:
+                scene = scene[views_of_split(scene, self._split, self.place(index))]
+            self._scenes[index] = scene
+        return self._scenes[index]
+
+
+def open_scenes(
+    root: Path, split: Split, *, is_scene: Callable[[Path], bool], read: Callable[[Path], Scene], what: str
+) -> SceneObjects:
+    """The scenes of a split, or the lone scene in the views of that split.
+
+    `what` says what makes a folder a scene. Raises ValueError where there is none.
+    """
+    folders = find_scenes(root, is_scene)
+    if not folders:
+        raise ValueError(f"data.root={root}: no scenes ({what}) in it or below; give another folder")
+    if len(folders) == 1:
+        return SceneObjects(root, folders, read, split=split)
+    return SceneObjects(root, _scenes_of_split(root, folders, split), read)
+
+
+def find_scenes(root: Path, is_scene: Callable[[Path], bool]) -> list[Path]:
+    """The root if it is a scene, otherwise the scenes in it and in its folders, sorted."""
+    if not root.is_dir():
+        return []
+    if is_scene(root):
+        return [root]
+    found = []
+    for child in subfolders(root):
+        found += [child] if is_scene(child) else [deeper for deeper in subfolders(child) if is_scene(deeper)]
+    return found
+
+
+def holds_scenes(root: Path, is_scene: Callable[[Path], bool]) -> bool:
+    """Whether there are scenes, by the look of the first folders: thousands of others may lie there."""
+    if not root.is_dir():
+        return False
+    children = subfolders(root)[:LOOK_AT]
+    deeper = (folder for child in children for folder in subfolders(child)[:LOOK_AT])
+    return is_scene(root) or any(map(is_scene, children)) or any(map(is_scene, deeper))
+
+
+def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
+    """The views of a lone scene that belong to a split; val and test stand in for one another.
+
+    Raises ValueError, beginning with `name`, where there are none, or where a picture is both trained on and
+    held out.
+    """
+    count, files = len(scene.pictures), [os.path.realpath(picture) for picture in scene.pictures]
+    assigned = scene.splits or (frozenset(),) * count
+    views = {part: [view for view in range(count) if part in assigned[view]] for part in SPLITS}
+    if not (views["val"] or views["test"]):  # all are of one kind, or none is assigned
+        numbers = {file: number for number, file in enumerate(dict.fromkeys(files))}
+        held_out = [view for view in range(count) if numbers[files[view]] % EVERY == 0]
+        views = {"train": [view for view in range(count) if numbers[files[view]] % EVERY]}
+        views |= {"val": held_out, "test": held_out}
+    trained_on = {files[view] for view in views["train"]}
+    for part in ("val", "test"):
+        if both := [view for view in views[part] if files[view] in trained_on]:
+            raise ValueError(
+                f"{name}: {scene.pictures[both[0]]} is for train and for {part} (of {len(both)} such "
+                "pictures); keep each in one of the two"
+            )
+    stand_in = {"train": [], "val": views["test"], "test": views["val"]}[split]
+    chosen = views[split] or stand_in
+    if not chosen:
+        raise ValueError(f"{name}: none of its {count} views is for {split}; add views")
+    return chosen
+
+
+def _scenes_of_split(root: Path, folders: list[Path], split: Split) -> list[Path]:
+    above = {folder: folder.relative_to(root).parts[:-1] for folder in folders}
+    named = {part: [f for f in folders if part in map(split_named, above[f])] for part in SPLITS}
+    if not (named["val"] or named["test"]):
+        by_hash = sorted(folders, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
+        held_out = set(by_hash[: max(1, round(HELD_OUT * len(folders)))])
+        return [folder for folder in folders if (folder in held_out) == (split != "train")]
+    stand_in = {"train": [], "val": named["test"], "test": named["val"]}[split]
+    if chosen := named[split] or stand_in:
+        return chosen
+    raise ValueError(f"data.root={root}: there are no scenes for {split} beside the other splits; add some")

@@ -1,0 +1,66 @@
+"""The lists of files in a `transforms.json` that say which views are for training and which are held out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.cameras.scene_keys import SPLIT_LISTS
+from data.images.scene_masks import find_file
+from data.splits import Split
+
+HELD_OUT: frozenset[Split] = frozenset(("val", "test"))
+
+
+def split_of_lists(
+    document: dict[str, Any], folder: Path, pictures: Sequence[Path]
+) -> tuple[tuple[frozenset[Split], ...] | None, list[str]]:
+    """The splits of every picture by the lists of a document, None without lists, and what to say of them.
+
+    Files are named as in `file_path`. What is in no list is for training where there is no list for that,
+    held out where there is no other, and otherwise left out. Raises ValueError where a list names no picture
+    of a frame, or a picture is both in the list for training and in another.
+    """
+    lists = {key: document[key] for key in SPLIT_LISTS if document.get(key)}
+    if not lists:
+        return None, []
+    places: dict[str, list[int]] = {}
+    for view, picture in enumerate(pictures):
+        places.setdefault(os.path.realpath(picture), []).append(view)
+    members: list[set[Split]] = [set() for _ in pictures]
+    listed_in: dict[str, str] = {}
+    for key, names in lists.items():
+        for file in _files(key, names, folder, places):
+            other = listed_in.setdefault(file, key)
+            if other != key and "train_filenames" in (other, key):
+                raise ValueError(
+                    f"`{key}` and `{other}` both have {file}; keep each picture in one of the two"
+                )
+            for view in places[file]:
+                members[view].add(SPLIT_LISTS[key])
+    bare = [view for view, splits in enumerate(members) if not splits]
+    for view in bare:
+        if "train_filenames" not in lists:
+            members[view].add("train")
+        elif len(lists) == 1:
+            members[view] |= HELD_OUT
+    said = []
+    if len(lists) == 1 and "train_filenames" in lists and not bare:
+        said = ["`train_filenames` leaves nothing to hold out, so every eighth of its pictures is held out"]
+    elif "train_filenames" in lists and len(lists) > 1 and bare:
+        said = [f"{len(bare)} of {len(pictures)} pictures are in none of its lists and are left out"]
+    return tuple(map(frozenset, members)), said
+
+
+def _files(key: str, names: object, folder: Path, places: dict[str, list[int]]) -> list[str]:
+    """The files that a list names, which must be pictures of frames."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"`{key}` must be a list of file names; correct the file")
+    files = []
+    for name in names:
+        found = find_file(folder, name)
+        file = None if found is None else os.path.realpath(found)
+        if file not in places:
+            raise ValueError(f"`{key}` has {name!r}, which is the picture of no frame; correct the list")
+        files.append(file)
+    return files

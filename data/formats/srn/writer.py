@@ -1,0 +1,109 @@
+"""Rendered objects as files in the SRN folder layout, with depth and coverage beside the pictures.
+
+    OBJECT/rgb/000000.png    on white             OBJECT/pose/000000.txt   camera-to-world, OpenCV axes
+    OBJECT/alpha/000000.png  8 bits, coverage     OBJECT/depth/000000.png  16 bits, z-depth
+    OBJECT/intrinsics.txt    in pixels
+
+Every file and folder appears whole or not at all, so that an interrupted run can be completed.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from data.formats.rendered_view import MeshView
+from data.formats.srn.layout import DEPTH_STEPS
+
+THUMBNAIL = 128  # pixels, at most, of a picture on the contact sheet
+DISTANCE = 1.3  # scene units from the camera to the object's centre
+FOCAL = 131.25 / 128  # focal length over image width, as in SRN cars
+INTRINSICS = np.array([[FOCAL, 0, 0.5], [0, FOCAL, 0.5], [0, 0, 1]])
+
+
+def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> None:
+    """Record the parameters in an empty root, or check that they are the recorded ones.
+
+    `option` is the program's name for the root. Raises ValueError if the root holds another data set.
+    """
+    record, remedy = root / "parameters.json", f"choose another {option}"
+    if record.exists():
+        try:
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError(f"{record} is damaged; delete {root} or {remedy}")
+        other = [
+            f"{name} {found.get(name)} instead of {wanted}"
+            for name, wanted in parameters.items()
+            if found.get(name) != wanted
+        ]
+        if other:
+            raise ValueError(f"{root} was made with {', '.join(other)}; delete it or {remedy}")
+        return
+    if root.is_dir() and any(child.name.endswith(("_train", "_val", "_test")) for child in root.iterdir()):
+        raise ValueError(f"{root} holds data that this program did not make; {remedy}")
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(record, json.dumps(parameters, indent=2) + "\n")
+
+
+def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float[ndarray, "v 4 4"]) -> None:
+    """Square pictures taken with `INTRINSICS`, into a hidden sibling of `folder` that is then given its name.
+
+    They are written as they come: no more than one is held. Raises OSError where that is not possible.
+    """
+    from PIL import Image
+
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for kind in ("rgb", "pose", "depth", "alpha"):
+        (unfinished / kind).mkdir(parents=True)
+    for i, (picture, pose) in enumerate(zip(pictures, cam_to_world, strict=True)):
+        depth = np.round(picture.depth * DEPTH_STEPS).astype(np.uint16)
+        Image.fromarray(picture.rgb).save(unfinished / "rgb" / f"{i:06d}.png")
+        Image.fromarray(picture.alpha).save(unfinished / "alpha" / f"{i:06d}.png")
+        Image.fromarray(depth).save(unfinished / "depth" / f"{i:06d}.png")
+        numbers = " ".join(f"{number:.9g}" for number in pose.ravel())
+        (unfinished / "pose" / f"{i:06d}.txt").write_text(numbers + "\n")
+        size = len(depth)
+    focal, centre = FOCAL * size, size / 2
+    lines = (f"{focal:.6f} {centre:.6f} {centre:.6f} 0.", "0. 0. 0.", "1.", f"{size} {size}")
+    (unfinished / "intrinsics.txt").write_text("\n".join(lines) + "\n")
+    unfinished.replace(folder)
+
+
+def write_contact_sheet(path: Path, split: Path, *, columns: int = 8, rows: int = 5) -> None:
+    """The first view of each of up to columns x rows objects, spread over all those in the folder `split`.
+
+    Larger ones than 128 x 128 are made that small.
+    """
+    from PIL import Image
+
+    folders = sorted(folder for folder in split.iterdir() if not folder.name.startswith("."))
+    chosen = np.linspace(0, len(folders) - 1, min(len(folders), columns * rows)).astype(int)
+    pictures = []
+    for i in chosen:
+        with Image.open(folders[i] / "rgb" / "000000.png") as picture:
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            pictures.append(picture.convert("RGB"))
+    width, height = pictures[0].size
+    columns = min(len(pictures), columns)
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i % columns * width, i // columns * height))
+    unfinished = path.with_name(f".{path.name}")
+    sheet.save(unfinished)
+    unfinished.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A UTF-8 text file that appears whole or not at all."""
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,124 @@
+"""Pictures: files to tensors and back, sizes, sheets and films.
+
+A picture is uint8, channels last, as files hold it; an image is a float in [-1, 1], channels first, as models
+see it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from data.files import write_whole
+from data.images.display import enlarge
+from data.images.picture_files import decoded, opened
+
+ASPECT_TOLERANCE = 0.02  # of width / height, between pictures and what their cameras' file says
+
+
+ROWS = 256  # of a picture that are put on white at once, so that huge ones need little memory
+
+
+def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
+    """The picture in a file in sRGB, transparent parts composited on white.
+
+    Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
+    `data.images.picture_files`. Raises ValueError where the file is no readable picture.
+    """
+    return on_white_ground(decoded(path))
+
+
+def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
+    """A decoded picture as RGB, transparent parts composited on white."""
+    if not image.has_transparency_data:
+        return torch.from_numpy(np.array(image.convert("RGB")))
+    pixels = np.asarray(image.convert("RGBA"))
+    picture = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for start in range(0, len(pixels), ROWS):
+        part = pixels[start : start + ROWS].astype(np.float32)
+        alpha = part[..., 3:] / 255
+        picture[start : start + ROWS] = (part[..., :3] * alpha + 255 * (1 - alpha)).round()
+    return torch.from_numpy(picture)
+
+
+def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
+    """The values of a grey picture of 8 or 16 bits. Raises ValueError where there is none in the file."""
+    with opened(path) as file:
+        mode, values = file.mode, np.asarray(file)
+    if not mode.startswith({8: "L", 16: "I"}[bits]) or values.ndim != 2:
+        raise ValueError(f"{path}: is a picture of mode {mode} instead of {bits}-bit grey; write it as such")
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture file, from its header. Raises ValueError where there is none."""
+    with opened(path) as file:
+        return file.height, file.width
+
+
+def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
+    """One picture (c = 1, 3 or 4) as a PNG; the file appears whole or not at all.
+
+    Raises ValueError where it cannot be written.
+    """
+    pixels = picture.cpu().contiguous().numpy()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    write_whole(Path(path), lambda partial: image.save(partial, format="PNG"))
+
+
+def write_depth(path: Path, depth: Float[Tensor, "h w"], *, step: float) -> None:
+    """Depth in scene units, 0 where there is none, as a 16-bit PNG of which a value is `step` units.
+
+    What `read_channel` reads. The file appears whole or not at all. Raises ValueError where it cannot be
+    written.
+    """
+    values = (depth.cpu().double() / step).round().clamp(0, 65535).numpy().astype(np.uint16)
+    write_whole(path, lambda partial: Image.fromarray(values).save(partial, format="PNG"))
+
+
+def write_mp4(
+    path: Path | str, frames: Iterable[UInt8[Tensor, "h w 3"]], *, fps: float | int = 10, scale: int = 1
+) -> None:
+    """Frames as an H.264 film that browsers play; the file appears whole or not at all.
+
+    They are taken as they come: no more than one is held. Each pixel becomes `scale` x `scale` pixels. The
+    codec wants even sizes, so an odd height or width repeats its last row or column. Raises ValueError where
+    the file cannot be written.
+    """
+    write_whole(
+        Path(path), lambda partial: _encode_film(partial, (_film_frame(f, scale) for f in frames), fps)
+    )
+
+
+def _film_frame(frame: UInt8[Tensor, "h w 3"], scale: int) -> np.ndarray:
+    pixels = enlarge(frame.cpu(), scale).numpy()
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> None:
+    import imageio.v2 as imageio
+
+    # A macro block of 1: imageio would otherwise stretch the picture to a multiple of 16.
+    options = {"codec": "libx264", "quality": 8, "macro_block_size": 1, "ffmpeg_log_level": "error"}
+    with imageio.get_writer(path, format="FFMPEG", fps=fps, **options) as writer:
+        for frame in frames:
+            writer.append_data(frame)
+
+
+def require_aspect(picture: Path, width: float | int, height: float | int, described: str) -> None:
+    """Raise ValueError where a picture has another shape than `described`, the file of its camera, says.
+
+    The picture's header tells it, before any turn of its EXIF entry.
+    """
+    found_height, found_width = picture_size(picture)
+    if abs(width / height * found_height / found_width - 1) > ASPECT_TOLERANCE:
+        raise ValueError(
+            f"{picture}: is {found_width} x {found_height}, but {described} describes pictures of "
+            f"{width:g} x {height:g}; give the picture that this camera took, uncropped"
+        )

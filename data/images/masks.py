@@ -1,0 +1,82 @@
+"""Which part of a picture is the object, and pictures put on white by it.
+
+Opacity is 255 times the share of a pixel that the object covers. Every problem with a file is a ValueError of
+one line that begins with its path.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from data.images.files import ROWS
+from data.images.picture_files import decoded, opened, shrunk, turn_upright
+
+GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may vary
+
+
+def read_opacity(path: Path) -> UInt8[Tensor, "h w"] | None:
+    """Opacity of the pixels of a picture; None: the file knows no transparency.
+
+    Raises ValueError where the file is no readable picture.
+    """
+    return opacity_of(decoded(path))
+
+
+def opacity_of(image: Image.Image) -> UInt8[Tensor, "h w"] | None:
+    """Opacity of the pixels of a decoded picture; None: it knows no transparency."""
+    if not image.has_transparency_data:
+        return None
+    return torch.from_numpy(np.array(image.convert("RGBA").getchannel("A")))
+
+
+def read_mask(path: Path, *, upright: bool = False) -> UInt8[Tensor, "h w"]:
+    """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
+
+    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. `upright`: turned as its
+    EXIF entry says. Raises ValueError where the file is no readable picture.
+    """
+    with opened(path) as file:
+        image = shrunk(file)
+        if upright:
+            turn_upright(image)
+        opacity = opacity_of(image)
+        if opacity is None or opacity.min() == 255:
+            opacity = torch.from_numpy(_brightness(image))
+    return opacity * 255 if opacity.max() == 1 else opacity
+
+
+def on_white(picture: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w"]) -> UInt8[Tensor, "h w 3"]:
+    """The object of a picture on white.
+
+    Edges that hold some of a background of one colour are given as much white instead; so a picture that is
+    on white already stays as it is. Of any other background, edges are taken to hold nothing.
+    """
+    # The ground's colour, where it has one.
+    ground = picture[opacity == 0]
+    colour = ground.sum(dim=0).float() / max(1, len(ground))
+    extremes = torch.stack([ground.amin(dim=0), ground.amax(dim=0)]) if len(ground) else None
+    plain = extremes is not None and bool((extremes - colour).abs().max() <= GROUND_TOLERANCE)
+
+    # Few rows at a time: the numbers need 12 bytes a pixel, and huge photos have many pixels.
+    composite = torch.empty_like(picture)
+    for start in range(0, len(picture), ROWS):
+        rows = slice(start, start + ROWS)
+        share = opacity[rows, :, None].float() / 255
+        if plain:
+            values = picture[rows] + (1 - share) * (255 - colour)
+        else:
+            values = picture[rows] * share + 255 * (1 - share)
+        values[opacity[rows] == 0] = 255
+        composite[rows] = values.round().clamp(0, 255).to(torch.uint8)
+    return composite
+
+
+def _brightness(file: Image.Image) -> np.ndarray:
+    if file.mode.startswith("I"):  # 16 bits, of which Pillow would keep the lower ones
+        values = np.asarray(file).astype(np.float64)
+        return (values / 257 if values.max() > 255 else values).round().clip(0, 255).astype(np.uint8)
+    return np.array(file.convert("L"))

@@ -1,0 +1,140 @@
+"""Decode picture files: the one place where files become pixels, for photos, data sets and textures alike.
+
+Pixels come out as 8-bit sRGB (`data.images.colour_profiles`). A picture of more than `LARGE` pixels is halved in
+both directions until it has no more, JPEG files while they are decoded; whatever belongs to it, such as a
+mask of the same size, shrinks alike. One of more than `MOST` pixels is refused. Every problem with a file is
+a ValueError of one line that begins with its path.
+"""
+
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from data.files import first_line
+from data.images.colour_profiles import in_srgb, profile_problem
+
+LARGE = 32_000_000  # pixels
+MOST = 250_000_000  # pixels
+# Pillow's own limit would print a warning at 89 million pixels and speak of attacks at twice as many.
+Image.MAX_IMAGE_PIXELS = None
+READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)  # Pillow's, on bad files
+EIGHT_BITS = np.round(np.arange(65536) / 257).astype(np.uint8)  # of 16
+
+
+class TooLargeError(ValueError):
+    """A picture has more than `MOST` pixels; the message says how many are allowed."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file whose header has been read; its pixels are not decoded yet.
+
+    Raises ValueError where it is no readable picture, also for what goes wrong with it inside the context.
+    """
+    try:
+        with Image.open(path) as file:
+            require_size(file)
+            yield file
+    except READ_ERRORS as error:
+        raise unreadable(path, error) from error
+
+
+def decoded(path: Path, *, upright: bool = False) -> Image.Image:
+    """The picture in a file in 8 bits, sRGB; `upright`: turned as its EXIF entry says, if that is readable.
+
+    Modes: RGB, RGBA, L, LA, or another that Pillow converts to RGBA. Raises ValueError where the file is no
+    readable picture.
+    """
+    with opened(path) as file:
+        image = shrunk(file)
+        if upright:
+            turn_upright(image)
+        return standard(image)
+
+
+def standard(image: Image.Image, *, profiles: bool = True) -> Image.Image:
+    """A decoded picture in 8 bits and sRGB; with `profiles` unset, its colour profile is not looked at.
+
+    Raises ValueError where the pixels are floating-point numbers.
+    """
+    if image.mode == "F":
+        raise ValueError("floating-point pixels")
+    profile = image.info.get("icc_profile") if profiles else None
+    if image.mode.startswith("I"):
+        image = Image.fromarray(EIGHT_BITS[np.asarray(image).clip(0, 65535)])
+    elif image.mode == "P" and profile:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode in ("L", "RGB") and profile and image.has_transparency_data:
+        image = image.convert("RGBA")  # one colour is transparent: before it changes
+    return in_srgb(image, profile)
+
+
+def shrunk(file: Image.Image) -> Image.Image:
+    """The pixels of a file as they are stored, halved in both directions until there are at most `LARGE`.
+
+    Every pixel of the result is a mean, of colours weighted by opacity.
+    """
+    factor = shrink_factor(file.width, file.height)
+    full = file.size
+    if factor > 1:
+        # JPEG files are decoded at a fraction of their size; others ignore this.
+        file.draft(None, (file.width // factor, file.height // factor))
+    file.load()
+    if factor == 1 or file.size != full:
+        return file
+    if file.mode.startswith("I;"):
+        wide = Image.fromarray(np.asarray(file).astype(np.int32))
+    elif file.mode == "1":
+        wide = file.convert("L")
+    elif file.mode == "P" or (file.mode in ("L", "RGB") and file.has_transparency_data):
+        wide = file.convert("RGBA" if file.has_transparency_data else "RGB")
+    else:
+        wide = file
+    small = wide.reduce(factor)
+    small.info = {key: value for key, value in file.info.items() if key != "transparency"}
+    return small
+
+
+def shrink_factor(width: int, height: int) -> int:
+    """By how much pictures of this size shrink, a power of two."""
+    return 2 ** max(0, math.ceil(math.log2(width * height / LARGE) / 2))
+
+
+def require_size(image: Image.Image) -> None:
+    """Raise TooLargeError where a picture has more than `MOST` pixels."""
+    if image.width * image.height > MOST:
+        raise TooLargeError(
+            f"{image.width} x {image.height} is larger than {MOST // 10**6} megapixels; shrink it"
+        )
+
+
+def turn_upright(image: Image.Image) -> None:
+    """Turn a picture as its EXIF entry says, in place; a broken entry is no reason to refuse the picture."""
+    with warnings.catch_warnings(), suppress(*READ_ERRORS, struct.error, TypeError, KeyError):
+        warnings.simplefilter("ignore")
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def profile_notice(path: Path) -> str | None:
+    """Without the path, what the owner of a file whose colour profile is ignored should know; None: nothing.
+
+    Raises ValueError where the file is no readable picture.
+    """
+    with opened(path) as file:
+        problem = profile_problem(file.info.get("icc_profile"), file.mode)
+    return problem and f"its colour profile is ignored ({problem}); convert it to sRGB"
+
+
+def unreadable(path: Path, error: BaseException) -> ValueError:
+    """What to raise where one of `READ_ERRORS` kept a picture from being read."""
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"{path}: there is no such file; give the path of a picture")
+    if isinstance(error, TooLargeError):
+        return ValueError(f"{path}: {error}")
+    return ValueError(f"{path}: not a readable picture ({first_line(error)}); copy the file again")

@@ -1,0 +1,1 @@
+"""Triangle meshes: loading, materials, ray casting, and the data sets made from them."""

@@ -1,0 +1,1 @@
+"""Data sets made of meshes: which meshes, which cameras, which split."""

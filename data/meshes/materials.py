@@ -1,0 +1,167 @@
+"""The colours of a mesh that trimesh has read: materials, textures, vertex and face colours.
+
+Axes: f face. Materials that say nothing are light grey.
+"""
+
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import UInt8
+from numpy import ndarray
+from trimesh.visual.material import empty_material
+
+from data.images.colour_profiles import profile_problem
+from data.images.picture_files import READ_ERRORS, require_size, shrunk, standard
+from data.meshes.mesh import Mesh
+from data.meshes.mtl_options import MapOptions, read_options
+from data.meshes.textures import REPEATED, Skin
+
+GREY = (184, 184, 184)
+WHITE = (255, 255, 255)
+UNSAID = (102, 102, 102)  # what trimesh has for a colour that no file gives
+HOLE = 0.25  # opacity
+LEAST_SOLID = 0.02  # share of a texture
+Colour = tuple[int, int, int]
+# By the identity of trimesh's picture and the opacity below which it has a hole.
+Textures = dict[tuple[int, float], tuple[Any, UInt8[ndarray, "_ _ 4"] | None]]
+
+
+def painted(geometry: trimesh.Trimesh, textures: Textures, notes: list[str], *, linear: bool) -> Mesh:
+    """The mesh with its colours; `textures` keeps what several meshes share, `notes` what cannot be read.
+
+    `linear` says (of glTF) that factors and vertex colours, but not textures, are proportional to light, and
+    that the textures' colour profiles do not count. A product of
+    the two is then the same to the eye when the factors are turned to sRGB first (exact but for sRGB's
+    straight piece near black).
+    """
+    vertices, faces = np.asarray(geometry.vertices, float), np.asarray(geometry.faces, np.int64)
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError("a triangle has a corner that does not exist")
+    visual = geometry.visual
+    if visual.kind == "texture":
+        mesh = _with_material(vertices, faces, visual, textures, notes, profiles=not linear)
+    else:
+        colours = np.tile(np.array(GREY, np.uint8), (len(faces), 1))
+        if visual.kind == "face":
+            colours = _bytes(visual.face_colors)
+        mesh = Mesh(vertices, faces, colours)
+        if visual.kind == "vertex":
+            white = np.full((len(faces), 3), 255, np.uint8)
+            mesh = Mesh(vertices, faces, white, corner_colours=_bytes(visual.vertex_colors)[faces])
+    return _to_srgb(mesh) if linear and visual.kind is not None else mesh
+
+
+def _with_material(
+    vertices, faces, visual: Any, textures: Textures, notes: list[str], *, profiles: bool
+) -> Mesh:
+    materials = getattr(visual.material, "materials", None) or [visual.material]
+    material_of = np.zeros(len(faces), int)
+    if len(materials) > 1 and visual.face_materials is not None:
+        material_of = np.asarray(visual.face_materials, int)
+    pictures = [_picture(material, textures, notes, profiles=profiles) for material in materials]
+    factors = [_factor(material, picture) for material, picture in zip(materials, pictures, strict=True)]
+    colours = np.array(factors, np.uint8)[material_of]
+
+    shared = visual.vertex_attributes.get("color")
+    per_corner = None if shared is None or len(shared) != len(vertices) else _bytes(np.asarray(shared))[faces]
+    uv = None if visual.uv is None else np.asarray(visual.uv, float)
+    skin = None
+    if uv is not None and len(uv) == len(vertices) and any(picture is not None for picture in pictures):
+        place = np.cumsum([picture is not None for picture in pictures]) - 1
+        number = np.array([-1 if p is None else k for p, k in zip(pictures, place, strict=True)])
+        present = tuple(picture for picture in pictures if picture is not None)
+        uv_of = np.nan_to_num(uv[:, :2], posinf=0, neginf=0)[faces]
+        options = [_options(material) for material in materials]
+        wraps = tuple(o.wraps for o, picture in zip(options, pictures, strict=True) if picture is not None)
+        scales, offsets = np.array([(o.scale, o.offset) for o in options])[material_of].transpose(1, 0, 2)
+        uv_of = uv_of * scales[:, None] + offsets[:, None]
+        skin = Skin(present, number[material_of], uv_of, wraps)
+    return Mesh(vertices, faces, colours, per_corner, skin)
+
+
+def _picture(
+    material: Any, textures: Textures, notes: list[str], *, profiles: bool
+) -> UInt8[ndarray, "_ _ 4"] | None:
+    """The texture of the material's own colour in sRGB, with holes where it is next to transparent.
+
+    `profiles`: whether colour profiles count. glTF 2.0 (3.8.3) demands that they are ignored.
+    """
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if image is None or _is_stand_in(image):
+        return None
+    least = _least_opacity(material)
+    if (id(image), least) not in textures:
+        try:
+            require_size(image)
+            mode, profile = image.mode, image.info.get("icc_profile") if profiles else None
+            texels = np.array(standard(shrunk(image), profiles=profiles).convert("RGBA"))
+            if problem := profile_problem(profile, mode):
+                notes.append(f"the colour profile of a texture of {material.name} is ignored ({problem})")
+        except READ_ERRORS as error:
+            texels = None
+            notes.append(f"a texture of {material.name} cannot be read ({error})")
+        if texels is not None:
+            solid = texels[..., 3] >= 255 * least
+            # Hardly anything would be left: more likely, the file means something else by its fourth channel.
+            texels[..., 3] = np.where(solid | (solid.mean() < LEAST_SOLID), 255, 0)
+        textures[id(image), least] = (image, texels)  # the image is kept, and with it its identity
+    return textures[id(image), least][1]
+
+
+def _options(material: Any) -> MapOptions:
+    """How the material's texture lies: what an MTL file or the sampler of a glTF file says."""
+    reference = getattr(getattr(material, "image", None), "info", {}).get("file_path")
+    return read_options(reference) if reference else MapOptions(wraps=getattr(material, "wraps", REPEATED))
+
+
+def _is_stand_in(image: Any) -> bool:
+    """Whether trimesh has put a few grey pixels where a file has coordinates but no texture."""
+    grey = empty_material().image
+    return image.size == grey.size and image.tobytes() == grey.tobytes()
+
+
+def _least_opacity(material: Any) -> float:
+    """Opacity, 0 to 1, below which there is a hole. Tinted glass is not one, being opaque here."""
+    if not hasattr(material, "alphaMode"):
+        return HOLE
+    cutoff = 0.5 if material.alphaCutoff is None else float(material.alphaCutoff)
+    return {"MASK": min(cutoff, 1.0), "BLEND": HOLE}.get(material.alphaMode, 0.0)
+
+
+def _factor(material: Any, picture: UInt8[ndarray, "_ _ 4"] | None) -> Colour:
+    """The material's colour, as yet in the terms of its file.
+
+    Where an MTL material has a texture, its Kd is not a factor: nearly all programs write there what the
+    material would look like without the texture, or a grey that means nothing.
+    """
+    if hasattr(material, "baseColorFactor"):
+        return WHITE if material.baseColorFactor is None else _triple(_bytes(material.baseColorFactor))
+    if picture is not None:
+        return WHITE
+    said = material.kwargs.get("kd", material.diffuse)
+    colour = _triple(_bytes(np.resize(np.asarray(said), 3)))
+    return GREY if "kd" not in material.kwargs and colour == UNSAID else colour
+
+
+def _bytes(colours: ndarray) -> UInt8[ndarray, "*n 3"]:
+    """RGB bytes of colours of any number type, without alpha."""
+    colours = np.asarray(colours)[..., :3]
+    if colours.dtype == np.uint8:
+        return colours
+    unit = {"u": np.iinfo(colours.dtype).max if colours.dtype.kind == "u" else 255, "i": 255}
+    scaled = np.nan_to_num(colours.astype(float)) * (255 / unit.get(colours.dtype.kind, 1))
+    return np.round(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def _triple(colour: ndarray) -> Colour:
+    red, green, blue = (int(channel) for channel in colour)
+    return red, green, blue
+
+
+def _to_srgb(mesh: Mesh) -> Mesh:
+    light = np.arange(256) / 255
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    table = np.round(255 * curve).astype(np.uint8)
+    corners = None if mesh.corner_colours is None else table[mesh.corner_colours]
+    return Mesh(mesh.vertices, mesh.faces, table[mesh.face_colours], corners, mesh.skin)

@@ -1,0 +1,1 @@
+"""Polygons of mesh files become triangles."""

@@ -1,0 +1,201 @@
+"""Mesh files in folders and archives: which there are, what they are called, whose they are.
+
+An archive is a zip file of meshes. Where it holds a catalogue, as Sweet Home 3D's furniture libraries (.sh3f)
+do, the catalogue says which of its files are models, how they must be turned, their category, author and
+licence.
+"""
+
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+from data.meshes.bounded_reads import ZIP_ERRORS, read_member
+
+CATALOGUE = "PluginFurnitureCatalog.properties"
+CATALOGUE_BYTES = 2**26  # more is no catalogue, but a trap
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".dae", ".zae", ".3mf", ".3dxml", ".xaml")
+ARCHIVE_SUFFIXES = (".zip", ".sh3f")
+RESERVED = ("rgb", "pose", "depth", "alpha", "intrinsics")  # names that mean something in the SRN layout
+Rotation = tuple[float, float, float, float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class MeshSource:
+    """One mesh: where it is, and what is known of it."""
+
+    name: str  # of the object to be made of it: unique, fit for a folder
+    path: Path  # a mesh file or an archive
+    base: Path  # the folder out of which no texture is read
+    member: str = ""  # of the archive; "": the path is the mesh itself
+    rotation: Rotation | None = None  # 3 x 3, row by row, to be applied to the mesh as it is stored
+    title: str = ""
+    category: str = ""
+    creator: str = ""
+    licence: str = ""
+    problem: str = ""  # of an archive in which no mesh could be found
+
+    @property
+    def file(self) -> str:
+        """What to call it to a user."""
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def origin(self) -> str:
+        """The same without the folders above the base, so that it means something elsewhere, too."""
+        path = self.path.absolute().relative_to(self.base.absolute()).as_posix()
+        return f"{path}:{self.member}" if self.member else path
+
+    @property
+    def suffix(self) -> str:
+        """Of the mesh file, lower case, with its dot."""
+        return Path(self.member or self.path.name).suffix.lower()
+
+
+def find_meshes(place: Path, *, only: str | None = None, without: Path | None = None) -> list[MeshSource]:
+    """The meshes in a folder, an archive or a file, in order of their paths; `without` a folder within.
+
+    `only` is a regular expression: those alone are kept whose name, title, category or path has a match,
+    whatever its case. Raises ValueError where there are none.
+    """
+    if place.is_dir():
+        base, files = place, sorted(path for path in _files_below(place) if _wanted(path, place, without))
+    elif not place.is_file():
+        raise ValueError(f"{place}: there is no such file or folder; give meshes to render")
+    else:
+        base, files = place.absolute().parent.parent, [place]
+        if place.suffix.lower() not in MESH_SUFFIXES + ARCHIVE_SUFFIXES:
+            raise ValueError(f"{place}: is no mesh that can be read ({' '.join(MESH_SUFFIXES)}); convert it")
+    found = []
+    for path in files:
+        archive = path.suffix.lower() in ARCHIVE_SUFFIXES
+        found += _in_archive(path, base) if archive else [MeshSource("", path, base)]
+    if not found:
+        raise ValueError(
+            f"{place}: holds no mesh ({' '.join(MESH_SUFFIXES)}) and no archive of any; add some"
+        )
+    named = _name(found, place)
+    if only is not None:
+        pattern = re.compile(only, re.IGNORECASE)
+        named = [s for s in named if any(map(pattern.search, (s.name, s.title, s.category, s.file)))]
+        if not named:
+            raise ValueError(f"{place}: none of its {len(found)} meshes matches '{only}'; see --only")
+    return named
+
+
+def _files_below(place: Path) -> Iterator[Path]:
+    """Those in folders that are links, too; each folder once, so that links to folders above end."""
+    seen = set()
+    for folder, folders, files in os.walk(place, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield from (Path(folder, name) for name in files)
+
+
+def _wanted(path: Path, place: Path, without: Path | None) -> bool:
+    if path.suffix.lower() not in MESH_SUFFIXES + ARCHIVE_SUFFIXES or not path.is_file():
+        return False
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(place).parts)
+    return not hidden and not (without is not None and path.resolve().is_relative_to(without.resolve()))
+
+
+def _in_archive(path: Path, base: Path) -> list[MeshSource]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+            if CATALOGUE in members:
+                return _catalogued(path, base, archive, members)
+    except ZIP_ERRORS as error:  # whoever loads it reports it with the others
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return [MeshSource("", path, base, problem=f"the archive, {kind}{error}")]
+    plain = [member for member in members if not member.startswith((".", "__MACOSX"))]
+    return [MeshSource("", path, base, m) for m in plain if Path(m).suffix.lower() in MESH_SUFFIXES]
+
+
+def _catalogued(path: Path, base: Path, archive: zipfile.ZipFile, members: Sequence[str]) -> list[MeshSource]:
+    """The models of a catalogue, in its order, each file once."""
+    properties = _read_properties(read_member(archive, CATALOGUE, limit=CATALOGUE_BYTES))
+    licence = properties.get("license") or _licence_link(archive, members)
+    found: dict[str, MeshSource] = {}
+    for key, model in properties.items():
+        name, _, number = key.partition("#")
+        if name != "model" or not number:
+            continue
+        about = {field: properties.get(f"{field}#{number}", "") for field in ("name", "category", "creator")}
+        member = model.lstrip("/")
+        found.setdefault(
+            member,
+            MeshSource(
+                "",
+                path,
+                base,
+                member,
+                rotation=_rotation(f"modelRotation#{number}", properties),
+                title=about["name"],
+                category=about["category"],
+                creator=about["creator"],
+                licence=properties.get(f"license#{number}", licence),
+            ),
+        )
+    return list(found.values())
+
+
+def _read_properties(content: bytes) -> dict[str, str]:
+    """Java's format: `key=value`, comments, lines that end in a backslash go on, escapes such as \\u00e9."""
+    text = content.decode("latin-1").replace("\r\n", "\n")
+    text = re.sub(r"\\\n[ \t]*", "", text)
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+    pairs = (line.partition("=") for line in text.splitlines() if not line.lstrip().startswith(("#", "!")))
+    return {key.strip(): re.sub(r"\\(.)", r"\1", value.strip()) for key, equals, value in pairs if equals}
+
+
+def _licence_link(archive: zipfile.ZipFile, members: Sequence[str]) -> str:
+    """The first link in the archive's licence file, or that file's name."""
+    for member in members:
+        if Path(member).stem.lower() in ("license", "licence", "copying"):
+            text = read_member(archive, member, limit=CATALOGUE_BYTES).decode("latin-1")
+            link = re.search(r"https?://\S*(?:licen|zero)\S*", text)
+            return link[0].rstrip(").,") if link else member
+    return ""
+
+
+def _rotation(key: str, properties: Mapping[str, str]) -> Rotation | None:
+    text = properties.get(key, "")
+    try:
+        numbers = tuple(float(number) for number in text.split())
+    except ValueError:
+        raise ValueError(f"{CATALOGUE}: {key} is '{text[:80]}'; write nine numbers") from None
+    return numbers if len(numbers) == 9 else None
+
+
+def _name(sources: Sequence[MeshSource], place: Path) -> list[MeshSource]:
+    """Names from what tells the paths apart: the file's own, or as many folders as it takes."""
+    parts = [[*_folders(source, place), Path(source.member or source.path).stem] for source in sources]
+    common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    stems = Counter(path[-1].lower() for path in parts)
+    taken: set[str] = set()
+    named = []
+    for source, path in zip(sources, parts, strict=True):
+        words = [path[-1]] if stems[path[-1].lower()] == 1 else [part for part in path if part not in common]
+        words = [word for i, word in enumerate(words) if word.lower() not in (w.lower() for w in words[:i])]
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join(words)).strip("._") or "object"
+        name = f"{name}_" if name.lower() in RESERVED else name
+        candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
+        chosen = next(candidate for candidate in candidates if candidate.lower() not in taken)
+        taken.add(chosen.lower())
+        named.append(replace(source, name=chosen))
+    return named
+
+
+def _folders(source: MeshSource, place: Path) -> tuple[str, ...]:
+    """The folders above the mesh file, below the place that was searched; an archive is one of them."""
+    below = source.path.relative_to(place) if place.is_dir() else Path(source.path.name)
+    return (below.with_suffix("") / Path(source.member).parent if source.member else below.parent).parts

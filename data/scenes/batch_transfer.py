@@ -1,0 +1,83 @@
+"""Batches on their way from loading processes to training, through shared memory.
+
+torch's DataLoader moves tensors into shared memory in a thread of the loading process. An error there is
+printed and the batch is lost, so training waits for it forever. Here the loading process packs each batch
+itself, where an error can be sent in its place.
+"""
+
+import errno
+import multiprocessing
+import re
+from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
+
+import torch.multiprocessing  # noqa: F401 (teaches ForkingPickler to put tensors into shared memory)
+
+from data.scenes.batch import SceneBatch
+
+FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG)
+ADVICE = "lower data.workers; 0 needs no shared memory"
+MEMORY = "if memory ran out, lower data.workers or data.cache_mb"
+LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([^.]+))?")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A batch whose tensors lie in shared memory, and which costs nothing to send."""
+
+    content: bytes
+
+    def opened(self) -> SceneBatch | ValueError:
+        """The batch, or a ValueError if this process cannot map its memory. Call it once."""
+        try:
+            # From a process of our own; the DataLoader would do the same.
+            return ForkingPickler.loads(self.content)
+        except (ConnectionError, FileNotFoundError, EOFError):  # its sender is no longer there
+            return ValueError(f"a loading process ended; {MEMORY}")
+        except (OSError, RuntimeError) as error:
+            return _refusal(error)
+
+    def pin_memory(self) -> SceneBatch | ValueError:
+        """The batch in pinned memory; torch's DataLoader calls this."""
+        batch = self.opened()
+        return batch if isinstance(batch, ValueError) else batch.pin_memory()
+
+
+def pack(batch: SceneBatch) -> Parcel | ValueError:
+    """Put a batch into shared memory; returns a ValueError for the user if it does not fit."""
+    try:
+        return Parcel(bytes(ForkingPickler.dumps(batch)))
+    except (OSError, RuntimeError) as error:
+        return _refusal(error)
+
+
+def require_shared_memory() -> None:
+    """Raise ValueError if there is not even room for what processes synchronise by."""
+    try:
+        multiprocessing.Semaphore()
+    except OSError as error:
+        raise _refusal(error) from error
+
+
+def lost_process(error: BaseException) -> str | None:
+    """A line for the user if torch reports by this error that a loading process died; None if it does not."""
+    found = re.match(
+        r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(?: is killed by signal: (.+?)\.)?", str(error)
+    )
+    if found is None:
+        return None
+    if "Bus error" in str(found[2]):
+        return _refusal(OSError(errno.ENOSPC, "Bus error")).args[0]
+    cause = f"was killed by a signal ({found[2]})" if found[2] else "ended"
+    return f"loading process {found[1]} {cause}; {MEMORY}"
+
+
+def _refusal(error: BaseException) -> ValueError:
+    """What to tell the user."""
+    reason = str(error).partition("\n")[0]
+    number = getattr(error, "errno", None) or int((re.findall(r"\((\d+)\)\s*$", reason) or [0])[-1])
+    if number in FULL:
+        return ValueError(f"shared memory is full; raise --shm-size (of a container) or {ADVICE} ({reason})")
+    if number in (errno.EMFILE, errno.ENFILE) or "ancdata" in reason:
+        return ValueError(f"too many open files; raise the limit (ulimit -n) or {ADVICE} ({reason})")
+    return ValueError(f"shared memory cannot be used ({reason}); {ADVICE}")

@@ -1,0 +1,298 @@
+"""Scenes for training: an endless shuffled sequence shared out among ranks, every scene reproducible.
+
+Scene number g is the same whoever loads it: its object, its views and its seed follow from (seed, g). Step s
+of rank r holds the numbers s * world * batch + r * batch + (0 .. batch - 1), so two processes with half the
+batch see what one process sees, and a resumed run goes on where it stopped.
+
+With `data.shards` "rank" a rank draws from its own shards of the set alone: those whose number modulo the
+ranks is its own. Its scenes still follow from (seed, g) and the number of ranks, but every rank goes through
+its own objects, so its epochs are as long as its shards, and another number of ranks sees other scenes.
+
+With `data.damaged` "skip" another scene takes the place of one with a file that cannot be used: a second
+attempt at scene number g draws an object and views from a stream of its own, which follows from (seed, g) and
+the number of the attempt, and so on. So the sequence is still the same whoever loads it.
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from data.cameras.neighbours import with_near_view
+from data.config import DataConfig
+from data.scenes.batch import SceneBatch, Views, concatenate, places_of
+from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
+from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
+from data.scenes.objects import Objects
+from data.scenes.views import customary_view, evenly_spaced
+from data.scenes.worker_signals import outlive_signals, shared_ending
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One scene before anything is read."""
+
+    object_index: int
+    source: tuple[int, ...]
+    target: tuple[int, ...]
+    seed: int
+
+
+class SceneLoader:
+    """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
+
+    `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
+    it stays as it begins. Where `geometry` is set to true, views come with their depth and alpha.
+
+    Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
+    ranks are to read their own shards and these are not here, or not as many for every rank.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        config: DataConfig,
+        *,
+        seed: int,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+        total: int | None = None,
+    ):
+        assert 0 <= rank < world
+        fewest, self._most = config.largest_sources
+        needed = fewest + config.targets
+        for name, count in _counts(objects, config):
+            if count < needed:
+                raise ValueError(
+                    f"{name}: has {count} views, but {fewest} source and "
+                    f"{config.targets} target views are asked of it; lower data.sources or data.targets"
+                )
+        self.objects, self.config, self.seed = objects, config, seed
+        self.batch, self.rank, self.world = batch, rank, world
+        self.geometry = False
+        self._num_scenes = None if total is None else total * world * batch
+        self._own = range(len(objects))
+        if config.shards == "rank":
+            self._own = own_objects(objects, rank=rank, world=world)
+
+    def choose(self, number: int, attempt: int = 0) -> Choice:
+        """Scene `number` of the sequence; where ranks read their own shards, a number of this rank.
+
+        Attempts from 1 on are what takes its place if files of all attempts before cannot be used.
+        """
+        config, seed = self.config, scene_seed(self.seed, number)
+        turn = number
+        if config.shards == "rank":
+            turn = number // (self.world * self.batch) * self.batch + number % self.batch
+        epoch, place = divmod(turn, len(self._own))
+        index = self._own[_permutation(self.seed, epoch, len(self._own))[place]]
+        # A stream of its own: what draws noise from the scene's seed must not meet the same numbers.
+        generator = _generator("views", seed)
+        if attempt:
+            generator = _generator("instead", seed, attempt)
+            index = self._own[int(torch.randint(len(self._own), (), generator=generator))]
+        num_views = self.objects.num_views(index)
+        # By the scene's own place in the run: however an update is cut into batches, its scenes are the same.
+        progress = min(1.0, number / self._num_scenes) if self._num_scenes else 0.0
+        fewest, most = config.sources_at(progress)
+        most = min(most, num_views - config.targets)
+        num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
+        views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
+        source, target = views[:num_sources], views[num_sources:]
+        if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
+            source = with_near_view(source, target, self.objects.cameras(index).positions, generator)
+        return Choice(index, tuple(source), tuple(target), seed)
+
+    def load(self, step: int) -> SceneBatch:
+        """The scenes of a step, the sources padded to the most of the whole run by repeating the first."""
+        first = (step * self.world + self.rank) * self.batch
+        return _joined(self.objects, [self._load_scene(first + i) for i in range(self.batch)])
+
+    def _load_scene(self, number: int) -> "_Scene":
+        def read(attempt: int) -> _Scene:
+            choice = self.choose(number, attempt)
+            return _read_scene(self.objects, choice, self._most, geometry=self.geometry)
+
+        scene, damage = first_usable(read, root=self.config.root, skip=self.config.damaged == "skip")
+        return replace(scene, damage=damage)
+
+    def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
+        """The batches of steps `start_step`, `start_step + 1`, ... without end.
+
+        `config.workers` processes prepare them ahead, and for a GPU a thread puts what they made into pinned
+        memory. Raises ValueError where a file cannot be used, with `data.damaged` "skip" where most cannot,
+        or where shared memory does not suffice.
+        """
+        if self.config.workers:
+            require_shared_memory()
+        # The generator keeps DataLoader from drawing its workers' seed out of the global stream.
+        steps = DataLoader(
+            _Steps(self),
+            batch_size=None,
+            sampler=range(start_step, sys.maxsize),
+            num_workers=self.config.workers,
+            generator=torch.Generator(),
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_begin_loading,
+        )
+        for loaded in steps:
+            batch = loaded.opened() if isinstance(loaded, Parcel) else loaded
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
+
+
+def collate(
+    objects: Objects, choices: Sequence[Choice], *, num_sources: int, geometry: bool = False
+) -> SceneBatch:
+    """Read the scenes, on demand with their `geometry`.
+
+    Sources are padded to `num_sources`, and `valid` marks those that are no padding.
+    """
+    scenes = [_read_scene(objects, choice, num_sources, geometry=geometry) for choice in choices]
+    return _joined(objects, scenes)
+
+
+def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = None, seed: int = 0) -> Choice:
+    """A fixed source view of an object and `num_targets` evenly spaced others (None: all others), in order.
+
+    The source is view 64 where there is one, otherwise view 0. Raises ValueError where the object has fewer
+    views.
+    """
+    num_views, source = objects.num_views(index), customary_view(objects, index)
+    others = [view for view in range(num_views) if view != source]
+    count = len(others) if num_targets is None else num_targets
+    if not 1 <= count <= len(others):
+        raise ValueError(
+            f"{objects.ids[index]}: has {num_views} views, but 1 source and {max(count, 1)} target views are "
+            "asked of it; ask for fewer"
+        )
+    return Choice(index, (source,), tuple(evenly_spaced(others, count)), scene_seed(seed, index))
+
+
+def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
+    """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`.
+
+    With `data.damaged` "skip" the next object takes the place of one with a file that cannot be used. Raises
+    ValueError at such a file otherwise, and where no object can be used.
+    """
+    scenes, damage, root = [], [], objects.config.root
+    for index in range(len(objects)):
+        try:
+            choice = held_out_choice(objects, index, num_targets=num_targets, seed=seed)
+            scenes.append(_read_scene(objects, choice, 1, geometry=False))
+        except DamagedFileError as error:
+            if objects.config.damaged == "stop":
+                raise ValueError(with_advice(error, root)) from error
+            damage.append(str(error))
+        if len(scenes) == num:
+            break
+    if not scenes:
+        advice = f"`python -m scripts.check_data {root}` lists what is wrong"
+        raise ValueError(f"{root}: no held-out object can be used; {advice}; the last: {damage[-1]}")
+    return replace(_joined(objects, scenes), damage=tuple(damage))
+
+
+def scene_seed(seed: int, number: int) -> int:
+    """A hash of 63 bits, fit for an int64 tensor and for torch.Generator."""
+    return int.from_bytes(hashlib.sha256(f"scene {seed} {number}".encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One scene that has been read."""
+
+    choice: Choice
+    source: Views  # a batch of one, as is the target
+    target: Views
+    damage: tuple[str, ...] = ()  # of scenes whose place it takes
+
+
+class _Steps(Dataset):
+    """What the loading processes see: steps, or the error that a step met."""
+
+    def __init__(self, loader: SceneLoader):
+        self._loader = loader
+        self.ending = shared_ending() if loader.config.workers else None
+
+    def __getitem__(self, step: int) -> SceneBatch | Parcel | ValueError:
+        # Returned rather than raised: a worker's exception would arrive wrapped in its traceback.
+        try:
+            batch = self._loader.load(step)
+        except ValueError as error:
+            return ValueError(str(error))
+        return batch if get_worker_info() is None else pack(batch)
+
+
+def _begin_loading(_: int) -> None:
+    outlive_signals(get_worker_info().dataset.ending)
+
+
+def _counts(objects: Objects, config: DataConfig) -> Iterator[tuple[str, int]]:
+    """Name and number of views of every object, of those that can be listed where damage is skipped."""
+    for index, name in enumerate(objects.ids):
+        try:
+            yield name, objects.num_views(index)
+        except DamagedFileError as error:
+            if config.damaged == "stop":
+                raise ValueError(with_advice(error, config.root)) from error
+
+
+def _read_scene(objects: Objects, choice: Choice, num_sources: int, *, geometry: bool) -> _Scene:
+    index, views = choice.object_index, choice.source + choice.target
+    found = objects.read_views(index, views, geometry=geometry)
+    count = len(choice.source)
+    padded = torch.tensor([*range(count), *[0] * (num_sources - count)])
+    source = found.apply(lambda tensor: tensor[:, padded])
+    source = replace(source, valid=torch.arange(num_sources)[None] < count)
+    return _Scene(choice, source, found.apply(lambda tensor: tensor[:, count:]))
+
+
+def _joined(objects: Objects, scenes: Sequence[_Scene]) -> SceneBatch:
+    source = concatenate([scene.source for scene in scenes], axis=0)
+    return SceneBatch(
+        source=source,
+        target=concatenate([scene.target for scene in scenes], axis=0),
+        scene_ids=tuple(objects.ids[scene.choice.object_index] for scene in scenes),
+        seeds=torch.tensor([scene.choice.seed for scene in scenes]),
+        source_places=places_of(source.valid),
+        damage=tuple(chain.from_iterable(scene.damage for scene in scenes)),
+    )
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> tuple[int, ...]:
+    return tuple(torch.randperm(count, generator=_generator("epoch", seed, epoch)).tolist())
+
+
+def _generator(*key: str | int) -> torch.Generator:
+    digest = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def own_objects(objects: Objects, *, rank: int, world: int) -> Sequence[int]:
+    """The objects of the shards of a rank: those whose number modulo `world` is `rank`.
+
+    Raises ValueError where one of them is not here, or where ranks would have different numbers of shards.
+    """
+    raw = objects.raw
+    if raw.num_shards % world:
+        raise ValueError(
+            f"data.shards=rank: {raw.num_shards} shards cannot be dealt out evenly to {world} ranks; pack "
+            "again with another --shards, or run on another number of ranks"
+        )
+    if missing := sorted(set(range(rank, raw.num_shards, world)) - set(raw.shards)):
+        raise ValueError(
+            f"data.shards=rank: rank {rank} of {world} needs shard {missing[0]} of {raw.num_shards}, which "
+            "is not in data.root; copy it there"
+        )
+    own = [index for index in range(len(objects)) if raw.shard_of(index) % world == rank]
+    if not own:
+        raise ValueError(f"data.shards=rank: the shards of rank {rank} hold no objects; pack fewer shards")
+    return own

@@ -1,0 +1,107 @@
+"""Which objects of a data set to draw, by the look of which of their views, and from where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from data.cameras.pinhole import Cameras
+from data.cameras.trajectories import trajectory
+from data.scenes.batch import Views
+from data.scenes.objects import Objects
+
+CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
+
+
+@dataclass(frozen=True)
+class Job:
+    """One object: what the model is given, and from where to draw it."""
+
+    name: str
+    source: Views  # a batch of one scene
+    cameras: Cameras  # [1, t]
+
+
+def data_job(
+    objects: Objects,
+    index: int,
+    *,
+    views: Sequence[int] | None,
+    path: str,
+    num: int | None,
+    object_radius: float | None,
+) -> Job:
+    """An object as `views` show it, to be drawn along a path by name, or, for "data", from its other views.
+
+    `views` None is view 64 where there is one, else view 0; `num` None is as many as is customary. Raises
+    ValueError where the object has fewer views, or a file cannot be used.
+    """
+    if views is None:
+        views = [customary_view(objects, index)]
+    source = objects.read_views(index, views)
+    if path == "data":
+        cameras = objects.read_views(index, other_views(objects, index, views, num=num)).cameras
+    else:
+        cameras = trajectory(path, source.cameras[0, 0], num, object_radius=object_radius)[None]
+    return Job(objects.ids[index], source, cameras)
+
+
+def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | None = None) -> list[int]:
+    """Indices of the first `num` objects, or of those called `names`.
+
+    Raises ValueError where there are fewer, or none of that name, or a name is given twice.
+    """
+    if names is None:
+        if num > len(objects):
+            raise ValueError(f"{num} objects asked for, but the split has {len(objects)}; ask for fewer")
+        return list(range(num))
+    for place, name in enumerate(names):
+        if name not in objects.ids:
+            close = get_close_matches(name, objects.ids, n=3) or objects.ids[:3]
+            raise ValueError(
+                f"there is no object '{name}' among the {len(objects)} of the split; it has, for example, "
+                f"{', '.join(close)}"
+            )
+        if name in names[:place]:
+            raise ValueError(f"object {name} is asked for twice; name it once")
+    return [objects.ids.index(name) for name in names]
+
+
+def parse_views(words: Sequence[str]) -> list[int]:
+    """View numbers from words such as "64", "104" or "64,104".
+
+    Raises ValueError where they are no different whole numbers from 0.
+    """
+    numbers = [number.strip() for word in words for number in word.split(",") if number.strip()]
+    if not numbers or not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise ValueError(
+            f"'{' '.join(words)}' are no view numbers; give whole numbers from 0, such as 64 104"
+        )
+    views = [int(number) for number in numbers]
+    if len(set(views)) < len(views):
+        raise ValueError(f"'{' '.join(words)}' names a view twice; name it once")
+    return views
+
+
+def other_views(objects: Objects, index: int, views: Sequence[int], *, num: int | None = None) -> list[int]:
+    """`num` evenly spaced views of an object, without `views`; None is all.
+
+    Raises ValueError where there are fewer.
+    """
+    others = [view for view in range(objects.num_views(index)) if view not in views]
+    count = len(others) if num is None else num
+    if not 1 <= count <= len(others):
+        raise ValueError(
+            f"{objects.ids[index]}: {max(count, 1)} views to draw are asked for, but it has {len(others)} "
+            "beside the conditioning views; ask for fewer"
+        )
+    return evenly_spaced(others, count)
+
+
+def customary_view(objects: Objects, index: int) -> int:
+    """The input view that papers use: 64 where there is one, otherwise 0."""
+    return CUSTOMARY_VIEW if objects.num_views(index) > CUSTOMARY_VIEW else 0
+
+
+def evenly_spaced(views: Sequence[int], num: int) -> list[int]:
+    """`num` of the views: the middle one of each of `num` equal parts."""
+    return [views[int((part + 0.5) * len(views) / num)] for part in range(num)]

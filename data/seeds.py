@@ -1,0 +1,55 @@
+"""Random numbers that follow from seeds alone, on any device."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+WORD = (1 << 64) - 1  # splitmix64 calculates modulo 2^64
+
+
+def normal(seeds: Int[Tensor, "n"], shape: Sequence[int], *, stream: int | str) -> Float[Tensor, "n ..."]:
+    """Standard normal numbers, `shape` of them for each seed, as float32 on the device of `seeds`.
+
+    What a seed gives depends on the seed, the stream and the shape alone: not on the other seeds of the
+    batch, the device, or numbers drawn before. Streams keep different uses of one seed independent. (torch's
+    CPU generator heeds 32 bits of the derived seed, so among some 100,000 draws a few pairs will be equal.)
+    """
+    return _draw(torch.randn, seeds, shape, stream)
+
+
+def uniform(seeds: Int[Tensor, "n"], shape: Sequence[int], *, stream: int | str) -> Float[Tensor, "n ..."]:
+    """Numbers evenly distributed over [0, 1), otherwise like `normal`."""
+    return _draw(torch.rand, seeds, shape, stream)
+
+
+def derived_seed(seed: int, stream: int | str) -> int:
+    """A seed in 0 .. 2^63 - 1 for one use of `seed`: splitmix64(seed + splitmix64(stream)).
+
+    The name of a stream stands for the first 8 bytes of its SHA-256. splitmix64 (Steele, Lea and Flood 2014)
+    makes unrelated numbers of neighbouring ones, which seeds and streams usually are.
+    """
+    if isinstance(stream, str):
+        stream = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
+    return _splitmix64(seed + _splitmix64(stream)) >> 1
+
+
+def _draw(function, seeds: Tensor, shape: Sequence[int], stream: int | str) -> Tensor:
+    # On the CPU whatever the device: generators of other devices give other numbers for the same seed.
+    generators = [torch.Generator().manual_seed(derived_seed(seed, stream)) for seed in seeds.tolist()]
+    drawn = [function(tuple(shape), generator=generator) for generator in generators]
+    return torch.stack(drawn).to(seeds.device) if drawn else torch.empty(0, *shape, device=seeds.device)
+
+
+def _splitmix64(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & WORD
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & WORD
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & WORD
+    return value ^ (value >> 31)
+
+
+def view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:
+    """A seed for each of `num` views of every scene."""
+    return torch.tensor([derived_seed(seed, view) for seed in seeds.tolist() for view in range(num)])

@@ -1,0 +1,1 @@
+"""Checkpoints: the formats that can be opened, and how weights are transferred."""

@@ -1,0 +1,96 @@
+"""First weights from another run: what fits is taken over, and it is said what did not."""
+
+import json
+from typing import Any
+
+from config.families import family
+from config.legacy import renewed
+from config.run import RunConfig
+from models.base import NVSModel
+from models.checkpoints.format import Checkpoint
+
+GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what a model sees
+
+
+def transfer_weights(model: NVSModel, checkpoint: Checkpoint) -> str:
+    """Take over every weight that fits by name and shape, after the model has adapted those it can; returns
+    what matched and what did not, for the user.
+
+    Raises ValueError where nothing fits.
+    """
+    own = model.state_dict()
+    given, adapted = model.adapt(checkpoint.best_weights())
+    fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    if not fitting:
+        raise ValueError(
+            f"transfer: {checkpoint.path} has no weight that fits this model; check model.* in the config"
+        )
+    model.load_state_dict(fitting, strict=False)
+    report = [
+        f"transfer: {len(fitting)} of {len(own)} tensors from {checkpoint.path} (step {checkpoint.step})"
+    ]
+    report += [f"  {line}" for line in adapted]
+    groups = {
+        "kept as initialised (not in the file)": sorted(own.keys() - given.keys()),
+        "kept as initialised (other shape in the file)": sorted((own.keys() & given.keys()) - fitting.keys()),
+        "in the file, but not in the model": sorted(given.keys() - own.keys()),
+    }
+    for title, names in groups.items():
+        if names:
+            report.append(
+                f"  {title}: {len(names)}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+            )
+    return "\n".join(report)
+
+
+def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """In what a checkpoint's model computes otherwise than that of `config`: keys, each with both values.
+
+    Of a part of a model only what is known is compared. What matters in training alone does not count.
+    """
+    theirs, ours = _model_of(checkpoint), config.model.model_dump(mode="json")
+    found = _differences(theirs, ours) if checkpoint.partial else _differences(_completed(theirs), ours)
+    data = checkpoint.config.get("data")
+    if isinstance(data, dict):
+        known = {key: data[key] for key in GEOMETRY if key in data}
+        found |= _differences(known, {key: getattr(config.data, key) for key in known}, "data")
+    kind = family(config.model.family)
+    counting = _without(found, kind.training_settings + kind.resource_settings)
+    return {key: values for key, values in counting.items() if not (checkpoint.partial and values[0] is None)}
+
+
+def _model_of(checkpoint: Checkpoint) -> Any:
+    """The model's section of a checkpoint's config."""
+    return renewed(checkpoint.config).get("model")
+
+
+def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """The differences that lie outside the `ignored` keys and sections."""
+    return {
+        key: values
+        for key, values in differences.items()
+        if not any(f"{key}.".startswith(f"{name}.") for name in ignored)
+    }
+
+
+def _differences(theirs: Any, ours: Any, path: str = "model") -> dict[str, tuple[Any, Any]]:
+    """The keys, from `path` on, in which two configs differ, each with both values."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return {} if theirs == ours else {path: (theirs, ours)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted(theirs.keys() | ours.keys()):
+        found |= _differences(theirs.get(key), ours.get(key), f"{path}.{key}")
+    return found
+
+
+def _completed(model: Any) -> Any:
+    """A model's config with the defaults of what it leaves out, which an older version did not know."""
+    try:
+        return family(str(model["family"])).Config.model_validate(model).model_dump(mode="json")
+    except (ValueError, KeyError, TypeError):
+        return model
+
+
+def _described(difference: tuple[str, tuple[Any, Any]]) -> str:
+    key, (before, now) = difference
+    return f"{key} ({json.dumps(before)}, now {json.dumps(now)})"

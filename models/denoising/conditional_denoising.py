@@ -1,0 +1,149 @@
+"""What families with a denoiser share: how it learns, and how views are drawn with it.
+
+A condition is an image of features for each view, as large as the view. Axes: b scene, t target view,
+f feature, h, w.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from data.schedule import Probability, largest, value_at
+from data.seeds import normal, uniform, view_seeds
+from diffusion import adaptation as transplant
+from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
+from diffusion.denoiser import DenoiserConfig, EDMDenoiser
+from diffusion.noise import NoiseConfig, level_at, sigma_from_normal
+from diffusion.samplers import SampleOptions, guided, sample
+from models.base import SampleCallback
+from models.device import to_device_of
+
+ImageRange = Literal["symmetric", "unit"]
+
+
+class DenoisingConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """The denoiser and how it learns."""
+
+    denoiser: DenoiserConfig = DenoiserConfig()
+    noise: NoiseConfig = NoiseConfig()
+    augment: AugmentConfig = AugmentConfig()
+    image_range: ImageRange = Field(
+        "symmetric", description="of the images that the denoiser learns: -1 to 1, or 0 to 1 (published)"
+    )
+    drop_condition_prob: Probability = Field(
+        0.1, description="share of views trained without condition, which guidance needs"
+    )
+    denoised_targets: int | None = Field(
+        None, ge=1, description="target views that train the denoiser; null = all. The volume learns from all"
+    )
+
+
+def denoising_loss(
+    denoiser: EDMDenoiser,
+    images: Float[Tensor, "b t 3 h w"],
+    condition: Float[Tensor, "b t f h w"],
+    seeds: Int[Tensor, "b"],
+    config: DenoisingConfig,
+    *,
+    progress: float,
+) -> Float[Tensor, ""]:
+    """Mean denoising loss (Karras et al. 2022, equation 8) of images in [-1, 1].
+
+    Noise levels, lost conditions and augmentation suit the progress, from 0 to 1. All that is random follows
+    from the seeds of the scenes.
+    """
+    clean, condition = images.flatten(0, 1), condition.flatten(0, 1)
+    clean = in_range(clean, config.image_range)
+    seeds = view_seeds(seeds, images.shape[1])
+    drop_prob = value_at(config.drop_condition_prob, progress)
+    dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < drop_prob
+    condition = torch.where(to_device_of(clean, dropped), no_condition(condition, seeds), condition)
+    augmentation = None
+    if largest(config.augment.prob) > 0:
+        parameters = draw_parameters(value_at(config.augment.prob, progress), seeds)
+        clean, condition = augment_pair(clean, condition, parameters)
+        augmentation = to_device_of(clean, conditioning(parameters)[:, None])
+    level = level_at(config.noise, progress)
+    sigma = to_device_of(clean, sigma_from_normal(normal(seeds, (1,), stream="noise level"), level))
+    noise = to_device_of(clean, normal(seeds, clean.shape[1:], stream="noise"))
+    one_view = [tensor[:, None] for tensor in (clean, noise)]
+    return denoiser.loss(*one_view, sigma, condition[:, None], augmentation).mean()
+
+
+def draw_views(
+    denoiser: EDMDenoiser,
+    condition: Float[Tensor, "b t f h w"],
+    seeds: Int[Tensor, "b t"],
+    options: SampleOptions,
+    *,
+    image_range: ImageRange,
+    begin: Float[Tensor, "b t 3 h w"] | None = None,
+    callback: SampleCallback | None = None,
+) -> Float[Tensor, "b t 3 h w"]:
+    """Views in [-1, 1] that their conditions suggest; those of all scenes share the denoiser's batch axis.
+
+    Where there are images to `begin` with, denoising starts from them under noise of level sigma_max.
+    """
+    b, t, _, h, w = condition.shape
+    given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn there
+    guidance = 0.0 if options.unconditional else options.guidance
+    nothing = given if guidance == 1 else no_condition(given, seeds)
+
+    def denoise(about: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        return denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
+
+    def as_learnt(images: Tensor) -> Tensor:
+        return in_range(images, image_range).flatten(0, 1)
+
+    def as_views(images: Tensor) -> Tensor:
+        return (2 * images - 1 if image_range == "unit" else images).unflatten(0, (b, t))
+
+    images = sample(
+        guided(
+            lambda noisy, sigma: denoise(given, noisy, sigma),
+            lambda noisy, sigma: denoise(nothing, noisy, sigma),
+            guidance,
+        ),
+        (3, h, w),
+        seeds,
+        options,
+        begin=None if begin is None else as_learnt(begin),
+        callback=callback and (lambda step, _, clean: callback(step, as_views(clean))),
+        device=condition.device,
+    )
+    return as_views(images).clamp(-1, 1)
+
+
+def in_range(images: Float[Tensor, "*batch 3 h w"], image_range: ImageRange) -> Float[Tensor, "*batch 3 h w"]:
+    """Images in [-1, 1] as a denoiser of that range knows them."""
+    return (images + 1) / 2 if image_range == "unit" else images
+
+
+def no_condition(condition: Float[Tensor, "n f h w"], seeds: Int[Tensor, "n"]) -> Float[Tensor, "n f h w"]:
+    """What stands in for conditions where there are none: noise from 0 to 1, as they are."""
+    return to_device_of(condition, uniform(seeds, condition.shape[1:], stream="no condition"))
+
+
+def check_image_size(config: DenoiserConfig, image_size: int) -> None:
+    """Raise ValueError where the denoiser's levels do not divide the size."""
+    if image_size % config.multiple or image_size < config.smallest:
+        raise ValueError(
+            f"data.image_size {image_size} does not suit model.denoiser, which has "
+            f"{len(config.channels)} levels; use a multiple of {config.multiple}, at least {config.smallest}"
+        )
+
+
+def adapt_denoiser(weights: dict[str, Tensor], denoiser: EDMDenoiser) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights of a model whose part `denoiser` has no condition, or fewer levels, made to fit that one.
+
+    Returns them with what was done, line by line for the user. Raises ValueError where levels differ in
+    anything but their number.
+    """
+    prefix = "denoiser."
+    theirs = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    adapted, notes = transplant.adapt(theirs, denoiser.state_dict())
+    rest = {name: value for name, value in weights.items() if not name.startswith(prefix)}
+    return rest | {prefix + name: value for name, value in adapted.items()}, notes

@@ -1,0 +1,43 @@
+"""Diagnostics of denoisers: does the condition matter, and does the network denoise?"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from data.seeds import normal
+from models.device import to_device_of
+
+Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean views from noisy ones, levels and conditions
+
+
+SIGMA = 5.0  # noise level at which a view says little of itself, and which all training meets
+
+
+DIFFERENT = 0.01  # mean squared difference of scenes that differ, relative to the variance of their views
+
+
+def denoiser_figures(
+    denoise: Denoise,
+    clean: Float[Tensor, "b t 3 k l"],
+    condition: Float[Tensor, "b t f k l"],
+    seeds: Int[Tensor, "b t"],
+) -> dict[str, float]:
+    """Squared error of views denoised at level SIGMA, as a share of their variance, at most 1; and the share
+    of the error that they would have with the next scene's conditions which their own save them.
+
+    The latter is 0 where the condition is ignored. It takes scenes that differ, and a denoiser that has
+    already learnt to do better than one colour.
+    """
+    noise = to_device_of(clean, normal(seeds.flatten(), clean.shape[2:], stream="health")).view_as(clean)
+    noisy, sigma = clean + SIGMA * noise, clean.new_full(clean.shape[:2], SIGMA)
+
+    def error(given: Tensor) -> float:
+        return F.mse_loss(denoise(noisy, sigma, given).float(), clean).item()
+
+    own, variance = error(condition), clean.var(correction=0).item()
+    figures = {"health/denoiser_error": min(1.0, own / max(variance, 1e-12))}
+    if own < variance and F.mse_loss(clean.roll(1, dims=0), clean) > DIFFERENT * variance:
+        figures["health/condition_gain"] = max(0.0, 1 - own / error(condition.roll(1, dims=0)))
+    return figures

@@ -1,0 +1,1 @@
+"""Diffusion conditioned on source photos: GeNVS without its volume."""

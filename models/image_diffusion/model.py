@@ -1,0 +1,168 @@
+"""A diffusion model of novel views without a volume, as a baseline: GeNVS without its encoder and renderer.
+
+The denoiser sees a source photo, and where the rays of both cameras run, as channels beside the noisy view:
+the simplest way to ask for another view of a picture (3DiM, Watson et al. 2022, arXiv:2210.04628, does better
+with a network that attends from view to view). Several sources are averaged after a small convolution that
+they share. Axes: b scene, s source view, t target view, f feature, h, w.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from data.cameras.pinhole import Cameras
+from data.scenes.batch import SceneBatch, Views
+from data.schedule import largest, scheduled_values
+from diffusion.denoiser import EDMDenoiser
+from diffusion.samplers import SampleOptions
+from models.base import NVSModel, Prediction, SampleCallback
+from models.denoising.conditional_denoising import (
+    DenoisingConfig,
+    adapt_denoiser,
+    check_image_size,
+    denoising_loss,
+    draw_views,
+    in_range,
+)
+from models.denoising.diagnostics import denoiser_figures
+
+NUM_TOLD = 3 + 3 + 6  # channels of a photo, of its pixels' directions, and of the target's rays
+
+
+class ImageDiffusionConfig(DenoisingConfig, frozen=True):
+    """The denoiser, what it sees of the sources, and how it learns."""
+
+    family: Literal["image_diffusion"] = "image_diffusion"
+    condition_channels: int = Field(
+        16, ge=1, le=1024, description="features by which the denoiser sees the sources"
+    )
+
+
+class ImageDiffusion(NVSModel):
+    """A denoiser and the convolution through which it sees the source photos."""
+
+    Config = ImageDiffusionConfig
+    training_settings = (
+        "model.noise",
+        "model.augment",
+        "model.drop_condition_prob",
+        "model.denoised_targets",
+        "model.denoiser.dropout",
+    )
+    resource_settings = ("model.denoiser.checkpointing",)
+
+    def __init__(self, config: ImageDiffusionConfig, *, fresh: bool = True):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Conv2d(NUM_TOLD, config.condition_channels, 3, padding=1)
+        self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.condition_channels)
+        nn.init.kaiming_normal_(self.embedding.weight)
+
+    @staticmethod
+    def check_image_size(config: ImageDiffusionConfig, image_size: int) -> None:
+        """Raise ValueError where the denoiser's levels do not divide the size."""
+        check_image_size(config.denoiser, image_size)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The embedding of the sources and the denoiser."""
+        return {"embedding": self.embedding, "denoiser": self.denoiser}
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The U-Net."""
+        return (self.denoiser.inner_model,)
+
+    def scheduled(self, progress: float) -> dict[str, float]:
+        """Noise levels, and keys of the config that are ramps."""
+        return scheduled_values(self.config, progress)
+
+    def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
+        """Diffusion loss of the target views."""
+        num = self.config.denoised_targets
+        diffusion = denoising_loss(
+            self.denoiser,
+            batch.target.images[:, :num],
+            self.condition(batch.source, batch.target.cameras[:, :num]),
+            batch.seeds,
+            self.config,
+            progress=progress,
+        )
+        return {"diffusion": diffusion}
+
+    def encode(self, source: Views) -> Views:
+        """The photos themselves, without their geometry."""
+        return replace(source, geometry=None)
+
+    def draw(
+        self,
+        scene: Views,
+        cameras: Cameras,
+        seeds: Int[Tensor, "b t"],
+        options: SampleOptions,
+        *,
+        begin: Float[Tensor, "b t 3 h w"] | None = None,
+        callback: SampleCallback | None = None,
+    ) -> Prediction:
+        """Draw the views that the source photos suggest.
+
+        It has no idea of the scene before it draws: `preview` is the source photo taken nearest to the target
+        camera, and nothing is where it could be seen, so `opacity` is 0 and `depth` the far plane.
+        """
+        condition = self.condition(scene, cameras)
+        ways = {"image_range": self.config.image_range, "begin": begin, "callback": callback}
+        images = draw_views(self.denoiser, condition, seeds, options, **ways)
+        nothing = torch.zeros_like(images[:, :, :1])
+        return Prediction(
+            images, _nearest(scene, cameras), nothing + cameras.far[:, :, None, None, None], nothing
+        )
+
+    def condition(self, source: Views, cameras: Cameras) -> Float[Tensor, "b t f h w"]:
+        """What the denoiser is told, 0 to 1: the mean over the sources of features of each photo, of its own
+        rays, and of the rays of `cameras` [b, t] as they run in front of that photo's camera."""
+        (s, t), size = (source.valid.shape[1], cameras.shape[1]), source.images.shape[-2:]
+        one = source.cameras.apply(lambda tensor: tensor[:, None].expand(-1, t, *tensor.shape[1:]))
+        other = cameras.apply(lambda tensor: tensor[:, :, None].expand(-1, -1, s, *tensor.shape[2:]))
+        photos = source.images[:, None].expand(-1, t, -1, -1, -1, -1)
+        told = torch.cat([photos, ray_map(one, one, size)[:, :, :, :3], ray_map(other, one, size)], dim=3)
+        features = self.embedding(told.flatten(0, 2)).sigmoid().unflatten(0, told.shape[:3])
+        share = source.valid / source.valid.sum(dim=1, keepdim=True).clamp_min(1)
+        return torch.einsum("btsfhw,bs->btfhw", features, share.to(features))
+
+    def diagnose(self, scene: Views, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
+        """What `models.volumes.diagnostics` finds of a denoiser that is taught to heed its condition."""
+        if largest(self.config.drop_condition_prob) == 1:
+            return {}
+        images = in_range(target.images, self.config.image_range)
+        return denoiser_figures(self.denoiser, images, self.condition(scene, target.cameras), seeds)
+
+    def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Fit a denoiser without condition, or of one level less."""
+        return adapt_denoiser(weights, self.denoiser)
+
+
+def ray_map(
+    cameras: Cameras, frame: Cameras, size: tuple[int, int]
+) -> Float[Tensor, "*batch 6 {size[0]} {size[1]}"]:
+    """Pluecker coordinates of the ray of each pixel, in the axes of the cameras `frame` of the same shape.
+
+    First the direction, of unit length, then the moment, position x direction, in scene units, which is the
+    same for all positions on the ray (Sitzmann et al. 2021, arXiv:2106.02634).
+    """
+    rays = cameras.rays(*size)
+    rotation = frame.cam_to_world[..., :3, :3]
+    with torch.autocast(rotation.device.type, enabled=False):  # 8 bits are too few for a ray
+        directions = rays.directions @ rotation
+        positions = frame.to_camera(rays.origins)
+    moments = torch.linalg.cross(positions, directions)
+    return torch.cat([directions, moments], dim=-1).movedim(-1, -2).unflatten(-1, size)
+
+
+def _nearest(source: Views, cameras: Cameras) -> Float[Tensor, "b t 3 h w"]:
+    """Of each scene, the photo whose camera stands nearest to each of `cameras` [b, t]."""
+    distance = torch.cdist(cameras.positions, source.cameras.positions)
+    distance = distance.masked_fill(~source.valid[:, None], torch.inf)
+    scenes = torch.arange(len(distance), device=distance.device)[:, None]
+    return source.images[scenes, distance.argmin(dim=2)]

@@ -1,0 +1,1 @@
+"""Regression of colours from feature volumes: GeNVS without its denoiser."""

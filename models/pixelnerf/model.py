@@ -1,0 +1,63 @@
+"""A regression model of novel views, as a baseline (after pixelNeRF: Yu et al. 2021, arXiv:2012.02190).
+
+GeNVS without its denoiser: the same encoder and renderer, but the latent image is the picture itself. Where
+the photos leave open what is there, it draws the mean of what might be, which is blurred. Axes: b scene,
+t target view, h, w.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from data.cameras.pinhole import Cameras
+from data.scenes.batch import SceneBatch
+from diffusion.samplers import SampleOptions
+from models.base import Prediction, SampleCallback
+from models.volumes.volume_model import VolumeConfig, VolumeModel
+from nerf.renderer import RendererConfig, surfaces
+from nerf.volume import FrustumVolume
+
+
+class ColourRendererConfig(RendererConfig, frozen=True):
+    """A renderer of colours alone."""
+
+    latent_channels: Literal[3] = 3  # red, green, blue
+
+
+class PixelNeRFConfig(VolumeConfig, frozen=True):
+    """The encoder, the renderer and how they learn."""
+
+    family: Literal["pixelnerf"] = "pixelnerf"
+    renderer: ColourRendererConfig = ColourRendererConfig()
+
+
+class PixelNeRF(VolumeModel):
+    """Encoder and volume renderer. Views are rendered: seeds and sampling options change nothing."""
+
+    Config = PixelNeRFConfig
+    deterministic = True
+
+    def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
+        """Squared error of the rendered colours, and losses that teach the volume shape."""
+        return self.volume_losses(self.see(batch, progress=progress), progress=progress)
+
+    def draw(
+        self,
+        scene: FrustumVolume,
+        cameras: Cameras,
+        seeds: Int[Tensor, "b t"],
+        options: SampleOptions,
+        *,
+        begin: Float[Tensor, "b t 3 h w"] | None = None,
+        callback: SampleCallback | None = None,
+    ) -> Prediction:
+        """Render the volumes at the target cameras: the picture and its preview are the same.
+
+        There is no denoising, so nothing looks at seeds, options and `begin`, and nobody calls `callback`.
+        """
+        scene, cameras = self._in_frame(scene, cameras)
+        rendering = self.renderer(scene, cameras)
+        size = scene.features.shape[-2:]
+        images = 2 * self.condition(rendering, size) - 1
+        return Prediction(images, images, *surfaces(rendering, cameras, size))

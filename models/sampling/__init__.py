@@ -1,0 +1,1 @@
+"""Sampling of view sequences, whatever the family."""

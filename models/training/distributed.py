@@ -1,0 +1,156 @@
+"""The processes that train together, one on each device, as torchrun starts them."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.seeds import derived_seed
+from models.base import NVSModel
+from models.device import choose_device
+from models.training.peer_monitor import Companions, LostRankError
+from models.training.rank_environment import REMEDY, Ranks, read_meeting_point, read_ranks
+
+# For one process to wait for another, which may be drawing previews or saving. Processes that die are noticed
+# at once; this is for machines that are switched off.
+TIMEOUT = timedelta(minutes=20)
+FOREVER = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+    control: Any = None  # a group of processes for short messages between CPUs
+    watch: Any = None  # one for noticing that a process has died
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others, who would have to agree to whatever is done."""
+        return self.world == 1
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process; all ask at the same pass."""
+        if self.alone:
+            return flag
+        flags = torch.tensor(int(flag))
+        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
+        return bool(flags)
+
+    def meet(self) -> None:
+        """Wait until all have come here: what the first one wrote before is there, and no other one still
+        reads what it will delete."""
+        self.any(False)
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Mean of each value over the processes; all ask at the same step, for the same names."""
+        if self.alone:
+            return values
+        totals = torch.tensor(list(values.values()), dtype=torch.float64)
+        torch.distributed.all_reduce(totals, group=self.control)
+        return dict(zip(values, (totals / self.world).tolist(), strict=True))
+
+    def distinct(self, names: set[str]) -> int:
+        """How many different names the processes have together; all ask at the same step."""
+        if self.alone:
+            return len(names)
+        own = torch.tensor([derived_seed(0, name) for name in names], dtype=torch.int64)
+        most = torch.tensor(len(names))
+        torch.distributed.all_reduce(most, op=torch.distributed.ReduceOp.MAX, group=self.control)
+        padded = torch.nn.functional.pad(own, (0, int(most) - len(names)), value=-1)
+        found = [torch.empty_like(padded) for _ in range(self.world)]
+        torch.distributed.all_gather(found, padded, group=self.control)
+        return len(set(torch.cat(found).tolist()) - {-1})
+
+    def wrap(self, model: NVSModel) -> nn.Module:
+        """The model, exchanging gradients with its copies in other processes where there are any."""
+        if self.alone:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch will give `broadcast_buffers` another name
+            return nn.parallel.DistributedDataParallel(
+                model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    @contextmanager
+    def together(self, lost: Callable[[], None]) -> Iterator["Workers"]:
+        """Context of the work in common, at whose end the processes wait for each other and part.
+
+        Raises LostRankError where the work failed because another process had died; where this process does
+        not notice, because it waits for a GPU, say, `lost` is called in a thread and must end it.
+        """
+        if self.world == 1:
+            yield self
+            return
+        companions = Companions(self.rank, self.world, self.watch, lost)
+        try:
+            yield self
+        except RuntimeError as error:
+            if companions.gone(patience_s=2.0):
+                raise LostRankError("another rank ended") from error
+            raise
+        companions.part()
+        torch.distributed.destroy_process_group()
+
+
+def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
+    """Find this process's device, and its place among the processes of the job (`models.training.rank_environment`).
+
+    Raises ValueError if the environment contradicts itself, the processes do not meet, the device does not
+    exist or there are fewer GPUs than processes.
+    """
+    ranks, name = read_ranks(environment), device_name
+    rank, local_rank, world = ranks.rank, ranks.local_rank, ranks.world
+    if world > 1 and name.startswith("cuda:"):
+        raise ValueError(f"train.device: {name} is one device for {world} processes; use auto or cpu")
+    if name in ("auto", "cuda") and 0 < torch.cuda.device_count() <= local_rank:
+        raise ValueError(
+            f"train.device={name}: this is process {local_rank + 1} of this machine, which has "
+            f"{torch.cuda.device_count()} usable GPUs; start one process for each"
+        )
+    device = choose_device(f"cuda:{local_rank}" if name == "cuda" else name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what does not say where it works, works here
+    if world == 1:
+        return Workers(rank, world, device)
+    _meet(ranks, environment, "nccl" if device.type == "cuda" else "gloo")
+    control, watch = (torch.distributed.new_group(backend="gloo", timeout=t) for t in (TIMEOUT, FOREVER))
+    return Workers(rank, world, device, control, watch)
+
+
+def _meet(ranks: Ranks, environment: Mapping[str, str], backend: str) -> None:
+    """Join the default process group."""
+    address, port = read_meeting_point(environment)
+    try:
+        torch.distributed.init_process_group(
+            backend, timeout=TIMEOUT, rank=ranks.rank, world_size=ranks.world
+        )
+    except (torch.distributed.DistNetworkError, torch.distributed.DistStoreError) as error:
+        raise ValueError(
+            f"the {ranks.world} processes did not meet at MASTER_ADDR={address} MASTER_PORT={port} "
+            f"({str(error).splitlines()[0]}); {REMEDY}"
+        ) from error
+
+
+def exchange(parallel: nn.Module, *, gradients: bool) -> AbstractContextManager:
+    """Context of a pass; without `gradients` they are summed here and exchanged by a later pass."""
+    return nullcontext() if gradients or not hasattr(parallel, "no_sync") else parallel.no_sync()
+
+
+def reseed(seed: int, rank: int, part: int) -> None:
+    """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
+    torch.manual_seed(derived_seed(derived_seed(seed, rank), part))

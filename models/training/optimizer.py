@@ -1,0 +1,97 @@
+"""The optimiser: AdamW with one learning rate per part of the model, and its schedule."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from config.run import OptimConfig
+from data.schedule import Ramp, value_at
+from models.base import NVSModel
+
+
+def learning_rate_factor(config: OptimConfig, step: int, progress: float) -> float:
+    """Share of the full learning rate at a step (from 0) and a progress (0 to 1).
+
+    Warm-up counts steps, which is what AdamW's averages need, and so does the inverse square root (Vaswani et
+    al. 2017, equation 3; with `reference_steps` for t_ref, Karras et al. 2024, arXiv:2312.02696): neither
+    depends on the run's length. The cosine ends with the run.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    if config.schedule == "cosine":
+        fall = Ramp(start=1.0, end=config.final, begin=config.decay_from, shape="cosine")
+        return warm * value_at(fall, progress)
+    if config.schedule == "inverse_square_root":
+        reference = config.reference_steps or max(1, config.warmup)
+        return warm / math.sqrt(max(1.0, (step + 1) / reference))
+    return warm
+
+
+def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW with one parameter group per part; each group knows its own full rate as `full_lr`.
+
+    A part whose factor is 0 is frozen: its parameters want no gradient. What the model has frozen itself
+    stays so. Raises ValueError for a factor of a part that the model does not have, or where nothing is left
+    to train.
+    """
+    parts = model.parts()
+    unknown = set(config.lr_scale) - set(parts)
+    if unknown:
+        raise ValueError(
+            f"optim.lr_scale: the model has no part '{min(unknown)}'; its parts are {', '.join(parts)}"
+        )
+    groups = []
+    for name, part in parts.items():
+        scale = config.lr_scale.get(name, 1.0)
+        if scale == 0:
+            part.requires_grad_(False)
+        trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        if trained:
+            groups.append({"params": trained, "full_lr": scale * config.lr})
+    if not groups:
+        raise ValueError("optim.lr_scale: every part is frozen; leave one of them above 0")
+    options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+    return torch.optim.AdamW(groups, **options, fused=True)  # one pass over the weights instead of ten
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, progress: float
+) -> None:
+    """Give every group its learning rate for a step (from 0), at a progress from 0 to 1."""
+    factor = learning_rate_factor(config, step, progress)
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * factor
+
+
+def trained_parameters(model: NVSModel) -> dict[str, list[nn.Parameter]]:
+    """What is trained of each part of the model; parts that are frozen are not named."""
+    trained = {
+        name: [parameter for parameter in part.parameters() if parameter.requires_grad]
+        for name, part in model.parts().items()
+    }
+    return {name: parameters for name, parameters in trained.items() if parameters}
+
+
+def clip_gradients(trained: dict[str, list[nn.Parameter]], largest: float) -> dict[str, Float[Tensor, ""]]:
+    """Scale gradients, in place, so that their common norm is at most `largest`; returns what it was, as
+    "gradient_norm", and that of each part, as "gradient_norm/PART".
+
+    A part without gradients has no norm. A norm that is not finite makes all gradients so: the host does not
+    wait for a GPU to find out.
+    """
+    learning = {name: [p for p in parameters if p.grad is not None] for name, parameters in trained.items()}
+    norms = {
+        f"gradient_norm/{name}": common_norm([parameter.grad for parameter in parameters])
+        for name, parameters in learning.items()
+        if parameters
+    }
+    total = torch.stack(list(norms.values())).norm()
+    every = [parameter for parameters in learning.values() for parameter in parameters]
+    nn.utils.clip_grads_with_norm_(every, largest, total, foreach=True)
+    return {"gradient_norm": total, **norms}
+
+
+def common_norm(tensors: list[Tensor]) -> Float[Tensor, ""]:
+    """Euclidean norm of all numbers of some tensors on one device."""
+    return torch.stack(torch._foreach_norm(tensors)).norm()

@@ -1,0 +1,233 @@
+"""Before the first update: three updates, a preview and a checkpoint of every run to come, so that none dies
+at step 1000 of what step 0 could have told; and what the real run will cost, by that measure."""
+
+import gc
+import io
+import json
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from config.documents import merge
+from config.families import family
+from config.run import RunConfig, validate_config
+from models.checkpoints.format import checkpoints_of
+from models.device import out_of_memory
+from models.training.distributed import Workers
+from models.training.memory import peak_extra_bytes
+
+FOLDER = ".preflight_{}"  # beside the runs, by the name of the first; gone afterwards
+STEPS = 3  # the first one pays for what is done once
+Train = Callable[[RunConfig], None]
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs, going by its first steps."""
+
+    config: RunConfig
+    trained: dict[str, int]  # parameters that learn, by part of the model
+    seconds: float  # of an update
+    peak_bytes: int | None  # memory of this process at its worst moment; None: the system does not tell
+    checkpoint_bytes: int
+
+    @property
+    def hours(self) -> float:
+        """All updates, without previews and checkpoints."""
+        return self.config.train.steps * self.seconds / 3600
+
+
+def preflight(
+    runs: Sequence[RunConfig], train: Train, workers: Workers, say: Say = lambda line: None
+) -> Iterator[Cost | None]:
+    """Train every run for three steps with `train`, each from what that made of the one before where it will
+    start from the real weights of that; what is left on disk is deleted. What is being tried is told to
+    `say`, a line each.
+
+    Only the first of several processes learns what it costs, the others get None. Raises ValueError in one
+    line for whatever would have stopped the real run, naming a batch that fits where memory does not suffice.
+    """
+    tried: dict[str, str] = {}
+    with _folder(runs[0], workers) as folder:
+        for number, run in enumerate(runs, start=1):
+            say(f"stage {number} of {len(runs)}: {_trial(run)}" if run.recipe else _trial(run))
+            small = _shortened(run, folder, transfer=tried.get(run.transfer or "", run.transfer))
+            try:
+                with redirect_stderr(io.StringIO()):  # it will be said when the run itself begins
+                    peak = peak_extra_bytes(lambda small=small: train(small), workers.device)
+                short = False
+            except ValueError as error:
+                raise ValueError(f"{run.name}: {error}" if run.recipe else str(error)) from error
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                short = True
+            if short:  # only now is what the error held on to free
+                raise ValueError(_advice(run, small, train, workers, say))
+            tried[str(run.folder)] = str(small.folder)
+            workers.meet()  # the first one has written everything
+            yield _cost(run, small, peak) if workers.first else None
+        workers.meet()  # no other one still reads what is now deleted
+
+
+def plan(costs: Sequence[Cost]) -> str:
+    """A table of runs and what they cost, a line each."""
+    rows = [("run", "pixels", "steps", "scenes", "trained parameters", "memory", "a step", "in all")]
+    rows += [_row(cost) for cost in costs]
+    rows += [("", "", "", "", "", "", "", _duration(sum(cost.hours for cost in costs)))] * (len(costs) > 1)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = (0, 4)  # columns of words
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def lacks_room(costs: Sequence[Cost]) -> str | None:
+    """A warning where the checkpoints that are kept will not fit on the disk; None where they will."""
+    needed = sum((cost.config.train.keep + 1) * cost.checkpoint_bytes for cost in costs)
+    place = next(path for path in (costs[0].config.folder, *costs[0].config.folder.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if needed <= free:
+        return None
+    return (
+        f"warning: checkpoints will need {_gigabytes(needed)}, but {place} has {_gigabytes(free)} left; "
+        "lower train.keep, or choose another folder with runs=FOLDER"
+    )
+
+
+@contextmanager
+def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
+    """A place for trials, on the disk where the real runs will be."""
+    folder = Path(run.runs) / FOLDER.format(run.name)
+    new = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        if workers.first:
+            shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+        workers.meet()
+        yield folder
+    finally:
+        if workers.first:
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in new:
+                with suppress(OSError):  # not empty
+                    parent.rmdir()
+
+
+def _trial(run: RunConfig) -> str:
+    """What is tried of a run, in words."""
+    previews = f", {run.train.previews} previews" if run.train.preview_every else ""
+    scenes = f"{_scenes(run)} scenes of {run.data.image_size} pixels"
+    return f"trying {STEPS} updates of {scenes}{previews} and a checkpoint of {run.name}"
+
+
+def _shortened(run: RunConfig, folder: Path, *, transfer: str | None, batch: int | None = None) -> RunConfig:
+    """The same run, of three steps, with as many source views as it will ever have; on demand with less than
+    its `batch`."""
+    train = {"steps": STEPS, "log_every": 1, "save_every": STEPS, "wandb": "off", "keep": 1}
+    train |= {"preview_every": STEPS if run.train.preview_every else 0, "batch": batch or run.train.batch}
+    data = {"sources": list(run.data.largest_sources)}
+    changes = {"runs": str(folder), "transfer": transfer, "data": data, "train": train}
+    return validate_config(merge(run.model_dump(mode="json"), changes), run.name)
+
+
+def _cost(run: RunConfig, small: RunConfig, peak: int | None) -> Cost:
+    """What a trial, of which that is left on disk, tells of a run."""
+    lines = [json.loads(line) for line in (small.folder / "log.jsonl").read_text("utf-8").splitlines()]
+    checkpoint = checkpoints_of(small.folder)[-1]
+    trained: Counter[str] = Counter()
+    with safe_open(checkpoint, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (no dict)
+            if name.startswith("optim.") and name.endswith(".exp_avg"):
+                trained[name.split(".")[1]] += torch.Size(file.get_slice(name).get_shape()).numel()
+    seconds = statistics.median(line["seconds"] for line in lines[1:])
+    return Cost(run, dict(trained), seconds, peak, checkpoint.stat().st_size)
+
+
+def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers, say: Say) -> str:
+    """What to do where memory does not suffice: the largest batch that fits and makes the same updates."""
+    batch, scenes = run.train.batch, run.train.batch * run.train.accumulate
+    said = f"{run.name}: out of memory with train.batch={batch} at data.image_size={run.data.image_size}"
+
+    def instead(divisor: int) -> str:
+        return f"{run.key('train.batch')}={divisor} {run.key('train.accumulate')}={scenes // divisor}"
+
+    smaller = [divisor for divisor in range(batch - 1, 0, -1) if scenes % divisor == 0]
+    if smaller and workers.world > 1:  # ranks would have to fail together
+        return f"{said}; try {instead(smaller[0])}: the same updates"
+    for divisor in smaller:
+        say(f"{run.name}: out of memory; trying train.batch={divisor}")
+        gc.collect()
+        torch.cuda.empty_cache()
+        shutil.rmtree(small.folder, ignore_errors=True)
+        if _fits(_shortened(run, Path(small.runs), transfer=small.transfer, batch=divisor), train):
+            return f"{said}; {instead(divisor)} fits and makes the same updates"
+    settings = family(run.model.family).resource_settings
+    twice = " ".join(f"{key}=true" for key in settings if key.endswith(".checkpointing"))
+    return (
+        f"{said}{', and with train.batch=1' if smaller else ''}; compute parts twice ({twice}), or lower "
+        "train.previews or data.image_size"
+    )
+
+
+def _fits(small: RunConfig, train: Train) -> bool:
+    try:
+        with redirect_stderr(io.StringIO()):
+            train(small)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _row(cost: Cost) -> tuple[str, ...]:
+    config = cost.config
+    return (
+        config.name,
+        str(config.data.image_size),
+        str(config.train.steps),
+        _scenes(config),
+        ", ".join(f"{part} {_count(number)}" for part, number in cost.trained.items()),
+        "?" if cost.peak_bytes is None else _gigabytes(cost.peak_bytes),
+        f"{cost.seconds:.2f} s",
+        _duration(cost.hours),
+    )
+
+
+def _scenes(run: RunConfig) -> str:
+    """The scenes of an update of a process, by passes where there are several."""
+    passes = f" x {run.train.accumulate}" if run.train.accumulate > 1 else ""
+    return f"{run.train.batch}{passes}"
+
+
+def _count(number: int) -> str:
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 2**30:.1f} GiB"
+
+
+def _duration(hours: float) -> str:
+    days, minutes = int(hours // 24), round(60 * hours)
+    if days:
+        return f"{days} d {hours - 24 * days:.0f} h"
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes else f"{3600 * hours:.0f} s"

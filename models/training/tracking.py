@@ -1,0 +1,66 @@
+"""Tracking of a run by Weights & Biases, which must never hold the run up."""
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from config.run import RunConfig
+
+PATIENCE = 30  # seconds that wandb may take to begin
+
+
+class Tracker:
+    """Sends reports to Weights & Biases, or keeps them for later, or does nothing, as the config says.
+
+    Without a key, or where the server does not answer, tracking is offline: wandb would ask for the key, or
+    wait. `notice` is what the user should know of it.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.notice: str | None = None
+        self._run: Any = None
+        if config.train.wandb == "off":
+            return
+        import wandb
+
+        mode = "offline"
+        if config.train.wandb == "on":
+            self.notice = _obstacle(wandb)
+            mode = "offline" if self.notice else "online"
+        name = f"{config.recipe}_{config.name}" if config.recipe else config.name  # stages share names
+        options = {
+            "project": "genvs",
+            "name": name,
+            "id": name,  # a resumed run goes on in the same place
+            "resume": "allow",
+            "dir": config.folder,
+            "config": config.model_dump(mode="json"),
+            "settings": wandb.Settings(init_timeout=PATIENCE, login_timeout=PATIENCE),
+        }
+        try:
+            self._run = wandb.init(mode=mode, **options)
+        except wandb.errors.Error as error:
+            self.notice = f"wandb: {str(error).splitlines()[0]}; tracking offline"
+            self._run = wandb.init(mode="offline", **options)
+
+    def log(self, report: dict[str, Any]) -> None:
+        """Send a line of the log."""
+        if self._run:
+            self._run.log(report, step=report["step"])
+
+    def finish(self) -> None:
+        """Send what is left."""
+        if self._run:
+            self._run.finish()
+
+
+def _obstacle(wandb: Any) -> str | None:
+    """Why tracking cannot be online, if it cannot."""
+    if not wandb.api.api_key:
+        return "wandb: no key; tracking offline (wandb login, then wandb sync)"
+    address = urlsplit(wandb.Settings().base_url)
+    try:
+        with socket.create_connection((address.hostname, address.port or 443), timeout=3):
+            return None
+    except OSError:
+        return f"wandb: {address.hostname} does not answer; tracking offline (wandb sync sends it later)"

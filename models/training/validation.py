@@ -1,0 +1,72 @@
+"""Held-out views that a run looks at again and again: as a picture, and as figures."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from data.images.display import colourise, grid
+from data.images.pixels import to_uint8
+from data.images.quality import psnr
+from data.scenes.batch import SceneBatch, Views
+from diffusion.samplers import SampleOptions
+from models.base import NVSModel, Prediction
+from models.device import autocast
+from models.training.ema import EMA
+
+
+class HeldOut:
+    """The same views for the whole run, on the model's `device`.
+
+    They are drawn with the averaged weights, by `options`, in `precision` (TrainConfig).
+    """
+
+    def __init__(self, batch: SceneBatch, options: SampleOptions, precision: str, device: torch.device):
+        self._batch = batch.apply(lambda tensor: tensor.to(device))
+        self._options, self._precision = options, precision
+
+    def look(
+        self, model: NVSModel, ema: EMA, *, at_once: Callable[[], AbstractContextManager] = nullcontext
+    ) -> tuple[UInt8[Tensor, "h w 3"], dict[str, float]]:
+        """A row for each view (`preview_picture`); mean PSNR in dB of previews and of samples, and what the
+        model makes of its own health (`NVSModel.diagnose`).
+
+        The model comes back in training mode, with the weights it had, also where drawing is abandoned: that
+        takes minutes, which `at_once` (StopSignal) can cut short.
+        """
+        source, target, seeds = self._batch.source, self._batch.target, self._batch.seeds[:, None]
+        model.eval()
+        ema.swap(model)
+        try:
+            with at_once(), torch.no_grad(), autocast(self._precision, target.images.device):
+                scene = model.encode(source)
+                prediction = model.draw(scene, target.cameras, seeds, self._options)
+                health = model.diagnose(scene, target, seeds)
+        finally:
+            ema.swap(model)
+            model.train()
+        guesses = {"preview": prediction.preview, "sample": prediction.images}
+        figures = {
+            f"held_out_{name}_psnr": psnr(guess, target.images).mean() for name, guess in guesses.items()
+        }
+        measured = {name: value.item() for name, value in figures.items()}
+        return preview_picture(source, prediction, target), measured | health
+
+
+def preview_picture(source: Views, prediction: Prediction, truth: Views) -> UInt8[Tensor, "h w 3"]:
+    """A row per target view: source, RGB preview, depth, opacity, sample, truth."""
+    cameras = truth.cameras
+    near, far = cameras.near.min().item(), cameras.far.max().item()
+    num_target = truth.images.shape[1]
+    columns = [
+        to_uint8(source.images[:, :1].expand(-1, num_target, -1, -1, -1)),
+        to_uint8(prediction.preview),
+        colourise(prediction.depth[:, :, 0], near, far),
+        colourise(prediction.opacity[:, :, 0], 0.0, 1.0),
+        to_uint8(prediction.images),
+        to_uint8(truth.images),
+    ]
+    tiles = torch.stack([column.flatten(0, 1).cpu() for column in columns], dim=1)
+    return grid(tiles.flatten(0, 1), columns=len(columns))

@@ -1,0 +1,1 @@
+"""What families with feature volumes share: encoder, rendering, losses, diagnostics."""

@@ -1,0 +1,1 @@
+"""The volume renderer for GPUs: Triton kernels."""

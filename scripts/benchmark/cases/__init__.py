@@ -1,0 +1,1 @@
+"""What the benchmark measures, a file for each part."""

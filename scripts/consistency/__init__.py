@@ -1,0 +1,1 @@
+"""Measure the consistency of view sequences."""

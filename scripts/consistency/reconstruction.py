@@ -1,0 +1,54 @@
+"""Whether a classical reconstruction believes a film: COLMAP, by pycolmap, if that is installed.
+
+It knows nothing of the cameras. Where views do not show one and the same object, few of them find a place.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from data.images.files import read_picture, write_png
+from data.images.pixels import resize_bicubic
+
+HEIGHT = 512  # pixels; smaller pictures are enlarged to this height, for more features
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the largest model that was found explains."""
+
+    num_pictures: int
+    num_registered: int  # pictures whose cameras were found
+    num_points: int
+
+
+def reconstruct(pictures: Sequence[Path]) -> Reconstruction:
+    """Structure from motion of some pictures of equal size, on the CPU.
+
+    Raises ValueError where pycolmap is not installed.
+    """
+    try:
+        pycolmap = import_module("pycolmap")
+    except ImportError as error:
+        raise ValueError("pycolmap is not installed; pip install pycolmap, or leave --colmap out") from error
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value
+    with tempfile.TemporaryDirectory() as scratch:
+        images, database = Path(scratch) / "images", Path(scratch) / "database.db"
+        for number, path in enumerate(pictures):
+            picture = read_picture(path)
+            factor = max(1, HEIGHT / picture.shape[0])
+            height, width = (round(factor * size) for size in picture.shape[:2])
+            write_png(images / f"{number:04d}.png", resize_bicubic(picture, height, width))
+        pycolmap.set_random_seed(0)
+        camera_mode = pycolmap.CameraMode.SINGLE
+        device = pycolmap.Device.cpu
+        pycolmap.extract_features(database, images, camera_mode=camera_mode, device=device)
+        pycolmap.match_exhaustive(database, device=device)
+        (models := Path(scratch) / "models").mkdir()
+        found = pycolmap.incremental_mapping(database, images, models)
+    best = max(found.values(), key=lambda model: model.num_reg_images(), default=None)
+    if best is None:
+        return Reconstruction(len(pictures), 0, 0)
+    return Reconstruction(len(pictures), best.num_reg_images(), best.num_points3D())

@@ -1,0 +1,55 @@
+"""Judge a model on held-out objects: python -m scripts.evaluate --checkpoint runs/NAME --protocol NAME"""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from scripts.common.results import write_json
+from scripts.evaluate.arguments import check_combinations, make_parser
+from scripts.evaluate.protocols import QUICK
+from scripts.evaluate.quick import evaluate, evaluate_quickly, geometry_figures, mean_image, table
+
+__all__ = ["evaluate", "geometry_figures", "main", "mean_image", "table", "write_json"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, evaluate, print a table; user errors become one line and exit code 2."""
+    arguments = make_parser().parse_args(argv)
+    written: list[Path] = []
+    try:
+        check_combinations(arguments)
+        if arguments.protocol == QUICK:
+            told = table(evaluate_quickly(arguments))
+        else:
+            from scripts.evaluate.run import evaluate_by_protocol
+
+            told, written = evaluate_by_protocol(arguments, **_place_among_processes())
+    except (ValueError, OSError) as error:
+        return _fail(2, str(error))
+    except (RuntimeError, MemoryError) as error:
+        from models.device import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        return _fail(2, f"{(str(error) or 'out of memory').splitlines()[0]}; lower --batch")
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; the same command goes on from here")
+    print(told, *written, sep="\n")
+    return 0
+
+
+def _place_among_processes() -> dict[str, int]:
+    """As torchrun sets it. Raises ValueError if the environment contradicts itself."""
+    from models.training.rank_environment import read_ranks
+
+    return asdict(read_ranks(os.environ))
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"evaluate: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

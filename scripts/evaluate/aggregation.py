@@ -1,0 +1,126 @@
+"""From figures of views to figures of a model: means over views, then over objects, with their spread."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+
+from scripts.evaluate.records import BASELINES, PREVIEW, Record, seed_method
+
+Scores = dict[str, list[float | None]]  # by metric, of each view of an object
+SAMPLE = "sample"
+TITLES = {
+    PREVIEW: "RGB preview of the volume",
+    **dict(zip(BASELINES, ("copied input view", "nearest input view", "mean training image"), strict=True)),
+}
+GEOMETRY = {
+    "depth_error": "depth error (1/1000 scene unit)",
+    "flat_depth_error": "that of a flat picture",
+    "silhouette_iou": "silhouette IoU (%)",
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to come by pictures, and what it scores: of an object, from every seed that it has."""
+
+    name: str
+    title: str
+    runs: Callable[[Record], list[Scores]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over objects."""
+
+    mean: float
+    over_seeds: float | None = None  # standard deviation; None: one seed, or none at all
+    over_objects: float | None = None  # standard error of the mean; None: one object
+    left_out: int = 0  # views of no finite figure, such as the PSNR of equal pictures
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a method came to."""
+
+    method: str
+    title: str
+    figures: dict[str, Figure] = field(default_factory=dict)  # by metric
+
+
+def methods_of(records: Sequence[Record], *, num_seeds: int, best_of: int | None) -> list[Method]:
+    """The methods of which all objects have scores, the model's own first."""
+    seeds = [seed_method(number) for number in range(num_seeds)]
+    title = "sample" if num_seeds == 1 else f"sample (mean of {num_seeds} seeds)"
+    methods = [Method(SAMPLE, title, lambda record: [record.scores[seed] for seed in seeds])]
+    if best_of:
+        # It takes the truth to know, so that nobody may take it for what the model does.
+        title = f"sample, best of {best_of} by PSNR to the truth"
+        methods.append(Method(f"best_of_{best_of}", title, lambda record: [_best_scores(record, best_of)]))
+    for name, title in TITLES.items():
+        if all(name in record.scores for record in records):
+            methods.append(Method(name, title, lambda record, name=name: [record.scores[name]]))
+    return methods
+
+
+def summarise(records: Sequence[Record], methods: Sequence[Method], metrics: Sequence[str]) -> list[Row]:
+    """A row for each method; a figure is missing where no object has a finite one."""
+    rows = []
+    for method in methods:
+        runs = [method.runs(record) for record in records]
+        figures = {name: figure for name in metrics if (figure := _figure(runs, name)) is not None}
+        rows.append(Row(method.name, method.title, figures))
+    return rows
+
+
+def best_seeds(record: Record, num: int) -> list[int]:
+    """For each view, which of the first `num` seeds has the sample of best PSNR."""
+    columns = [record.scores[seed_method(number)]["psnr"] for number in range(num)]
+    # Of equal pictures PSNR is infinite, which is kept as None.
+    values = [[math.inf if value is None else value for value in column] for column in columns]
+    return [max(range(num), key=lambda number: values[number][view]) for view in range(len(values[0]))]
+
+
+def object_mean(values: Sequence[float | None]) -> float | None:
+    """Mean over what is finite, such as views; None where nothing is."""
+    finite = [value for value in values if value is not None]
+    return mean(finite) if finite else None
+
+
+def geometry_means(records: Sequence[Record]) -> dict[str, Figure]:
+    """How well the volumes know the shapes: means over the objects of which it can be told."""
+    found = {name: [record.geometry.get(name) for record in records] for name in GEOMETRY}
+    return {
+        name: Figure(average, over_objects=standard_error(values))
+        for name, values in found.items()
+        if (average := object_mean(values)) is not None
+    }
+
+
+def standard_error(values: Sequence[float | None]) -> float | None:
+    """Of the mean over what is finite; None where that is less than two."""
+    finite = [value for value in values if value is not None]
+    return stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else None
+
+
+def _best_scores(record: Record, num: int) -> Scores:
+    """Every figure of the samples that `best_seeds` takes."""
+    chosen = [record.scores[seed_method(seed)] for seed in best_seeds(record, num)]
+    return {
+        metric: [scores[metric][view] for view, scores in enumerate(chosen)]
+        for metric in record.scores[seed_method(0)]
+    }
+
+
+def _figure(runs: list[list[Scores]], metric: str) -> Figure | None:
+    """`runs`: of each object, of each seed."""
+    means = [[object_mean(scores[metric]) for scores in each] for each in runs]
+    by_seed = [average for seed in zip(*means, strict=True) if (average := object_mean(seed)) is not None]
+    if not by_seed:
+        return None
+    return Figure(
+        mean(by_seed),
+        stdev(by_seed) if len(by_seed) > 1 else None,
+        standard_error([object_mean(each) for each in means]),
+        sum(value is None for each in runs for scores in each for value in scores[metric]),
+    )

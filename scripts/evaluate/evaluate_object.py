@@ -1,0 +1,171 @@
+"""One object of an evaluation: drawn, where that is still to do, and judged by the files that it left."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from config.run import RunConfig
+from data.scenes.batch import Views
+from data.scenes.objects import Objects
+from data.seeds import derived_seed
+from models.base import NVSModel, Prediction
+from models.device import autocast
+from models.perceptual import Distance
+from models.sampling.autoregressive import sample_in_batches
+from scripts.evaluate.metrics.metrics import judge_pictures
+from scripts.evaluate.protocols import Task
+from scripts.evaluate.quick import geometry_figures
+from scripts.evaluate.records import (
+    BASELINES,
+    COPY,
+    MEAN_IMAGE,
+    NEAREST,
+    PREVIEW,
+    ObjectFolder,
+    Record,
+    seed_method,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do for an object."""
+
+    task: Task
+    folder: ObjectFolder
+    known: Record | None  # figures that hold
+    seeds: tuple[int, ...]  # numbers of the seeds to draw from
+    wanted: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by method, metrics to work out
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left."""
+        return not self.seeds and not any(self.wanted.values())
+
+
+def make_plan(
+    task: Task, folder: ObjectFolder, metrics: tuple[str, ...], num_seeds: int, *, has_mean: bool
+) -> Plan:
+    """What is there of an object, and what is not: figures count where their pictures are whole."""
+    known = folder.record()
+    if known and ((known.sources, known.views) != (task.sources, task.targets)):
+        known = None
+    if known and not folder.is_whole(PREVIEW, task.targets):
+        known = None
+    drawn = [known and folder.is_whole(seed_method(number), task.targets) for number in range(num_seeds)]
+    seeds = tuple(number for number, whole in enumerate(drawn) if not whole)
+    methods = [PREVIEW, *map(seed_method, range(num_seeds)), *BASELINES[: 3 if has_mean else 2]]
+    wanted = {}
+    for method in methods:
+        fresh = method in map(seed_method, seeds)
+        have = known.scores.get(method, {}) if known and not fresh else {}
+        wanted[method] = tuple(metric for metric in metrics if metric not in have)
+    return Plan(task, folder, known, seeds, wanted)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all objects of an evaluation are drawn and judged with."""
+
+    model: NVSModel
+    config: RunConfig
+    objects: Objects
+    judges: dict[str, Distance]
+    mean_image: Tensor | None  # [3, h, w]; None: not known
+    device: torch.device
+    seed: int
+    batch: int
+
+    def work(self, plan: Plan, tick: Callable[[int], None]) -> Record:
+        """Do what is left of an object; `tick` is told of views as they are drawn.
+
+        Raises ValueError where the model gives what is no picture, or a file cannot be used.
+        """
+        task = plan.task
+        geometry = self.objects.has_geometry(task.index)
+        source = self.objects.read_views(task.index, task.sources).apply(self._there)
+        target = self.objects.read_views(task.index, task.targets, geometry=geometry).apply(self._there)
+        shape = plan.known.geometry if plan.known else {}
+        for number in plan.seeds:
+            prediction = self._draw(plan, number, source, target, tick)
+            if not plan.known and geometry:
+                shape = {name: _finite(value) for name, value in geometry_figures(prediction, target).items()}
+        scores = {method: dict(found) for method, found in plan.known.scores.items()} if plan.known else {}
+        for method, metrics in plan.wanted.items():
+            if len(task.sources) == 1 and method == NEAREST:
+                scores[method] = dict(scores[COPY])
+                continue
+            images = shown(method, plan.folder, task, source, target, self.mean_image) if metrics else None
+            for metric in metrics:
+                values = judge_pictures(self.judges[metric], images, target.images[0])
+                scores.setdefault(method, {})[metric] = [_finite(value) for value in values]
+        record = Record(
+            name=task.name,
+            category=task.category,
+            sources=task.sources,
+            views=task.targets,
+            scores=scores,
+            geometry=shape,
+        )
+        plan.folder.keep(record)
+        return record
+
+    def _draw(
+        self, plan: Plan, number: int, source: Views, target: Views, tick: Callable[[int], None]
+    ) -> Prediction:
+        """Draw all views from one seed and write them, with the previews where those are not there yet."""
+        own = derived_seed(self.seed + number, plan.task.name)
+        seeds = torch.tensor([[derived_seed(own, view) for view in plan.task.targets]])
+        given = (self.model, source, target.cameras, seeds, self.config.sample)
+        parts: list[Prediction] = []
+        views = iter(plan.task.targets)
+        with torch.no_grad(), autocast(self.config.train.precision, self.device):
+            for part in sample_in_batches(*given, batch=self.batch):
+                for image, preview in zip(part.images[0], part.preview[0], strict=True):
+                    view = next(views)
+                    if not (image.isfinite().all() and preview.isfinite().all()):
+                        raise ValueError(
+                            f"{plan.task.name}, view {view}: the model gave nan; use an earlier checkpoint "
+                            "or less guidance"
+                        )
+                    plan.folder.write(seed_method(number), view, image)
+                    if not plan.known and number == plan.seeds[0]:
+                        plan.folder.write(PREVIEW, view, preview)
+                parts.append(part)
+                tick(part.images.shape[1])
+        return _joined(parts)
+
+    def _there(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
+
+
+def shown(
+    method: str, folder: ObjectFolder, task: Task, source: Views, target: Views, mean: Tensor | None
+) -> Tensor:
+    """What a method shows of the target views [t, 3, h, w]: by its files, where it draws any."""
+    if method == COPY:
+        return source.images[0, :1].expand_as(target.images[0])
+    if method == NEAREST:
+        return source.images[0, nearest_sources(source, target)]
+    if method == MEAN_IMAGE:
+        return mean.to(target.images).expand_as(target.images[0])
+    return folder.read(method, task.targets).to(target.images)
+
+
+def nearest_sources(source: Views, target: Views) -> Tensor:
+    """For each target view [t] the number of the source view that looks in the most similar direction."""
+    looks = [views.cameras.cam_to_world[0, :, :3, 2] for views in (target, source)]
+    directions = [torch.nn.functional.normalize(look, dim=-1) for look in looks]
+    return (directions[0] @ directions[1].T).argmax(dim=1)
+
+
+def _joined(parts: list[Prediction]) -> Prediction:
+    fields = ("images", "preview", "depth", "opacity")
+    return Prediction(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in fields))
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

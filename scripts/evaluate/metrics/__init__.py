@@ -1,0 +1,1 @@
+"""Image metrics, the networks behind them, and where their weights are found."""

@@ -1,0 +1,69 @@
+"""What pictures are measured by. Distances and similarities of pairs; FID, of sets, is in `fid`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data.images.pixels import to_uint8
+from data.images.quality import psnr, ssim, uniform_ssim
+from models.perceptual import Distance, load_stlpips
+from scripts.evaluate.metrics.weights import load_dists, load_lpips
+
+PICTURES_AT_ONCE = 25  # through a network
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a picture beside the truth."""
+
+    title: str
+    load: Callable[[torch.device], Distance]
+    more_is_better: bool
+    digits: int  # after the point, in tables
+
+
+def exact_psnr(images: Tensor, truth: Tensor) -> Tensor:
+    """`data.images.quality.psnr` of 8-bit pictures [n 3 h w] -> [n], infinite where they are equal."""
+    equal = (to_uint8(images) == to_uint8(truth)).flatten(1).all(dim=1)
+    return psnr(images, truth).masked_fill(equal, torch.inf)
+
+
+def _load_ssim(device: torch.device) -> Distance:
+    # A picture of one size more than the window's: says at once whether the package is there.
+    ssim(torch.zeros(1, 3, 12, 12), torch.zeros(1, 3, 12, 12))
+    return ssim
+
+
+METRICS = {
+    "psnr": Metric("PSNR (dB)", lambda device: exact_psnr, True, 2),
+    "ssim": Metric("SSIM", _load_ssim, True, 4),
+    "ssim_7x7": Metric("SSIM 7x7", lambda device: uniform_ssim, True, 4),
+    "stlpips": Metric("stLPIPS", load_stlpips, False, 4),
+    "lpips_vgg": Metric("LPIPS-VGG", load_lpips, False, 4),
+    "dists": Metric("DISTS", load_dists, False, 4),
+}
+
+
+def load_judges(device: torch.device, image_size: int) -> tuple[dict[str, Distance], list[str]]:
+    """The metrics that can be had for pictures of that size, and a line for each of the others."""
+    judges: dict[str, Distance] = {}
+    notes = []
+    trial = torch.zeros(2, 3, image_size, image_size, device=device)
+    for name, metric in METRICS.items():
+        try:
+            judge = metric.load(device)
+            judge(trial, trial)
+        except ValueError as error:
+            notes.append(f"{metric.title} is left out: {error}")
+        else:
+            judges[name] = judge
+    return judges, notes
+
+
+def judge_pictures(judge: Distance, images: Tensor, truth: Tensor) -> list[float]:
+    """The figures of pictures [n 3 h w] in [-1, 1], a part of them at once."""
+    with torch.no_grad():
+        parts = zip(images.split(PICTURES_AT_ONCE), truth.split(PICTURES_AT_ONCE), strict=True)
+        return torch.cat([judge(*pair) for pair in parts]).tolist()

@@ -1,0 +1,151 @@
+"""What an evaluation is made of: the model, the objects, what is asked of each, and the folder for it."""
+
+import argparse
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from config.run import RunConfig, validate_config
+from data.files import write_text_whole
+from data.formats.packed.objects import is_packed
+from data.formats.registry import at_root, open_split
+from data.images.files import read_picture, write_png
+from data.images.pixels import from_uint8, to_uint8
+from data.scenes.objects import Objects
+from data.splits import Split
+from models.base import NVSModel
+from models.checkpoints.format import checkpoint_seal, find_checkpoint
+from models.checkpoints.loading import load_model
+from scripts.evaluate.protocols import PROTOCOLS, Protocol, Task, listed_views, make_task, read_view_list
+from scripts.evaluate.quick import mean_image
+from scripts.evaluate.records import MEAN_IMAGE, ObjectFolder
+from scripts.training.messages import tell
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model and what it is judged on; the folder is not looked at yet."""
+
+    model: NVSModel
+    config: RunConfig  # with what the command line changes
+    protocol: Protocol
+    objects: Objects
+    tasks: list[Task]
+    folder: Path
+    setup: dict[str, Any]  # what decides about the pictures of an object
+    num_seeds: int
+
+    def folder_of(self, task: Task) -> ObjectFolder:
+        """Where an object's files lie."""
+        return ObjectFolder(self.folder / "objects" / task.name)
+
+
+def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
+    """What the command line asks for. Raises ValueError where it cannot be had."""
+    protocol = PROTOCOLS[arguments.protocol]
+    split = arguments.split or "test"
+    model, trained, step = load_model(arguments.checkpoint)
+    config = _with_choices(trained, arguments, protocol)
+    objects = open_split(config.data, split)
+    tell(objects.notices, "evaluate")
+    count = arguments.objects or len(objects)
+    if count > len(objects):
+        raise ValueError(f"--objects {count}: the split has {len(objects)}; ask for 1 to that many")
+    views, listed = tuple(arguments.input_view or protocol.input_views), None
+    if arguments.view_list:
+        listed = read_view_list(arguments.view_list, protocol)
+    tasks = []
+    for index in range(count):
+        given = listed_views(objects, index, listed, arguments.view_list) if listed is not None else views
+        tasks.append(make_task(objects, index, protocol, given, arguments.views))
+    setup = {
+        "protocol": protocol.name,
+        "run": config.name,
+        "step": step,
+        "checkpoint": checkpoint_seal(find_checkpoint(arguments.checkpoint)),
+        "data": str(Path(config.data.root).resolve()),
+        "split": _objects_found(config, protocol, split, objects),
+        "input_views": arguments.view_list.name if arguments.view_list else list(views),
+        "views": arguments.views or "all",
+        "image_size": config.data.image_size,
+        "depth_scale": config.data.depth_scale,
+        "seed": arguments.seed,
+        "sample": config.sample.model_dump(mode="json"),
+    }
+    folder = arguments.output or _run_folder(arguments.checkpoint, config) / "evaluation" / protocol.name
+    num_seeds = arguments.seeds or arguments.best_of or 1
+    return Evaluation(model, config, protocol, objects, tasks, folder, setup, num_seeds)
+
+
+def claim(folder: Path, setup: dict[str, Any]) -> None:
+    """Make the folder that of this setup. Raises ValueError where it holds another, or cannot be written."""
+    path = folder / "setup.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        text = json.dumps(setup, indent=1) + "\n"
+        return write_text_whole(path, text)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: is no setup; delete the folder, or choose another --output") from error
+    for key, now in setup.items():
+        if not isinstance(before, dict) or before.get(key) != now:
+            then = before.get(key) if isinstance(before, dict) else before
+            raise ValueError(
+                f"{path}: was measured with {key} {json.dumps(then)}, now {json.dumps(now)}; delete the "
+                "folder, or choose another --output"
+            )
+
+
+def known_mean_image(evaluation: Evaluation) -> tuple[Tensor | None, list[str]]:
+    """The mean training image [3, h, w] in 8 bits, kept in the folder; None, and why, where there is none."""
+    path, size = evaluation.folder / f"{MEAN_IMAGE}.png", evaluation.config.data.image_size
+    try:
+        found = read_picture(path)
+        if found.shape[:2] == (size, size):
+            return from_uint8(found), []
+    except ValueError:
+        pass  # made now
+    try:
+        training = open_split(evaluation.config.data, "train")
+    except ValueError as error:
+        return None, [f"The mean training image is left out: {error}"]
+    found = to_uint8(mean_image(training))
+    write_png(path, found)
+    return from_uint8(found), []
+
+
+def _with_choices(config: RunConfig, arguments: argparse.Namespace, protocol: Protocol) -> RunConfig:
+    """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
+    document = config.model_dump(mode="json")
+    if arguments.data:
+        document["data"] = at_root(config.data, arguments.data).model_dump(mode="json")
+    document["data"] |= {"views": None, "shards": "all"}
+    if arguments.depth_scale is not None:
+        document["data"]["depth_scale"] = arguments.depth_scale
+    if protocol.layout != "auto" and not is_packed(Path(document["data"]["root"])):
+        document["data"]["layout"] = protocol.layout
+    for name in ("sampler", "steps", "guidance"):
+        if getattr(arguments, name) is not None:
+            document["sample"][name] = getattr(arguments, name)
+    return validate_config(document, "command line")
+
+
+def _objects_found(config: RunConfig, protocol: Protocol, split: Split, objects: Objects) -> str:
+    """The list or the split of objects: sets without a test split give those of the val split instead."""
+    if split == "test" and protocol.objects:
+        return protocol.objects
+    if split == "test":
+        with suppress(ValueError):  # not every set has one
+            held_out = open_split(config.data, "val")
+            return "val" if held_out.raw.place(0) == objects.raw.place(0) else "test"
+    return split
+
+
+def _run_folder(checkpoint: str, config: RunConfig) -> Path:
+    """The run that a checkpoint lies in, or that it is of."""
+    path = find_checkpoint(checkpoint)
+    return path.parent.parent if path.parent.name == "checkpoints" else config.folder

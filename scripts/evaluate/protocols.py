@@ -1,0 +1,113 @@
+"""Which views a model is given, and which it is judged on: the protocols of the field, by name.
+
+Imports nothing that takes time. Source: pixelNeRF (Yu et al. 2021, arXiv:2012.02190), whose choices of views
+later papers kept: view 64 of the SRN test spiral, or 64 and 104, is given, and all other views are judged.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data.scenes.objects import Objects
+
+SRN_VIEWS, SRN_SIZE = 251, 128
+NMR_VIEWS, NMR_SIZE = 24, 64
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What the papers do. Views are counted from 0."""
+
+    name: str
+    input_views: tuple[int, ...]  # given to the model; all others are judged
+    num_views: int  # of an object
+    image_size: int  # pixels
+    layout: str = "auto"  # data.layout
+    objects: str = ""  # the list that names the objects to judge; "" where the split's folder does
+
+
+def _srn(name: str, *input_views: int) -> Protocol:
+    return Protocol(name, input_views, SRN_VIEWS, SRN_SIZE)
+
+
+def _nmr(layout: str) -> Protocol:
+    prefix = layout.removeprefix("nmr").strip("_")
+    return Protocol(layout, (0,), NMR_VIEWS, NMR_SIZE, layout, f"{prefix}_test.lst" if prefix else "test.lst")
+
+
+QUICK = "quick"
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        _srn("srn_cars_1view", 64),
+        _srn("srn_cars_2view", 64, 104),
+        _srn("srn_chairs_1view", 64),
+        _srn("srn_chairs_2view", 64, 104),
+        _nmr("nmr"),
+        _nmr("nmr_softras"),
+        _nmr("nmr_gen"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """An object, what a model is given of it, and what it must draw. Views are counted from 0."""
+
+    index: int  # among the objects of the split
+    name: str
+    category: str  # "" where the set has none
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+
+
+def make_task(
+    objects: "Objects", index: int, protocol: Protocol, input_views: tuple[int, ...], num_targets: int | None
+) -> Task:
+    """What a protocol asks of an object; `num_targets` evenly spaced views, None: all but the input views.
+
+    Raises ValueError where the object has no such views.
+    """
+    from data.scenes.views import other_views
+
+    count, name = objects.num_views(index), objects.ids[index]
+    if beyond := [view for view in input_views if view >= count]:
+        raise ValueError(
+            f"{objects.raw.place(index)}: {protocol.name} gives view {beyond[0]}, but there are {count}; "
+            f"name another with --input-view, 0 to {count - 1}"
+        )
+    targets = tuple(other_views(objects, index, input_views, num=num_targets))
+    category = name.partition("_")[0] if protocol.objects else ""
+    return Task(index, name, category, input_views, targets)
+
+
+def read_view_list(path: Path, protocol: Protocol) -> dict[str, tuple[int, ...]]:
+    """Input views by object: a line for each, `OBJECT VIEW ...`, for NMR `CATEGORY OBJECT VIEW ...`.
+
+    That is the form of pixelNeRF's lists, such as src_dvr.txt. Raises ValueError where a line has another.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--view-list {path}: cannot be read; give a text file") from error
+    form = "CATEGORY OBJECT VIEW ..." if protocol.objects else "OBJECT VIEW ..."
+    words_of_name, found = len(form.split()) - 2, {}
+    for number, words in enumerate((line.split() for line in lines), start=1):
+        name, views = "/".join(words[:words_of_name]), words[words_of_name:]
+        if not words:
+            continue
+        if not views or not all(view.isascii() and view.isdecimal() for view in views):
+            raise ValueError(f"--view-list {path}: line {number} is not of the form {form}; correct it")
+        found[name] = tuple(map(int, views))
+    return found
+
+
+def listed_views(
+    objects: "Objects", index: int, views: dict[str, tuple[int, ...]], path: Path
+) -> tuple[int, ...]:
+    """The input views that a list has for an object. Raises ValueError where it has none."""
+    for name in objects.raw.names(index):
+        if name in views:
+            return views[name]
+    raise ValueError(f"--view-list {path}: does not name {objects.raw.names(index)[0]}; add a line for it")

@@ -1,0 +1,153 @@
+"""A quick look at a model: PSNR of its previews and samples, beside what needs no model at all.
+
+Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced
+target views. Nothing is written on the way; pictures are rounded to 8 bits as if it were. The mean is taken
+over views, then over objects. Where the set has depth pictures, the shape of the volume is judged, too.
+Imports nothing that takes time.
+"""
+
+import argparse
+import math
+from typing import TYPE_CHECKING
+
+from scripts.common.results import write_json
+from scripts.training.messages import tell
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    import torch
+
+    from config.run import RunConfig
+    from data.scenes.batch import Views
+    from data.scenes.objects import Objects
+    from models.base import NVSModel, Prediction
+
+QUICK_VIEWS = 4
+PSNRS = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
+
+
+def table(figures: dict[str, float]) -> str:
+    """Figures for people, one a line."""
+    units = {"psnr": "dB", "error": "/1000 scene unit", "iou": "%", "seconds": "s"}
+    return "\n".join(
+        f"{name.replace('_', ' '):<20}{value:8.2f} {units[name.rpartition('_')[2]]}"
+        for name, value in figures.items()
+    )
+
+
+def evaluate(
+    model: "NVSModel",
+    config: "RunConfig",
+    held_out: "Objects",
+    training: "Objects",
+    *,
+    device: "torch.device",
+    num_objects: int | None = None,
+    num_views: int = 4,
+    seed: int = 0,
+) -> dict[str, float]:
+    """PSNR in dB of samples, previews, the copied source view and the mean training image.
+
+    Where the objects have depth, also `geometry_figures`. Raises ValueError where an object has
+    fewer views than are asked of it, or some have depth and some have not.
+    """
+    import torch
+
+    from data.images.quality import psnr
+    from data.scenes.loader import collate, held_out_choice
+    from models.device import autocast
+    from scripts.common.progress import progress_bar
+
+    if num_objects is not None and not 1 <= num_objects <= len(held_out):
+        raise ValueError(
+            f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
+        )
+    indices = range(num_objects or len(held_out))
+    geometry = [held_out.has_geometry(index) for index in indices]
+    if any(geometry) and not all(geometry):
+        raise ValueError(
+            f"{held_out.raw.place(geometry.index(False))}: has no depth, but others have; add "
+            "them here, or remove them there"
+        )
+    mean, rows = mean_image(training), []
+    for index in progress_bar(indices, desc="evaluating", unit="object"):
+        choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
+        batch = collate(held_out, [choice], num_sources=1, geometry=any(geometry))
+        batch = batch.apply(lambda tensor: tensor.to(device))
+        source, target = batch.source, batch.target
+        seeds = batch.seeds[:, None] + torch.arange(num_views)
+        with torch.no_grad(), autocast(config.train.precision, device):
+            prediction = model.sample(source, target.cameras, seeds, config.sample)
+        guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
+        scores = [psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]
+        row = {name: score.item() for name, score in zip(PSNRS, scores, strict=True)}
+        rows.append(row | (geometry_figures(prediction, target) if any(geometry) else {}))
+    known = {name: [row[name] for row in rows if math.isfinite(row[name])] for name in rows[0]}
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
+
+
+def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, float]:
+    """How well the volume knows the shape of an object.
+
+    Mean absolute error of depth, in thousandths of a scene unit, where the object covers a pixel whole; that
+    of a flat picture through the origin, which has the right silhouette and no shape; intersection over union
+    of the silhouettes, in percent. Means over the views of which they can be told; nan where there is none.
+    """
+    import torch
+
+    truth, depth, opaque = target.geometry, prediction.depth[:, :, 0], prediction.opacity[:, :, 0] > 0.5
+    whole, shown = (truth.alpha > 1 - 1e-6) & (truth.depth > 0), truth.alpha > 0.5
+    origin = torch.zeros(*target.cameras.shape, 1, 3).to(depth)
+    flat = target.cameras.to_camera(origin)[..., 2:]  # the depth of the origin
+    pixels = (-2, -1)
+    errors = [
+        1000 * ((guess - truth.depth).abs() * whole).sum(pixels) / whole.sum(pixels)
+        for guess in (depth, flat)
+    ]
+    overlap = 100 * (opaque & shown).sum(pixels) / (opaque | shown).sum(pixels)
+    figures = {"depth_error": errors[0], "flat_depth_error": errors[1], "silhouette_iou": overlap}
+    return {name: values.nanmean().item() for name, values in figures.items()}
+
+
+def mean_image(objects: "Objects") -> "torch.Tensor":
+    """Mean [3, h, w] over every view of every object."""
+    import torch
+
+    from scripts.common.progress import progress_bar
+
+    means = [
+        objects.read(index, range(objects.num_views(index)))[0].mean(dim=0)
+        for index in progress_bar(range(len(objects)), desc="mean image", unit="object")
+    ]
+    weights = torch.tensor([float(objects.num_views(index)) for index in range(len(objects))])
+    return torch.einsum("nchw,n->chw", torch.stack(means), weights / weights.sum())
+
+
+def evaluate_quickly(arguments: argparse.Namespace) -> dict[str, float]:
+    """What the command line asks for; figures also go to the file `output`, where that is given.
+
+    Raises ValueError or OSError, in one line for the user.
+    """
+    from data.formats.registry import at_root, open_split
+    from models.checkpoints.loading import load_model
+    from models.device import choose_device, place
+
+    model, config, _ = load_model(arguments.checkpoint)
+    data = at_root(config.data, arguments.data) if arguments.data else config.data
+    if arguments.depth_scale is not None:
+        data = data.model_copy(update={"depth_scale": arguments.depth_scale})
+    device = choose_device(arguments.device)
+    objects = open_split(data, arguments.split or "val")
+    tell(objects.notices, "evaluate")
+    figures = evaluate(
+        place(model, device),
+        config,
+        objects,
+        open_split(data, "train"),
+        device=device,
+        num_objects=arguments.objects,
+        num_views=arguments.views or QUICK_VIEWS,
+        seed=arguments.seed,
+    )
+    if arguments.output:
+        write_json(arguments.output, figures)
+    return figures

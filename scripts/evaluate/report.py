@@ -1,0 +1,169 @@
+"""The end of an evaluation: from the figures of all objects to the files that people read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from data.files import write_text_whole
+from data.images.display import enlarge, grid
+from data.images.files import write_png
+from data.images.pixels import to_uint8
+from data.scenes.objects import Objects
+from data.scenes.views import evenly_spaced
+from scripts.common.progress import progress_bar
+from scripts.evaluate.aggregation import (
+    SAMPLE,
+    Figure,
+    Method,
+    geometry_means,
+    methods_of,
+    object_mean,
+    summarise,
+)
+from scripts.evaluate.caveats import notes_of
+from scripts.evaluate.evaluate_object import shown
+from scripts.evaluate.metrics.fid import RELIABLE, Features, FrechetDistance
+from scripts.evaluate.metrics.metrics import METRICS
+from scripts.evaluate.plan import Evaluation
+from scripts.evaluate.protocols import Task
+from scripts.evaluate.records import BASELINES, PREVIEW, ObjectFolder, Record, seed_method
+from scripts.evaluate.tables import FID, Results, details, latex, markdown, objects_csv
+
+COLUMNS = 8
+
+SMALLEST_SIDE = 128  # pixels of a picture in a sheet; smaller ones are enlarged by a whole factor
+
+
+WITH_FID = (SAMPLE, PREVIEW, *BASELINES)  # a best of several has none
+
+
+def write_results(
+    evaluation: Evaluation,
+    mean: Tensor | None,
+    *,
+    best_of: int | None,
+    notes: list[str],
+    device: torch.device,
+) -> tuple[str, list[Path]]:
+    """Write the table of all objects, in every form, and the contact sheets; returns it and the paths.
+
+    `notes` say what could not be measured, and why. Raises ValueError where a file cannot be read or written.
+    """
+    records = [evaluation.folder_of(task).record() for task in evaluation.tasks]
+    methods = methods_of(records, num_seeds=evaluation.num_seeds, best_of=best_of)
+    metrics = common_metrics(records, methods)
+    rows = summarise(records, methods, metrics)
+    distances, problems = frechet_distances(evaluation, [row.method for row in rows], mean, device)
+    rows = [replace(row, figures=row.figures | distances.get(row.method, {})) for row in rows]
+    categories = {
+        name: summarise([record for record in records if record.category == name], methods, metrics)
+        for name in sorted({record.category for record in records if record.category})
+    }
+    told = [*notes_of(evaluation, rows, metrics, best_of), *notes, *problems]
+    results = Results(evaluation.setup, rows, geometry_means(records), categories, told)
+    table = markdown(results)
+    texts = {
+        "results.md": table,
+        "results.tex": latex(results),
+        "objects.csv": objects_csv(records, methods, metrics),
+        "results.json": details(results),
+    }
+    for name, text in texts.items():
+        write_text_whole(evaluation.folder / name, text)
+    return table, [*(evaluation.folder / name for name in texts), *write_sheets(evaluation, records)]
+
+
+def common_metrics(records: Sequence[Record], methods: Sequence[Method]) -> list[str]:
+    """The metrics that every method has of every object."""
+    return [
+        name
+        for name in METRICS
+        if all(name in scores for record in records for method in methods for scores in method.runs(record))
+    ]
+
+
+def write_sheets(evaluation: Evaluation, records: Sequence[Record]) -> list[Path]:
+    """Sheets of the best, the median and the worst object."""
+    order = ranked(records, evaluation.num_seeds)
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    tasks = {task.name: task for task in evaluation.tasks}
+    paths = []
+    for name, record in chosen.items():
+        task = tasks[record.name]
+        paths.append(evaluation.folder / f"sheet_{name}.png")
+        write_png(paths[-1], sheet(task, evaluation.folder_of(task), evaluation.objects))
+    return paths
+
+
+def frechet_distances(
+    evaluation: Evaluation, methods: Sequence[str], mean: Tensor | None, device: torch.device
+) -> tuple[dict[str, dict[str, Figure]], list[str]]:
+    """FID of each method over all pictures, and what to say about it. None, and why, where it cannot be had.
+
+    That of samples is worked out for each seed.
+    """
+    num = sum(len(task.targets) for task in evaluation.tasks)
+    if num < 2:
+        return {}, ["FID is left out: one picture is no distribution."]
+    try:
+        features = Features(device)
+    except ValueError as error:
+        return {}, [f"FID is left out: {error}"]
+    seeds = [seed_method(number) for number in range(evaluation.num_seeds)]
+    sets = {name: seeds if name == SAMPLE else [name] for name in methods if name in WITH_FID}
+    total = (1 + sum(map(len, sets.values()))) * len(evaluation.tasks)
+    with progress_bar(total=total, desc="FID", unit="object") as bar:
+
+        def pictures(method: str | None) -> Iterator[Tensor]:
+            for task in evaluation.tasks:
+                yield to_uint8(_images(evaluation, task, method, mean))
+                bar.update()
+
+        distance = FrechetDistance(features, pictures(None), device)
+        found = {name: [distance(pictures(method)) for method in each] for name, each in sets.items()}
+    lines = [f"FID: clean-fid's features, {num} pictures against as many of the truth."]
+    if num < RELIABLE:
+        lines.append(
+            f"FID of {num} pictures is unreliable: below about {RELIABLE} it depends on their number."
+        )
+    figures = {
+        name: {FID: Figure(fmean(values), stdev(values) if len(values) > 1 else None)}
+        for name, values in found.items()
+    }
+    return figures, lines
+
+
+def _images(evaluation: Evaluation, task: Task, method: str | None, mean: Tensor | None) -> Tensor:
+    """The target views [t, 3, h, w] as a method shows them; None: as they are."""
+    target = evaluation.objects.read_views(task.index, task.targets)
+    if method is None:
+        return target.images[0]
+    source = evaluation.objects.read_views(task.index, task.sources)
+    return shown(method, evaluation.folder_of(task), task, source, target, mean)
+
+
+def ranked(records: Sequence[Record], num_seeds: int) -> list[Record]:
+    """Best first, by the PSNR of the samples; an object all of whose samples are equal to the truth leads."""
+
+    def quality(record: Record) -> float:
+        runs = [record.scores[seed_method(number)]["psnr"] for number in range(num_seeds)]
+        found = object_mean([object_mean(run) for run in runs])
+        return float("inf") if found is None else found
+
+    return sorted(records, key=quality, reverse=True)
+
+
+def sheet(task: Task, folder: ObjectFolder, objects: Objects) -> UInt8[Tensor, "h w 3"]:
+    """Rows of pictures: the input views; then for evenly spaced views the truth, the first seed's samples
+    and the previews."""
+    views = tuple(evenly_spaced(task.targets, min(COLUMNS, len(task.targets))))
+    truth, sources = (objects.read(task.index, chosen)[0] for chosen in (views, task.sources[: len(views)]))
+    drawn = [folder.read(method, views) for method in (seed_method(0), PREVIEW)]
+    white = torch.ones(len(views) - len(sources), *truth.shape[1:])
+    tiles = to_uint8(torch.cat([sources, white, truth, *drawn]))
+    return enlarge(grid(tiles, columns=len(views)), max(1, SMALLEST_SIDE // tiles.shape[1]))

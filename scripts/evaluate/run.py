@@ -1,0 +1,87 @@
+"""An evaluation by a protocol: what is left to do, the doing, and the table of what was done."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.device import choose_device, place
+from models.perceptual import Distance
+from scripts.common.progress import progress_bar
+from scripts.evaluate.evaluate_object import Bench, Plan, make_plan
+from scripts.evaluate.metrics.metrics import load_judges
+from scripts.evaluate.plan import Evaluation, claim, known_mean_image, open_evaluation
+from scripts.evaluate.protocols import Task
+from scripts.evaluate.report import write_results
+
+
+def evaluate_by_protocol(
+    arguments: argparse.Namespace, *, rank: int, world: int, local_rank: int
+) -> tuple[str, list[Path]]:
+    """Do the part of one process of `world`, and write the table where all parts are done.
+
+    Returns what to tell the user, and the files written. Raises ValueError or OSError, in one line for the
+    user, before anything is drawn wherever possible.
+    """
+    device = choose_device(arguments.device, local_rank)
+    evaluation = open_evaluation(arguments)
+    claim(evaluation.folder, evaluation.setup)
+    judges, notes = load_judges(device, evaluation.config.data.image_size)
+    mean, problems = known_mean_image(evaluation)
+    part, parts = arguments.shard or (rank, world)
+    own = [] if arguments.merge else evaluation.tasks[part::parts]
+    plans = _plans(evaluation, own, judges, mean)
+    _work(evaluation, [plan for plan in plans if not plan.done], judges, mean, device, arguments)
+    others = [task for task in evaluation.tasks if task not in own]
+    left = [plan.task.name for plan in _plans(evaluation, others, {}, None) if not plan.done]
+    if left and arguments.merge:
+        raise ValueError(
+            f"--merge: {len(left)} of {len(evaluation.tasks)} objects are not done, such as {left[0]}; run "
+            "the same command without --merge"
+        )
+    if left:
+        told = f"part {part + 1} of {parts} is done; objects left to the others: {len(left)}"
+        return f"{told}. The last to finish writes the table, as does --merge", []
+    return write_results(
+        evaluation, mean, best_of=arguments.best_of, notes=[*notes, *problems], device=device
+    )
+
+
+def _plans(
+    evaluation: Evaluation, tasks: list[Task], judges: dict[str, Distance], mean: Tensor | None
+) -> list[Plan]:
+    """What is left to do for some of the objects; without judges, their pictures alone count."""
+    bar = progress_bar(tasks, desc="looking at what is there", unit="object", leave=False, delay=1)
+    options = {"num_seeds": evaluation.num_seeds, "has_mean": mean is not None}
+    return [make_plan(task, evaluation.folder_of(task), tuple(judges), **options) for task in bar]
+
+
+def _work(
+    evaluation: Evaluation,
+    plans: list[Plan],
+    judges: dict[str, Distance],
+    mean: Tensor | None,
+    device: torch.device,
+    arguments: argparse.Namespace,
+) -> None:
+    """Draw and judge what is left, object by object."""
+    if not plans:
+        return
+    bench = Bench(
+        model=place(evaluation.model, device),
+        config=evaluation.config,
+        objects=evaluation.objects,
+        judges=judges,
+        mean_image=mean,
+        device=device,
+        seed=arguments.seed,
+        batch=arguments.batch,
+    )
+    total = sum(len(plan.task.targets) * max(1, len(plan.seeds)) for plan in plans)
+    with progress_bar(total=total, unit="view") as bar:
+        for plan in plans:
+            bar.set_description(plan.task.name)
+            bench.work(plan, bar.update)
+            if not plan.seeds:
+                bar.update(len(plan.task.targets))

@@ -1,0 +1,1 @@
+"""Parts of scripts/export_geometry/__main__.py."""

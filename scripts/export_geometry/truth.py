@@ -1,0 +1,160 @@
+"""Exported geometry against true meshes, beside guesses that need no model. Lengths are scene units."""
+
+import argparse
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from data.config import DataConfig
+from data.formats.registry import open_split
+from data.meshes.datasets.dataset import prepared
+from data.meshes.mesh import Mesh
+from data.meshes.primitives import ellipsoid
+from data.meshes.ray_casting import render_meshes
+from data.meshes.sources import find_meshes
+from data.scenes.batch import Views
+from data.seeds import derived_seed
+from data.shapes.cars import car, car_style
+from scripts.common.results import mean, write_json
+from scripts.export_geometry.distance import Distance, distance, outer_points
+from scripts.export_geometry.surfaces import PointCloud, Surface
+
+SHAPE = re.compile(r"(\d+)_(\w+)")  # names of procedural cars
+NUM_POINTS = 20_000  # on each surface
+MEASURED = 50  # training objects, of which the mean size is taken
+SILHOUETTE = 256  # pixels
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True meshes by the names of objects, and what has been measured against them."""
+
+    find: Callable[[str], Callable[[], Mesh]]  # raises ValueError where there is none of the name
+    training: tuple[str, ...]  # names of training objects that it knows
+    figures: dict[str, dict[str, Distance]] = field(default_factory=lambda: defaultdict(dict))
+
+    @classmethod
+    def of(cls, data: DataConfig, arguments: argparse.Namespace, names: Sequence[str]) -> "Truth":
+        """What --truth names, for the objects called `names` of a data set.
+
+        Raises ValueError where a mesh is missing. Where no training object has one, a line says so: there is
+        less to compare with.
+        """
+        if arguments.truth == "shapes":
+            find = _shape
+        else:
+            known = {source.name: source for source in find_meshes(Path(arguments.truth))}
+            find = partial(_from_file, known, Path(arguments.truth), arguments.up, arguments.front)
+        for name in names:
+            find(name)
+        try:
+            training, why = tuple(name for name in open_split(data, "train").ids if _known(find, name)), ""
+        except ValueError as error:  # a set of held-out objects alone, or a damaged one
+            training, why = (), f" ({error})"
+        if not training:
+            said = f"no mesh of a training object is known{why}, so none is compared with"
+            print(f"export_geometry: {said}", file=sys.stderr)
+        return cls(find, training)
+
+    def mesh(self, name: str) -> Mesh:
+        """The true mesh of an object. Raises ValueError where there is none, or it cannot be read."""
+        return self.find(name)()
+
+    def measure(self, name: str, true_mesh: Mesh, source: Views, surface: Surface, cloud: PointCloud) -> None:
+        """Remember how far the geometry of an object, and guesses at it, are from the truth."""
+        points = _points(true_mesh, seed=0)
+        guesses = {
+            "mesh": outer_points(surface.vertices, surface.faces, NUM_POINTS, seed=1),
+            "point cloud": _some(cloud.points),
+            "flat picture, right silhouette": _flat(true_mesh, source),
+        }
+        if self.training:
+            guesses["ellipsoid of the mean size"] = self._mean_ellipsoid
+        if others := [other for other in self.training if other != name]:
+            other = others[derived_seed(0, name) % len(others)]
+            guesses["another training object"] = _points(self.mesh(other), seed=1)
+        guesses["the truth, in other points"] = _points(true_mesh, seed=1)
+        for guess, found in guesses.items():
+            self.figures[guess][name] = distance(found, points)
+
+    def report(self, path: Path | None) -> list[str]:
+        """The table of means, as Markdown; all figures go to a JSON file, where there is a path."""
+        if path:
+            write_json(
+                path,
+                {guess: {n: asdict(d) for n, d in found.items()} for guess, found in self.figures.items()},
+            )
+        lines = ["| | objects | Chamfer (1/1000) | F at 0.01 (%) | F at 0.02 (%) |", "|---|--:|--:|--:|--:|"]
+        for guess, found in self.figures.items():
+            figures = found.values()
+            columns = [
+                mean([1000 * each.chamfer for each in figures]),
+                mean([100 * each.closer for each in figures]),
+                mean([100 * each.close for each in figures]),
+            ]
+            lines.append(f"| {guess} | {len(found)} | {' | '.join(columns)} |")
+        return lines
+
+    @cached_property
+    def _mean_ellipsoid(self) -> Float[ndarray, "n 3"]:
+        sizes = [np.ptp(self.mesh(name).vertices, axis=0) for name in self.training[:MEASURED]]
+        return _points(ellipsoid(np.zeros(3), np.mean(sizes, axis=0) / 2, (0, 0, 0), segments=48), seed=1)
+
+
+def _known(find: Callable[[str], Callable[[], Mesh]], name: str) -> bool:
+    try:
+        find(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _shape(name: str) -> Callable[[], Mesh]:
+    matched = SHAPE.fullmatch(name)
+    if not matched or car_style(int(matched[1])) != matched[2]:
+        raise ValueError(
+            f"{name}: is no procedural car of scripts.make_shapes; give the folder of its mesh with --truth"
+        )
+    return partial(car, int(matched[1]))
+
+
+def _from_file(known: dict, place: Path, up: str | None, front: str | None, name: str) -> Callable[[], Mesh]:
+    if name not in known:
+        examples = ", ".join(sorted(known)[:3])
+        raise ValueError(f"{place}: holds no mesh called {name}, but, for example, {examples}; give another")
+    return lambda: prepared(known[name], up, front)[0]
+
+
+def _points(mesh: Mesh, *, seed: int) -> Float[ndarray, "n 3"]:
+    return outer_points(mesh.vertices, mesh.faces, NUM_POINTS, seed=seed)
+
+
+def _some(points: Float[ndarray, "n 3"]) -> Float[ndarray, "m 3"]:
+    """As many as there are of other surfaces, at most."""
+    return np.random.default_rng(0).permutation(points)[:NUM_POINTS]
+
+
+def _flat(mesh: Mesh, source: Views) -> Float[ndarray, "n 3"]:
+    """The silhouette that the first source camera sees, on the plane through the origin that faces it."""
+    camera = source.cameras[0, 0]
+    drawn = render_meshes(
+        mesh,
+        camera.cam_to_world[None].double().numpy(),
+        intrinsics=camera.intrinsics.double().numpy(),
+        height=SILHOUETTE,
+        width=SILHOUETTE,
+        samples=1,
+    )
+    rows, columns = np.nonzero(drawn.alpha[0] > 127)
+    depth = camera.to_camera(camera.positions.new_zeros(1, 3))[0, 2]
+    places = np.stack([(columns + 0.5) / SILHOUETTE, (rows + 0.5) / SILHOUETTE], axis=1)
+    on_plane = camera.near.new_tensor(np.column_stack([places, np.full(len(places), float(depth))]))
+    return _some(camera.unproject(on_plane).double().numpy())

@@ -1,0 +1,1 @@
+"""Packing of data sets into memory-mapped files."""

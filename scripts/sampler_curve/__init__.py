@@ -1,0 +1,1 @@
+"""Quality against sampling steps, for every sampler."""

@@ -1,0 +1,151 @@
+"""Quality of sampled views against what drawing them costs: the figures, a table and a chart of them."""
+
+import math
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from data.files import write_whole
+from data.images.quality import extra
+from diffusion.samplers import SampleOptions, num_evaluations
+
+# Name -> unit or range with the better end, and whether more is better.
+METRICS = {
+    "psnr": ("PSNR (dB), more is better", True),
+    "ssim": ("SSIM, more is better", True),
+    "stlpips": ("stLPIPS, less is better", False),
+}
+# As the published code samples.
+BASELINE = SampleOptions(sampler="euler", stochastic=True, steps=250)
+CHURN = "+churn"  # after the name of a sampler that is made stochastic
+
+
+class Row(BaseModel, frozen=True, extra="forbid"):
+    """What one way of sampling gave."""
+
+    options: SampleOptions
+    seconds: float  # a view, rendering included; the median of the objects'
+    scores: dict[str, list[list[float]]]  # by metric: of each object, of each of its views
+
+    def mean(self, metric: str) -> float:
+        """Over views, then over objects."""
+        means = _object_means(self.scores[metric])
+        return sum(means) / len(means)
+
+
+class Curve(BaseModel, frozen=True, extra="forbid"):
+    """What every way of sampling gave on the same views; the first row is the baseline."""
+
+    setup: dict[str, str | int]  # model and views
+    rows: tuple[Row, ...] = ()
+
+    def row(self, options: SampleOptions) -> Row | None:
+        """What those options gave, if it is known."""
+        return next((row for row in self.rows if row.options == options), None)
+
+    def with_row(self, row: Row) -> "Curve":
+        """This and one row more."""
+        return self.model_copy(update={"rows": (*self.rows, row)})
+
+    @property
+    def baseline(self) -> Row:
+        """What the others are compared with."""
+        return self.rows[0]
+
+
+def label(options: SampleOptions) -> str:
+    """How a chart names options that differ in their number of steps alone."""
+    name = options.sampler + (CHURN if options.stochastic else "")
+    low, high = options.sigma_min, options.sigma_max
+    usual = (low, high) == (BASELINE.sigma_min, BASELINE.sigma_max)
+    return name if usual else f"{name}, sigma {low:g} to {high:g}"
+
+
+def difference(row: Row, other: Row, metric: str) -> tuple[float, float]:
+    """Mean of `row` less that of `other`, on the same views, and its standard error.
+
+    The error is that of a mean over objects, whose views are alike; nan where there is one object alone.
+    """
+    pairs = zip(_object_means(row.scores[metric]), _object_means(other.scores[metric]), strict=True)
+    gains = [ours - theirs for ours, theirs in pairs]
+    mean, num = sum(gains) / len(gains), len(gains)
+    if num == 1:
+        return mean, math.nan
+    return mean, math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (num - 1) / num)
+
+
+def no_worse(row: Row, other: Row) -> bool:
+    """Whether the mean PSNR of `row` is at least, and its mean stLPIPS at most, that of `other`."""
+    return difference(row, other, "psnr")[0] >= 0 >= difference(row, other, "stlpips")[0]
+
+
+def table(curve: Curve) -> str:
+    """The means as a Markdown table, those of the same sampler together, and what is told by them."""
+    lines = [
+        "| sampler | steps | evaluations | PSNR (dB) | gain | SSIM | stLPIPS | gain | seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for rows in by_label(curve).values():
+        lines += [_line(row, curve.baseline) for row in rows]
+    good = [row for row in curve.rows[1:] if no_worse(row, curve.baseline)]
+    cheapest = min(good, key=lambda row: num_evaluations(row.options), default=None)
+    verdict = f"{label(cheapest.options)} with {cheapest.options.steps} steps" if cheapest else "none"
+    setup = ", ".join(f"{name} {value}" for name, value in curve.setup.items())
+    notes = (
+        f"Measured with: {setup}. Gains are over {label(BASELINE)} with {BASELINE.steps} steps: means over "
+        "objects, with their standard errors. Evaluations of the network and seconds are those of a view.",
+        f"Fewest evaluations at no worse mean PSNR and stLPIPS than that: {verdict}.",
+    )
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def chart(curve: Curve, path: Path) -> None:
+    """Write a PNG of three panels: each metric against evaluations, a line for each sampler.
+
+    Raises ValueError where matplotlib is missing or the file cannot be written.
+    """
+    figure = extra("matplotlib.figure").Figure(figsize=(13, 4.6), layout="constrained")
+    for axes, (metric, (title, more_is_better)) in zip(
+        figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
+    ):
+        name = f"{label(BASELINE)}, {BASELINE.steps} steps"
+        axes.axhline(curve.baseline.mean(metric), color="black", linestyle="--", linewidth=1, label=name)
+        for number, (sampler, rows) in enumerate(by_label(curve).items()):
+            costs = [num_evaluations(row.options) for row in rows]
+            means = [row.mean(metric) for row in rows]
+            axes.plot(costs, means, marker="osv^Dxp*"[number % 8], markersize=4, linewidth=1.2, label=sampler)
+        axes.set_xscale("log")
+        if not more_is_better:
+            axes.set_yscale("log")  # so that small distances can be told apart
+        axes.set_xlabel("U-Net evaluations a view")
+        axes.set_title(title, fontsize=10)
+        axes.grid(visible=True, alpha=0.3)
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=9)
+    write_whole(path, lambda partial: figure.savefig(partial, format="png", dpi=110))
+
+
+def by_label(curve: Curve) -> dict[str, list[Row]]:
+    """Rows of the same sampler together, by the number of evaluations."""
+    lines: dict[str, list[Row]] = {}
+    for row in sorted(curve.rows, key=lambda row: num_evaluations(row.options)):
+        lines.setdefault(label(row.options), []).append(row)
+    return dict(sorted(lines.items()))
+
+
+def _line(row: Row, baseline: Row) -> str:
+    options = row.options
+    gains = {metric: "{:+.3f} ± {:.3f}".format(*difference(row, baseline, metric)) for metric in METRICS}
+    cells = (
+        label(options),
+        options.steps,
+        num_evaluations(options),
+        f"{row.mean('psnr'):.2f}",
+        gains["psnr"],
+    )
+    cells += (f"{row.mean('ssim'):.4f}", f"{row.mean('stlpips'):.4f}", gains["stlpips"], f"{row.seconds:.2f}")
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _object_means(scores: list[list[float]]) -> list[float]:
+    return [sum(views) / len(views) for views in scores]

@@ -1,0 +1,1 @@
+"""What programs that sample share: arguments, jobs, drawing, writing, reading."""

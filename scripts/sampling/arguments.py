@@ -1,0 +1,291 @@
+"""The command line of sample_views.py. Imports nothing that takes time."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.common.command_line import OneLineParser
+from scripts.common.command_line import number_between as _number
+
+DESCRIPTION = (
+    "Draw novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
+)
+HELP = """\
+examples:
+  python sample_views.py --transfer runs/quickstart
+  python sample_views.py --transfer runs/srn_cars_128 --cond-views 64 104 --trajectory srn_test --progress
+  python sample_views.py --transfer runs/srn_cars_128 --autoregressive --stochastic --n 5
+  python sample_views.py --transfer runs/srn_cars_128 --trajectory srn_test --policy nearest --order outward
+  python sample_views.py --transfer runs/srn_cars_128 --samples 8 --views 4
+  python sample_views.py --transfer runs/srn_cars_128 --object 1a2b3c --trajectory data --steps 50
+  python sample_views.py --transfer runs/srn_cars_128 --image photo.jpg --elevation 15 --trajectory circle
+  python sample_views.py --transfer runs/srn_cars_128 --image car.png --camera pose.txt --trajectory circle
+
+trajectories (by name: at the distance and with the intrinsics of the first conditioning view):
+  spiral      two turns while the view rises from -10 to 60 degrees      40 views
+  circle      the first conditioning view carried once round the z axis  40 views
+  turntable   one turn at an elevation of 20 degrees                     40 views
+  srn_test    the SRN test spiral                                        251 views
+  data        the object's own views other than the conditioning ones    all of them
+  FILE.json   a path of python -m scripts.view, with a lens of its own, or all cameras of a transforms.json
+
+samplers: euler, heun, dpm_2 (deterministic, or with churn if --stochastic); lms, dpmpp_2m (deterministic);
+  euler_ancestral, dpm_2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde (stochastic).
+  --stochastic alone replaces a sampler that knows no noise by dpmpp_2m_sde.
+
+files in the output folder, each after --prefix:
+  cond_00.png ...    conditioning views     views.mp4        the views, below them the previews
+  view_0000.png ...  the views              sheet.png        all of it at a glance
+  preview_0000.png   without diffusion      progress.mp4     the denoising of the first views (--progress)
+  depth_0000.png     dark near, light far   transforms.json  cameras of the views (nerfstudio, OpenGL axes)
+  photo_00.png       photos after framing   sampling.json    how the views were made
+  depth16_0000.png   depth of the volume's surface, 16 bits of depth_unit_scale_factor (transforms.json) scene
+                     units, usually 1/10000; 0 where it is less than half opaque
+  draft_0000.png     the views before --joint
+  sample_0000_01.png ...  other samples of a view (--samples), spread_mean_0000.png and spread_std_0000.png
+                     their mean and standard deviation, with its scale in levels of 8 bits
+
+policies (each view also looks at the conditioning views):
+  published   --look-at earlier views at random (default: 4) and the last one; the same as --autoregressive
+  nearest     the --look-at views nearest in camera angle (default: 4)
+  all         all earlier views; memory and time grow with their number
+  budget      as many as --look-at volumes hold (default: 12), the conditioning views among them: the last one
+              and, once they are too many, evenly spaced earlier ones
+
+photos: any size, shape and kind of file that Pillow reads, turned upright by EXIF. The object should stand on
+  white or transparent ground, or have a --mask (white: object), or be cut out of its background by a small
+  network (--cut-out; make photos installs it). Where other things are in the photo, --box says where the
+  object is, in pixels of the upright photo, four numbers for each photo: left, top, right, bottom.
+  Without --camera, a photo is framed as the training data is: the object in the middle of a white square, the
+  larger side of its bounding box 0.63 of the square's (--fill); and taken from --elevation above the ground,
+  --azimuth round the object (0: from the x axis), --distance and with --focal. Look at photo_00.png, which
+  shows the photo, too, with --cut-out. With --camera, a photo keeps its frame, and one that is not square
+  gets white borders. --elevation auto and --azimuth auto estimate an angle from training views that look
+  like the photo; they need the training data, which --data names where it has moved, and objects that all
+  stand alike (docs/pose_of_a_photo.md).
+
+Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
+object stands at the origin, about as far from the camera as in training. A view depends on --seed, the object
+and the number of the view, not on --batch. With a policy, views are drawn one by one, and each looks at
+some of those before it, as they are in their files, in 8 bits.
+Ctrl-C leaves the pictures that are finished, and the same command goes on from there: whole views are not
+drawn again. Exit codes: 0 done, 2 bad input, 130 interrupted.
+"""
+# Options of photos without cameras.
+FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
+AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
+AUTO = "auto"  # in place of an angle: estimate it
+DATA_OPTIONS = ("data", "n", "object", "cond_views")
+POLICIES = (
+    "published",
+    "nearest",
+    "all",
+    "budget",
+)  # those of models/sampling/conditioning.py, which takes time to import
+ORDERS = ("path", "outward")
+TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", "data")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = OneLineParser(
+        prog="sample_views.py",
+        description=DESCRIPTION,
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add, whole = parser.add_argument, _number(int, 1, 100_000)
+    add("--transfer", required=True, metavar="PATH", help="run such as runs/NAME, a checkpoint, or genvs.pt")
+
+    add_subject(parser, "the first N objects of the split (default: 1)")
+
+    add = parser.add_argument_group("what to draw").add_argument
+    add("--trajectory", type=_trajectory, default="spiral", metavar="NAME", help="default: spiral")
+    add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
+    add("--samples", type=_number(int, 1, 99), default=1, metavar="N", help="of each view (default: 1)")
+
+    add = parser.add_argument_group("consistency (default: independent views)").add_argument
+    add("--autoregressive", action="store_true", help="each view looks at those before it")
+    add("--policy", choices=POLICIES, help="at which ones (default with --autoregressive: published)")
+    add("--look-at", type=whole, metavar="N", help="how many; see below")
+    add("--order", choices=ORDERS, help="path: as they come (default); outward: from the input outward")
+    add("--same-noise", action="store_true", help="the same noise for all views of an object")
+    help = "denoise each view once more, looking at its N - 1 nearest neighbours on all sides"
+    add("--joint", type=_number(int, 2, 1000), metavar="N", help=help)
+    help = "noise level from which that begins (default: 1; views span -1 to 1)"
+    add("--joint-sigma", type=_number(float, 0.001, 1000), metavar="X", help=help)
+
+    add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
+    add("--sampler", metavar="NAME", help="see below")
+    add("--steps", type=_number(int, 2, 10_000), metavar="N", help="denoising steps")
+    add("--guidance", type=_number(float, -100, 100), metavar="X", help="1: none; more: nearer to the input")
+    add("--stochastic", action="store_true", help="add noise on the way")
+    add("--unconditional", action="store_true", help="do not look at the conditioning views")
+    add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--batch", type=whole, default=4, metavar="N", help="views at once (default: 4)")
+
+    add = parser.add_argument_group("what to write").add_argument
+    help = "default: samples/RUN/OBJECT; of several objects, each has its own folder in it"
+    add("--output", type=Path, metavar="FOLDER", help=help)
+    add("--prefix", default="", metavar="TEXT", help="beginning of all file names")
+    add("--progress", action="store_true", help="also a film of the denoising steps")
+    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help="of films (default: 10)")
+    return parser
+
+
+def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
+    """Options that say what to look at; `several` is the help of --n."""
+    whole = _number(int, 1, 100_000)
+    add = parser.add_argument_group("what to look at").add_argument
+    add("--data", metavar="ROOT", help="data set of any layout (default: the one of the training)")
+    add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
+    add("--n", type=whole, metavar="N", help=several)
+    add("--object", nargs="+", metavar="ID", help="these objects instead")
+    help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
+    add("--cond-views", nargs="+", metavar="VIEW", help=help)
+    add("--image", nargs="+", type=Path, metavar="PHOTO", help="photos of one object instead of a data set")
+    add("--camera", nargs="+", type=Path, metavar="FILE", help="4x4 pose of each photo, or transforms.json")
+    add("--intrinsics", type=Path, metavar="FILE", help="of all photos, in SRN form (default: SRN cars)")
+
+    title = "photos without --camera (several: one value for all, or one for each)"
+    add = parser.add_argument_group(title).add_argument
+    positive, share = _number(float, 0.01, 1000), _number(float, 0.05, 1)
+    help = "in degrees, or auto: estimated from training views (default: 20)"
+    add("--elevation", nargs="+", type=_angle(90), metavar="DEG", help=help)
+    help = "in degrees, or auto (default: 0; of several photos, one for each)"
+    add("--azimuth", nargs="+", type=_angle(360), metavar="DEG", help=help)
+    add("--distance", type=positive, metavar="X", help="scene units from the origin (default: 1.3, SRN cars)")
+    help = "focal length of the square, in its widths (default: 1.0254, SRN cars)"
+    add("--focal", type=positive, metavar="X", help=help)
+    add("--mask", nargs="+", type=Path, metavar="FILE", help="for each photo, white where the object is")
+    help = "remove the background (needs: make photos)"
+    add("--cut-out", action="store_true", default=None, help=help)
+    help = "X0 Y0 X1 Y1 in each upright photo: outside it everything is background"
+    add("--box", nargs="+", action="extend", type=_number(int, 0, 10**6), metavar="PIXEL", help=help)
+    help = "share of the square that the object fills (default: 0.63, training data)"
+    add("--fill", type=share, metavar="X", help=help)
+
+
+def check_combinations(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where flags contradict each other."""
+    check_subject(arguments)
+    if arguments.image is not None and arguments.trajectory == "data":
+        raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
+    _check_policy(arguments)
+    if "/" in arguments.prefix or "\\" in arguments.prefix:
+        raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
+
+
+def check_subject(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where flags that say what to look at contradict each other."""
+    photos = arguments.image is not None
+    names = ("n", "object", "cond_views") if asks_for_estimates(arguments) else DATA_OPTIONS
+    chosen = [name for name in names if getattr(arguments, name) is not None]
+    if photos and chosen:
+        flag = chosen[0].replace("_", "-")
+        raise ValueError(f"--{flag} is for data sets and --image for photos; give only one")
+    if not photos and (arguments.camera or arguments.intrinsics):
+        raise ValueError("--camera and --intrinsics describe photos; give those with --image")
+    if arguments.intrinsics and not arguments.camera:
+        raise ValueError("--intrinsics goes with --camera; of a photo without, give --focal")
+    framing = [f"--{name.replace('_', '-')}" for name in FRAMING if getattr(arguments, name) is not None]
+    if framing and (arguments.camera or not photos):
+        raise ValueError(f"{framing[0]} is for photos without --camera; leave one of them out")
+    if photos and not arguments.camera:
+        orbit_angles(arguments)
+        if arguments.mask and len(arguments.mask) != len(arguments.image):
+            raise ValueError(
+                f"{len(arguments.image)} photos, but {len(arguments.mask)} masks; give one for each photo"
+            )
+        if arguments.mask and arguments.cut_out:
+            raise ValueError("--mask says where the object is, and --cut-out finds it; give only one")
+        photo_boxes(arguments)
+    if arguments.n is not None and arguments.object:
+        raise ValueError("--n counts objects and --object names them; give only one")
+
+
+def asks_for_estimates(arguments: argparse.Namespace) -> bool:
+    """Whether angles of photos are to be estimated from training views."""
+    return AUTO in (arguments.elevation or []) or AUTO in (arguments.azimuth or [])
+
+
+def chosen_policy(arguments: argparse.Namespace) -> str | None:
+    """The name of the policy; None: views are independent."""
+    return arguments.policy or ("published" if arguments.autoregressive else None)
+
+
+def _check_policy(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where options have nothing to work on."""
+    policy = chosen_policy(arguments)
+    for flag, value in (("--look-at", arguments.look_at), ("--order", arguments.order)):
+        if value is not None and policy is None:
+            raise ValueError(f"{flag} is for views that look at earlier ones; give it with --policy")
+    if policy == "all" and arguments.look_at is not None:
+        raise ValueError("--look-at is a number, and --policy all looks at all; leave one of them out")
+    if arguments.joint_sigma is not None and arguments.joint is None:
+        raise ValueError("--joint-sigma goes with --joint; give that, too")
+    if arguments.joint is not None and arguments.progress:
+        raise ValueError("--progress shows one pass of denoising, and --joint makes two; give only one")
+
+
+def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float | str], list[float | str]]:
+    """Azimuth and elevation of each photo in degrees, or `AUTO`.
+
+    Raises ValueError where there are too few or many, or two photos are said to be from the same place.
+    """
+    num = len(arguments.image)
+    angles = {
+        "azimuth": arguments.azimuth or [AZIMUTH_DEG],
+        "elevation": arguments.elevation or [ELEVATION_DEG],
+    }
+    for name, values in angles.items():
+        if len(values) not in (1, num):
+            raise ValueError(f"{num} photos, but {len(values)} values of --{name}; give one for each photo")
+    pairs = list(
+        zip(*(values * num if len(values) == 1 else values for values in angles.values()), strict=True)
+    )
+    given = [pair for pair in pairs if AUTO not in pair]
+    if len(set(given)) < len(given):
+        raise ValueError(
+            f"{num} photos, but some from the same place; give --azimuth with one value for each photo, or "
+            "--camera"
+        )
+    return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
+
+
+def _angle(largest: float) -> Callable[[str], float | str]:
+    """A type of options: degrees from -largest to largest, or auto."""
+    degrees = _number(float, -largest, largest)
+
+    def angle(text: str) -> float | str:
+        return AUTO if text == AUTO else degrees(text)
+
+    return angle
+
+
+def photo_boxes(arguments: argparse.Namespace) -> list[list[int] | None]:
+    """X0, Y0, X1, Y1 of each photo, where given. Raises ValueError where there are too few or many."""
+    photos, numbers = len(arguments.image), arguments.box
+    if numbers is None:
+        return [None] * photos
+    if len(numbers) != 4 * photos:
+        raise ValueError(
+            f"--box has {len(numbers)} numbers, not 4 for each --image; give X0 Y0 X1 Y1 of each"
+        )
+    boxes = [numbers[start : start + 4] for start in range(0, len(numbers), 4)]
+    for x0, y0, x1, y1 in boxes:
+        if x0 >= x1 or y0 >= y1:
+            raise ValueError(
+                f"--box {x0} {y0} {x1} {y1} holds nothing; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
+            )
+    return boxes
+
+
+def _trajectory(text: str) -> str:
+    """Reads names of trajectories and of files."""
+    if text not in TRAJECTORIES and not text.endswith(".json"):
+        names = ", ".join(TRAJECTORIES)
+        raise argparse.ArgumentTypeError(f"{text} is none; choose one of {names}, or a path file (.json)")
+    return text

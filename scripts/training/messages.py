@@ -1,0 +1,32 @@
+"""Messages on stderr: what train.py can do without, and what the user should know of a data set."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from models.training.distributed import Workers
+
+
+def warn(message: str, workers: "Workers | None" = None) -> None:
+    """Say what the run can do without; of several `workers`, which one says it."""
+    rank = "" if workers is None or workers.alone else f"rank {workers.rank}: "
+    print(f"\ntrain.py: {rank}warning: {message}", file=sys.stderr)
+
+
+def tell(notices: Iterable[str], program: str) -> None:
+    """Say what the user should know, each line once."""
+    for notice in dict.fromkeys(notices):
+        print(f"{program}: {notice}", file=sys.stderr)
+
+
+@contextmanager
+def forgiving(forgive: bool = True) -> Iterator[None]:
+    """Context in which a disk that cannot be written, being full, say, is a warning and no error."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if not forgive or not (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
+            raise
+        warn(f"{error}; the run goes on without it")

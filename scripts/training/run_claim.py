@@ -1,0 +1,38 @@
+"""Keeping a run to one training at a time."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING
+
+from scripts.training.messages import warn
+
+if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+    from config.run import RunConfig
+    from models.training.distributed import Workers
+    from models.training.interruption import StopSignal
+
+
+def in_a_run_of_its_own(train: Callable[..., int]) -> Callable[..., int]:
+    """A `train(config, stop, workers)` that keeps other processes from training the same run meanwhile."""
+
+    @wraps(train)
+    def held(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> int:
+        with held_run(config, workers):
+            return train(config, stop, workers)
+
+    return held
+
+
+def held_run(
+    config: "RunConfig", workers: "Workers | None" = None, *, warned: bool = True
+) -> AbstractContextManager[None]:
+    """Context in which no other process trains the run; of several `workers`, the first one holds it.
+
+    `warned`: say so where the file system has no locks. Raises ValueError if another process trains the run.
+    """
+    from models.training.run_lock import hold_run
+
+    if workers is not None and not workers.first:
+        return nullcontext()
+    return hold_run(config.folder, lambda line: warn(line, workers) if warned else None)

@@ -1,0 +1,154 @@
+"""What there is to look at: the objects of a data set, or photos of one's own."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from config.run import RunConfig
+from data.cameras.pinhole import Cameras
+from data.formats.registry import at_root, open_split
+from data.scenes.batch import Views
+from data.scenes.objects import Objects
+from data.scenes.views import choose_objects, customary_view, parse_views
+from scripts.sampling.arguments import FRAMING
+from scripts.sampling.photo_angles import with_angles
+from scripts.training.messages import tell
+
+
+class Subjects(Protocol):
+    """Objects by name, each with views counted from 0. All methods raise ValueError where a file is bad."""
+
+    names: tuple[str, ...]
+
+    def first_views(self, name: str) -> list[int]:
+        """The input views to begin with."""
+
+    def cameras(self, name: str) -> Cameras:
+        """The cameras [n] of all views."""
+
+    def view(self, name: str, number: int) -> Views:
+        """One view, as a batch of one scene."""
+
+    def flags(self, name: str, views: Sequence[int]) -> list[str]:
+        """What tells sample_views.py the object and its input views, after `data_flags`."""
+
+
+@dataclass(frozen=True)
+class DataSubjects:
+    """Objects of a data set: those of these indices; `chosen` are the input views to begin with, if any."""
+
+    objects: Objects
+    indices: list[int]
+    chosen: list[int] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objects' own names."""
+        return tuple(self.objects.ids[index] for index in self.indices)
+
+    def first_views(self, name: str) -> list[int]:
+        """Those that were chosen, or view 64 where there is one, else view 0."""
+        return self.chosen or [customary_view(self.objects, self._index(name))]
+
+    def cameras(self, name: str) -> Cameras:
+        """The cameras [n] of all views."""
+        return self.objects.cameras(self._index(name))
+
+    def view(self, name: str, number: int) -> Views:
+        """One view, as a batch of one scene."""
+        return self.objects.read_views(self._index(name), [number])
+
+    def flags(self, name: str, views: Sequence[int]) -> list[str]:
+        """The object by name, the views by number."""
+        return ["--object", name, "--cond-views", *map(str, views)]
+
+    def _index(self, name: str) -> int:
+        return self.objects.ids.index(name)
+
+
+@dataclass(frozen=True)
+class PhotoSubject:
+    """Photos of one object, all of them its input views to begin with."""
+
+    name: str
+    photos: Views  # a batch of one scene
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of the first photo."""
+        return (self.name,)
+
+    def first_views(self, name: str) -> list[int]:
+        """All photos."""
+        return list(range(self.photos.valid.shape[1]))
+
+    def cameras(self, name: str) -> Cameras:
+        """The cameras [n] of the photos."""
+        return self.photos.cameras[0]
+
+    def view(self, name: str, number: int) -> Views:
+        """One photo, as a batch of one scene."""
+        return self.photos.apply(lambda tensor: tensor[:, number : number + 1])
+
+    def flags(self, name: str, views: Sequence[int]) -> list[str]:
+        """None: that program is given all photos."""
+        return []
+
+
+def data_flags(arguments: argparse.Namespace) -> list[str]:
+    """The flags of the command line that say where objects or photos are, and how those were taken."""
+    names = ("image", "camera", "intrinsics", "data", *FRAMING) if arguments.image else ("data", "split")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", *_words(value))]
+
+
+def _words(value: object) -> list[str]:
+    """The value of a flag on the command line; a switch has none."""
+    return [] if value is True else list(map(str, value if isinstance(value, list) else [value]))
+
+
+def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:
+    """What the command line says to look at. Raises ValueError or OSError, in one line for the user."""
+    if arguments.image:
+        from sample_views import frame_photos, photo_notices, photo_views
+
+        framed = [] if arguments.camera else frame_photos(arguments)
+        if arguments.data is not None:  # names the training data where angles are estimated
+            config = config.model_copy(update={"data": at_root(config.data, arguments.data)})
+        arguments, estimates = with_angles(config, arguments, framed)
+        photos = photo_views(config, arguments, framed)
+        for notice in photo_notices(arguments, framed, photos) + estimates:
+            print(f"view: {notice}", file=sys.stderr)
+        return PhotoSubject(arguments.image[0].stem, photos)
+    data = config.data if arguments.data is None else at_root(config.data, arguments.data)
+    objects = open_split(data, arguments.split)
+    tell(objects.notices, "view")
+    count = len(objects) if arguments.n is None else arguments.n
+    indices = choose_objects(objects, num=count, names=arguments.object)
+    chosen = parse_views(arguments.cond_views) if arguments.cond_views else None
+    subjects = DataSubjects(objects, indices, chosen)
+    for view in subjects.first_views(subjects.names[0]):
+        subjects.view(subjects.names[0], view)  # raises where it is not there
+    return subjects
+
+
+def check_views(subjects: Subjects, name: str, text: str) -> list[int]:
+    """Numbers of input views from a text such as "0, 12". Raises ValueError where there are no such views."""
+    views, count = parse_views(text.split()), len(subjects.cameras(name).near)
+    beyond = [view for view in views if view >= count]
+    if beyond:
+        raise ValueError(f"there is no view {beyond[0]}: {name} has views 0 to {count - 1}")
+    return views
+
+
+def nearest_view(cameras: Cameras, position: Sequence[float], known: Sequence[int]) -> int | None:
+    """The view that looks at the origin from the direction nearest to that of `position`, without those
+    `known`; None: there is no other."""
+    ways = torch.nn.functional.normalize(cameras.positions, dim=-1)
+    likeness = ways @ torch.tensor(list(position), dtype=ways.dtype)
+    likeness[list(known)] = -torch.inf
+    return None if bool((likeness == -torch.inf).all()) else int(likeness.argmax())

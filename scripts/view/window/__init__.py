@@ -1,0 +1,1 @@
+"""The viewer's window: panels, path editor, 3D scene."""

@@ -170,7 +170,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     torch.manual_seed(config.seed)
     folder = RunFolder(config)
     model = place(family(config.model.family)(config.model, fresh=not folder.started), workers.device)
-    loader.geometry = model.needs_geometry
+    loader.requires = model.requires
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained, watch, alarm = trained_parameters(model), Watch(model, ema, workers.device), Alarm()
     step, message = folder.start(model, ema, optimizer)

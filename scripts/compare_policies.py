@@ -2,7 +2,7 @@
 
     python -m scripts.compare_policies runs/NAME --page docs/consistency.md
 
-Ways are sets of flags of sample_views.py. Films are measured as `python -m scripts.consistency` does it: with
+Ways are changes to a request. Films are measured as `python -m scripts.consistency` does it: with
 the depth of each film's own volume, and with that of the independent film, which knows the photo alone, so
 that all are compared on one surface.
 """
@@ -10,30 +10,33 @@ that all are compared on one surface.
 import argparse
 import shlex
 import sys
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.common.command_line import OneLineParser
-from scripts.consistency import measure
+from scripts.sampling.consistency import DepthSource, consistency, table
+from scripts.sampling.request import SampleRequest, SubjectRequest
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from torch import Tensor
 
-    from scripts.consistency.measure import Steadiness
+    from scripts.sampling.consistency import Steadiness
     from scripts.sampling.reader import Film
 
-WAYS = {
-    "independent": "",
-    "same noise": "--same-noise",
-    "published": "--policy published",
-    "published, same noise": "--policy published --same-noise",
-    "nearest": "--policy nearest",
-    "nearest, outward": "--policy nearest --order outward",
-    "all": "--policy all",
-    "budget": "--policy budget",
-    "independent, joint": "--joint 5",
-    "published, joint": "--policy published --joint 5",
+# Way -> what it changes in a request for independent views.
+WAYS: dict[str, dict[str, Any]] = {
+    "independent": {},
+    "same noise": {"same_noise": True},
+    "published": {"policy": "published"},
+    "published, same noise": {"policy": "published", "same_noise": True},
+    "nearest": {"policy": "nearest"},
+    "nearest, outward": {"policy": "nearest", "order": "outward"},
+    "all": {"policy": "all"},
+    "budget": {"policy": "budget"},
+    "independent, joint": {"refine_window": 5},
+    "published, joint": {"policy": "published", "refine_window": 5},
 }
 HELP = f"""\
 ways: {", ".join(WAYS)}
@@ -47,10 +50,10 @@ INTRODUCTION = """\
 # Ways of sampling, and how steady their films are
 
 Every pixel of a view is carried to the surface by depth, and from there into the next view, and back the same
-way ([`scripts/sampling/reprojection.py`](../scripts/sampling/reprojection.py)). The error is a root mean square in levels of 8 bits
-where both views see the same surface. Detail is the root mean square difference of neighbouring pixels on the
-surface: steady films with little of it are blurred. Gain is by how much an object's error is below that of
-its independent film. Figures are means over objects, with standard errors.
+way ([reprojection.py](../scripts/sampling/reprojection.py)). The error is a root mean square in levels of 8
+bits where both views see the same surface. Detail is the root mean square difference of neighbouring pixels
+on the surface: steady films with little of it are blurred. Gain is by how much an object's error is below
+that of its independent film. Figures are means over objects, with standard errors.
 
 A film's own depth is that of the volume that it was drawn from. Views that look at earlier views change the
 volume, so the depth of the independent films, which know the photo alone, is another surface than theirs, and
@@ -64,9 +67,9 @@ LABEL = 170  # pixels for the name of a way
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, draw and measure; user errors become one line and exit code 2."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = make_parser().parse_args(words, argparse.Namespace(command=shlex.join(words)))
+    arguments = make_parser().parse_args(words)
     try:
-        written = compare_policies(arguments)
+        written = compare_policies(comparison(arguments, shlex.join(words)))
     except (ValueError, OSError) as error:
         print(f"compare_policies: {error}", file=sys.stderr)
         return 2
@@ -100,41 +103,84 @@ def make_parser() -> argparse.ArgumentParser:
     add("--truth", action="store_true", help="measure with the data set's depth, too; needs its own cameras")
     help = "of the data set's depth, as data.depth_scale (default: as the run's; of --data, 1)"
     add("--depth-scale", type=float, metavar="X", help=help)
-    add("--seed", default="0", metavar="N", help="of the samples (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="of the samples (default: 0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--output", type=Path, metavar="FOLDER", help="of the films (default: samples/RUN/policies)")
     add("--page", type=Path, metavar="FILE", help="default: policies.md in the folder of the films")
     return parser
 
 
-def compare_policies(arguments: argparse.Namespace) -> list[Path]:
-    """Draw every film, measure it, and write the page; returns the files written, the page first.
+@dataclass(frozen=True)
+class Comparison:
+    """Which view sequences are compared, on which surfaces, and where the page goes."""
+
+    request: SampleRequest  # of independent views; `output` is the folder of all sequences
+    ways: tuple[str, ...]  # the independent one first
+    truth: DepthSource | None  # a data set with depth
+    page: Path
+    command: str  # as the user typed it
+
+
+def comparison(arguments: argparse.Namespace, command: str) -> Comparison:
+    """What the parsed command line asks for."""
+    request = SampleRequest(
+        checkpoint=arguments.run,
+        subject=SubjectRequest(data=arguments.data, split=arguments.split, num=arguments.objects),
+        trajectory=arguments.trajectory,
+        num_views=arguments.views,
+        options={"steps": arguments.steps} if arguments.steps else {},
+        seed=arguments.seed,
+        device=arguments.device,
+        output=arguments.output or Path("samples") / Path(arguments.run).name / "policies",
+    )
+    ways = ("independent", *(way for way in arguments.ways if way != "independent"))
+    truth = _truth(arguments) if arguments.truth else None
+    return Comparison(request, ways, truth, arguments.page or request.output / "policies.md", command)
+
+
+def _truth(arguments: argparse.Namespace) -> DepthSource:
+    """The data set's depth: of the run's set with the run's scale, unless the command line says otherwise."""
+    from models.checkpoints.loading import load_model
+
+    root, scale = arguments.data, arguments.depth_scale
+    if root is None:
+        data = load_model(arguments.run)[1].data
+        root, scale = data.root, scale or data.depth_scale
+    return DepthSource(data=root, split=arguments.split, depth_scale=scale or 1.0)
+
+
+def compare_policies(comparison: Comparison) -> list[Path]:
+    """Draw every sequence, measure it, and write the page; returns the files written, the page first.
 
     Raises ValueError or OSError, in one line for the user.
     """
     from data.files import write_text_whole
     from data.images.files import write_png
+    from scripts.sampling.draw import sample_views
     from scripts.sampling.reader import films_in
 
-    folder = arguments.output or Path("samples") / Path(arguments.run).name / "policies"
-    ways = ["independent", *(way for way in arguments.ways if way != "independent")]
-    for way in ways:
-        draw_films(way, arguments, folder / folder_of(way))
-    films = {way: films_in(folder / folder_of(way)) for way in ways}
+    # Draw the views of all objects in every way; those that are there stay.
+    request, page = comparison.request, comparison.page
+    folders = {way: request.output / folder_of(way) for way in comparison.ways}
+    for way, folder in folders.items():
+        sample_views(replace(request, output=folder, **WAYS[way]))
+    films = {way: films_in(folder) for way, folder in folders.items()}
+    num_objects = request.subject.num
     for way, found in films.items():
-        if len(found) != arguments.objects:
+        if len(found) != num_objects:
             raise ValueError(
-                f"{folder / folder_of(way)}: holds {len(found)} films, and {arguments.objects} are compared; "
-                "delete it, or choose another --output"
+                f"{folders[way]}: holds {len(found)} films, and {num_objects} are compared; delete it, or "
+                "choose another --output"
             )
-    page = arguments.page or folder / "policies.md"
+
+    # Measure them, and write the page with its two pictures.
     pictures = [page.with_name(f"{page.stem}{part}.png") for part in ("", "_objects")]
-    write_png(pictures[0], sheet([(way, films[way][0]) for way in ways]))
+    write_png(pictures[0], sheet([(way, films[way][0]) for way in comparison.ways]))
     pair = [way for way in ("independent", "published") if way in films]
-    rows = [(way, films[way][number]) for number in range(min(3, arguments.objects)) for way in pair]
+    rows = [(way, films[way][number]) for number in range(min(3, num_objects)) for way in pair]
     write_png(pictures[1], sheet(rows))
-    text = page_text(arguments, figures(folder, ways, arguments), [path.name for path in pictures])
-    write_text_whole(page, text)
+    found = figures(folders, comparison.truth)
+    write_text_whole(page, page_text(found, [path.name for path in pictures], comparison.command))
     return [page, *pictures]
 
 
@@ -143,47 +189,23 @@ def folder_of(way: str) -> str:
     return way.replace(", ", "_").replace(" ", "_")
 
 
-def draw_films(way: str, arguments: argparse.Namespace, folder: Path) -> None:
-    """The films of all objects in one way; those that are there stay."""
-    import sample_views
-    from scripts.sampling.arguments import make_parser
-
-    flags = ["--transfer", arguments.run, "--split", arguments.split, "--n", str(arguments.objects)]
-    flags += ["--trajectory", arguments.trajectory, "--views", str(arguments.views)]
-    flags += ["--seed", arguments.seed, "--device", arguments.device, "--output", str(folder)]
-    flags += ["--data", arguments.data] if arguments.data else []
-    flags += ["--steps", str(arguments.steps)] if arguments.steps else []
-    sample_views.sample_views(make_parser().parse_args([*flags, *WAYS[way].split()]))
-
-
-def figures(
-    folder: Path, ways: list[str], arguments: argparse.Namespace
-) -> dict[str, dict[str, list["Steadiness"]]]:
+def figures(folders: dict[str, Path], truth: DepthSource | None) -> dict[str, dict[str, list["Steadiness"]]]:
     """Of every surface and way, the figures of each film."""
-    from models.checkpoints.loading import load_model
-    from scripts.consistency import __main__ as consistency
-
-    surfaces = {"own depth": [], "depth of the independent films": ["--depth", str(folder / "independent")]}
-    if arguments.truth:
-        root, scale = arguments.data, arguments.depth_scale
-        if root is None:
-            data = load_model(arguments.run)[1].data
-            root, scale = data.root, scale or data.depth_scale
-        surfaces["the data set's depth"] = ["--data", root, "--split", arguments.split]
-        surfaces["the data set's depth"] += ["--depth-scale", str(scale or 1.0)]
+    surfaces = {
+        "own depth": DepthSource(),
+        "depth of the independent films": DepthSource(folder=folders["independent"]),
+    }
+    if truth is not None:
+        surfaces["the data set's depth"] = truth
     found = {}
-    for name, flags in surfaces.items():
+    for name, source in surfaces.items():
         rows: dict[str, list[Steadiness]] = {}
-        for way in ways:
-            more = ["--preview"] if way == "independent" else []
-            given = [str(folder / folder_of(way)), *flags, *more]
-            measured = measure.consistency(consistency.make_parser().parse_args(given))
-            of_way, *others = measured.values()
+        for way, folder in folders.items():
+            of_way, *others = consistency([folder], source, previews=way == "independent").values()
             rows[way] = of_way
-            if more:
-                rows |= dict(
-                    zip(("previews, without diffusion", "the pictures of the set"), others, strict=False)
-                )
+            if way == "independent":
+                names = ("previews, without diffusion", "the pictures of the set")
+                rows |= dict(zip(names, others, strict=False))
         found[name] = rows
     return found
 
@@ -210,14 +232,9 @@ def sheet(rows: list[tuple[str, "Film"]]) -> "Tensor":
     return torch.cat(strips)
 
 
-def page_text(
-    arguments: argparse.Namespace,
-    found: dict[str, dict[str, list["Steadiness"]]],
-    pictures: list[str],
-) -> str:
+def page_text(found: dict[str, dict[str, list["Steadiness"]]], pictures: list[str], command: str) -> str:
     """The page: what was measured, the tables, and the pictures."""
     from scripts.common.results import mean
-    from scripts.consistency.measure import table
 
     parts = [INTRODUCTION]
     for name, rows in found.items():
@@ -232,7 +249,7 @@ def page_text(
         )
     parts.append(f"![Every way for the first object]({pictures[0]})\n")
     parts.append(f"![Independent and published films]({pictures[1]})\n")
-    parts.append(f"Made by:\n\n```sh\npython -m scripts.compare_policies {arguments.command}\n```\n")
+    parts.append(f"Made by:\n\n```sh\npython -m scripts.compare_policies {command}\n```\n")
     return "\n".join(parts)
 
 

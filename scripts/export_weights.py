@@ -45,6 +45,7 @@ def export(run: Path, output: Path, *, half: bool = True) -> str:
 
     Raises ValueError or OSError, in one line for the user, before anything is written.
     """
+    from models.base import own_state
     from models.checkpoints.format import Checkpoint, find_checkpoint, write_checkpoint
     from models.checkpoints.loading import load_model
 
@@ -54,7 +55,7 @@ def export(run: Path, output: Path, *, half: bool = True) -> str:
     if output.exists() and output.samefile(source):
         raise ValueError(f"{output}: is the checkpoint itself; give the result another name")
     model, config, step = load_model(source)
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in own_state(model).items()}
     write_checkpoint(Checkpoint(output, step, config.model_dump(mode="json"), tensors), half=half)
     before, after = (path.stat().st_size / 2**20 for path in (source, output))
     return f"written: {output}, {after:.1f} MiB (step {step} of {source}, {before:.1f} MiB)"

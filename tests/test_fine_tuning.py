@@ -17,6 +17,7 @@ from data.formats.registry import open_raw
 from scripts.make_shapes import main as make_shapes
 from tests.data.formats.test_colmap import to_quaternion
 from tests.scenes import TINY_MODEL
+from tests.test_readme import program_of
 from tests.tiny_run import save_tiny_run
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +90,7 @@ def run(command: str) -> int:
             arguments + (SMALL_RUN if program == "train" else ["--views", "2"])
         )
     small = ["--views", "6", "--test-views", "5", "--size", str(SIZE), "--val", "0.2", "--test", "0.2"]
-    return import_module(words[2]).main(words[3:] + (small if words[2] == "scripts.render_meshes" else []))
+    return program_of(words[2]).main(words[3:] + (small if words[2] == "scripts.render_meshes" else []))
 
 
 def test_every_command_of_the_page_runs(checkout: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""The least work that a task can take, whoever does it, and the time that this work needs at the ceilings.
+"""The least work that a task can take, and the time that this work needs at the ceilings.
 
 Counted are floating-point operations of the arithmetic that no implementation can leave out (a multiplication
 and an addition are two), and bytes that must cross the memory bus when caches hold everything in between:

@@ -11,13 +11,9 @@ compared. The error is a root mean square in levels of 8 bits. A film may be ste
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scripts.common.command_line import OneLineParser
-from scripts.consistency.measure import consistency, known, reconstructions, table
-
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    pass
+from scripts.sampling.consistency import DepthSource, consistency, known, table
 
 HELP = """\
 examples:
@@ -38,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line, measure, print a table; user errors become one line and exit code 2."""
     arguments = make_parser().parse_args(argv)
     try:
-        rows = consistency(arguments)
+        source = DepthSource(arguments.depth, arguments.data, arguments.split, arguments.depth_scale)
+        rows = consistency(arguments.folders, source, previews=arguments.preview)
         print(table(rows))
         if arguments.output:
             from scripts.common.results import write_json
@@ -46,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
             named = {name: [known(film) for film in films] for name, films in rows.items()}
             write_json(arguments.output, named)
         if arguments.colmap:
+            from scripts.consistency.reconstruction import reconstructions
+
             print(*reconstructions(arguments.folders), sep="\n")
     except (ValueError, OSError) as error:
         print(f"consistency: {error}", file=sys.stderr)

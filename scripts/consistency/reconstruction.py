@@ -52,3 +52,18 @@ def reconstruct(pictures: Sequence[Path]) -> Reconstruction:
     if best is None:
         return Reconstruction(len(pictures), 0, 0)
     return Reconstruction(len(pictures), best.num_reg_images(), best.num_points3D())
+
+
+def reconstructions(folders: list[Path]) -> list[str]:
+    """What COLMAP makes of each film, a line each. Raises ValueError where it is not installed."""
+    from scripts.common.progress import progress_bar
+    from scripts.sampling.reader import films_in
+
+    lines = []
+    for film in progress_bar(
+        [film for folder in folders for film in films_in(folder)], unit="film", desc="COLMAP"
+    ):
+        found = reconstruct(film.pictures)
+        registered = f"{found.num_registered} of {found.num_pictures} views registered"
+        lines.append(f"{film.folder}: COLMAP: {registered}, {found.num_points} points")
+    return lines

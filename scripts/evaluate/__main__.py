@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.common.results import write_json
-from scripts.evaluate.arguments import check_combinations, make_parser
+from scripts.evaluate.arguments import evaluate_request, make_parser
 from scripts.evaluate.protocols import QUICK
 from scripts.evaluate.quick import evaluate, evaluate_quickly, geometry_figures, mean_image, table
 
@@ -18,13 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     written: list[Path] = []
     try:
-        check_combinations(arguments)
-        if arguments.protocol == QUICK:
-            told = table(evaluate_quickly(arguments))
+        request = evaluate_request(arguments)
+        if request.protocol == QUICK:
+            told = table(evaluate_quickly(request))
         else:
             from scripts.evaluate.run import evaluate_by_protocol
 
-            told, written = evaluate_by_protocol(arguments, **_place_among_processes())
+            told, written = evaluate_by_protocol(request, **_place_among_processes())
     except (ValueError, OSError) as error:
         return _fail(2, str(error))
     except (RuntimeError, MemoryError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scripts.common.command_line import OneLineParser
 from scripts.evaluate.protocols import PROTOCOLS, QUICK
+from scripts.evaluate.request import EvaluateRequest
 
 DESCRIPTION = """\
 Judge a model on held-out objects, beside what needs no model at all.
@@ -92,25 +93,29 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_combinations(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where flags contradict each other."""
-    of_protocols = ("input_view", "view_list", "sampler", "steps", "guidance", "seeds", "best_of", "shard")
-    if arguments.protocol == QUICK:
-        given = [name for name in of_protocols if getattr(arguments, name) is not None]
-        given += ["merge"] if arguments.merge else []
-        if given:
-            flag = given[0].replace("_", "-")
-            raise ValueError(f"--{flag} is not for a quick look; add a --protocol such as srn_cars_1view")
-    if arguments.input_view and arguments.view_list:
-        raise ValueError("--input-view is for all objects and --view-list for each; give only one")
-    if arguments.input_view and len(set(arguments.input_view)) < len(arguments.input_view):
-        raise ValueError("--input-view names a view twice; name it once")
-    if arguments.merge and arguments.shard:
-        raise ValueError("--merge joins the work of all shards; leave --shard out")
-    if arguments.best_of and arguments.seeds and arguments.best_of > arguments.seeds:
-        raise ValueError(
-            f"--best-of {arguments.best_of} of {arguments.seeds} seeds; give --seeds {arguments.best_of}"
-        )
+def evaluate_request(arguments: argparse.Namespace) -> EvaluateRequest:
+    """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
+    options = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance")}
+    return EvaluateRequest(
+        checkpoint=arguments.checkpoint,
+        protocol=arguments.protocol,
+        data=arguments.data,
+        split=arguments.split,
+        num_objects=arguments.objects,
+        num_views=arguments.views,
+        source_views=tuple(arguments.input_view) if arguments.input_view else None,
+        view_list=arguments.view_list,
+        depth_scale=arguments.depth_scale,
+        options={name: value for name, value in options.items() if value is not None},
+        seed=arguments.seed,
+        num_seeds=arguments.seeds,
+        best_of=arguments.best_of,
+        batch=arguments.batch,
+        device=arguments.device,
+        output=arguments.output,
+        shard=arguments.shard,
+        merge=arguments.merge,
+    )
 
 
 def _number(kind: type, least: float) -> Callable[[str], float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from config.run import RunConfig
-from data.scenes.batch import Views
+from data.scenes.batch import Views, concatenate
 from data.scenes.objects import Objects
 from data.seeds import derived_seed
 from models.base import NVSModel, Prediction
@@ -53,11 +53,13 @@ def make_plan(
     known = folder.record()
     if known and ((known.sources, known.views) != (task.sources, task.targets)):
         known = None
-    if known and not folder.is_whole(PREVIEW, task.targets):
+    has_preview = known is None or PREVIEW in known.scores  # not every family has them
+    if known and has_preview and not folder.is_whole(PREVIEW, task.targets):
         known = None
     drawn = [known and folder.is_whole(seed_method(number), task.targets) for number in range(num_seeds)]
     seeds = tuple(number for number, whole in enumerate(drawn) if not whole)
-    methods = [PREVIEW, *map(seed_method, range(num_seeds)), *BASELINES[: 3 if has_mean else 2]]
+    methods = [*map(seed_method, range(num_seeds)), *BASELINES[: 3 if has_mean else 2]]
+    methods = [PREVIEW, *methods] if has_preview else methods
     wanted = {}
     for method in methods:
         fresh = method in map(seed_method, seeds)
@@ -91,10 +93,12 @@ class Bench:
         shape = plan.known.geometry if plan.known else {}
         for number in plan.seeds:
             prediction = self._draw(plan, number, source, target, tick)
-            if not plan.known and geometry:
+            if not plan.known and geometry and prediction.depth is not None:
                 shape = {name: _finite(value) for name, value in geometry_figures(prediction, target).items()}
         scores = {method: dict(found) for method, found in plan.known.scores.items()} if plan.known else {}
         for method, metrics in plan.wanted.items():
+            if method == PREVIEW and plan.seeds and prediction.preview is None:
+                continue
             if len(task.sources) == 1 and method == NEAREST:
                 scores[method] = dict(scores[COPY])
                 continue
@@ -124,19 +128,20 @@ class Bench:
         views = iter(plan.task.targets)
         with torch.no_grad(), autocast(self.config.train.precision, self.device):
             for part in sample_in_batches(*given, batch=self.batch):
-                for image, preview in zip(part.images[0], part.preview[0], strict=True):
+                for index, image in enumerate(part.images[0]):
                     view = next(views)
-                    if not (image.isfinite().all() and preview.isfinite().all()):
+                    preview = None if part.preview is None else part.preview[0, index]
+                    if not all(shown.isfinite().all() for shown in (image, preview) if shown is not None):
                         raise ValueError(
                             f"{plan.task.name}, view {view}: the model gave nan; use an earlier checkpoint "
                             "or less guidance"
                         )
                     plan.folder.write(seed_method(number), view, image)
-                    if not plan.known and number == plan.seeds[0]:
+                    if preview is not None and not plan.known and number == plan.seeds[0]:
                         plan.folder.write(PREVIEW, view, preview)
                 parts.append(part)
                 tick(part.images.shape[1])
-        return _joined(parts)
+        return concatenate(parts, axis=1)
 
     def _there(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
@@ -160,11 +165,6 @@ def nearest_sources(source: Views, target: Views) -> Tensor:
     looks = [views.cameras.cam_to_world[0, :, :3, 2] for views in (target, source)]
     directions = [torch.nn.functional.normalize(look, dim=-1) for look in looks]
     return (directions[0] @ directions[1].T).argmax(dim=1)
-
-
-def _joined(parts: list[Prediction]) -> Prediction:
-    fields = ("images", "preview", "depth", "opacity")
-    return Prediction(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in fields))
 
 
 def _finite(value: float) -> float | None:

@@ -1,6 +1,5 @@
 """What an evaluation is made of: the model, the objects, what is asked of each, and the folder for it."""
 
-import argparse
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from models.checkpoints.loading import load_model
 from scripts.evaluate.protocols import PROTOCOLS, Protocol, Task, listed_views, make_task, read_view_list
 from scripts.evaluate.quick import mean_image
 from scripts.evaluate.records import MEAN_IMAGE, ObjectFolder
+from scripts.evaluate.request import EvaluateRequest
+from scripts.sampling.jobs import require_options
 from scripts.training.messages import tell
 
 
@@ -44,40 +45,40 @@ class Evaluation:
         return ObjectFolder(self.folder / "objects" / task.name)
 
 
-def open_evaluation(arguments: argparse.Namespace) -> Evaluation:
-    """What the command line asks for. Raises ValueError where it cannot be had."""
-    protocol = PROTOCOLS[arguments.protocol]
-    split = arguments.split or "test"
-    model, trained, step = load_model(arguments.checkpoint)
-    config = _with_choices(trained, arguments, protocol)
+def open_evaluation(request: EvaluateRequest) -> Evaluation:
+    """What a request asks for. Raises ValueError where it cannot be had."""
+    protocol = PROTOCOLS[request.protocol]
+    split = request.split or "test"
+    model, trained, step = load_model(request.checkpoint)
+    config = _with_choices(trained, request, protocol)
     objects = open_split(config.data, split)
     tell(objects.notices, "evaluate")
-    count = arguments.objects or len(objects)
+    count = request.num_objects or len(objects)
     if count > len(objects):
         raise ValueError(f"--objects {count}: the split has {len(objects)}; ask for 1 to that many")
-    views, listed = tuple(arguments.input_view or protocol.input_views), None
-    if arguments.view_list:
-        listed = read_view_list(arguments.view_list, protocol)
+    views, listed = tuple(request.source_views or protocol.input_views), None
+    if request.view_list:
+        listed = read_view_list(request.view_list, protocol)
     tasks = []
     for index in range(count):
-        given = listed_views(objects, index, listed, arguments.view_list) if listed is not None else views
-        tasks.append(make_task(objects, index, protocol, given, arguments.views))
+        given = listed_views(objects, index, listed, request.view_list) if listed is not None else views
+        tasks.append(make_task(objects, index, protocol, given, request.num_views))
     setup = {
         "protocol": protocol.name,
         "run": config.name,
         "step": step,
-        "checkpoint": checkpoint_seal(find_checkpoint(arguments.checkpoint)),
+        "checkpoint": checkpoint_seal(find_checkpoint(request.checkpoint)),
         "data": str(Path(config.data.root).resolve()),
         "split": _objects_found(config, protocol, split, objects),
-        "input_views": arguments.view_list.name if arguments.view_list else list(views),
-        "views": arguments.views or "all",
+        "input_views": request.view_list.name if request.view_list else list(views),
+        "views": request.num_views or "all",
         "image_size": config.data.image_size,
         "depth_scale": config.data.depth_scale,
-        "seed": arguments.seed,
+        "seed": request.seed,
         "sample": config.sample.model_dump(mode="json"),
     }
-    folder = arguments.output or _run_folder(arguments.checkpoint, config) / "evaluation" / protocol.name
-    num_seeds = arguments.seeds or arguments.best_of or 1
+    folder = request.output or _run_folder(request.checkpoint, config) / "evaluation" / protocol.name
+    num_seeds = request.num_seeds or request.best_of or 1
     return Evaluation(model, config, protocol, objects, tasks, folder, setup, num_seeds)
 
 
@@ -118,19 +119,18 @@ def known_mean_image(evaluation: Evaluation) -> tuple[Tensor | None, list[str]]:
     return from_uint8(found), []
 
 
-def _with_choices(config: RunConfig, arguments: argparse.Namespace, protocol: Protocol) -> RunConfig:
+def _with_choices(config: RunConfig, request: EvaluateRequest, protocol: Protocol) -> RunConfig:
     """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
     document = config.model_dump(mode="json")
-    if arguments.data:
-        document["data"] = at_root(config.data, arguments.data).model_dump(mode="json")
+    if request.data:
+        document["data"] = at_root(config.data, request.data).model_dump(mode="json")
     document["data"] |= {"views": None, "shards": "all"}
-    if arguments.depth_scale is not None:
-        document["data"]["depth_scale"] = arguments.depth_scale
+    if request.depth_scale is not None:
+        document["data"]["depth_scale"] = request.depth_scale
     if protocol.layout != "auto" and not is_packed(Path(document["data"]["root"])):
         document["data"]["layout"] = protocol.layout
-    for name in ("sampler", "steps", "guidance"):
-        if getattr(arguments, name) is not None:
-            document["sample"][name] = getattr(arguments, name)
+    require_options(config, request.options)
+    document["sample"] |= request.options
     return validate_config(document, "command line")
 
 

@@ -6,11 +6,11 @@ over views, then over objects. Where the set has depth pictures, the shape of th
 Imports nothing that takes time.
 """
 
-import argparse
 import math
 from typing import TYPE_CHECKING
 
 from scripts.common.results import write_json
+from scripts.evaluate.request import EvaluateRequest
 from scripts.training.messages import tell
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
@@ -78,9 +78,13 @@ def evaluate(
         with torch.no_grad(), autocast(config.train.precision, device):
             prediction = model.sample(source, target.cameras, seeds, config.sample)
         guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
-        scores = [psnr(guess.expand_as(target.images), target.images).mean() for guess in guesses]
-        row = {name: score.item() for name, score in zip(PSNRS, scores, strict=True)}
-        rows.append(row | (geometry_figures(prediction, target) if any(geometry) else {}))
+        row = {
+            name: psnr(guess.expand_as(target.images), target.images).mean().item()
+            for name, guess in zip(PSNRS, guesses, strict=True)
+            if guess is not None
+        }
+        shape = any(geometry) and prediction.depth is not None
+        rows.append(row | (geometry_figures(prediction, target) if shape else {}))
     known = {name: [row[name] for row in rows if math.isfinite(row[name])] for name in rows[0]}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 
@@ -122,8 +126,8 @@ def mean_image(objects: "Objects") -> "torch.Tensor":
     return torch.einsum("nchw,n->chw", torch.stack(means), weights / weights.sum())
 
 
-def evaluate_quickly(arguments: argparse.Namespace) -> dict[str, float]:
-    """What the command line asks for; figures also go to the file `output`, where that is given.
+def evaluate_quickly(request: EvaluateRequest) -> dict[str, float]:
+    """The figures that a request asks for; they also go to its `output`, where that is given.
 
     Raises ValueError or OSError, in one line for the user.
     """
@@ -131,12 +135,12 @@ def evaluate_quickly(arguments: argparse.Namespace) -> dict[str, float]:
     from models.checkpoints.loading import load_model
     from models.device import choose_device, place
 
-    model, config, _ = load_model(arguments.checkpoint)
-    data = at_root(config.data, arguments.data) if arguments.data else config.data
-    if arguments.depth_scale is not None:
-        data = data.model_copy(update={"depth_scale": arguments.depth_scale})
-    device = choose_device(arguments.device)
-    objects = open_split(data, arguments.split or "val")
+    model, config, _ = load_model(request.checkpoint)
+    data = at_root(config.data, request.data) if request.data else config.data
+    if request.depth_scale is not None:
+        data = data.model_copy(update={"depth_scale": request.depth_scale})
+    device = choose_device(request.device)
+    objects = open_split(data, request.split or "val")
     tell(objects.notices, "evaluate")
     figures = evaluate(
         place(model, device),
@@ -144,10 +148,10 @@ def evaluate_quickly(arguments: argparse.Namespace) -> dict[str, float]:
         objects,
         open_split(data, "train"),
         device=device,
-        num_objects=arguments.objects,
-        num_views=arguments.views or QUICK_VIEWS,
-        seed=arguments.seed,
+        num_objects=request.num_objects,
+        num_views=request.num_views or QUICK_VIEWS,
+        seed=request.seed,
     )
-    if arguments.output:
-        write_json(arguments.output, figures)
+    if request.output:
+        write_json(request.output, figures)
     return figures

@@ -160,10 +160,11 @@ def ranked(records: Sequence[Record], num_seeds: int) -> list[Record]:
 
 def sheet(task: Task, folder: ObjectFolder, objects: Objects) -> UInt8[Tensor, "h w 3"]:
     """Rows of pictures: the input views; then for evenly spaced views the truth, the first seed's samples
-    and the previews."""
+    and, of families that have them, the previews."""
     views = tuple(evenly_spaced(task.targets, min(COLUMNS, len(task.targets))))
     truth, sources = (objects.read(task.index, chosen)[0] for chosen in (views, task.sources[: len(views)]))
-    drawn = [folder.read(method, views) for method in (seed_method(0), PREVIEW)]
+    methods = [seed_method(0), *([PREVIEW] if folder.is_whole(PREVIEW, views) else [])]
+    drawn = [folder.read(method, views) for method in methods]
     white = torch.ones(len(views) - len(sources), *truth.shape[1:])
     tiles = to_uint8(torch.cat([sources, white, truth, *drawn]))
     return enlarge(grid(tiles, columns=len(views)), max(1, SMALLEST_SIDE // tiles.shape[1]))

@@ -1,6 +1,5 @@
 """An evaluation by a protocol: what is left to do, the doing, and the table of what was done."""
 
-import argparse
 from pathlib import Path
 
 import torch
@@ -14,28 +13,29 @@ from scripts.evaluate.metrics.metrics import load_judges
 from scripts.evaluate.plan import Evaluation, claim, known_mean_image, open_evaluation
 from scripts.evaluate.protocols import Task
 from scripts.evaluate.report import write_results
+from scripts.evaluate.request import EvaluateRequest
 
 
 def evaluate_by_protocol(
-    arguments: argparse.Namespace, *, rank: int, world: int, local_rank: int
+    request: EvaluateRequest, *, rank: int, world: int, local_rank: int
 ) -> tuple[str, list[Path]]:
     """Do the part of one process of `world`, and write the table where all parts are done.
 
     Returns what to tell the user, and the files written. Raises ValueError or OSError, in one line for the
     user, before anything is drawn wherever possible.
     """
-    device = choose_device(arguments.device, local_rank)
-    evaluation = open_evaluation(arguments)
+    device = choose_device(request.device, local_rank)
+    evaluation = open_evaluation(request)
     claim(evaluation.folder, evaluation.setup)
     judges, notes = load_judges(device, evaluation.config.data.image_size)
     mean, problems = known_mean_image(evaluation)
-    part, parts = arguments.shard or (rank, world)
-    own = [] if arguments.merge else evaluation.tasks[part::parts]
+    part, parts = request.shard or (rank, world)
+    own = [] if request.merge else evaluation.tasks[part::parts]
     plans = _plans(evaluation, own, judges, mean)
-    _work(evaluation, [plan for plan in plans if not plan.done], judges, mean, device, arguments)
+    _work(evaluation, [plan for plan in plans if not plan.done], judges, mean, device, request)
     others = [task for task in evaluation.tasks if task not in own]
     left = [plan.task.name for plan in _plans(evaluation, others, {}, None) if not plan.done]
-    if left and arguments.merge:
+    if left and request.merge:
         raise ValueError(
             f"--merge: {len(left)} of {len(evaluation.tasks)} objects are not done, such as {left[0]}; run "
             "the same command without --merge"
@@ -43,9 +43,7 @@ def evaluate_by_protocol(
     if left:
         told = f"part {part + 1} of {parts} is done; objects left to the others: {len(left)}"
         return f"{told}. The last to finish writes the table, as does --merge", []
-    return write_results(
-        evaluation, mean, best_of=arguments.best_of, notes=[*notes, *problems], device=device
-    )
+    return write_results(evaluation, mean, best_of=request.best_of, notes=[*notes, *problems], device=device)
 
 
 def _plans(
@@ -63,7 +61,7 @@ def _work(
     judges: dict[str, Distance],
     mean: Tensor | None,
     device: torch.device,
-    arguments: argparse.Namespace,
+    request: EvaluateRequest,
 ) -> None:
     """Draw and judge what is left, object by object."""
     if not plans:
@@ -75,8 +73,8 @@ def _work(
         judges=judges,
         mean_image=mean,
         device=device,
-        seed=arguments.seed,
-        batch=arguments.batch,
+        seed=request.seed,
+        batch=request.batch,
     )
     total = sum(len(plan.task.targets) * max(1, len(plan.seeds)) for plan in plans)
     with progress_bar(total=total, unit="view") as bar:

@@ -1,10 +1,11 @@
-"""The command line of scripts/export_geometry/__main__.py. Imports nothing that takes time."""
+"""The command line of scripts.export_geometry. Imports nothing that takes time."""
 
 import argparse
 from pathlib import Path
 
 from scripts.common.command_line import OneLineParser, number_between
-from scripts.sampling.arguments import add_subject, check_subject
+from scripts.export_geometry.request import CloudRequest, ExportRequest, TruthRequest
+from scripts.sampling.arguments import add_subject, subject_request
 
 DESCRIPTION = "Write what a model knows of an object's shape as files: a coloured mesh and a point cloud."
 HELP = """\
@@ -98,14 +99,25 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where flags contradict each other."""
-    check_subject(arguments)
-    if arguments.surface == "shade" and arguments.level is not None and arguments.level >= 1:
-        raise ValueError(f"--level {arguments.level:g} is a share of light, below 1, for --surface shade")
+def export_request(arguments: argparse.Namespace) -> ExportRequest:
+    """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
     if arguments.truth is None and (arguments.figures or arguments.up or arguments.front):
         raise ValueError("--figures, --up and --front go with --truth; give that, too")
-    if arguments.truth is not None and arguments.image is not None:
-        raise ValueError("--truth is for objects of a data set and --image for photos; give only one")
-    if arguments.film and len(arguments.object or [None]) * (arguments.n or 1) > 1:
-        raise ValueError("--film shows one object; name it alone with --object")
+    truth = None
+    if arguments.truth is not None:
+        truth = TruthRequest(arguments.truth, arguments.up, arguments.front, arguments.figures)
+    return ExportRequest(
+        checkpoint=arguments.transfer,
+        subject=subject_request(arguments),
+        film=arguments.film,
+        surface=arguments.surface,
+        level=arguments.level,
+        resolution=arguments.resolution,
+        largest=arguments.largest,
+        smooth=arguments.smooth,
+        cloud=CloudRequest(arguments.cloud, arguments.cameras, arguments.opacity, arguments.points),
+        truth=truth,
+        output=arguments.output,
+        picture=arguments.picture,
+        device=arguments.device,
+    )

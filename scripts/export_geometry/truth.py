@@ -1,6 +1,5 @@
 """Exported geometry against true meshes, beside guesses that need no model. Lengths are scene units."""
 
-import argparse
 import re
 import sys
 from collections import defaultdict
@@ -25,6 +24,7 @@ from data.seeds import derived_seed
 from data.shapes.cars import car, car_style
 from scripts.common.results import mean, write_json
 from scripts.export_geometry.distance import Distance, distance, outer_points
+from scripts.export_geometry.request import TruthRequest
 from scripts.export_geometry.surfaces import PointCloud, Surface
 
 SHAPE = re.compile(r"(\d+)_(\w+)")  # names of procedural cars
@@ -42,17 +42,17 @@ class Truth:
     figures: dict[str, dict[str, Distance]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
-    def of(cls, data: DataConfig, arguments: argparse.Namespace, names: Sequence[str]) -> "Truth":
-        """What --truth names, for the objects called `names` of a data set.
+    def of(cls, data: DataConfig, request: TruthRequest, names: Sequence[str]) -> "Truth":
+        """The meshes of a request, for the objects called `names` of a data set.
 
         Raises ValueError where a mesh is missing. Where no training object has one, a line says so: there is
         less to compare with.
         """
-        if arguments.truth == "shapes":
+        if request.meshes == "shapes":
             find = _shape
         else:
-            known = {source.name: source for source in find_meshes(Path(arguments.truth))}
-            find = partial(_from_file, known, Path(arguments.truth), arguments.up, arguments.front)
+            known = {source.name: source for source in find_meshes(Path(request.meshes))}
+            find = partial(_from_file, known, Path(request.meshes), request.up, request.front)
         for name in names:
             find(name)
         try:

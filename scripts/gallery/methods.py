@@ -18,7 +18,7 @@ from data.images.quality import psnr
 from data.scenes.damaged_files import DamagedFileError
 from data.scenes.objects import Objects
 from data.splits import Split
-from scripts.consistency.measure import measured
+from scripts.sampling.consistency import measured
 from scripts.sampling.reader import Film, depths_of, record_of, seen_views, set_views
 
 

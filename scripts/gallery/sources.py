@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import sample_views
 from config.run import validate_config
 from data.config import DataConfig
 from data.formats.registry import at_root, open_split
 from data.scenes.objects import Objects
-from data.scenes.views import choose_objects, customary_view, other_views, parse_views
+from data.scenes.views import choose_objects, customary_view, other_views
 from models.checkpoints.format import find_checkpoint
 from models.checkpoints.loading import open_checkpoint
-from scripts.sampling.arguments import check_combinations, make_parser
+from scripts.sampling.arguments import make_parser, sample_request
+from scripts.sampling.draw import sample_views
 from scripts.sampling.reader import Film, films_in
+from scripts.sampling.request import OWN_VIEWS, SampleRequest, SubjectRequest
 
 DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
-NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, "data"  # defaults
+NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, OWN_VIEWS  # defaults
 OWN_FLAGS = {  # of sample_views.py, which the gallery gives itself, and what it takes them from
     "--transfer": "a SOURCE",
     "--output": "--films",
@@ -36,7 +37,7 @@ class Source:
     path: Path
     label: str
     folder: Path  # of the films
-    drawing: argparse.Namespace | None  # what sample_views.py is to do; None: the films are there
+    drawing: SampleRequest | None  # what is to be drawn; None: the films are there
 
 
 def read_sources(arguments: argparse.Namespace) -> list[Source]:
@@ -69,7 +70,7 @@ def films_of(source: Source) -> list[Film]:
     """
     if source.drawing is None:
         return films_in(source.folder)
-    written = sample_views.sample_views(source.drawing)
+    written = sample_views(source.drawing)
     # An earlier call may have drawn other objects into the folder.
     return [films_in(path.parent)[0] for path in written if path.name.endswith("transforms.json")]
 
@@ -95,42 +96,38 @@ def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
     return [replace(source, label=label) for source, label in zip(sources, labels, strict=True)]
 
 
-def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -> argparse.Namespace:
-    """What sample_views.py is to do for a run. Raises ValueError for unusable flags of a way."""
-    flags = _flags_of(way)
+def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -> SampleRequest:
+    """What is drawn for a run. Raises ValueError for unusable flags of a way."""
+    request = sample_request(make_parser().parse_args([*_flags_of(way), "--transfer", str(run)]))
     objects = open_split(_data_of(run, arguments.data), arguments.split)
     names, num = arguments.object, arguments.n or min(NUM_OBJECTS, len(objects))
     if names is None and num == 1:
         names = [objects.ids[0]]
-    # Of one object, sample_views.py takes --output for its own folder.
+    # Of one object, `output` is its own folder.
     folder = folder / names[0] if names and len(names) == 1 else folder
-    flags += ["--transfer", str(run), "--split", arguments.split, "--output", str(folder)]
-    flags += ["--trajectory", arguments.trajectory or TRAJECTORY]
-    flags += ["--views", str(arguments.views or NUM_VIEWS)]
-    flags += ["--object", *names] if names else ["--n", str(num)]
-    flags += ["--data", arguments.data] if arguments.data else []
-    drawing = _parse_request(flags)
-    if drawing.trajectory == "data":
-        drawing.views = _num_views(objects, drawing, arguments.views)
-    return drawing
+    subject = replace(
+        request.subject,
+        data=arguments.data,
+        split=arguments.split,
+        num=None if names else num,
+        names=tuple(names) if names else None,
+    )
+    path, num_views = arguments.trajectory or TRAJECTORY, arguments.views or NUM_VIEWS
+    if path == OWN_VIEWS:
+        num_views = _num_views(objects, subject, arguments.views)
+    return replace(request, subject=subject, trajectory=path, num_views=num_views, output=folder)
 
 
-def _parse_request(flags: Sequence[str]) -> argparse.Namespace:
-    """What sample_views.py does by these flags. Raises ValueError for flags that contradict each other."""
-    request = make_parser().parse_args(flags)
-    check_combinations(request)
-    return request
-
-
-def _num_views(objects: Objects, drawing: argparse.Namespace, asked: int | None) -> int:
+def _num_views(objects: Objects, subject: SubjectRequest, asked: int | None) -> int:
     """How many of the objects' own views to draw of each; unless they are `asked`, as many as all have.
 
     Raises ValueError if an object has fewer.
     """
-    given = parse_views(drawing.cond_views) if drawing.cond_views else None
     counts = {
-        objects.ids[index]: len(other_views(objects, index, given or [customary_view(objects, index)]))
-        for index in choose_objects(objects, num=drawing.n or 1, names=drawing.object)
+        objects.ids[index]: len(
+            other_views(objects, index, subject.source_views or [customary_view(objects, index)])
+        )
+        for index in choose_objects(objects, num=subject.num or 1, names=subject.names)
     }
     name, fewest = min(counts.items(), key=lambda pair: pair[1])
     if asked is not None and asked > fewest:

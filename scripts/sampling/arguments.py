@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
+from scripts.sampling.request import AUTO, OWN_VIEWS, PhotoRequest, SampleRequest, SubjectRequest, parse_views
 
 DESCRIPTION = (
     "Draw novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
@@ -41,16 +42,16 @@ files in the output folder, each after --prefix:
   photo_00.png       photos after framing   sampling.json    how the views were made
   depth16_0000.png   depth of the volume's surface, 16 bits of depth_unit_scale_factor (transforms.json) scene
                      units, usually 1/10000; 0 where it is less than half opaque
-  draft_0000.png     the views before --joint
+  draft_0000.png     the views before --refine-jointly
   sample_0000_01.png ...  other samples of a view (--samples), spread_mean_0000.png and spread_std_0000.png
                      their mean and standard deviation, with its scale in levels of 8 bits
 
 policies (each view also looks at the conditioning views):
-  published   --look-at earlier views at random (default: 4) and the last one; the same as --autoregressive
-  nearest     the --look-at views nearest in camera angle (default: 4)
+  published   --context-views earlier views at random (default: 4) and the last one; as --autoregressive
+  nearest     the --context-views views nearest in camera angle (default: 4)
   all         all earlier views; memory and time grow with their number
-  budget      as many as --look-at volumes hold (default: 12), the conditioning views among them: the last one
-              and, once they are too many, evenly spaced earlier ones
+  budget      as many as --context-views volumes hold (default: 12), the conditioning views among them: the
+              last one and, once they are too many, evenly spaced earlier ones
 
 photos: any size, shape and kind of file that Pillow reads, turned upright by EXIF. The object should stand on
   white or transparent ground, or have a --mask (white: object), or be cut out of its background by a small
@@ -73,9 +74,6 @@ drawn again. Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 # Options of photos without cameras.
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
-AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
-AUTO = "auto"  # in place of an angle: estimate it
-DATA_OPTIONS = ("data", "n", "object", "cond_views")
 POLICIES = (
     "published",
     "nearest",
@@ -83,7 +81,7 @@ POLICIES = (
     "budget",
 )  # those of models/sampling/conditioning.py, which takes time to import
 ORDERS = ("path", "outward")
-TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", "data")
+TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", OWN_VIEWS)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -108,13 +106,13 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("consistency (default: independent views)").add_argument
     add("--autoregressive", action="store_true", help="each view looks at those before it")
     add("--policy", choices=POLICIES, help="at which ones (default with --autoregressive: published)")
-    add("--look-at", type=whole, metavar="N", help="how many; see below")
+    add("--context-views", "--look-at", type=whole, metavar="N", help="how many; see below")
     add("--order", choices=ORDERS, help="path: as they come (default); outward: from the input outward")
     add("--same-noise", action="store_true", help="the same noise for all views of an object")
-    help = "denoise each view once more, looking at its N - 1 nearest neighbours on all sides"
-    add("--joint", type=_number(int, 2, 1000), metavar="N", help=help)
+    help = "denoise each view once more, together with its N - 1 nearest neighbours on all sides"
+    add("--refine-jointly", "--joint", type=_number(int, 2, 1000), metavar="N", help=help)
     help = "noise level from which that begins (default: 1; views span -1 to 1)"
-    add("--joint-sigma", type=_number(float, 0.001, 1000), metavar="X", help=help)
+    add("--refine-sigma", "--joint-sigma", type=_number(float, 0.001, 1000), metavar="X", help=help)
 
     add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
     add("--sampler", metavar="NAME", help="see below")
@@ -168,91 +166,80 @@ def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
     add("--fill", type=share, metavar="X", help=help)
 
 
-def check_combinations(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where flags contradict each other."""
-    check_subject(arguments)
-    if arguments.image is not None and arguments.trajectory == "data":
-        raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
-    _check_policy(arguments)
-    if "/" in arguments.prefix or "\\" in arguments.prefix:
-        raise ValueError(f"--prefix {arguments.prefix}: begins file names; name folders with --output")
-
-
-def check_subject(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where flags that say what to look at contradict each other."""
-    photos = arguments.image is not None
-    names = ("n", "object", "cond_views") if asks_for_estimates(arguments) else DATA_OPTIONS
-    chosen = [name for name in names if getattr(arguments, name) is not None]
-    if photos and chosen:
-        flag = chosen[0].replace("_", "-")
-        raise ValueError(f"--{flag} is for data sets and --image for photos; give only one")
-    if not photos and (arguments.camera or arguments.intrinsics):
-        raise ValueError("--camera and --intrinsics describe photos; give those with --image")
-    if arguments.intrinsics and not arguments.camera:
-        raise ValueError("--intrinsics goes with --camera; of a photo without, give --focal")
-    framing = [f"--{name.replace('_', '-')}" for name in FRAMING if getattr(arguments, name) is not None]
-    if framing and (arguments.camera or not photos):
-        raise ValueError(f"{framing[0]} is for photos without --camera; leave one of them out")
-    if photos and not arguments.camera:
-        orbit_angles(arguments)
-        if arguments.mask and len(arguments.mask) != len(arguments.image):
-            raise ValueError(
-                f"{len(arguments.image)} photos, but {len(arguments.mask)} masks; give one for each photo"
-            )
-        if arguments.mask and arguments.cut_out:
-            raise ValueError("--mask says where the object is, and --cut-out finds it; give only one")
-        photo_boxes(arguments)
-    if arguments.n is not None and arguments.object:
-        raise ValueError("--n counts objects and --object names them; give only one")
-
-
-def asks_for_estimates(arguments: argparse.Namespace) -> bool:
-    """Whether angles of photos are to be estimated from training views."""
-    return AUTO in (arguments.elevation or []) or AUTO in (arguments.azimuth or [])
-
-
-def chosen_policy(arguments: argparse.Namespace) -> str | None:
-    """The name of the policy; None: views are independent."""
-    return arguments.policy or ("published" if arguments.autoregressive else None)
-
-
-def _check_policy(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where options have nothing to work on."""
-    policy = chosen_policy(arguments)
-    for flag, value in (("--look-at", arguments.look_at), ("--order", arguments.order)):
-        if value is not None and policy is None:
-            raise ValueError(f"{flag} is for views that look at earlier ones; give it with --policy")
-    if policy == "all" and arguments.look_at is not None:
-        raise ValueError("--look-at is a number, and --policy all looks at all; leave one of them out")
-    if arguments.joint_sigma is not None and arguments.joint is None:
-        raise ValueError("--joint-sigma goes with --joint; give that, too")
-    if arguments.joint is not None and arguments.progress:
-        raise ValueError("--progress shows one pass of denoising, and --joint makes two; give only one")
-
-
-def orbit_angles(arguments: argparse.Namespace) -> tuple[list[float | str], list[float | str]]:
-    """Azimuth and elevation of each photo in degrees, or `AUTO`.
-
-    Raises ValueError where there are too few or many, or two photos are said to be from the same place.
-    """
-    num = len(arguments.image)
-    angles = {
-        "azimuth": arguments.azimuth or [AZIMUTH_DEG],
-        "elevation": arguments.elevation or [ELEVATION_DEG],
-    }
-    for name, values in angles.items():
-        if len(values) not in (1, num):
-            raise ValueError(f"{num} photos, but {len(values)} values of --{name}; give one for each photo")
-    pairs = list(
-        zip(*(values * num if len(values) == 1 else values for values in angles.values()), strict=True)
+def sample_request(arguments: argparse.Namespace) -> SampleRequest:
+    """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
+    options = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance")}
+    options = {name: value for name, value in options.items() if value is not None}
+    if arguments.unconditional:
+        options = {"guidance": 1.0} | options | {"unconditional": True}
+    return SampleRequest(
+        checkpoint=arguments.transfer,
+        subject=subject_request(arguments),
+        trajectory=arguments.trajectory,
+        num_views=arguments.views,
+        num_samples=arguments.samples,
+        policy=arguments.policy or ("published" if arguments.autoregressive else None),
+        num_context=arguments.context_views,
+        order=arguments.order,
+        same_noise=arguments.same_noise,
+        refine_window=arguments.refine_jointly,
+        refine_sigma=arguments.refine_sigma,
+        options=options,
+        stochastic=arguments.stochastic,
+        seed=arguments.seed,
+        device=arguments.device,
+        batch=arguments.batch,
+        output=arguments.output,
+        prefix=arguments.prefix,
+        progress=arguments.progress,
+        fps=arguments.fps,
     )
-    given = [pair for pair in pairs if AUTO not in pair]
-    if len(set(given)) < len(given):
+
+
+def subject_request(arguments: argparse.Namespace) -> SubjectRequest:
+    """What the options of `add_subject` say to look at. Raises ValueError where they contradict."""
+    if arguments.image is None and (arguments.camera or arguments.intrinsics):
+        raise ValueError("--camera and --intrinsics describe photos; give those with --image")
+    framing = [f"--{name.replace('_', '-')}" for name in FRAMING if getattr(arguments, name) is not None]
+    if framing and arguments.image is None:
+        raise ValueError(f"{framing[0]} is for photos without --camera; leave one of them out")
+    views, names = arguments.cond_views, arguments.object
+    return SubjectRequest(
+        data=arguments.data,
+        split=arguments.split,
+        num=arguments.n,
+        names=tuple(names) if names else None,
+        source_views=tuple(parse_views(views)) if views else None,
+        photos=None if arguments.image is None else _photo_request(arguments),
+    )
+
+
+def _photo_request(arguments: argparse.Namespace) -> PhotoRequest:
+    def several(values: list | None) -> tuple:
+        return tuple(values or ())
+
+    return PhotoRequest(
+        images=several(arguments.image),
+        cameras=several(arguments.camera),
+        intrinsics=arguments.intrinsics,
+        elevations_deg=several(arguments.elevation) or None,
+        azimuths_deg=several(arguments.azimuth) or None,
+        distance=arguments.distance,
+        focal=arguments.focal,
+        masks=several(arguments.mask),
+        cut_out=bool(arguments.cut_out),
+        boxes=_boxes(arguments.box or [], len(arguments.image)),
+        fill=arguments.fill,
+    )
+
+
+def _boxes(numbers: list[int], num_photos: int) -> tuple[tuple[int, ...], ...]:
+    """Four numbers for each photo. Raises ValueError where there are too few or many."""
+    if numbers and len(numbers) != 4 * num_photos:
         raise ValueError(
-            f"{num} photos, but some from the same place; give --azimuth with one value for each photo, or "
-            "--camera"
+            f"--box has {len(numbers)} numbers, not 4 for each --image; give X0 Y0 X1 Y1 of each"
         )
-    return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
+    return tuple(tuple(numbers[start : start + 4]) for start in range(0, len(numbers), 4))
 
 
 def _angle(largest: float) -> Callable[[str], float | str]:
@@ -263,24 +250,6 @@ def _angle(largest: float) -> Callable[[str], float | str]:
         return AUTO if text == AUTO else degrees(text)
 
     return angle
-
-
-def photo_boxes(arguments: argparse.Namespace) -> list[list[int] | None]:
-    """X0, Y0, X1, Y1 of each photo, where given. Raises ValueError where there are too few or many."""
-    photos, numbers = len(arguments.image), arguments.box
-    if numbers is None:
-        return [None] * photos
-    if len(numbers) != 4 * photos:
-        raise ValueError(
-            f"--box has {len(numbers)} numbers, not 4 for each --image; give X0 Y0 X1 Y1 of each"
-        )
-    boxes = [numbers[start : start + 4] for start in range(0, len(numbers), 4)]
-    for x0, y0, x1, y1 in boxes:
-        if x0 >= x1 or y0 >= y1:
-            raise ValueError(
-                f"--box {x0} {y0} {x1} {y1} holds nothing; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
-            )
-    return boxes
 
 
 def _trajectory(text: str) -> str:

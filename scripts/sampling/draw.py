@@ -1,65 +1,56 @@
 """How sample_views.py draws the views of one object: in one pass or two, from where it was stopped."""
 
-import argparse
 import hashlib
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sample_views import shown
-from scripts.sampling.arguments import check_combinations, chosen_policy
-from scripts.sampling.jobs import (
-    data_jobs,
-    frame_photos,
-    joint_sigma,
-    output_folders,
-    photo_jobs,
-    photo_notices,
-    with_choices,
-)
-from scripts.sampling.photo_angles import with_angles
+import torch
+from tqdm import tqdm
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    from collections.abc import Callable, Iterable, Iterator
-
-    import torch
-    from tqdm import tqdm
-
-    from config.run import RunConfig
-    from data.scenes.views import Job
-    from models.base import NVSModel, Prediction, SampleCallback
-    from scripts.sampling.writer import Gallery
+from config.run import RunConfig
+from data.images.files import write_png
+from data.photos.cut_out import beside
+from data.scenes.views import Job
+from data.seeds import derived_seed
+from models.base import NVSModel, Prediction, SampleCallback
+from models.checkpoints.format import find_checkpoint
+from models.checkpoints.loading import load_model
+from models.device import autocast, choose_device, choose_precision, place
+from models.sampling.autoregressive import batches, sample_autoregressive, sample_in_batches, sample_jointly
+from models.sampling.conditioning import ORDERS, make_policy
+from scripts.common.progress import progress_bar
+from scripts.sampling.jobs import output_folders, refine_sigma, sample_jobs, with_choices
+from scripts.sampling.request import SampleRequest
+from scripts.sampling.writer import Gallery
 
 
 def draw(
-    job: "Job",
-    model: "NVSModel",
-    config: "RunConfig",
-    arguments: argparse.Namespace,
-    gallery: "Gallery",
-    bar: "tqdm",
-    device: "torch.device",
+    job: Job,
+    model: NVSModel,
+    config: RunConfig,
+    request: SampleRequest,
+    gallery: Gallery,
+    bar: tqdm,
+    device: torch.device,
 ) -> None:
     """Draw the views of one object that are not there yet, and write each as soon as it is.
 
     Several samples are as many scenes of a batch.
     """
-    import torch
-
-    from models.sampling.autoregressive import sample_jointly
-    from scripts.common.progress import progress_bar
 
     def several(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(device).expand(arguments.samples, *tensor.shape[1:])
+        return tensor.to(device).expand(request.num_samples, *tensor.shape[1:])
 
     gallery.add_source(job.source)
     source, cameras = job.source.apply(several), job.cameras.apply(several)
-    given = (model, source, cameras, seeds_of(job, arguments), config.sample)
+    given = (model, source, cameras, seeds_of(job, request), config.sample)
     steps = progress_bar(total=config.sample.steps, unit="step", desc="denoising", leave=False)
 
     def on_step(step: int, clean: torch.Tensor) -> None:
         steps.update()
-        if arguments.progress:
+        if request.progress:
             gallery.add_step(clean)
 
     def report(views: list[int], known: frozenset[int]) -> None:
@@ -68,16 +59,16 @@ def draw(
 
     with steps:
         done, drafted = gallery.done, gallery.drafted
-        if arguments.joint is None:
-            for views, prediction in first_pass(given, arguments, done, gallery.view, on_step):
+        if request.refine_window is None:
+            for views, prediction in first_pass(given, request, done, gallery.view, on_step):
                 gallery.add(views, prediction)
                 report(views, done)
             return
-        for views, prediction in first_pass(given, arguments, drafted, gallery.draft, on_step):
+        for views, prediction in first_pass(given, request, drafted, gallery.draft, on_step):
             gallery.add_draft(views, prediction)
             report(views, drafted)
         files = {"drafts": gallery.draft, "finals": gallery.view, "done": done}
-        choices = {"window": arguments.joint, "sigma": joint_sigma(arguments)}
+        choices = {"window": request.refine_window, "sigma": refine_sigma(request)}
         predictions = sample_jointly(*given, **files, **choices, callback=on_step)
         for view, prediction in zip(pending(range(cameras.shape[1]), done), predictions, strict=True):
             gallery.add([view], prediction)
@@ -86,120 +77,111 @@ def draw(
 
 def first_pass(
     given: tuple,
-    arguments: argparse.Namespace,
+    request: SampleRequest,
     done: frozenset[int],
-    recall: "Callable[[int], torch.Tensor]",
-    callback: "SampleCallback",
-) -> "Iterator[tuple[list[int], Prediction]]":
+    recall: Callable[[int], torch.Tensor],
+    callback: SampleCallback,
+) -> Iterator[tuple[list[int], Prediction]]:
     """Views that are not `done`, with their numbers: independent, or looking at those drawn before.
 
     `given` is what all ways of sampling take: model, source, cameras, seeds, options.
     """
-    from models.sampling.autoregressive import batches, sample_autoregressive, sample_in_batches
-    from models.sampling.conditioning import ORDERS, make_policy
-
-    _, source, cameras, seeds, _ = given
-    policy = chosen_policy(arguments)
-    if policy is None:
-        size = max(1, arguments.batch // arguments.samples)
-        parts = batches(seeds.shape[1], size, done)
+    model, source, cameras, seeds, _ = given
+    if request.policy is None:
+        size = max(1, request.batch // request.num_samples)
+        parts = batches(seeds.shape[1], size, done, group=model.max_joint_views)
         predictions = sample_in_batches(*given, batch=size, done=done, callback=callback)
     else:
-        order = ORDERS[arguments.order or "path"](source, cameras)
+        order = ORDERS[request.order or "path"](source, cameras)
         parts = [[view] for view in pending(order, done)]
         files = {"order": order, "done": done, "recall": recall}
-        look_at = make_policy(policy, arguments.look_at)
+        look_at = make_policy(request.policy, request.num_context)
         predictions = sample_autoregressive(*given, look_at=look_at, **files, callback=callback)
     return zip(parts, predictions, strict=True)
 
 
-def pending(order: "Iterable[int]", done: frozenset[int]) -> list[int]:
+def pending(order: Iterable[int], done: frozenset[int]) -> list[int]:
     """The views that are still to be drawn, in order."""
     return [view for view in order if view not in done]
 
 
-def seeds_of(job: "Job", arguments: argparse.Namespace) -> "torch.Tensor":
+def seeds_of(job: Job, request: SampleRequest) -> torch.Tensor:
     """A seed for each sample and view of an object: [n, t]."""
-    import torch
-
-    from data.seeds import derived_seed
-
-    own = derived_seed(arguments.seed, job.name)
+    own = derived_seed(request.seed, job.name)
     views = range(job.cameras.shape[1])
-    first = [derived_seed(own, 0 if arguments.same_noise else view) for view in views]
+    first = [derived_seed(own, 0 if request.same_noise else view) for view in views]
     others = [
-        [derived_seed(seed, f"sample {number}") for seed in first] for number in range(1, arguments.samples)
+        [derived_seed(seed, f"sample {number}") for seed in first] for number in range(1, request.num_samples)
     ]
     return torch.tensor([first, *others])
 
 
-def settings(
-    job: "Job", config: "RunConfig", arguments: argparse.Namespace, device: "torch.device"
-) -> dict[str, Any]:
+def settings(job: Job, config: RunConfig, request: SampleRequest, device: torch.device) -> dict[str, Any]:
     """All that decides what the views of an object look like, as JSON data."""
-    import torch
-
-    from models.checkpoints.format import find_checkpoint
-    from models.device import choose_precision
-
-    checkpoint = find_checkpoint(arguments.transfer)
+    checkpoint = find_checkpoint(request.checkpoint)
     file = checkpoint.stat()
     look = hashlib.sha256()
     for part in (job.source, job.cameras):
         part.apply(lambda tensor: look.update(tensor.contiguous().numpy().tobytes()) or tensor)
-    names = ("seed", "batch", "samples", "look_at", "order", "same_noise", "joint", "joint_sigma", "progress")
     return {
         "run": config.name,
         "checkpoint": [checkpoint.name, file.st_size, file.st_mtime_ns],
         "object": job.name,
         "views_and_cameras": look.hexdigest(),
         "sample": config.sample.model_dump(mode="json"),
-        "policy": chosen_policy(arguments),
-        **{name: getattr(arguments, name) for name in names},
+        "policy": request.policy,
+        "seed": request.seed,
+        "batch": request.batch,
+        "samples": request.num_samples,
+        "look_at": request.num_context,
+        "order": request.order,
+        "same_noise": request.same_noise,
+        "joint": request.refine_window,
+        "joint_sigma": request.refine_sigma,
+        "progress": request.progress,
         "computed_by": [choose_precision(config.train.precision, device), device.type, torch.__version__],
     }
 
 
-def sample_views(arguments: argparse.Namespace) -> list[Path]:
-    """Sample what the command line asks for; returns the films and sheets that were written.
+def sample_views(request: SampleRequest, say: Callable[[str], None] | None = None) -> list[Path]:
+    """Draw what a request asks for; returns the films and sheets that were written.
 
-    Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
+    `say` is told what the user should know, a line at a time; by default standard error is. Raises ValueError
+    or OSError, in one line for the user, before anything is drawn wherever possible.
     """
-    check_combinations(arguments)
-    import torch
+    say = say or _say
+    device = choose_device(request.device)
+    model, config, _ = load_model(request.checkpoint)
+    config = with_choices(config, request)
+    jobs, framed, notices = sample_jobs(config, request.subject, request.trajectory, request.num_views)
+    for notice in notices:
+        say(notice)
 
-    from data.images.files import write_png
-    from models.checkpoints.loading import load_model
-    from models.device import autocast, choose_device, place
-    from scripts.common.progress import progress_bar
-    from scripts.sampling.writer import Gallery
-
-    device = choose_device(arguments.device)
-    model, config, _ = load_model(arguments.transfer)
-    config = with_choices(config, arguments)
-    framed = frame_photos(arguments) if arguments.image and not arguments.camera else []
-    arguments, estimates = with_angles(config, arguments, framed)
-    jobs = photo_jobs(config, arguments, framed) if arguments.image else data_jobs(config, arguments)
-    for notice in photo_notices(arguments, framed, jobs[0].source) + estimates:
-        print(f"sample_views.py: {notice}", file=sys.stderr)
-    style = {"prefix": arguments.prefix, "fps": arguments.fps, "num_samples": arguments.samples}
-    folders = output_folders(config, arguments, jobs)
+    # A folder for each object, which may hold views of an earlier call.
+    style = {"prefix": request.prefix, "fps": request.fps, "num_samples": request.num_samples}
+    folders = output_folders(config, request.output, jobs)
     galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
     for job, gallery in zip(jobs, galleries, strict=True):
-        notice = gallery.open(settings(job, config, arguments, device))
+        notice = gallery.open(settings(job, config, request, device))
         if notice:
-            print(f"sample_views.py: {notice}", file=sys.stderr)
+            say(notice)
     for number, photo in enumerate(framed):
-        write_png(galleries[0].path(f"photo_{number:02d}.png"), shown(photo))
+        shown = photo.picture if photo.original is None else beside(photo)
+        write_png(galleries[0].path(f"photo_{number:02d}.png"), shown)
 
+    # Draw, object by object; every view is written as soon as it is there.
     place(model, device)
     written: list[Path] = []
-    total = sum(job.cameras.shape[1] for job in jobs) * (1 if arguments.joint is None else 2)
+    total = sum(job.cameras.shape[1] for job in jobs) * (1 if request.refine_window is None else 2)
     there = sum(len(gallery.done) + len(gallery.drafted) for gallery in galleries)
     precision = autocast(config.train.precision, device)
     with progress_bar(total=total, initial=there, unit="view") as bar, torch.no_grad(), precision:
         for job, gallery in zip(jobs, galleries, strict=True):
             bar.set_description(job.name)
-            draw(job, model, config, arguments, gallery, bar, device)
+            draw(job, model, config, request, gallery, bar, device)
             written += gallery.close()
     return written
+
+
+def _say(line: str) -> None:
+    print(f"sample_views.py: {line}", file=sys.stderr)

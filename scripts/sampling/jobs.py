@@ -1,126 +1,130 @@
 """What is sampled: source views and target cameras of each object, from photos or a data set."""
 
-import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from scripts.sampling.arguments import orbit_angles, photo_boxes
+from config.run import RunConfig, validate_config
+from data.cameras.trajectories import trajectory
+from data.formats.registry import at_root, open_split
+from data.photos.cut_out import background_remover
+from data.photos.framing import FILL, FramedPhoto, frame_photo, profile_notices
+from data.photos.photos import camera_notices, framed_views, orbit_cameras, placement_notices, read_photos
+from data.scenes.batch import Views
+from data.scenes.views import Job, choose_objects, data_job
+from diffusion.samplers import SAMPLERS, last_part
+from models.sampling.autoregressive import JOINT_SIGMA
+from scripts.sampling.photo_angles import with_angles
+from scripts.sampling.request import PhotoRequest, SampleRequest, SubjectRequest
 
-if TYPE_CHECKING:
-    from config.run import RunConfig
-    from data.photos.framing import FramedPhoto
-    from data.scenes.batch import Views
-    from data.scenes.views import Job
 
-
-def with_choices(config: "RunConfig", arguments: argparse.Namespace) -> "RunConfig":
-    """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
-    from config.run import validate_config
-    from data.formats.registry import at_root
-    from diffusion.samplers import SAMPLERS, last_part
-
-    document = config.model_dump(mode="json")
-    if arguments.data is not None:
-        document["data"] = at_root(config.data, arguments.data).model_dump(mode="json")
+def with_choices(config: RunConfig, request: SampleRequest) -> RunConfig:
+    """The run's config with what a request changes. Raises ValueError where that makes no sense."""
+    document = at_data_of(config, request.subject).model_dump(mode="json")
     options = document["sample"]
-    for name in ("sampler", "steps", "guidance"):
-        if getattr(arguments, name) is not None:
-            options[name] = getattr(arguments, name)
-    if arguments.unconditional:
-        options["unconditional"] = True
-        options["guidance"] = 1.0 if arguments.guidance is None else arguments.guidance
-    if arguments.stochastic:
+    require_options(config, request.options)
+    options |= request.options
+    if request.stochastic:
+        require_options(config, {"stochastic": True})
         options["stochastic"] = True
-        if arguments.sampler is None and SAMPLERS[options["sampler"]] == "none":
+        if "sampler" not in request.options and SAMPLERS[options["sampler"]] == "none":
             options["sampler"] = "dpmpp_2m_sde"
     chosen = validate_config(document, "command line")
-    if arguments.joint is not None:
-        last_part(chosen.sample, joint_sigma(arguments))  # raises where there is no such noise level
+    if request.refine_window is not None:
+        last_part(chosen.sample, refine_sigma(request))  # raises where there is no such noise level
     return chosen
 
 
-def frame_photos(arguments: argparse.Namespace) -> list["FramedPhoto"]:
-    """Photos without cameras, made to look like the pictures of the training data."""
-    from data.photos.framing import FILL, frame_photo
-
-    remover = None
-    if arguments.cut_out:
-        from data.photos.cut_out import background_remover
-
-        remover = background_remover()
-    masks = arguments.mask or [None] * len(arguments.image)
-    fill = FILL if arguments.fill is None else arguments.fill
-    photos = zip(arguments.image, masks, photo_boxes(arguments), strict=True)
-    return [frame_photo(photo, mask, fill=fill, box=box, remover=remover) for photo, mask, box in photos]
+def require_options(config: RunConfig, options: Mapping[str, Any]) -> None:
+    """Raise ValueError where the model's family has no such sampling options on the command line."""
+    fields = type(config.sample).model_fields
+    flags = {name: (field.json_schema_extra or {}).get("flag") for name, field in fields.items()}
+    unknown = [name for name in options if flags.get(name) is None]
+    if unknown:
+        has = ", ".join(filter(None, flags.values())) or "none"
+        raise ValueError(
+            f"--{unknown[0].replace('_', '-')}: models of the family {config.model.family} have no such "
+            f"option; leave it out (they have: {has})"
+        )
 
 
-def photo_notices(arguments: argparse.Namespace, framed: list["FramedPhoto"], source: "Views") -> list[str]:
-    """What the owner of photos, if there are any, should know of them, a line each."""
-    from data.photos.framing import profile_notices
-    from data.photos.photos import camera_notices, placement_notices
-
-    if arguments.camera:
-        notices = profile_notices(arguments.image) + camera_notices(arguments.camera)
-        return notices + placement_notices(arguments.image, source)
-    return [photo.notice for photo in framed if photo.notice is not None]
+def at_data_of(config: RunConfig, subject: SubjectRequest) -> RunConfig:
+    """The run's config with the data set in which the subject is."""
+    if subject.data is None:
+        return config
+    return config.model_copy(update={"data": at_root(config.data, subject.data)})
 
 
-def photo_jobs(
-    config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]
-) -> list["Job"]:
-    """The one object of which the user has photos."""
-    from data.cameras.trajectories import trajectory
-    from data.scenes.views import Job
+def sample_jobs(
+    config: RunConfig, subject: SubjectRequest, path: str, num_views: int | None
+) -> tuple[list[Job], list[FramedPhoto], list[str]]:
+    """The objects with the cameras of a trajectory; photos after framing; notices for the user, a line each.
 
-    source, path = photo_views(config, arguments, framed), arguments.trajectory
+    Raises ValueError or OSError, in one line for the user, where the subject cannot be had.
+    """
+    if subject.photos is None:
+        jobs, notices = data_jobs(config, subject, path, num_views)
+        return jobs, [], notices
+    framed, source, notices = read_subject_photos(config, subject.photos)
     radius = config.data.object_radius
-    cameras = trajectory(path, source.cameras[0, 0], arguments.views, object_radius=radius)[None]
-    return [Job(arguments.image[0].stem, source, cameras)]
+    cameras = trajectory(path, source.cameras[0, 0], num_views, object_radius=radius)[None]
+    return [Job(subject.photos.images[0].stem, source, cameras)], framed, notices
 
 
-def photo_views(config: "RunConfig", arguments: argparse.Namespace, framed: list["FramedPhoto"]) -> "Views":
-    """The user's photos: with their cameras, or framed."""
-    from data.photos.photos import framed_views, orbit_cameras, read_photos
-
+def read_subject_photos(
+    config: RunConfig, photos: PhotoRequest
+) -> tuple[list[FramedPhoto], Views, list[str]]:
+    """A user's photos: those that were framed, all as views [1, s], and notices for the user, a line each."""
     radius = config.data.object_radius
     options = {"image_size": config.data.image_size, "resampling": config.data.resampling}
-    if arguments.camera:
-        files = (arguments.image, arguments.camera, arguments.intrinsics)
-        return read_photos(*files, object_radius=radius, **options)
-    angles = orbit_angles(arguments)
-    given = {name: getattr(arguments, name) for name in ("distance", "focal")}
+    if photos.cameras:
+        files = (photos.images, photos.cameras, photos.intrinsics)
+        source = read_photos(*files, object_radius=radius, **options)
+        notices = profile_notices(photos.images) + camera_notices(photos.cameras)
+        return [], source, notices + placement_notices(photos.images, source)
+    framed = frame_photos(photos)
+    photos, estimates = with_angles(config, photos, framed)
+    given = {"distance": photos.distance, "focal": photos.focal}
     given = {name: value for name, value in given.items() if value is not None}
-    return framed_views(framed, orbit_cameras(*angles, object_radius=radius, **given), **options)
+    cameras = orbit_cameras(*photos.orbit_angles(), object_radius=radius, **given)
+    notices = [photo.notice for photo in framed if photo.notice is not None]
+    return framed, framed_views(framed, cameras, **options), notices + estimates
 
 
-def data_jobs(
-    config: "RunConfig", arguments: argparse.Namespace, *, program: str = "sample_views.py"
-) -> list["Job"]:
-    """Objects of a data set; what the user should know of it is said in the name of the `program`."""
-    from data.formats.registry import open_split
-    from data.scenes.views import choose_objects, data_job, parse_views
-    from scripts.training.messages import tell
-
-    views = parse_views(arguments.cond_views) if arguments.cond_views else None
-    objects = open_split(config.data, arguments.split)
-    tell(objects.notices, program)
-    path, radius = arguments.trajectory, config.data.object_radius
+def frame_photos(photos: PhotoRequest) -> list[FramedPhoto]:
+    """Photos without cameras, made to look like the pictures of the training data."""
+    remover = background_remover() if photos.cut_out else None
+    nothing = [None] * len(photos.images)
+    fill = FILL if photos.fill is None else photos.fill
     return [
-        data_job(objects, index, views=views, path=path, num=arguments.views, object_radius=radius)
-        for index in choose_objects(objects, num=arguments.n or 1, names=arguments.object)
+        frame_photo(photo, mask, fill=fill, box=box, remover=remover)
+        for photo, mask, box in zip(
+            photos.images, photos.masks or nothing, photos.boxes or nothing, strict=True
+        )
     ]
 
 
-def output_folders(config: "RunConfig", arguments: argparse.Namespace, jobs: list["Job"]) -> list[Path]:
+def data_jobs(
+    config: RunConfig, subject: SubjectRequest, path: str, num_views: int | None
+) -> tuple[list[Job], list[str]]:
+    """Objects of a data set, and notices about how it was read."""
+    objects, radius = open_split(config.data, subject.split), config.data.object_radius
+    views = None if subject.source_views is None else list(subject.source_views)
+    jobs = [
+        data_job(objects, index, views=views, path=path, num=num_views, object_radius=radius)
+        for index in choose_objects(objects, num=subject.num or 1, names=subject.names)
+    ]
+    return jobs, list(dict.fromkeys(objects.notices))
+
+
+def output_folders(config: RunConfig, output: Path | None, jobs: list[Job]) -> list[Path]:
     """Where the files of each object belong."""
-    if arguments.output is not None and len(jobs) == 1:
-        return [arguments.output]
-    parent = Path("samples") / config.name if arguments.output is None else arguments.output
+    if output is not None and len(jobs) == 1:
+        return [output]
+    parent = Path("samples") / config.name if output is None else output
     return [parent / job.name for job in jobs]
 
 
-def joint_sigma(arguments: argparse.Namespace) -> float:
+def refine_sigma(request: SampleRequest) -> float:
     """The noise level from which views are denoised once more."""
-    from models.sampling.autoregressive import JOINT_SIGMA
-
-    return JOINT_SIGMA if arguments.joint_sigma is None else arguments.joint_sigma
+    return JOINT_SIGMA if request.refine_sigma is None else request.refine_sigma

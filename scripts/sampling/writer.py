@@ -97,7 +97,10 @@ class Gallery:
     @property
     def done(self) -> frozenset[int]:
         """The views that are there, with all that belongs to them."""
-        return self._existing("view") & self._existing("preview") & self._existing("depth16")
+        done = self._existing("view")
+        for part in (self._existing(name) for name in ("preview", "depth16")):
+            done &= part or done  # not every family has them; of one that has, every view has
+        return done
 
     @property
     def drafted(self) -> frozenset[int]:
@@ -133,22 +136,29 @@ class Gallery:
         Previews and depth are those of the first. Raises ValueError where a view is not finite.
         """
         _require_finite(numbers, prediction)
-        near, far = self._cameras.near.min().item(), self._cameras.far.max().item()
-        cameras = self._cameras[list(numbers)].apply(lambda tensor: tensor.to(prediction.depth.device))
-        surface = surface_depth(prediction.depth[0], prediction.opacity[0], cameras).cpu()
-        previews = to_uint8(prediction.preview[0]).cpu()
-        depths = colourise(prediction.depth[0, :, 0], near, far).cpu()
+        if prediction.preview is not None:
+            for number, preview in zip(numbers, to_uint8(prediction.preview[0]).cpu(), strict=True):
+                write_png(self.path(f"preview_{number:04d}.png"), preview)
+        if prediction.depth is not None:
+            self._add_depth(numbers, prediction)
         pictures = to_uint8(prediction.images).cpu()
         for index, number in enumerate(numbers):
-            write_png(self.path(f"preview_{number:04d}.png"), previews[index])
-            write_png(self.path(f"depth_{number:04d}.png"), depths[index])
-            write_depth(self.path(f"depth16_{number:04d}.png"), surface[index], step=self._depth_step)
             if self._num_samples > 1:
                 mean, deviation = mean_and_deviation(pictures[:, index])
                 write_png(self.path(f"spread_mean_{number:04d}.png"), mean)
                 write_png(self.path(f"spread_std_{number:04d}.png"), deviation_picture(deviation))
             self._write("view", number, pictures[:, index])
         self._drawn += numbers
+
+    def _add_depth(self, numbers: Sequence[int], prediction: Prediction) -> None:
+        """Depth as colours, and, where the view is opaque, in numbers."""
+        near, far = self._cameras.near.min().item(), self._cameras.far.max().item()
+        cameras = self._cameras[list(numbers)].apply(lambda tensor: tensor.to(prediction.depth.device))
+        surface = surface_depth(prediction.depth[0], prediction.opacity[0], cameras).cpu()
+        depths = colourise(prediction.depth[0, :, 0], near, far).cpu()
+        for index, number in enumerate(numbers):
+            write_png(self.path(f"depth_{number:04d}.png"), depths[index])
+            write_depth(self.path(f"depth16_{number:04d}.png"), surface[index], step=self._depth_step)
 
     def add_step(self, clean: Float[Tensor, "b t 3 h w"]) -> None:
         """Remember what the views that come next look like after another denoising step."""
@@ -194,10 +204,10 @@ class Gallery:
     def _read(self, name: str, number: int) -> UInt8[Tensor, "n h w 3"]:
         return torch.stack([read_picture(path) for path in self._names(name, number)])
 
-    def _pair(self, number: int) -> UInt8[Tensor, "two h w 3"]:
-        """A view, and its preview."""
-        names = (f"view_{number:04d}.png", f"preview_{number:04d}.png")
-        return torch.stack([read_picture(self.path(name)) for name in names])
+    def _pair(self, number: int) -> UInt8[Tensor, "k h w 3"]:
+        """A view and, where there is one, its preview."""
+        paths = [self.path(f"{name}_{number:04d}.png") for name in ("view", "preview")]
+        return torch.stack([read_picture(path) for path in paths if path == paths[0] or path.is_file()])
 
     def _sheet(self, count: int) -> UInt8[Tensor, "k l 3"]:
         """Source views, then rows of views, each with a row of their previews below."""
@@ -223,7 +233,9 @@ class Gallery:
         names = [self.path(f"view_{number:04d}.png").name for number in numbers]
         document = to_transforms(self._cameras, names, height=height, width=width)
         for number, frame in zip(numbers, document["frames"], strict=True):
-            frame["depth_file_path"] = self.path(f"depth16_{number:04d}.png").name
+            depth = self.path(f"depth16_{number:04d}.png")
+            if depth.is_file():
+                frame["depth_file_path"] = depth.name
         return {"depth_unit_scale_factor": self._depth_step} | document
 
 
@@ -240,7 +252,7 @@ def _differing(record: Path, settings: Mapping[str, Any]) -> str:
 
 
 def _require_finite(numbers: Sequence[int], prediction: Prediction) -> None:
-    seen = (prediction.images, prediction.preview, prediction.depth)
+    seen = [part for part in (prediction.images, prediction.preview, prediction.depth) if part is not None]
     finite = torch.stack([part.isfinite().flatten(2).all(dim=2).all(dim=0) for part in seen]).all(dim=0)
     if not finite.all():
         number = numbers[int(finite.long().argmin())]

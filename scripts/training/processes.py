@@ -140,7 +140,7 @@ def fail(message: str, *, code: int = 2, first: bool = True) -> int:
         record_failure(path, message, first=first)
     for loader in multiprocessing.active_children():
         loader.kill()  # what they have inherited would keep the line to the other processes open
-    # Without further ado: a GPU may be waiting for those of processes that have ended.
+    # Exit without cleanup, as the process group may be dead: a GPU may wait for GPUs of ended processes.
     os._exit(code)
 
 

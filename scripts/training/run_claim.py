@@ -31,7 +31,7 @@ def held_run(
 
     `warned`: say so where the file system has no locks. Raises ValueError if another process trains the run.
     """
-    from models.training.run_lock import hold_run
+    from scripts.training.run_lock import hold_run
 
     if workers is not None and not workers.first:
         return nullcontext()

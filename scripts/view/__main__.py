@@ -5,11 +5,13 @@ import signal
 import sys
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.command_line import OneLineParser
-from scripts.sampling.arguments import add_subject, check_subject
+from scripts.sampling.arguments import add_subject, subject_request
+from scripts.sampling.request import SubjectRequest
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from scripts.view.backend import Engine
@@ -26,7 +28,7 @@ Open the address that it prints. The background is the volume as the window's ca
 scroll to come nearer, drag with the right button to shift. Each window has a camera and a camera path of its
 own. docs/viewer.md shows all controls and the format of path files.
 
-Nobody is asked for a password: whoever reaches the address may look, draw samples and write path files into
+There is no password: anybody who reaches the address may look, draw samples and write path files into
 --output. At 127.0.0.1 these are all users of this machine, and pages of other sites that are open in a
 browser on it; with --host 0.0.0.0 everybody in the network as well.
 
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and serve until a signal comes; user errors become one line and exit code 2."""
     arguments = make_parser().parse_args(argv)
     try:
-        return view(arguments)
+        return view(view_request(arguments))
     except (ValueError, OSError) as error:
         print(f"view: {error}", file=sys.stderr)
         return 2
@@ -75,21 +77,54 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def view(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class ViewRequest:
+    """What is looked at, and where windows are served."""
+
+    checkpoint: str
+    subject: SubjectRequest
+    host: str = "127.0.0.1"
+    port: int = 8080  # 0: any that is free
+    size: int = 128  # height of previews in pixels
+    device: str = "auto"
+    output: Path = Path("paths")  # for path files
+    measure: bool = False  # time previews instead of serving windows
+
+    def __post_init__(self):
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port {self.port}: is not between 0 and 65535")
+        if not 16 <= self.size <= 1024:
+            raise ValueError(f"--size {self.size}: is not between 16 and 1024")
+
+    @property
+    def heights(self) -> tuple[int, int]:
+        """Heights of previews in pixels, while the camera moves and at rest."""
+        return self.size // 2, self.size
+
+
+def view_request(arguments: argparse.Namespace) -> ViewRequest:
+    """What the parsed command line asks for. Raises ValueError where that makes no sense."""
+    own = ("host", "port", "size", "device", "output", "measure")
+    return ViewRequest(
+        arguments.run, subject_request(arguments), **{name: getattr(arguments, name) for name in own}
+    )
+
+
+def view(request: ViewRequest) -> int:
     """Serve windows until a signal comes, or measure; returns the exit code.
 
     Raises ValueError or OSError, in one line for the user, before a window opens.
     """
-    check(arguments)
-    if arguments.measure:
+    require_viser()
+    if request.measure:
         from scripts.view.timing import measure
 
-        print(measure(open_engine(arguments), heights(arguments)))
+        print(measure(open_engine(request), request.heights))
         return 0
-    return serve(arguments)
+    return serve(request)
 
 
-def serve(arguments: argparse.Namespace) -> int:
+def serve(request: ViewRequest) -> int:
     """Serve windows until a signal comes; returns the exit code.
 
     Raises ValueError or OSError, in one line for the user, before a window opens.
@@ -111,7 +146,7 @@ def serve(arguments: argparse.Namespace) -> int:
             signal.signal(number, handler)
 
     try:
-        viewer = open_viewer(arguments)
+        viewer = open_viewer(request)
         opened.set()
         print(f"{viewer.url}  (Ctrl-C ends)", flush=True)
         while not ended.wait(timeout=0.2):  # a signal that another thread receives does not wake this one
@@ -125,20 +160,15 @@ def serve(arguments: argparse.Namespace) -> int:
     return 128 + signals[0]
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Raise ValueError where the command line makes no sense, or viser is missing."""
-    check_subject(arguments)
-    if not 0 <= arguments.port <= 65535:
-        raise ValueError(f"--port {arguments.port}: is not between 0 and 65535")
-    if not 16 <= arguments.size <= 1024:
-        raise ValueError(f"--size {arguments.size}: is not between 16 and 1024")
+def require_viser() -> None:
+    """Raise ValueError where viser is missing."""
     try:
         import viser  # noqa: F401
     except ImportError as error:
         raise ValueError("viser is not installed; pip install -r requirements-viewer.txt") from error
 
 
-def open_viewer(arguments: argparse.Namespace) -> "Viewer":
+def open_viewer(request: ViewRequest) -> "Viewer":
     """A viewer that serves already. Raises ValueError or OSError, in one line for the user."""
     from scripts.view.server import Viewer, require_free
     from scripts.view.subjects import data_flags
@@ -146,14 +176,14 @@ def open_viewer(arguments: argparse.Namespace) -> "Viewer":
 
     # A window may be closed while something is on its way to it.
     warnings.filterwarnings("ignore", message="Queued .* on a closed connection")
-    require_free(arguments.host, arguments.port)  # before the model is loaded
-    engine = open_engine(arguments)
-    command = ["--transfer", arguments.run, *data_flags(arguments)]
-    choices = Choices(command, engine.config.name, heights(arguments), arguments.output)
-    return Viewer(engine, choices, host=arguments.host, port=arguments.port)
+    require_free(request.host, request.port)  # before the model is loaded
+    engine = open_engine(request)
+    command = ["--transfer", request.checkpoint, *data_flags(request.subject)]
+    choices = Choices(command, engine.config.name, request.heights, request.output)
+    return Viewer(engine, choices, host=request.host, port=request.port)
 
 
-def open_engine(arguments: argparse.Namespace) -> "Engine":
+def open_engine(request: ViewRequest) -> "Engine":
     """The model and what it looks at. Raises ValueError or OSError, in one line for the user."""
     from models.checkpoints.loading import load_model
     from models.device import choose_device, place
@@ -161,15 +191,10 @@ def open_engine(arguments: argparse.Namespace) -> "Engine":
     from scripts.view.backend import Engine
     from scripts.view.subjects import open_subjects
 
-    device = choose_device(arguments.device)
-    model, config, _ = load_model(arguments.run)
-    model = place(volumes_of(model, arguments.run), device)
-    return Engine(model, config, open_subjects(config, arguments), device)
-
-
-def heights(arguments: argparse.Namespace) -> tuple[int, int]:
-    """Heights of previews in pixels, while the camera moves and at rest."""
-    return arguments.size // 2, arguments.size
+    device = choose_device(request.device)
+    model, config, _ = load_model(request.checkpoint)
+    model = place(volumes_of(model, request.checkpoint), device)
+    return Engine(model, config, open_subjects(config, request.subject), device)
 
 
 if __name__ == "__main__":

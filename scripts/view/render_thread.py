@@ -44,7 +44,7 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()  # held by whoever changes what clients answer
+        self.changed = threading.Condition()  # held while what clients answer is changed
         self._clients: list[Client] = []
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)

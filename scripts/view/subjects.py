@@ -1,7 +1,5 @@
 """What there is to look at: the objects of a data set, or photos of one's own."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,12 +8,12 @@ import torch
 
 from config.run import RunConfig
 from data.cameras.pinhole import Cameras
-from data.formats.registry import at_root, open_split
+from data.formats.registry import open_split
 from data.scenes.batch import Views
 from data.scenes.objects import Objects
-from data.scenes.views import choose_objects, customary_view, parse_views
-from scripts.sampling.arguments import FRAMING
-from scripts.sampling.photo_angles import with_angles
+from data.scenes.views import choose_objects, customary_view
+from scripts.sampling.jobs import at_data_of, read_subject_photos
+from scripts.sampling.request import PhotoRequest, SubjectRequest, parse_views
 from scripts.training.messages import tell
 
 
@@ -99,37 +97,50 @@ class PhotoSubject:
         return []
 
 
-def data_flags(arguments: argparse.Namespace) -> list[str]:
-    """The flags of the command line that say where objects or photos are, and how those were taken."""
-    names = ("image", "camera", "intrinsics", "data", *FRAMING) if arguments.image else ("data", "split")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", *_words(value))]
+def data_flags(request: SubjectRequest) -> list[str]:
+    """The flags of sample_views.py that say where objects or photos are, and how those were taken."""
+    data, photos = {"data": request.data}, request.photos
+    given = data | {"split": request.split} if photos is None else _of(photos) | data
+    return [
+        word
+        for name, value in given.items()
+        if value not in (None, (), False)
+        for word in (f"--{name}", *_words(value))
+    ]
 
 
 def _words(value: object) -> list[str]:
     """The value of a flag on the command line; a switch has none."""
-    return [] if value is True else list(map(str, value if isinstance(value, list) else [value]))
+    return [] if value is True else list(map(str, value if isinstance(value, tuple) else [value]))
 
 
-def open_subjects(config: RunConfig, arguments: argparse.Namespace) -> Subjects:
-    """What the command line says to look at. Raises ValueError or OSError, in one line for the user."""
-    if arguments.image:
-        from sample_views import frame_photos, photo_notices, photo_views
+def _of(photos: PhotoRequest) -> dict[str, object]:
+    return {
+        "image": photos.images,
+        "camera": photos.cameras,
+        "intrinsics": photos.intrinsics,
+        "elevation": photos.elevations_deg,
+        "azimuth": photos.azimuths_deg,
+        "distance": photos.distance,
+        "focal": photos.focal,
+        "mask": photos.masks,
+        "cut-out": photos.cut_out,
+        "box": tuple(number for box in photos.boxes for number in box),
+        "fill": photos.fill,
+    }
 
-        framed = [] if arguments.camera else frame_photos(arguments)
-        if arguments.data is not None:  # names the training data where angles are estimated
-            config = config.model_copy(update={"data": at_root(config.data, arguments.data)})
-        arguments, estimates = with_angles(config, arguments, framed)
-        photos = photo_views(config, arguments, framed)
-        for notice in photo_notices(arguments, framed, photos) + estimates:
-            print(f"view: {notice}", file=sys.stderr)
-        return PhotoSubject(arguments.image[0].stem, photos)
-    data = config.data if arguments.data is None else at_root(config.data, arguments.data)
-    objects = open_split(data, arguments.split)
+
+def open_subjects(config: RunConfig, request: SubjectRequest) -> Subjects:
+    """What a request says to look at. Raises ValueError or OSError, in one line for the user."""
+    if request.photos is not None:
+        _, photos, notices = read_subject_photos(at_data_of(config, request), request.photos)
+        tell(notices, "view")
+        return PhotoSubject(request.photos.images[0].stem, photos)
+    objects = open_split(at_data_of(config, request).data, request.split)
     tell(objects.notices, "view")
-    count = len(objects) if arguments.n is None else arguments.n
-    indices = choose_objects(objects, num=count, names=arguments.object)
-    chosen = parse_views(arguments.cond_views) if arguments.cond_views else None
+    count = len(objects) if request.num is None else request.num
+    indices = choose_objects(objects, num=count, names=request.names)
+    chosen = None if request.source_views is None else list(request.source_views)
     subjects = DataSubjects(objects, indices, chosen)
     for view in subjects.first_views(subjects.names[0]):
         subjects.view(subjects.names[0], view)  # raises where it is not there

@@ -254,10 +254,10 @@ def test_what_had_a_problem_is_tried_again_and_moves_no_other_object(models, tmp
             return original(source)
 
         root = tmp_path / str(number)
-        monkeypatch.setattr(loading, "load_mesh", without_one)
+        monkeypatch.setattr("data.meshes.datasets.dataset.load_mesh", without_one)
         first = render_set(models, root, options, workers=0, progress=False)
         assert [reason for _, reason in first.problems] == ["MemoryError"]
-        monkeypatch.setattr(loading, "load_mesh", original)
+        monkeypatch.setattr("data.meshes.datasets.dataset.load_mesh", original)
         second = render_set(models, root, options, workers=0, progress=False)
         assert second.problems == []
         assert second.splits.keys() == whole.keys()

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from scripts.benchmark.cases import load
+from scripts.benchmark import load
 from scripts.common.threading_environment import SPIN_COUNT
 
 
@@ -46,7 +46,7 @@ def test_the_table_has_the_median_of_every_setting_by_every_load(monkeypatch, ca
             beside.append(0)
 
     def run(command, *, env, **_):
-        assert command[1:4] == ["-m", "scripts.benchmark.cases.load", "--child"]
+        assert command[1:4] == ["-m", "scripts.benchmark.load", "--child"]
         seen.append((int(env[SPIN_COUNT]), beside[-1]))
         times = f"{env[SPIN_COUNT]} {beside[-1] + 1} {1000 * (len(seen) + 1)}"
         return subprocess.CompletedProcess(command, 0, stdout=times)

@@ -16,9 +16,11 @@ from data.images.files import read_channel, read_picture, write_depth
 from data.images.pixels import from_uint8
 from scripts import compare_policies
 from scripts.consistency import __main__ as consistency
-from scripts.consistency import measure, reconstruction
+from scripts.consistency import reconstruction
+from scripts.sampling import consistency as measure
 from scripts.sampling.reader import films_in
 from scripts.sampling.reprojection import SeenView, film_agreement
+from scripts.sampling.request import SampleRequest
 from tests.tiny_run import save_tiny_run, tiny_config
 
 VIEWS = 4
@@ -63,7 +65,9 @@ def by_hand(pictures: Path, depths: Path, name: str = "view") -> float:
 
 
 def figures(*flags: object) -> dict[str, list[measure.Steadiness]]:
-    return measure.consistency(consistency.make_parser().parse_args([str(flag) for flag in flags]))
+    given = consistency.make_parser().parse_args([str(flag) for flag in flags])
+    source = measure.DepthSource(given.depth, given.data, given.split, given.depth_scale)
+    return measure.consistency(given.folders, source, previews=given.preview)
 
 
 def test_figures_are_those_of_the_files(workplace: Path):
@@ -223,8 +227,6 @@ def test_ways_are_compared_on_one_page(
     assert capsys.readouterr().err.splitlines()[-1].startswith("compare_policies: ")
 
 
-def test_every_way_is_a_set_of_flags_that_goes_together():
-    from scripts.sampling.arguments import check_combinations, make_parser
-
-    for flags in compare_policies.WAYS.values():
-        check_combinations(make_parser().parse_args(["--transfer", "run", *flags.split()]))
+def test_every_way_is_a_request_that_makes_sense():
+    requests = [SampleRequest(checkpoint="run", **changes) for changes in compare_policies.WAYS.values()]
+    assert all(requests.count(request) == 1 for request in requests)

@@ -1,4 +1,4 @@
-"""scripts/evaluate/__main__.py: protocols from the command line to the table, by other routes to the same numbers."""
+"""scripts/evaluate: protocols from the command line to the table, by other routes to the same numbers."""
 
 import csv
 import inspect
@@ -28,11 +28,11 @@ stlpips = pytest.importorskip("stlpips_pytorch.stlpips", reason="needs requireme
 
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # noqa: E402
 
-from scripts.evaluate.arguments import make_parser  # noqa: E402
+from scripts.evaluate.arguments import evaluate_request, make_parser  # noqa: E402
 from scripts.evaluate.metrics.metrics import METRICS  # noqa: E402
 from scripts.evaluate.plan import open_evaluation  # noqa: E402
 
-ROOT = Path(evaluate.__file__).parents[1]
+ROOT = Path(evaluate.__file__).parents[2]
 # Object -> views: unequal, so that means over views and over objects differ.
 VIEWS = {"cars_train/a": 3, "cars_test/bb": 5, "cars_test/c": 4}
 
@@ -292,7 +292,7 @@ def test_fid_is_that_of_clean_fid_on_all_pictures(run, tmp_path, monkeypatch):
     package = pytest.importorskip("cleanfid.fid")
     network = small_network()
     monkeypatch.setattr("scripts.evaluate.metrics.fid.NUM_FEATURES", 7)
-    monkeypatch.setattr("scripts.evaluate.metrics.weights.load_inception", lambda device: network)
+    monkeypatch.setattr("scripts.evaluate.metrics.fid.load_inception", lambda device: network)
     assert judge(run, "--output", "out", "--seeds", "2", "--best-of", "2") == 0
     rows = results(tmp_path / "out")["rows"]
     assert [name for name, row in rows.items() if "fid" not in row] == ["best_of_2"]
@@ -417,7 +417,7 @@ def test_depth_is_read_as_in_training_unless_it_is_of_another_set(run, tmp_path)
     command = ["--checkpoint", str(other), "--protocol", "srn_cars_1view", "--input-view", "1"]
     scales = {"": 0.5, f"--data {tmp_path / 'data'}": 1.0, "--depth-scale 3": 3.0}
     for flags, scale in scales.items():
-        evaluation = open_evaluation(make_parser().parse_args([*command, *flags.split()]))
+        evaluation = open_evaluation(evaluate_request(make_parser().parse_args([*command, *flags.split()])))
         assert evaluation.setup["depth_scale"] == evaluation.config.data.depth_scale == scale
 
 
@@ -431,7 +431,7 @@ def test_a_quick_look_prints_psnr_and_writes_nothing_but_a_file_asked_for(run, t
 
 
 def test_help_answers_without_heavy_imports():
-    code = "import sys\nfrom scripts import evaluate\ntry: evaluate.main(['--help'])\n"
+    code = "import sys\nfrom scripts.evaluate import __main__ as evaluate\ntry: evaluate.main(['--help'])\n"
     code += "finally: assert not {'torch', 'pydantic'} & set(sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert answer.returncode == 0, answer.stderr

@@ -31,6 +31,7 @@ from nerf.volume import FrustumVolume
 from scripts.export_geometry import __main__ as export_geometry
 from scripts.export_geometry import extraction as geometry
 from scripts.export_geometry.distance import distance, outer_points
+from scripts.export_geometry.export import Exporter
 from scripts.export_geometry.extraction import (
     SurfaceOptions,
     density_on,
@@ -178,7 +179,7 @@ def test_densities_in_chunks_are_those_at_once_and_no_chunk_is_larger_than_it_ma
         sizes.append(points.shape[1])
         return field_at(volume, field, points)
 
-    monkeypatch.setattr(composite, "field_at", counted)
+    monkeypatch.setattr("scripts.export_geometry.extraction.field_at", counted)
     lattice = Lattice(0.6, 13)
     chunked, whole = density_on(model, scene, lattice, chunk=97), density_on(model, scene, lattice)
     assert max(sizes[:-1]) == 97
@@ -445,12 +446,12 @@ def houses(monkeypatch):
     """The program finds the same house of whatever object, at once, unless its name is set to an error."""
     errors = {}
 
-    def extract(model, config, arguments, job, source, device):
+    def extract(self, job, source):
         if job.name in errors:
             raise errors[job.name]
         return house(), PointCloud(house().vertices, house().colours)
 
-    monkeypatch.setattr(export_geometry, "extract", extract)
+    monkeypatch.setattr(Exporter, "extract", extract)
     return errors
 
 

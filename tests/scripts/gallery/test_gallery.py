@@ -15,12 +15,11 @@ from data.cameras.pinhole import Cameras, cameras_from_poses, pinhole
 from data.cameras.poses import turntable
 from data.images.files import read_picture
 from data.images.pixels import from_uint8, to_uint8
-from scripts.consistency import __main__ as consistency
-from scripts.consistency import measure
 from scripts.gallery import __main__ as gallery
 from scripts.gallery.assets import Assets, FullError
 from scripts.gallery.sources import Source, read_sources
 from scripts.gallery.sprite_sheets import FASTEST, SLOWEST, frame_rate
+from scripts.sampling import consistency as measure
 from tests.html_pages import Element, read_page
 from tests.made_films import SIDE, objects_of, plant_film, truncate
 from tests.tiny_run import save_tiny_run, tiny_config
@@ -127,7 +126,7 @@ def test_frames_are_the_pictures_of_the_films_and_of_the_set(films: Path):
 def test_figures_are_those_of_the_other_programs(films: Path):
     page = made(films / "one", "--data", films / "set", "--output", films / "page")
     found = json.loads(item(page, "bb").attributes["data-figures"])
-    row = measure.consistency(consistency.make_parser().parse_args([str(films / "one")]))
+    row = measure.consistency([films / "one"], measure.DepthSource())
     steady = row[str(films / "one")][0]
     assert found["detail.0"] == steady.detail
     assert found.get("error.0", math.nan) == pytest.approx(steady.error, nan_ok=True)
@@ -258,14 +257,14 @@ def test_what_stops_it_leaves_the_earlier_page_or_none(films: Path, monkeypatch,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_text_whole", stopped)
+        patch.setattr("scripts.gallery.assets.write_text_whole", stopped)
         assert gallery.main([str(films / "one"), "--output", str(output)]) == 130
     assert "goes on from here" in capsys.readouterr().err
     assert not output.exists()
     made(films / "one", "--output", output)
     before = {name: (output / name).read_bytes() for name in inside(output)}
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_text_whole", stopped)
+        patch.setattr("scripts.gallery.assets.write_text_whole", stopped)
         assert gallery.main([str(films / "two"), "--output", str(output)]) == 130
     assert {name: (output / name).read_bytes() for name in inside(output)} == before
 
@@ -395,7 +394,7 @@ def test_ways_that_look_alike_have_folders_of_their_own(run: Path):
 
 def test_views_are_at_most_those_that_objects_have(run: Path, capsys):
     def views(*words: object) -> int:
-        return read(run, *words)[0].drawing.views
+        return read(run, *words)[0].drawing.num_views
 
     assert views("--n", 2) == VIEWS - 1
     assert views("--n", 1, "--way", "--cond-views 0 2 3") == VIEWS - 3
@@ -460,7 +459,7 @@ def test_a_page_that_is_written_keeps_its_files_whatever_comes_then(films: Path,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_text_whole", stopped_late)
+        patch.setattr("scripts.gallery.assets.write_text_whole", stopped_late)
         assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 130
     assert linked(read_page(films / "page/index.html")) == inside(films / "page") - {"index.html"}
 

@@ -1,4 +1,4 @@
-"""scripts/sampler_curve/__main__.py and scripts/sampler_curve/curve.py: what is counted, compared, written and refused."""
+"""scripts/sampler_curve: what is counted, compared, written and refused."""
 
 import math
 import re
@@ -243,9 +243,9 @@ def test_ways_of_sampling_have_names_of_their_own():
 
 
 def test_help_answers_without_heavy_imports():
-    code = "import sys\nfrom scripts import sampler_curve\ntry: sampler_curve.main(['--help'])\n"
+    code = "import sys\nfrom scripts.sampler_curve import __main__ as p\ntry: p.main(['--help'])\n"
     code += "finally: assert not {'torch', 'matplotlib'} & set(sys.modules)"
-    folder = Path(sampler_curve.__file__).parents[1]
+    folder = Path(sampler_curve.__file__).parents[2]
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
     assert answer.returncode == 0, answer.stderr
     assert "euler+churn" in answer.stdout

@@ -20,7 +20,8 @@ from data.cameras.transforms_json import from_transforms
 from data.images.files import read_picture
 from models.checkpoints import loading
 from scripts.evaluate import __main__ as evaluate
-from scripts.sampling.arguments import make_parser
+from scripts.sampling.jobs import with_choices
+from scripts.sampling.request import SampleRequest, SubjectRequest
 from tests.tiny_run import STEPS, save_tiny_run, tiny_config
 
 VIEWS = 5
@@ -95,11 +96,10 @@ def test_a_data_set_may_have_another_layout_than_that_of_the_training(tmp_path):
     config = tiny_config(tmp_path, tmp_path)
     data = config.data.model_copy(update={"layout": "transforms", "shards": "rank", "views": "list.json"})
     config = config.model_copy(update={"data": data})
-    arguments = make_parser().parse_args(["--transfer", "run", "--data", str(tmp_path / "cars")])
-    chosen = sample_views.with_choices(config, arguments).data
+    request = SampleRequest("run", SubjectRequest(data=str(tmp_path / "cars")))
+    chosen = with_choices(config, request).data
     assert (chosen.layout, chosen.shards, chosen.views) == ("auto", "all", None)
-    arguments = make_parser().parse_args(["--transfer", "run"])
-    assert sample_views.with_choices(config, arguments).data == data
+    assert with_choices(config, SampleRequest("run")).data == data
 
 
 def test_a_shorter_trajectory_leaves_none_of_a_longer_one_behind(sample):
@@ -266,11 +266,11 @@ ERRORS = {
     "--policy best": "--policy",
     "--look-at 3": "--policy",
     "--order outward": "--policy",
-    "--policy all --look-at 3": "--look-at",
-    "--joint 1": "--joint",
-    "--joint-sigma 2": "--joint",
-    "--joint 3 --progress": "--progress",
-    "--joint 3 --joint-sigma 90": "sigma 90",
+    "--policy all --context-views 3": "--context-views",
+    "--refine-jointly 1": "--refine-jointly",
+    "--refine-sigma 2": "--refine-jointly",
+    "--refine-jointly 3 --progress": "--progress",
+    "--joint 3 --joint-sigma 90": "sigma 90",  # by their old names
     "--samples 0": "--samples",
     "--camera pose.txt": "--image",
     "--view 3": "--view",
@@ -295,13 +295,17 @@ def test_bad_input_is_one_line_and_leaves_no_files(run, root, tmp_path, capsys, 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried"), KeyError("a")])
 @pytest.mark.parametrize(
-    ("program", "work"), [(sample_views, "sample_views"), (evaluate, "evaluate_quickly")]
+    ("program", "work"),
+    [
+        (sample_views, "scripts.sampling.draw.sample_views"),
+        (evaluate, "scripts.evaluate.__main__.evaluate_quickly"),
+    ],
 )
 def test_too_little_memory_is_one_line_and_other_errors_are_not(program, work, error, monkeypatch, capsys):
     def fail(arguments) -> None:
         raise error
 
-    monkeypatch.setattr(program, work, fail)
+    monkeypatch.setattr(work, fail)
     command = ["--transfer", "run"]
     if isinstance(error, KeyError):
         with pytest.raises(KeyError):
@@ -317,7 +321,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_anything_is_dra
     run, root, tmp_path, capsys, monkeypatch
 ):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(sample_views, "draw", pytest.fail)
+    monkeypatch.setattr("scripts.sampling.draw.draw", pytest.fail)
     cases = [(tmp_path / "file", ""), (tmp_path / "file/deeper", ""), (Path("/proc/nowhere"), "")]
     for output, prefix in (*cases, (tmp_path / "out", "x" * 300)):
         flags = ["--transfer", str(run), "--data", str(root), "--output", str(output), "--prefix", prefix]
@@ -475,7 +479,7 @@ def test_weights_that_give_nan_are_named_and_nothing_is_drawn_from_them(
         )
         return model, config, step
 
-    monkeypatch.setattr(loading, "load_model", load_broken)
+    monkeypatch.setattr("scripts.sampling.draw.load_model", load_broken)
     flags = ["--transfer", str(run), "--data", str(root), "--output", str(tmp_path / "out"), "--views", "1"]
     assert sample_views.main(flags) == 2
     assert "view 0" in capsys.readouterr().err.splitlines()[-1]

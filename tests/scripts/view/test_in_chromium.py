@@ -40,7 +40,7 @@ def viewer(folder: Path, plant_object: Callable[..., Path]) -> Iterator[Any]:
     plant_object(folder / "data" / "cars_val" / "bb", num_views=3, size=(32, 32))
     run = save_tiny_run(tiny_config(folder / "data", folder))
     flags = ["--port", "0", "--size", "32", "--device", "cpu", "--output", str(folder / "paths")]
-    opened = view.open_viewer(view.make_parser().parse_args([str(run), *flags]))
+    opened = view.open_viewer(view.view_request(view.make_parser().parse_args([str(run), *flags])))
     yield opened
     opened.stop()
 

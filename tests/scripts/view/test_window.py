@@ -57,7 +57,7 @@ def command(tmp_path_factory: pytest.TempPathFactory, plant_object: Callable[...
 
 @pytest.fixture(scope="module")
 def viewer(command: list[str]) -> Iterator[Viewer]:
-    opened = view.open_viewer(view.make_parser().parse_args(command))
+    opened = view.open_viewer(view.view_request(view.make_parser().parse_args(command)))
     yield opened
     opened.stop()
 
@@ -495,7 +495,7 @@ def at(browser: FakeBrowser, eye: Eye) -> bool:
 
 def test_ending_the_viewer_ends_a_sample_that_is_under_way(command):
     before = threading.active_count()
-    viewer = view.open_viewer(view.make_parser().parse_args(command))
+    viewer = view.open_viewer(view.view_request(view.make_parser().parse_args(command)))
     browser = FakeBrowser(viewer.url, some_eye())
     browser.wait(lambda: browser.background is not None)
     browser.use("Steps", 9000)

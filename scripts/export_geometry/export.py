@@ -1,0 +1,148 @@
+"""Surfaces and point clouds of objects, written as files and measured against true meshes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from config.run import RunConfig
+from data.cameras.pinhole import cameras_from_poses
+from data.cameras.poses import cameras_all_round
+from data.files import require_writable
+from data.images.files import read_picture
+from data.images.pixels import from_uint8
+from data.scenes.batch import Views, all_valid, concatenate
+from data.scenes.views import Job
+from models.checkpoints.loading import load_model
+from models.device import autocast, choose_device, place
+from models.volumes.volume_model import VolumeModel, volumes_of
+from scripts.common.progress import progress_bar
+from scripts.export_geometry.extraction import SurfaceOptions, depth_cloud, extract_surface
+from scripts.export_geometry.picture import drawn, write_picture
+from scripts.export_geometry.request import ExportRequest
+from scripts.export_geometry.surfaces import PointCloud, Surface, points_on, write_glb, write_ply
+from scripts.export_geometry.truth import Truth
+from scripts.sampling.jobs import at_data_of, output_folders, sample_jobs
+from scripts.sampling.reader import films_in, record_of
+from scripts.training.messages import tell
+
+MESH, CLOUD = "mesh.glb", "cloud.ply"
+
+
+def export_geometry(request: ExportRequest) -> bool:
+    """Write what a request asks for, and print which files and figures there are.
+
+    Of an object that fails, a line says why, and the others are exported; returns whether there is any.
+    Whatever ends the work, what is known by then is written. Raises ValueError or OSError, in one line for
+    the user, before the first object wherever possible.
+    """
+    exporter, jobs = open_exporter(request)
+    folders = output_folders(exporter.config, request.output, jobs)
+    written = [folder / name for folder in folders for name in (MESH, CLOUD)]
+    figures = request.truth.figures if request.truth else None
+    for path in [*written, *filter(None, (figures, request.picture))]:
+        require_writable(path)
+
+    lines, problems, blocks = [], [], []
+    try:
+        with progress_bar(jobs, unit="object") as bar:
+            for job, folder in zip(bar, folders, strict=True):
+                try:
+                    blocks.append(exporter.export(job, folder))
+                    lines += [f"{folder / name}" for name in (MESH, CLOUD)]
+                except ValueError as error:
+                    if isinstance(error.__cause__, ImportError):  # no other object fares better
+                        raise
+                    problems.append(f"export_geometry: {job.name}: {error}")
+    finally:
+        print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+        print(*lines, sep="\n", end="\n" if lines else "")
+        if request.picture and blocks:
+            print(write_picture(request.picture, blocks))
+        if exporter.truth and exporter.truth.figures:
+            print(*exporter.truth.report(figures), sep="\n")
+    return bool(problems)
+
+
+def open_exporter(request: ExportRequest) -> tuple["Exporter", list[Job]]:
+    """The model with what it is asked for, and the objects. Raises ValueError or OSError for the user."""
+    device = choose_device(request.device)
+    model, config, _ = load_model(request.checkpoint)
+    model = place(volumes_of(model, request.checkpoint), device)
+    config = at_data_of(config, request.subject)
+    # Jobs have cameras of views to draw; here they are not looked at.
+    jobs, _, notices = sample_jobs(config, request.subject, "circle", 1)
+    tell(notices, "export_geometry")
+    truth = Truth.of(config.data, request.truth, [job.name for job in jobs]) if request.truth else None
+    return Exporter(model, config, request, truth, device), jobs
+
+
+class Exporter:
+    """Writes the geometry of one object at a time, and measures it where the truth is known."""
+
+    def __init__(
+        self,
+        model: VolumeModel,
+        config: RunConfig,
+        request: ExportRequest,
+        truth: Truth | None,
+        device: torch.device,
+    ):
+        self.model, self.config, self.request, self.truth, self.device = model, config, request, truth, device
+
+    def export(self, job: Job, folder: Path) -> UInt8[ndarray, "h w 3"] | None:
+        """Write the files of one object; returns its part of the picture, where one is asked for.
+
+        Raises ValueError where there is nothing solid, or a file cannot be used.
+        """
+        true_mesh = self.truth.mesh(job.name) if self.truth else None
+        source = with_film(job, self.config, self.request.film)
+        surface, cloud = self.extract(job, source)
+        write_glb(folder / MESH, surface)
+        write_ply(folder / CLOUD, cloud)
+        if self.truth:
+            self.truth.measure(job.name, true_mesh, source, surface, cloud)
+        return drawn(job.source, true_mesh, surface, cloud) if self.request.picture else None
+
+    def extract(self, job: Job, source: Views) -> tuple[Surface, PointCloud]:
+        """Mesh and cloud of one object. Raises ValueError where there is nothing solid."""
+        request, wanted = self.request, self.request.cloud
+        options = SurfaceOptions(
+            request.surface, request.level, request.resolution, request.largest, request.smooth
+        )
+        with torch.no_grad():
+            with autocast(self.config.train.precision, self.device):
+                scene = self.model.encode(source.to(self.device))
+            photographed = job.source.cameras.to(self.device)
+            around = cameras_all_round(photographed[0, 0], wanted.num_cameras)
+            cameras = concatenate([photographed, around], axis=1)
+            cloud = depth_cloud(self.model, scene, cameras, least_opacity=wanted.least_opacity)
+            surface = extract_surface(self.model, scene, cloud, options)
+        if wanted.source == "mesh":
+            cloud = points_on(surface, wanted.num_points, np.random.default_rng(0))
+        return surface, cloud
+
+
+def with_film(job: Job, config: RunConfig, folder: Path | None) -> Views:
+    """The source views, and behind them those of a film that was drawn of the object.
+
+    Raises ValueError where there is none, or it shows another object, or its pictures are of another size.
+    """
+    source = job.source
+    if folder is None:
+        return source
+    films = films_in(folder)
+    if len(films) > 1:
+        raise ValueError(f"{folder}: holds {len(films)} films; give the folder of one")
+    shown = record_of(films[0].folder).get("object", job.name)  # who moved it may have left the record
+    if shown != job.name:
+        raise ValueError(f"{folder}: shows {shown}; give a film of {job.name}, or --object {shown}")
+    pictures = [from_uint8(read_picture(path)) for path in films[0].pictures]
+    if any(picture.shape != source.images.shape[2:] for picture in pictures):
+        raise ValueError(f"{folder}: its pictures are of another size than the source's; draw them anew")
+    poses, intrinsics = films[0].cameras.cam_to_world, films[0].cameras.intrinsics
+    cameras = cameras_from_poses(poses, intrinsics, object_radius=config.data.object_radius)
+    return concatenate([source, all_valid(torch.stack(pictures)[None], cameras[None])], axis=1)

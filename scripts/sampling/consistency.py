@@ -1,0 +1,117 @@
+"""Measure how consistent view sequences are: reprojection errors, classical reconstructions."""
+
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from scripts.common.results import mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+    from scripts.sampling.reader import Film
+    from scripts.sampling.reprojection import SeenView
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """What is found of one film."""
+
+    error: float  # levels of 8 bits
+    psnr: float  # dB
+    compared: float  # percent of the pixels that show a surface
+    detail: float  # levels of 8 bits
+
+
+@dataclass(frozen=True)
+class DepthSource:
+    """Whose depth view sequences are measured on: their own, or that of other sequences or of a data set."""
+
+    folder: Path | None = None  # other view sequences of the same objects and cameras
+    data: str | None = None  # root of a data set with depth; views were drawn from its own cameras
+    split: str = "test"
+    depth_scale: float = 1.0  # as data.depth_scale
+
+    def __post_init__(self):
+        if self.folder and self.data:
+            raise ValueError("--depth and --data both say whose depth is used; give only one")
+
+
+def consistency(
+    folders: "Sequence[Path]", source: DepthSource, *, previews: bool = False
+) -> dict[str, list[Steadiness]]:
+    """The films of every row of the table. Raises ValueError or OSError, in one line for the user."""
+    from scripts.sampling.reader import films_in, seen_views
+
+    rows: dict[str, list[Steadiness]] = {}
+    for folder in folders:
+        films = films_in(folder)
+        depths, truth = surfaces(films, source)
+        pairs = list(zip(films, depths, strict=True))
+        rows[f"{folder}"] = [measured(seen_views(film, depth)) for film, depth in pairs]
+        if previews:
+            rows[f"{folder}, previews"] = [
+                measured(seen_views(film, depth, pictures=film.previews)) for film, depth in pairs
+            ]
+        if truth:
+            rows[f"{source.data}, as for {folder}"] = [measured(views) for views in truth]
+    return rows
+
+
+def surfaces(films: list["Film"], source: DepthSource) -> tuple[list[list["Tensor"]], list[list["SeenView"]]]:
+    """The depth of the views of each film from a source, and the true views where that is a data set.
+
+    Raises ValueError where that does not fit the films.
+    """
+    from data.config import DataConfig
+    from data.formats.registry import open_split
+    from data.images.files import picture_size
+    from scripts.sampling.reader import depths_of, films_in, require_same_cameras, true_views
+
+    if source.data:
+        size = picture_size(films[0].pictures[0])[0]
+        config = DataConfig(root=source.data, image_size=size, depth_scale=source.depth_scale)
+        objects = open_split(config, source.split)
+        truth = [true_views(film, objects) for film in films]
+        return [[view.depth for view in views] for views in truth], truth
+    others = films
+    if source.folder:
+        found = films_in(source.folder)
+        named = {other.name: other for other in found}
+        others = [named.get(film.name) for film in films]
+        if None in others:
+            missing = films[others.index(None)].name
+            raise ValueError(f"{source.folder}: has no film of {missing}; draw it, or give another folder")
+    for film, other in zip(films, others, strict=True):
+        require_same_cameras(film, other)
+    return [list(depths_of(other)) for other in others], []
+
+
+def measured(views: "Iterable[SeenView]") -> Steadiness:
+    """The figures of a film."""
+    from scripts.sampling.reprojection import detail, film_agreement
+
+    views = list(views)
+    agreement = film_agreement(views)
+    details = [value for value in map(detail, views) if isfinite(value)]
+    mean = fmean(details) if details else float("nan")
+    return Steadiness(agreement.error, agreement.psnr, 100 * agreement.share, mean)
+
+
+def table(rows: dict[str, list[Steadiness]]) -> str:
+    """Means over films, with their standard errors where there are several, as Markdown."""
+    lines = ["| film | films | error (levels) | PSNR (dB) | compared (%) | detail (levels) |"]
+    lines.append("|---|---|---|---|---|---|")
+    for name, films in rows.items():
+        figures = (mean([getattr(film, key.name) for film in films]) for key in fields(Steadiness))
+        lines.append(f"| {name} | {len(films)} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def known(film: Steadiness) -> dict[str, float | None]:
+    """The figures of a film as JSON has them; None where there is nothing to compare."""
+    return {name: value if isfinite(value) else None for name, value in asdict(film).items()}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from config.families import FAMILIES, family
+from config.families import DEFAULT, FAMILIES, family
 
 # Beginning of pydantic's name of a problem -> what the value must be; {} are the problem's own figures.
 MUST = {
@@ -37,7 +37,7 @@ def first_problem(error: ValidationError, config: type[BaseModel], family_name: 
     document names one."""
     problem = error.errors(include_url=False)[0]
     key, entry, inner = _place(problem["loc"])
-    fields = known_fields(config, family_name if family_name in list(FAMILIES) else "genvs")
+    fields = known_fields(config, family_name if family_name in list(FAMILIES) else DEFAULT)
     if problem["type"] == "extra_forbidden":
         close = _alike(key, list(fields))
         return f"unknown key '{key}'" + (f"; did you mean '{close}'?" if close else "; remove it")

@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+DEFAULT = "genvs"  # of configs that name no family
+PROJECT = "genvs"  # under which runs are tracked
 FAMILIES = {
     "genvs": ("models.genvs.model", "GeNVS"),
     "pixelnerf": ("models.pixelnerf.model", "PixelNeRF"),

@@ -9,7 +9,7 @@ def renewed(document: Any) -> Any:
     """A run's config, as plain JSON data, with schedules in progress where they were in steps.
 
     They are divided by `train.steps`; a fall of the learning rate to zero now ends with the run. What is not
-    as the older version wrote it stays as it is, for whoever checks it.
+    as the older version wrote it stays as it is and is validated later.
     """
     if not isinstance(document, dict):
         return document

@@ -83,7 +83,7 @@ def require_start(stage: RunConfig) -> None:
 
 
 def _check_names(changes: list[tuple[str, Any]], stages: Any) -> None:
-    """Changes are for stages that the file has: a slip of the pen makes no new one."""
+    """Unknown stage names are an error."""
     for key, _ in changes:
         section, _, rest = key.partition(".")
         name = rest.partition(".")[0]

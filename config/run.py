@@ -19,10 +19,9 @@ from pydantic import (
 
 from config.documents import _family_of, read_document
 from config.errors import first_problem
-from config.families import family
+from config.families import DEFAULT, family
 from config.legacy import renewed
 from data.config import DataConfig
-from diffusion.samplers import SampleOptions
 
 
 class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -102,12 +101,13 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     data: DataConfig
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
-    sample: SampleOptions = SampleOptions()
+    sample: SerializeAsAny[BaseModel]
 
     @model_validator(mode="before")
     @classmethod
     def _in_todays_keys(cls, value: Any) -> Any:
-        return renewed(value)
+        value = renewed(value)
+        return {"sample": {}} | value if isinstance(value, dict) else value
 
     @field_validator("name", "recipe")
     @classmethod
@@ -122,8 +122,15 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
         if isinstance(value, BaseModel):
             return value
         if not isinstance(value, dict):
-            raise ValueError('must be a section such as {"family": "genvs"}')
-        return family(str(value.get("family", "genvs"))).Config.model_validate(value)
+            raise ValueError(f'must be a section such as {{"family": "{DEFAULT}"}}')
+        return family(str(value.get("family", DEFAULT))).Config.model_validate(value)
+
+    @field_validator("sample", mode="before")
+    @classmethod
+    def _sample_as_the_family_does(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, BaseModel) or "model" not in info.data:
+            return value
+        return family(info.data["model"].family).SampleConfig.model_validate(value)
 
     @model_validator(mode="after")
     def _image_size_suits(self) -> "RunConfig":

@@ -46,16 +46,22 @@ CHURN_NOISE = 1.003  # EDM's S_noise
 
 
 class SampleOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """How to sample. Guidance and `unconditional` are for whoever makes the denoiser (`guided`)."""
+    """How to sample. Guidance and `unconditional` are applied by `guided`, not by the sampler.
 
-    sampler: str = "dpmpp_2m_sde"
-    steps: int = Field(25, ge=2, le=10_000)
+    Fields with a `flag` can be set on the command line of sample_views.py and scripts.evaluate.
+    """
+
+    sampler: str = Field("dpmpp_2m_sde", json_schema_extra={"flag": "--sampler"})
+    steps: int = Field(25, ge=2, le=10_000, json_schema_extra={"flag": "--steps"})
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(80.0, gt=0)
     rho: float = Field(7.0, gt=0)  # larger: more of the steps at low noise
-    stochastic: bool = False  # churn; "ancestral" and "brownian" samplers are stochastic anyway
-    guidance: float = 1.0  # 1: none; more: nearer to the condition, see `guided`
-    unconditional: bool = False  # do not look at the condition
+    # Churn; "ancestral" and "brownian" samplers are stochastic anyway.
+    stochastic: bool = Field(False, json_schema_extra={"flag": "--stochastic"})
+    # 1: none; more: nearer to the condition, see `guided`.
+    guidance: float = Field(1.0, json_schema_extra={"flag": "--guidance"})
+    # Do not look at the condition.
+    unconditional: bool = Field(False, json_schema_extra={"flag": "--unconditional"})
 
     @field_validator("sampler")
     @classmethod
@@ -109,14 +115,14 @@ def sample(
     seeds: Int[Tensor, "n"],
     options: SampleOptions,
     *,
-    begin: Float[Tensor, "n c h w"] | None = None,
+    init_images: Float[Tensor, "n c h w"] | None = None,
     callback: Callback | None = None,
     draw: Draw = normal,
     device: torch.device | None = None,
 ) -> Float[Tensor, "n c h w"]:
     """Images of shape [c, h, w], one per seed, as float32 on `device` (None: that of `seeds`).
 
-    With `begin`, noise of level sigma_max is added to these images first, so that what is coarser than the
+    With `init_images`, noise of level sigma_max is added to these first, so that what is coarser than the
     noise stays as it is (SDEdit: Meng et al. 2022, arXiv:2108.01073); without, there is noise alone.
     `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is told,
     at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
@@ -129,8 +135,8 @@ def sample(
         return _on_device(draw(host_seeds, shape, stream=stream), device)
 
     initial = sigmas[0] * noise("initial")
-    if begin is not None:
-        initial = initial + begin.to(initial)
+    if init_images is not None:
+        initial = initial + init_images.to(initial)
     function = _with_host_levels(options.sampler)
     source = SAMPLERS[options.sampler]
     if source == "churn":

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
@@ -23,12 +23,19 @@ SampleCallback = Callable[[int, Tensor], None]
 
 @dataclass(frozen=True)
 class Prediction:
-    """Novel views, and what the model knew about them before it drew them."""
+    """Novel views, and what else a family knows about them: writers and evaluations skip what is None."""
 
     images: Float[Tensor, "b t 3 h w"]  # RGB in [-1, 1]
-    preview: Float[Tensor, "b t 3 h w"]  # RGB in [-1, 1], without sampling
-    depth: Float[Tensor, "b t 1 h w"]  # scene units along the optical axis; the far plane where nothing is
-    opacity: Float[Tensor, "b t 1 h w"]  # 0 to 1
+    preview: Float[Tensor, "b t 3 h w"] | None = None  # RGB in [-1, 1], without sampling
+    depth: Float[Tensor, "b t 1 h w"] | None = (
+        None  # scene units along the optical axis; far where nothing is
+    )
+    opacity: Float[Tensor, "b t 1 h w"] | None = None  # 0 to 1
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
+        """The same with `function` applied to every tensor that is there."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Prediction(*(None if part is None else function(part) for part in parts))
 
 
 class NVSModel(nn.Module, ABC):
@@ -41,15 +48,28 @@ class NVSModel(nn.Module, ABC):
     notices: tuple[str, ...] = ()  # what the user should know about how the model was made
     training_settings: tuple[str, ...] = ()  # keys of the config that do not change what weights compute
     resource_settings: tuple[str, ...] = ()  # keys that change neither that nor training, but what both cost
-    needs_geometry: bool = False  # whether `loss` reads the views' depth and alpha
     deterministic: bool = False  # whether views are the same whatever their seeds
-    options: SampleOptions = SampleOptions()  # of a trained model: how its run samples
+    SampleConfig: type[BaseModel] = SampleOptions  # how the family samples; its fields may carry a flag
+    options: BaseModel = SampleOptions()  # of a trained model: how its run samples
     trained_on: DataConfig | None = None  # of a trained model: the data of its run
 
     @property
     def device(self) -> torch.device:
         """Where its weights are, and its input must be, but for seeds, which may be anywhere."""
         return next(self.parameters()).device
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Fields of `Views` that a training batch must hold, beside images and `valid`."""
+        return frozenset({"cameras"})
+
+    @property
+    def max_joint_views(self) -> int:
+        """How many views look at each other while they are drawn; 1: views are independent.
+
+        Samplers never split a group of so many consecutive views over two calls of `draw`.
+        """
+        return 1
 
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:
@@ -79,12 +99,13 @@ class NVSModel(nn.Module, ABC):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
-        begin: Float[Tensor, "b t 3 h w"] | None = None,
+        init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Views of an encoded scene from `cameras` [b, t], as large as its source photos.
 
-        A view depends on its own seed alone. Models that denoise start with the images `begin` in [-1, 1]
+        A view depends on its own seed, its scene and, where views are drawn jointly, its group: never on the
+        batch. Models that denoise start with `init_images` in [-1, 1]
         under noise of level `options.sigma_max`, where they are given.
         """
 
@@ -104,13 +125,17 @@ class NVSModel(nn.Module, ABC):
         """What an encoded scene that was not trained on, and its true views, tell of the model's health.
 
         Figures from 0 to 1 by flat names such as "health/opacity_object", of what is being taught alone;
-        models/training/sanity_checks.py knows which are bad. None, unless a family knows better. Gradients are off.
+        models/training/sanity_checks.py knows which are bad. None by default. Gradients are off.
         """
         return {}
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The parts that may learn at their own rates. Together they hold every trained parameter once."""
+
+    def reference_modules(self) -> dict[str, nn.Module]:
+        """Frozen modules that are kept by reference: never saved, averaged or counted, and in no part."""
+        return {}
 
     def networks(self) -> tuple[nn.Module, ...]:
         """The parts of it worth compiling, each called many times or for long: none, unless a family knows
@@ -143,3 +168,20 @@ def surface_depth(
     depth, opacity = depth.squeeze(-3), opacity.squeeze(-3)
     behind = (1 - opacity) * far
     return torch.where(opacity >= OPAQUE, (depth - behind) / opacity.clamp_min(OPAQUE), 0.0).clamp_min(0)
+
+
+def own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by name, without those of `reference_modules`."""
+    prefixes = _reference_prefixes(model)
+    return {name: value for name, value in model.named_parameters() if not name.startswith(prefixes)}
+
+
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict without `reference_modules`: what a checkpoint holds."""
+    prefixes = _reference_prefixes(model)
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(prefixes)}
+
+
+def _reference_prefixes(model: nn.Module) -> tuple[str, ...]:
+    references = model.reference_modules().values() if isinstance(model, NVSModel) else ()
+    return tuple(f"{name}." for name, module in model.named_modules() if module in list(references))

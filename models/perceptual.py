@@ -1,4 +1,4 @@
-"""How near pictures are to the truth: SSIM, and a perceptual distance. PSNR is in `models.training.validation`.
+"""Perceptual distances between images. PSNR and SSIM are in `data.images.quality`.
 
 All take images in [-1, 1] and round them to 8 bits first, as if they were saved. What they need beside
 requirements.txt is in requirements-metrics.txt, and imported on first use.

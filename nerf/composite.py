@@ -19,7 +19,7 @@ BACKGROUND = 1.0  # white, in every latent channel
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a ray brings home."""
+    """Per-ray outputs of volume rendering."""
 
     latent: Float[Tensor, "b r f"]  # 0 to 1, on a white background
     depth: Float[Tensor, "b r"]  # weighted by opacity: divide by it for the expected depth of the surface

@@ -52,8 +52,7 @@ class RadianceField(nn.Module):
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n f"]]:
         """Density (per scene unit, >= 0) and latent colour (0 to 1) from features of the sources.
 
-        `weight` says how much each source has to say about a point. Where no source has a say, nothing is
-        known and the density is zero.
+        `weight` is the visibility of the point in each source view; where all are zero, so is the density.
         """
         share = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12)
         if self.config.pool == "before":

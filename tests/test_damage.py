@@ -135,7 +135,7 @@ def test_errors_of_the_disk_are_damage_and_what_is_asked_in_vain_is_not(root, mo
         place = root / "cars_train/car0"
         with pytest.raises(DamagedFileError, match=rf"\A{place}: cannot be read \(Input/output [^\n]*\Z"):
             loader.objects.read(0, [1])
-    loader.geometry = True
+    loader.requires = frozenset({"cameras", "geometry"})
     with pytest.raises(ValueError, match="has no depth pictures, which model") as caught:
         loader.load(0)
     assert not isinstance(caught.value, DamagedFileError)

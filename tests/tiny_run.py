@@ -27,6 +27,7 @@ def tiny_config(root: Path, runs: Path) -> RunConfig:
             "denoiser": {"channels": [32], "depths": [1], "self_attention": [False], "mapping_width": 16},
         },
         "data": {"root": str(root), "image_size": 32, "sources": [1, 1]},
+        "train": {"precision": "float32"},  # whatever the CPU has
         "sample": {"sampler": "dpmpp_2m", "steps": STEPS},
     }
     return validate_config(document, "tiny")

@@ -11,7 +11,7 @@ A path file is a JSON object of the keys
 A camera is `cam_to_world`, a pose of 4 rows of 4 numbers in OpenCV axes, and either `focal`, its focal
 length in widths of a square picture, or `intrinsics`, 3 rows of 3 numbers in units of the picture's width and
 height. Instead of `keyframes` there may be `cameras`, which are taken as they are, without `views` and
-`loop`. A `transforms.json` (`data.cameras.transforms_json`), known by its `frames`, is read as such cameras, too.
+`loop`. A `transforms.json` (`data.cameras.transforms_json`), known by its `frames`, is read as cameras, too.
 """
 
 import json

@@ -24,8 +24,8 @@ def trajectory(
 
     A circle carries the reference pose itself round the object. `num` None is the path's customary number of
     views. Near and far are as in `cameras_from_poses`. A `name` other than those of `PATHS` is a path file
-    (`data.cameras.path_files`), whose cameras have places and intrinsics of their own; their working volume is that
-    of the reference. Raises ValueError where the file cannot be used.
+    (`data.cameras.path_files`), whose cameras have places and intrinsics of their own; their working volume
+    is that of the reference. Raises ValueError where the file cannot be used.
     """
     if name not in PATHS:
         return _from_file(Path(name), reference, num)

@@ -3,13 +3,13 @@
     SCENE/cameras.txt, images.txt            or the two in sparse/0, sparse, colmap/sparse/0, colmap/sparse or
                                              colmap below the scene
     SCENE/images/...                         pictures, under the names that images.txt has
-    SCENE/masks/...                          masks of the object, if there are (see data/images/scene_masks.py)
+    SCENE/masks/...                          masks of the object, if any (see data/images/scene_masks.py)
 
 Of several models in sparse (0, 1, ...), which are parts of a scene that COLMAP could not join, the one with
 most pictures is read. Cameras must be pinholes (SIMPLE_PINHOLE, PINHOLE): lenses with distortion are
 undistorted by COLMAP itself.
-The world of a reconstruction is arbitrary and is normalised (see data/cameras/normalise.py). How scenes and views
-are split is said in data/formats/scene_folders.py. points3D.txt is not needed.
+The world of a reconstruction is arbitrary and is normalised (see data/cameras/normalise.py). How scenes
+and views are split is said in data/formats/scene_folders.py. points3D.txt is not needed.
 """
 
 import math

@@ -5,12 +5,12 @@
     SCENE/...                                   pictures, where the frames' file paths say
 
 File paths are relative to the scene's folder or absolute, with or without the pictures' suffix. Transparent
-parts become white, and so does what masks leave out (see data/images/scene_masks.py). Intrinsics in pixels are those
-of pictures of w x h, or where neither is said, of each frame's own picture. Poses may be in any units: the
-working volume is as large as is seen from the cameras (a radius of about 1.4 for Blender's at a distance of
-4), unless data.object_radius says otherwise. A world in which the cameras do not look at the origin is
-normalised (see data/cameras/normalise.py). Any other is left as it is, but for being turned so that z is up where
-the key `up` or the cameras tell that another direction is (see data/cameras/world_up.py).
+parts become white, and so does what masks leave out (see data/images/scene_masks.py). Intrinsics in pixels
+are those of pictures of w x h, or where neither is said, of each frame's own picture. Poses may be in any
+units: the working volume is as large as is seen from the cameras (a radius of about 1.4 for Blender's at a
+distance of 4), unless data.object_radius says otherwise. A world in which the cameras do not look at the
+origin is normalised (see data/cameras/normalise.py). Any other is left as it is, but for being turned so that
+z is up where the key `up` or the cameras tell that another direction is (see data/cameras/world_up.py).
 
 The lists `train_filenames`, `val_filenames` and `test_filenames` are the split of a lone scene; without one
 for train, or without any other, that is what the others leave. How scenes and views are split otherwise is

@@ -1,7 +1,7 @@
 """Decode picture files: the one place where files become pixels, for photos, data sets and textures alike.
 
-Pixels come out as 8-bit sRGB (`data.images.colour_profiles`). A picture of more than `LARGE` pixels is halved in
-both directions until it has no more, JPEG files while they are decoded; whatever belongs to it, such as a
+Pixels come out as 8-bit sRGB (`data.images.colour_profiles`). A picture of more than `LARGE` pixels is halved
+in both directions until it has no more, JPEG files while they are decoded; whatever belongs to it, such as a
 mask of the same size, shrinks alike. One of more than `MOST` pixels is refused. Every problem with a file is
 a ValueError of one line that begins with its path.
 """

@@ -113,7 +113,7 @@ def _in_archive(path: Path, base: Path) -> list[MeshSource]:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
             if CATALOGUE in members:
                 return _catalogued(path, base, archive, members)
-    except ZIP_ERRORS as error:  # whoever loads it reports it with the others
+    except ZIP_ERRORS as error:  # reported with the others when it is loaded
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return [MeshSource("", path, base, problem=f"the archive, {kind}{error}")]
     plain = [member for member in members if not member.startswith((".", "__MACOSX"))]

@@ -4,10 +4,10 @@ The object is cut out by its mask, put on white, and placed in the middle of a s
 of its bounding box fills `FILL`: the mean over the silhouettes of the embedded cars (0.63, with a standard
 deviation of 0.10; 0.64 in the views of real cars rendered in the same way).
 
-The mask is a file of its own, or the photo's transparency, or what `data.photos.cut_out` finds, or, on white ground,
-whatever is not white. A photo with none of these is taken whole, or as much of it as lies in a box. An alpha
-channel that leaves all but a few pixels opaque is no mask. What is half transparent belongs to the object
-where it can be seen. Photos are turned upright as their EXIF entry says.
+The mask is a file of its own, or the photo's transparency, or what `data.photos.cut_out` finds, or, on white
+ground, whatever is not white. A photo with none of these is taken whole, or as much of it as lies in a box.
+An alpha channel that leaves all but a few pixels opaque is no mask. What is half transparent belongs to the
+object where it can be seen. Photos are turned upright as their EXIF entry says.
 """
 
 import math

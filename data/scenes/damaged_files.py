@@ -1,4 +1,4 @@
-"""Files of a data set that cannot be used: named, and where that is wanted gone round.
+"""Damaged files of a data set: reported, and skipped if `data.damaged` is "skip".
 
 What a layout cannot read is a `DamagedFileError`; what is asked for in vain, such as depth of a set that has
 none, is any other ValueError, and stops a run always.

@@ -1,8 +1,8 @@
 """Scenes for training: an endless shuffled sequence shared out among ranks, every scene reproducible.
 
-Scene number g is the same whoever loads it: its object, its views and its seed follow from (seed, g). Step s
-of rank r holds the numbers s * world * batch + r * batch + (0 .. batch - 1), so two processes with half the
-batch see what one process sees, and a resumed run goes on where it stopped.
+Scene number g is the same in whichever process loads it: its object, its views and its seed follow from
+(seed, g). Step s of rank r holds the numbers s * world * batch + r * batch + (0 .. batch - 1), so two
+processes with half the batch see what one process sees, and a resumed run goes on where it stopped.
 
 With `data.shards` "rank" a rank draws from its own shards of the set alone: those whose number modulo the
 ranks is its own. Its scenes still follow from (seed, g) and the number of ranks, but every rank goes through
@@ -10,7 +10,7 @@ its own objects, so its epochs are as long as its shards, and another number of 
 
 With `data.damaged` "skip" another scene takes the place of one with a file that cannot be used: a second
 attempt at scene number g draws an object and views from a stream of its own, which follows from (seed, g) and
-the number of the attempt, and so on. So the sequence is still the same whoever loads it.
+the number of the attempt, and so on. So the sequence is still the same for every process.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class SceneLoader:
     """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
 
     `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
-    it stays as it begins. Where `geometry` is set to true, views come with their depth and alpha.
+    it stays as it begins. Views hold what `requires` names: with "geometry", their depth and alpha.
 
     Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
     ranks are to read their own shards and these are not here, or not as many for every rank.
@@ -75,7 +75,7 @@ class SceneLoader:
                 )
         self.objects, self.config, self.seed = objects, config, seed
         self.batch, self.rank, self.world = batch, rank, world
-        self.geometry = False
+        self.requires: frozenset[str] = frozenset()
         self._num_scenes = None if total is None else total * world * batch
         self._own = range(len(objects))
         if config.shards == "rank":
@@ -117,7 +117,7 @@ class SceneLoader:
     def _load_scene(self, number: int) -> "_Scene":
         def read(attempt: int) -> _Scene:
             choice = self.choose(number, attempt)
-            return _read_scene(self.objects, choice, self._most, geometry=self.geometry)
+            return _read_scene(self.objects, choice, self._most, geometry="geometry" in self.requires)
 
         scene, damage = first_usable(read, root=self.config.root, skip=self.config.damaged == "skip")
         return replace(scene, damage=damage)

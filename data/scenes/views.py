@@ -66,22 +66,6 @@ def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | Non
     return [objects.ids.index(name) for name in names]
 
 
-def parse_views(words: Sequence[str]) -> list[int]:
-    """View numbers from words such as "64", "104" or "64,104".
-
-    Raises ValueError where they are no different whole numbers from 0.
-    """
-    numbers = [number.strip() for word in words for number in word.split(",") if number.strip()]
-    if not numbers or not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise ValueError(
-            f"'{' '.join(words)}' are no view numbers; give whole numbers from 0, such as 64 104"
-        )
-    views = [int(number) for number in numbers]
-    if len(set(views)) < len(views):
-        raise ValueError(f"'{' '.join(words)}' names a view twice; name it once")
-    return views
-
-
 def other_views(objects: Objects, index: int, views: Sequence[int], *, num: int | None = None) -> list[int]:
     """`num` evenly spaced views of an object, without `views`; None is all.
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data.files import write_synced
+from models.base import own_state
 
 CHECKSUMS, SEAL = "checksums", "checksum"  # keys of the header: those of the tensors, that of the header
 
@@ -171,7 +172,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path, *, as
 
     Raises ValueError naming what is missing, surplus or of another kind (shape, precision).
     """
-    require_same(model.state_dict(), weights, path)
+    require_same(own_state(model), weights, path)
     model.load_state_dict(weights, assign=assign)
 
 

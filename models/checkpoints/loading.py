@@ -9,11 +9,10 @@ import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from config.families import family
+from config.families import DEFAULT, family
 from config.legacy import renewed
 from config.run import RunConfig, load_config, validate_config
 from data.config import DataConfig
-from diffusion.samplers import SampleOptions
 from models.base import NVSModel
 from models.checkpoints.format import FORMAT, Checkpoint, find_checkpoint, load_checkpoint, load_weights
 from models.checkpoints.k_diffusion import plain_denoiser
@@ -38,17 +37,18 @@ def load_from_disk(run_or_checkpoint: str | Path, device: str) -> NVSModel:
         )
     checkpoint = load_checkpoint(path, sections=("model", "ema"))
     checkpoint = replace(checkpoint, config=renewed(checkpoint.config))
+    config = on_any_machine(_model_config(checkpoint))
     model = ready_model(
         checkpoint,
-        on_any_machine(_model_config(checkpoint)),
-        options=_checked(SampleOptions, checkpoint, "sample"),
+        config,
+        options=_checked(family(config.family).SampleConfig, checkpoint, "sample"),
         data=_checked(DataConfig, checkpoint, "data"),
     )
     return place(model, there)
 
 
 def ready_model(
-    checkpoint: Checkpoint, config: BaseModel, *, options: SampleOptions, data: DataConfig
+    checkpoint: Checkpoint, config: BaseModel, *, options: BaseModel, data: DataConfig
 ) -> NVSModel:
     """The model in a checkpoint, on the CPU, in evaluation mode and without gradients.
 
@@ -89,7 +89,7 @@ def on_any_machine(config: Config) -> Config:
 
 def _model_config(checkpoint: Checkpoint) -> BaseModel:
     document = checkpoint.config.get("model", {})
-    name = document.get("family", "genvs") if isinstance(document, dict) else "genvs"
+    name = document.get("family", DEFAULT) if isinstance(document, dict) else "genvs"
     try:
         kind = family(str(name))
     except ValueError as error:
@@ -162,4 +162,4 @@ def _foreign_safetensors(path: Path) -> dict[str, Any] | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
             return {"model": tensors, "config": json.loads(metadata.get("config", "null"))}
     except (OSError, SafetensorError, ValueError, RecursionError):
-        return None  # whoever reads it as one of ours says what is wrong
+        return None  # reading it as one of ours names what is wrong

@@ -6,7 +6,7 @@ from typing import Any
 from config.families import family
 from config.legacy import renewed
 from config.run import RunConfig
-from models.base import NVSModel
+from models.base import NVSModel, own_state
 from models.checkpoints.format import Checkpoint
 
 GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what a model sees
@@ -18,7 +18,7 @@ def transfer_weights(model: NVSModel, checkpoint: Checkpoint) -> str:
 
     Raises ValueError where nothing fits.
     """
-    own = model.state_dict()
+    own = own_state(model)
     given, adapted = model.adapt(checkpoint.best_weights())
     fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
     if not fitting:

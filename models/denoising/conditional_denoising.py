@@ -80,12 +80,12 @@ def draw_views(
     options: SampleOptions,
     *,
     image_range: ImageRange,
-    begin: Float[Tensor, "b t 3 h w"] | None = None,
+    init_images: Float[Tensor, "b t 3 h w"] | None = None,
     callback: SampleCallback | None = None,
 ) -> Float[Tensor, "b t 3 h w"]:
     """Views in [-1, 1] that their conditions suggest; those of all scenes share the denoiser's batch axis.
 
-    Where there are images to `begin` with, denoising starts from them under noise of level sigma_max.
+    Where there are `init_images`, denoising starts from them under noise of level sigma_max.
     """
     b, t, _, h, w = condition.shape
     given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn there
@@ -110,7 +110,7 @@ def draw_views(
         (3, h, w),
         seeds,
         options,
-        begin=None if begin is None else as_learnt(begin),
+        init_images=None if init_images is None else as_learnt(init_images),
         callback=callback and (lambda step, _, clean: callback(step, as_views(clean))),
         device=condition.device,
     )

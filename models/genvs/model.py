@@ -111,21 +111,21 @@ class GeNVS(VolumeModel):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
-        begin: Float[Tensor, "b t 3 h w"] | None = None,
+        init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Render the volumes at the target cameras and draw the views that the latent images suggest."""
         scene, cameras = self._in_frame(scene, cameras)
         rendering = self.renderer(scene, cameras)
         condition = self.condition(rendering, scene.features.shape[-2:])
-        ways = {"image_range": self.config.image_range, "begin": begin, "callback": callback}
+        ways = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
         images = draw_views(self.denoiser, condition, seeds, options, **ways)
         return Prediction(
             images, 2 * condition[:, :, :3] - 1, *surfaces(rendering, cameras, images.shape[-2:])
         )
 
     def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
-        """What `models.volumes.diagnostics` finds: of the volumes, and of a denoiser that is taught to heed them."""
+        """Diagnostics of the volumes, and of the denoiser where it is taught to heed them."""
         config = self.config
         conditioned = "diffusion" in config.loss.terms and largest(config.drop_condition_prob) < 1
         taught = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)

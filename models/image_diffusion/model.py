@@ -103,21 +103,13 @@ class ImageDiffusion(NVSModel):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
-        begin: Float[Tensor, "b t 3 h w"] | None = None,
+        init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Draw the views that the source photos suggest.
-
-        It has no idea of the scene before it draws: `preview` is the source photo taken nearest to the target
-        camera, and nothing is where it could be seen, so `opacity` is 0 and `depth` the far plane.
-        """
+        """Draw the views that the source photos suggest. There is no volume, so there are images alone."""
         condition = self.condition(scene, cameras)
-        ways = {"image_range": self.config.image_range, "begin": begin, "callback": callback}
-        images = draw_views(self.denoiser, condition, seeds, options, **ways)
-        nothing = torch.zeros_like(images[:, :, :1])
-        return Prediction(
-            images, _nearest(scene, cameras), nothing + cameras.far[:, :, None, None, None], nothing
-        )
+        ways = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
+        return Prediction(draw_views(self.denoiser, condition, seeds, options, **ways))
 
     def condition(self, source: Views, cameras: Cameras) -> Float[Tensor, "b t f h w"]:
         """What the denoiser is told, 0 to 1: the mean over the sources of features of each photo, of its own
@@ -158,11 +150,3 @@ def ray_map(
         positions = frame.to_camera(rays.origins)
     moments = torch.linalg.cross(positions, directions)
     return torch.cat([directions, moments], dim=-1).movedim(-1, -2).unflatten(-1, size)
-
-
-def _nearest(source: Views, cameras: Cameras) -> Float[Tensor, "b t 3 h w"]:
-    """Of each scene, the photo whose camera stands nearest to each of `cameras` [b, t]."""
-    distance = torch.cdist(cameras.positions, source.cameras.positions)
-    distance = distance.masked_fill(~source.valid[:, None], torch.inf)
-    scenes = torch.arange(len(distance), device=distance.device)[:, None]
-    return source.images[scenes, distance.argmin(dim=2)]

@@ -49,12 +49,12 @@ class PixelNeRF(VolumeModel):
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
-        begin: Float[Tensor, "b t 3 h w"] | None = None,
+        init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
         """Render the volumes at the target cameras: the picture and its preview are the same.
 
-        There is no denoising, so nothing looks at seeds, options and `begin`, and nobody calls `callback`.
+        There is no denoising: seeds, options, `init_images` and `callback` are not used.
         """
         scene, cameras = self._in_frame(scene, cameras)
         rendering = self.renderer(scene, cameras)

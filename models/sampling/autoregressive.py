@@ -29,8 +29,12 @@ CACHED = 32  # encodings of generated views that are kept
 JOINT_SIGMA = 1.0  # noise level from which views are denoised once more; images span -1 to 1
 
 
-def batches(num: int, size: int, done: Container[int] = ()) -> list[list[int]]:
-    """Numbers of views up to `num`, in batches; those of which all views are `done` are left out."""
+def batches(num: int, size: int, done: Container[int] = (), *, group: int = 1) -> list[list[int]]:
+    """Numbers of views up to `num`, in batches; those of which all views are `done` are left out.
+
+    Batches hold whole groups of `group` consecutive views, at least one, as `NVSModel.max_joint_views` asks.
+    """
+    size = max(1, size // group) * group
     parts = [list(range(first, min(first + size, num))) for first in range(0, num, size)]
     return [part for part in parts if not all(view in done for view in part)]
 
@@ -51,7 +55,7 @@ def sample_in_batches(
     The source views are encoded once. Whatever `batch` is, the views are the same but for rounding.
     """
     scene = model.encode(source)
-    for part in batches(seeds.shape[1], batch, done):
+    for part in batches(seeds.shape[1], batch, done, group=model.max_joint_views):
         yield model.draw(scene, cameras[:, part], seeds[:, part], options, callback=callback)
 
 
@@ -131,8 +135,10 @@ def sample_jointly(
         ]
         scene = _joined(known, lambda i, now=view: final(i) if i < now else draft(i), chosen)
         now = slice(view, view + 1)
-        begin = from_uint8(drafts(view).to(source.images.device))[:, None]
-        yield model.draw(scene, cameras[:, now], seeds[:, now], options, begin=begin, callback=callback)
+        init_images = from_uint8(drafts(view).to(source.images.device))[:, None]
+        yield model.draw(
+            scene, cameras[:, now], seeds[:, now], options, init_images=init_images, callback=callback
+        )
 
 
 def _encodings(model: NVSModel, cameras: Cameras, recall: Recall, cached: int) -> Callable[[int], Applicable]:

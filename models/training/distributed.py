@@ -108,7 +108,7 @@ class Workers:
 
 
 def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
-    """Find this process's device, and its place among the processes of the job (`models.training.rank_environment`).
+    """Find this process's device, and its place among the processes of the job (see `rank_environment`).
 
     Raises ValueError if the environment contradicts itself, the processes do not meet, the device does not
     exist or there are fewer GPUs than processes.

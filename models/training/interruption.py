@@ -1,4 +1,4 @@
-"""The wish to stop: where a run may be left at once it is, elsewhere it is heeded when it is asked for."""
+"""Graceful shutdown on SIGINT or SIGTERM: the signal sets a flag, or ends work that may be cut short."""
 
 import os
 import signal
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class StopRequested(BaseException):
-    """What is being done is abandoned. No Exception, so that nothing on the way takes it for an error."""
+    """Raised to abandon work on a signal; not an Exception, so that no handler of errors catches it."""
 
 
 class StopSignal:
     """Set by SIGTERM or SIGINT, at which a run saves and leaves; a second SIGINT ends it at once.
 
     `launched` says that torchrun started this process: it passes on the Ctrl-C that the terminal has already
-    sent to every process. One that is never entered hears nothing.
+    sent to every process. Installs no handlers until it is entered as a context.
     """
 
     def __init__(self, *, launched: bool = False) -> None:
@@ -32,7 +32,7 @@ class StopSignal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the signals to whoever had them before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

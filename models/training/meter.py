@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data.scenes.batch import SceneBatch
-from models.base import NVSModel
+from models.base import NVSModel, own_parameters
 from models.training.ema import EMA
 from models.training.optimizer import common_norm
 
@@ -44,7 +44,7 @@ class Watch:
     def __init__(self, model: NVSModel, ema: EMA, device: torch.device):
         """Begin; `device` is where the model is."""
         self._parts = {name: list(part.parameters()) for name, part in model.parts().items()}
-        self._named, self._ema = dict(model.named_parameters()), ema
+        self._named, self._ema = own_parameters(model), ema
         self._gpu = device if device.type == "cuda" else None
         if self._gpu:
             torch.cuda.reset_peak_memory_stats(self._gpu)
@@ -63,7 +63,7 @@ class Watch:
         """The most GPU memory that tensors took since the beginning, in MiB; nothing where there is no GPU.
 
         Since the beginning, not since the last time: it also says what the previews and checkpoints need, and
-        leaves the count to whoever else reads it.
+        leaves the count to other readers.
         """
         return {"gpu_memory_mib": torch.cuda.max_memory_allocated(self._gpu) / 2**20} if self._gpu else {}
 

@@ -1,9 +1,8 @@
-"""Whether the other processes of a run live: one that is silent may be slow, one that died is soon noticed.
+"""Notice within seconds when another process of a run dies, instead of at the process group's timeout.
 
-A process may wait for a GPU that waits for the GPU of a dead process, which would take until the timeout of
-their group. So every process listens, in threads, on lines on which nothing is said until the run ends: when
-a process dies, however it dies, the operating system hangs up for it. The first process listens to all
-others, and they to it; when one dies, the first one ends, and then the others.
+Every process holds a socket to rank 0, on which nothing is sent until the run ends. When a process dies,
+however it dies, the operating system closes its socket, which rank 0 notices; rank 0 then ends, which all
+others notice.
 """
 
 import threading

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from config.run import RunConfig
 from data.files import write_text_synced
-from models.base import NVSModel
+from models.base import NVSModel, own_parameters, own_state
 from models.checkpoints.format import (
     Checkpoint,
     DamagedCheckpointError,
@@ -164,7 +164,7 @@ def save_checkpoint(
     config: dict[str, Any],
 ) -> None:
     """Write a checkpoint of a run, as `write_checkpoint` does."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in own_state(model).items()}
     tensors |= {f"ema.{name}": value for name, value in ema.shadow.items()}
     tensors |= {f"optim.{name}": value for name, value in _optimizer_state(model, optimizer).items()}
     write_checkpoint(Checkpoint(path, step, config, tensors))
@@ -211,7 +211,7 @@ def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
 
 
 def _names(model: nn.Module) -> dict[nn.Parameter, str]:
-    return {parameter: name for name, parameter in model.named_parameters()}
+    return {parameter: name for name, parameter in own_parameters(model).items()}
 
 
 def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

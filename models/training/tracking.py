@@ -4,6 +4,7 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+from config.families import PROJECT
 from config.run import RunConfig
 
 PATIENCE = 30  # seconds that wandb may take to begin
@@ -29,7 +30,7 @@ class Tracker:
             mode = "offline" if self.notice else "online"
         name = f"{config.recipe}_{config.name}" if config.recipe else config.name  # stages share names
         options = {
-            "project": "genvs",
+            "project": PROJECT,
             "name": name,
             "id": name,  # a resumed run goes on in the same place
             "resume": "allow",

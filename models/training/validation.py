@@ -49,24 +49,25 @@ class HeldOut:
             model.train()
         guesses = {"preview": prediction.preview, "sample": prediction.images}
         figures = {
-            f"held_out_{name}_psnr": psnr(guess, target.images).mean() for name, guess in guesses.items()
+            f"held_out_{name}_psnr": psnr(guess, target.images).mean()
+            for name, guess in guesses.items()
+            if guess is not None
         }
         measured = {name: value.item() for name, value in figures.items()}
         return preview_picture(source, prediction, target), measured | health
 
 
 def preview_picture(source: Views, prediction: Prediction, truth: Views) -> UInt8[Tensor, "h w 3"]:
-    """A row per target view: source, RGB preview, depth, opacity, sample, truth."""
-    cameras = truth.cameras
-    near, far = cameras.near.min().item(), cameras.far.max().item()
-    num_target = truth.images.shape[1]
-    columns = [
-        to_uint8(source.images[:, :1].expand(-1, num_target, -1, -1, -1)),
-        to_uint8(prediction.preview),
-        colourise(prediction.depth[:, :, 0], near, far),
-        colourise(prediction.opacity[:, :, 0], 0.0, 1.0),
-        to_uint8(prediction.images),
-        to_uint8(truth.images),
-    ]
+    """A row per target view: source, RGB preview, depth, opacity, sample, truth, as far as they are known."""
+    cameras, num_target = truth.cameras, truth.images.shape[1]
+    columns = [to_uint8(source.images[:, :1].expand(-1, num_target, -1, -1, -1))]
+    if prediction.preview is not None:
+        columns.append(to_uint8(prediction.preview))
+    if prediction.depth is not None:
+        near, far = cameras.near.min().item(), cameras.far.max().item()
+        columns.append(colourise(prediction.depth[:, :, 0], near, far))
+    if prediction.opacity is not None:
+        columns.append(colourise(prediction.opacity[:, :, 0], 0.0, 1.0))
+    columns += [to_uint8(prediction.images), to_uint8(truth.images)]
     tiles = torch.stack([column.flatten(0, 1).cpu() for column in columns], dim=1)
     return grid(tiles.flatten(0, 1), columns=len(columns))

@@ -113,9 +113,9 @@ class _Grow(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 of_x = F.conv2d(gradient, kernel, stride=2, padding=1)
             if ctx.needs_input_grad[1]:
-                turned = x.dtype != torch.bfloat16
-                given, entered = (_channels_first(part) if turned else part for part in (gradient, x))
-                of_kernel = conv2d_weight(given, kernel.shape, entered, stride=2, padding=1)
+                if x.dtype != torch.bfloat16:
+                    gradient, x = _channels_first(gradient), _channels_first(x)
+                of_kernel = conv2d_weight(gradient, kernel.shape, x, stride=2, padding=1)
         return of_x, of_kernel
 
 
@@ -161,7 +161,9 @@ class _RoundedBackward(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         of_left = of_right = None
-        given, left, right = (part.to(ctx.dtype) for part in (gradient, *ctx.saved_tensors))
+        # No generator expression: torch.compile cannot follow one here.
+        left, right = ctx.saved_tensors
+        given, left, right = gradient.to(ctx.dtype), left.to(ctx.dtype), right.to(ctx.dtype)
         with torch.autocast("cpu", enabled=False):
             if ctx.needs_input_grad[0]:
                 of_left = torch.bmm(given, right.mT).to(gradient.dtype)

@@ -82,9 +82,10 @@ class VolumeModel(NVSModel):
         return tuple(filter(None, (self.encoder.notice, self.renderer.notice)))
 
     @property
-    def needs_geometry(self) -> bool:
-        """Whether depth or opacity are taught by the data set."""
-        return not {"depth_supervised", "opacity_supervised"}.isdisjoint(self.config.loss.terms)
+    def requires(self) -> frozenset[str]:
+        """Geometry, too, where depth or opacity are taught by the data set."""
+        taught = {"depth_supervised", "opacity_supervised"} & set(self.config.loss.terms)
+        return super().requires | ({"geometry"} if taught else set())
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder and renderer."""
@@ -141,7 +142,7 @@ class VolumeModel(NVSModel):
         return Seen(volume, views, cameras, rendering, latent, batch.target.images.shape[1])
 
     def volume_losses(self, seen: Seen, *, progress: float) -> dict[str, Float[Tensor, ""]]:
-        """The weighted terms of models/volumes/losses.py; those that never count are left out and cost nothing."""
+        """Weighted terms of `models.volumes.losses`; those without weight are left out and cost nothing."""
         config, weights = self.config.loss, self.config.loss.weights_at(progress)
         rendering, cameras, views, num = seen.rendering, seen.cameras, seen.views, seen.num_target
         terms: dict[str, Callable[[], Tensor]] = {
@@ -160,7 +161,7 @@ class VolumeModel(NVSModel):
     def _diagnose_volumes(
         self, rendering: LatentImages, scene: FrustumVolume, target: Views
     ) -> dict[str, float]:
-        """What `models.volumes.diagnostics` finds of a scene's rendering from the cameras of the true views."""
+        """Diagnostics of a scene's rendering from the cameras of the true views."""
         _, cameras = self._in_frame(scene, target.cameras)
         rays, num = self.renderer.rays(cameras), self.config.renderer.coarse
         return health.volume_figures(rendering, rays, target.images, num_samples=num)

@@ -81,7 +81,7 @@ class Corners:
 
 @dataclass(frozen=True)
 class Places:
-    """Samples that a source has a say about, in the volumes of the sources."""
+    """Samples that lie in the frustum of a source, in the volumes of the sources."""
 
     index: Int[Tensor, "k"] | None  # among all samples; None: they are all
     share: Float[Tensor, "s k"]  # each source's say about a sample; they sum to 1

@@ -2,9 +2,9 @@
 
 The reference writes every intermediate of every sample to memory, several times. Here a block of rays goes
 through the whole calculation while it is in the caches, and of a sample only its place is kept, for the
-backward pass. A pass evaluates a sample once, also where a second round follows the first, and not at all
-where no source has a say. Axes: b scene, s source view, r ray, n sample, m sample of a round, c feature, d
-depth plane, h, w; v volume points of all sources, p look-ups.
+backward pass. A pass evaluates a sample once, also where a second round follows the first, and none that
+lies outside all sources' frustums. Axes: b scene, s source view, r ray, n sample, m sample of a round,
+c feature, d depth plane, h, w; v volume points of all sources, p look-ups.
 """
 
 from collections.abc import Sequence

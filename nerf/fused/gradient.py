@@ -5,8 +5,8 @@ and the volume.
 With q = d_latent . (colour - white) + d_depth * depth + d_opacity of a sample, the loss changes with its
 thickness by q times the light left behind it, less the sum of weight * q of all samples behind it. That sum
 over the whole ray, its balance, follows from the ray's outputs; what lies in front is taken off on the way,
-so that one pass from front to back is enough. Imported only where Triton is; see `nerf.fused.device_functions` for the
-conventions.
+so that one pass from front to back is enough. Imported only where Triton is; see
+`nerf.fused.device_functions` for the conventions.
 """
 
 from typing import no_type_check

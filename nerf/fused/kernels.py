@@ -1,6 +1,6 @@
 # ruff: noqa: N803
-"""The kernels of `nerf.fused.render`: a program walks front to back along the rays of a block, a tile of samples at
-a time, and keeps everything about a sample in registers.
+"""The kernels of `nerf.fused.render`: a program walks front to back along the rays of a block, a tile of
+samples at a time, and keeps everything about a sample in registers.
 
 Imported only where Triton is; see `nerf.fused.device_functions` for the conventions.
 """

@@ -52,7 +52,7 @@ def raw(network: EDMDenoiser, images, sigma, condition, augmentation) -> torch.T
 @torch.no_grad()
 @pytest.mark.parametrize("variance_head", [False, True])
 @pytest.mark.parametrize("augment_condition", [False, True])
-def test_a_grafted_denoiser_equals_the_original_to_the_last_bit(variance_head, augment_condition):
+def test_a_grafted_denoiser_equals_the_original_whatever_its_condition(variance_head, augment_condition):
     original = denoiser(
         "plain.", 0, **COARSE, variance_head=variance_head, augment_condition=augment_condition
     )
@@ -61,8 +61,10 @@ def test_a_grafted_denoiser_equals_the_original_to_the_last_bit(variance_head, a
     loaded(ours, graft(original.state_dict(), ours.state_dict()))
     noisy, sigma, condition = inputs()
     expected = original(noisy, sigma, condition[:, :, :0])
-    assert torch.equal(ours(noisy, sigma, torch.zeros_like(condition)), expected)
-    assert torch.equal(ours(noisy, sigma, condition), expected)
+    found = ours(noisy, sigma, condition)
+    assert torch.equal(ours(noisy, sigma, torch.zeros_like(condition)), found)
+    # More channels may be summed in another order: the last bits depend on the CPU.
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
     assert (before - expected).abs().max() > 0.1
 
 

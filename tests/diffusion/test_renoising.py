@@ -18,7 +18,7 @@ def images() -> torch.Tensor:
 @pytest.mark.parametrize("sampler", ["heun", "dpmpp_2m"])
 def test_images_under_noise_flow_where_the_noise_and_they_lead(sampler: str):
     options = SampleOptions(sampler=sampler, steps=200, sigma_max=0.7, sigma_min=1e-3)
-    ours = sample(gaussian_denoiser, SHAPE, SEEDS, options, begin=images())
+    ours = sample(gaussian_denoiser, SHAPE, SEEDS, options, init_images=images())
     noisy = images() + 0.7 * normal(SEEDS, SHAPE, stream="initial")
     torch.testing.assert_close(ours, probability_flow(noisy, 0.7), atol=2e-3, rtol=2e-3)
 
@@ -27,7 +27,7 @@ def test_images_under_noise_flow_where_the_noise_and_they_lead(sampler: str):
 def test_beginning_with_nothing_is_beginning_with_zeros(sampler: str):
     options = SampleOptions(sampler=sampler, steps=4)
     plain = sample(gaussian_denoiser, SHAPE, SEEDS, options)
-    zeros = sample(gaussian_denoiser, SHAPE, SEEDS, options, begin=torch.zeros(3, *SHAPE))
+    zeros = sample(gaussian_denoiser, SHAPE, SEEDS, options, init_images=torch.zeros(3, *SHAPE))
     assert torch.equal(plain, zeros)
 
 
@@ -51,6 +51,6 @@ def test_a_model_gives_images_back_where_there_is_hardly_any_noise(image_range: 
     scene, begin = model.encode(views(2, 1, seed=5)), views(2, 3, seed=8).images
     options = SampleOptions(sampler="euler", steps=2, sigma_max=2e-3, sigma_min=1e-3)
     given = (scene, cameras(2, 3, seed=6), torch.arange(6).reshape(2, 3), options)
-    near = model.draw(*given, begin=begin)
+    near = model.draw(*given, init_images=begin)
     assert (near.images - begin).abs().mean() < 0.02
     assert (model.draw(*given).images - begin).abs().mean() > 0.2

@@ -222,7 +222,7 @@ def test_a_term_whose_weight_is_zero_for_a_while_still_gives_every_weight_a_grad
     [({}, False), ({"depth_supervised": {"start": 0, "end": 1}}, True), ({"opacity_supervised": 1}, True)],
 )
 def test_depth_and_alpha_are_needed_where_they_count_at_any_time(model, loss, wanted):
-    assert reconfigured(model, loss=loss).needs_geometry is wanted
+    assert ("geometry" in reconfigured(model, loss=loss).requires) is wanted
 
 
 def test_autocast_to_bfloat16_changes_the_loss_a_little(model):

@@ -1,4 +1,4 @@
-"""models/perceptual.py and the PSNR of models/training/validation.py, against other routes to the same numbers."""
+"""PSNR, SSIM and perceptual distances, against other routes to the same numbers."""
 
 import sys
 
@@ -11,13 +11,8 @@ stlpips = pytest.importorskip("stlpips_pytorch.stlpips", reason="needs requireme
 
 from skimage.metrics import structural_similarity  # noqa: E402
 
-from data.images.quality import (
-    extra,
-    psnr,
-    ssim,
-    uniform_ssim,
-)
-from models.perceptual import load_stlpips
+from data.images.quality import extra, psnr, ssim, uniform_ssim  # noqa: E402
+from models.perceptual import load_stlpips  # noqa: E402
 
 
 def pictures(*batch, size=(37, 45), noise=0.3, seed=0):

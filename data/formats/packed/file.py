@@ -77,7 +77,7 @@ class Index(BaseModel, frozen=True, extra="forbid", strict=True):
 class PackedFile:
     """A file, mapped into memory: what it hands out lies in the system's cache of files and is shared.
 
-    Whoever writes to a tensor of it gets pages of their own; the file never changes.
+    Writing to a tensor of it copies its pages; the file never changes.
     """
 
     def __init__(self, path: Path):

@@ -22,7 +22,7 @@ Read = TypeVar("Read")
 class ArchivedObjects(RawObjects):
     """The objects in some `folders` of an unpacked set, of which the one that was asked for last is unpacked.
 
-    It lies below `scratch`, which is whoever's who made this. Reads are therefore best made object by object.
+    Extracted below `scratch`, which the caller owns and removes. Reads are best made object by object.
     """
 
     def __init__(self, folders: Sequence[str], members: dict[str, tuple[Member, ...]], scratch: Path):
@@ -103,7 +103,7 @@ class ArchivedObjects(RawObjects):
 
 
 def open_archived(members: Sequence[Member], split: Split, scratch: Path) -> ArchivedObjects:
-    """The objects of a split, as if the archives were unpacked side by side; see `data.formats.srn.objects.open_srn`.
+    """The objects of a split, as if the archives were unpacked side by side; see `open_srn`.
 
     Raises ValueError where the split has no objects.
     """

@@ -20,7 +20,7 @@ from data.photos.cut_out import background_remover
 from data.photos.framing import frame_photo
 from data.photos.squares import Box
 from data.shapes.cars import car
-from scripts.sampling.arguments import make_parser
+from scripts.sampling.arguments import make_parser, subject_request
 from scripts.view.subjects import data_flags
 from tests.tiny_run import save_tiny_run, tiny_config
 
@@ -230,7 +230,7 @@ def test_without_the_network_the_program_says_how_to_get_it(
 
 def test_the_viewer_gives_the_options_of_a_photo_as_a_command_line():
     given = shlex.split("--transfer x --image a.jpg --cut-out --box 1 2 30 40 --fill 0.5")
-    words = data_flags(make_parser().parse_args(given))
+    words = data_flags(subject_request(make_parser().parse_args(given)))
     assert make_parser().parse_args(["--transfer", "x", *words]) == make_parser().parse_args(given)
 
 

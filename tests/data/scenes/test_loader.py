@@ -267,7 +267,7 @@ def test_views_come_with_depth_and_alpha_where_these_are_asked_for(tmp_path, pla
     plant_object(tmp_path / "cars_val" / "b")
     loader = make_loader(tmp_path, batch=2)
     assert loader.load(3).target.geometry is None
-    loader.geometry = True
+    loader.requires = frozenset({"cameras", "geometry"})
     batch, choices = loader.load(3), [loader.choose(6), loader.choose(7)]
     for scene, choice in enumerate(choices):
         expected = loader.objects.read_geometry(0, choice.target)
@@ -279,7 +279,7 @@ def test_views_come_with_depth_and_alpha_where_these_are_asked_for(tmp_path, pla
 
 def test_an_object_without_depth_is_named_where_depth_is_asked_for(root):
     loader = make_loader(root)
-    loader.geometry = True
+    loader.requires = frozenset({"cameras", "geometry"})
     with pytest.raises(ValueError, match=r"cars_train/car\d: has no depth pictures, which model"):
         loader.load(0)
 

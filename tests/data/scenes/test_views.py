@@ -12,7 +12,8 @@ from data.cameras.trajectories import PATHS, trajectory
 from data.config import DataConfig
 from data.formats.registry import open_split
 from data.scenes.objects import Objects
-from data.scenes.views import choose_objects, data_job, other_views, parse_views
+from data.scenes.views import choose_objects, data_job, other_views
+from scripts.sampling.request import parse_views
 
 
 @pytest.fixture

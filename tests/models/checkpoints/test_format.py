@@ -1,4 +1,4 @@
-"""models/checkpoints/format.py and models/training/run_directory.py: round trips, hostile files, full disks."""
+"""Checkpoints and run directories: round trips, hostile files, full disks."""
 
 import json
 import pickle
@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from config.run import OptimConfig, validate_config
-from models.checkpoints import format as checkpoints
 from models.checkpoints.format import (
     FORMAT,
     checkpoint_path,
@@ -255,14 +254,17 @@ def fail_at_once(path):
     raise OSError(5, "Input/output error")
 
 
-@pytest.mark.parametrize(("name", "failure"), [("save_file", fail_half_way), ("_sync", fail_at_once)])
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [("models.checkpoints.format.save_file", fail_half_way), ("data.files._sync", fail_at_once)],
+)
 def test_a_failing_disk_leaves_the_old_checkpoint_whole_and_nothing_half_written(
     trained, tmp_path, monkeypatch, name, failure
 ):
     path = tmp_path / "checkpoints" / "step-00000001.safetensors"
     save_checkpoint(path, *trained, step=1, config={})
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints, name, failure)
+    monkeypatch.setattr(name, failure)
     with pytest.raises(OSError, match="cannot be written") as caught:
         save_checkpoint(path, *trained, step=1, config={"new": True})
     assert "\n" not in str(caught.value)

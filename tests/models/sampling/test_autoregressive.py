@@ -42,12 +42,12 @@ class Diary(NVSModel):
         self.num_encoded += source.images.shape[1]
         return source
 
-    def draw(self, scene, cameras, seeds, options, *, begin=None, callback=None) -> Prediction:
+    def draw(self, scene, cameras, seeds, options, *, init_images=None, callback=None) -> Prediction:
         levels = to_uint8(scene.images)[:, :, 0, 0, 0].int()
         levels -= 256 * (levels > 240)  # source views
         self.looked_at.append([row[valid].tolist() for row, valid in zip(levels, scene.valid, strict=True)])
         self.num_drawn.append(seeds.shape[1])
-        self.begun.append(begin)
+        self.begun.append(init_images)
         images = grey(seeds)[:, :, None, None, None].expand(-1, -1, 3, 4, 4).contiguous()
         return Prediction(images, images, images[:, :, :1], images[:, :, :1])
 

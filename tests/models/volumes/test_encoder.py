@@ -1,4 +1,4 @@
-"""models/volumes/encoder.py and models/volumes/backbone.py: stored figures, sizes, padding, frozen norms, initial weights."""
+"""The encoder and its backbone: stored figures, sizes, padding, frozen norms, initial weights."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""nerf/cpu/render.py: rendering by blocks on the CPU against the reference, in float64 unless said otherwise."""
+"""Rendering by blocks on the CPU against the reference, in float64 unless said otherwise."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""nerf/fused/render.py: kernels interpreted on the CPU against the float64 reference, and compiled for GPUs."""
+"""Fused kernels: interpreted on the CPU against the float64 reference, and compiled for GPUs."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ from tests.scenes import cameras
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch for Linux only")
 
-KERNELS = [f"nerf.fused_{name}" for name in ("device", "network", "tile", "gradient", "kernels")]
+KERNELS = [f"nerf.fused.{name}" for name in ("device_functions", "mlp", "tile", "gradient", "kernels")]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -200,7 +200,7 @@ def test_the_kernels_compile_for_gpus_that_are_not_here(tmp_path):
     asked = ["backward:90:fp32", "backward:80:bf16", "forward:80:fp32", "density:90:bf16"]
     clean = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, Path(__file__).parent / "fused_compile.py", *asked],
+        [sys.executable, Path(__file__).parents[2] / "fused_compile.py", *asked],
         env=clean | {"TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

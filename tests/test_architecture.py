@@ -2,56 +2,23 @@
 
 import ast
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from config.families import FAMILIES
+from tests import architecture
+from tests.architecture import PROGRAMS, imports, parsed
+
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("config", "data", "diffusion", "models", "nerf", "scripts")
-PROGRAMS = ("train", "sample_views")
-# Package -> what it may import of ours, beside itself.
-ALLOWED = {
-    "config": {"models", "nerf", "diffusion", "data"},
-    "models": {"nerf", "diffusion", "data"},
-    "nerf": {"data.cameras"},
-    "diffusion": {"data.schedule"},
-    "data": set(),
-}
-BELOW = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
-# What `python -m` runs: it names no family, and answers --help at once.
-SCRIPTS = sorted([*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts").glob("*/__main__.py")])
-ALL = sorted([*BELOW, *(ROOT / "scripts").rglob("*.py"), *(ROOT / f"{name}.py" for name in PROGRAMS)])
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+ALL = architecture.files(ROOT)
+BELOW = [
+    path for path in ALL if path.relative_to(ROOT).parts[0] not in ("scripts", *(f"{p}.py" for p in PROGRAMS))
+]
 
 
 def each_file(paths: list[Path]):
-    return pytest.mark.parametrize("path", paths, ids=name_of)
-
-
-@cache
-def parsed(path: Path) -> ast.Module:
-    """A file's syntax, which many tests look at."""
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every module that a file imports, and whether that happens at once (not within a function)."""
-    tree = parsed(path)
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    within = {id(inner) for function in functions for inner in ast.walk(function)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) not in within) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            yield node.module, id(node) not in within
-            # `from models import losses` may name a module.
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", id(node) not in within
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def calls(path: Path) -> Iterator[str]:
@@ -62,54 +29,96 @@ def calls(path: Path) -> Iterator[str]:
 
 
 def test_the_walk_sees_what_it_should():
-    found = dict(imports(ROOT / "models" / "genvs.py"))
-    assert "nerf.renderer" in found
+    assert ("models.genvs.model", "models.volumes.volume_model") in architecture.arrows(ROOT)
     assert "print" in set(calls(ROOT / "train.py"))
-    assert len(BELOW) > 25
+    assert len(BELOW) > 100
 
 
-@each_file(BELOW)
-def test_imports_go_downwards_only(path):
-    package = path.relative_to(ROOT).parts[0]
-    for module, _ in imports(path):
-        top = module.split(".")[0]
-        assert top not in PROGRAMS
-        if top not in PACKAGES or top == package:
-            continue
-        permitted = ALLOWED[package]
-        assert top in permitted or any(
-            module == name or module.startswith(f"{name}.") for name in permitted
-        ), f"{name_of(path)} imports {module}"
+def test_imports_go_downwards_and_nobody_imports_a_program_at_the_top():
+    assert architecture.upward_imports(ROOT) == []
 
 
-@each_file(sorted((ROOT / "models").glob("*.py")))
-def test_families_do_not_import_each_other(path):
-    from config.families import FAMILIES
-
-    families = {module for module, _ in FAMILIES.values()}
-    own = f"models.{path.stem}"
-    if path.stem == "__init__":
-        return
-    imported = {module for module, _ in imports(path)} & families
-    assert imported <= {own}
+def test_no_program_imports_another():
+    assert architecture.programs_importing_programs(ROOT) == []
 
 
-@each_file(sorted([*ROOT.glob("*.py"), *(ROOT / "config").glob("*.py"), *SCRIPTS]))
-def test_programs_and_config_do_not_know_any_family(path):
-    from config.families import FAMILIES
+def test_there_is_no_circle_at_the_top_or_inside_a_folder():
+    assert architecture.circles(ROOT) == []
 
-    families = {module for module, _ in FAMILIES.values()}
-    assert not {module for module, _ in imports(path)} & families
+
+def test_common_code_names_no_family():
+    assert family_names(ROOT) == []
+
+
+def test_folders_hold_no_more_files_than_one_can_overlook():
+    assert architecture.crowded_folders(ROOT) == []
+
+
+def family_names(root: Path) -> list[str]:
+    return architecture.family_names_in_common_code(root, list(FAMILIES))
+
+
+CLEAN = {
+    "data/files.py": "",
+    "data/cameras/poses.py": "import data.files",
+    "models/genvs/model.py": "import models.volumes.encoder",
+    "models/volumes/encoder.py": "from data.cameras import poses",
+    "scripts/common/progress.py": "",
+    "scripts/report.py": "import scripts.common.progress",
+    "scripts/gallery/__main__.py": "import scripts.gallery.page",
+    "scripts/gallery/page.py": "",
+    "train.py": "import scripts.common.progress",
+}
+PLANTED = {
+    "upward": (
+        architecture.upward_imports,
+        {"data/files.py": "def f():\n    import models.genvs.model"},
+    ),
+    "sideways": (architecture.upward_imports, {"nerf/a.py": "import diffusion.b", "diffusion/b.py": ""}),
+    "program at the top": (architecture.upward_imports, {"scripts/report.py": "import train"}),
+    "circle": (
+        architecture.circles,
+        {
+            "data/a.py": "import data.b",
+            "data/b.py": "from data import c",
+            "data/c.py": "from data.a import x",
+        },
+    ),
+    "circle of folders": (
+        architecture.circles,
+        {"data/cameras/poses.py": "import data.images.io", "data/images/io.py": "import data.cameras.poses"},
+    ),
+    "program": (
+        architecture.programs_importing_programs,
+        {"scripts/report.py": "from scripts.gallery import page"},
+    ),
+    "name of a family": (family_names, {"models/training/loop.py": "kind = 'genvs'"}),
+    "import of a family": (family_names, {"scripts/report.py": "from models.genvs import model"}),
+    "crowd": (architecture.crowded_folders, {f"nerf/f{number}.py": "" for number in range(15)}),
+}
+
+
+def write_tree(root: Path, tree: dict[str, str]) -> Path:
+    for place, text in tree.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(("check", "planted"), PLANTED.values(), ids=PLANTED)
+def test_each_rule_finds_what_breaks_it_and_nothing_else(check, planted, tmp_path):
+    assert check(write_tree(tmp_path / "clean", CLEAN)) == []
+    assert len(check(write_tree(tmp_path / "planted", CLEAN | planted))) == 1
 
 
 @each_file([path for path in ALL if path.relative_to(ROOT).parts[0] != "diffusion"])
 def test_k_diffusion_stays_behind_its_wall(path):
-    assert not [module for module, _ in imports(path) if module.split(".")[0] == "k_diffusion"]
+    assert not [name for name in imports(path) if name.split(".")[0] == "k_diffusion"]
 
 
 @each_file(BELOW)
 def test_nobody_below_the_programs_prints_or_reads_the_command_line_or_the_environment(path):
-    assert "argparse" not in {module for module, _ in imports(path)}
+    assert "argparse" not in set(imports(path))
     assert not {"print", "input", "os.getenv", "exit", "sys.exit"} & set(calls(path))
     text = path.read_text(encoding="utf-8")
     assert "os.environ" not in text
@@ -118,8 +127,8 @@ def test_nobody_below_the_programs_prints_or_reads_the_command_line_or_the_envir
 
 @each_file([path for path in BELOW if path.relative_to(ROOT).parts[0] in ("models", "nerf", "diffusion")])
 def test_models_do_not_read_json(path):
-    if path.name in ("checkpoint.py", "checksums.py"):
-        return  # what a checkpoint's header holds
+    if path.parent.name in ("checkpoints", "training"):
+        return  # headers of checkpoints; logs and configs of runs
     assert not {"json.load", "json.loads"} & set(calls(path))
 
 
@@ -129,14 +138,14 @@ def test_nothing_is_unpickled_and_no_device_is_taken_for_granted(path):
     assert not [name for name in called if name.endswith(".cuda") and name != "torch.cuda"]
     assert not {"pickle.load", "pickle.loads", "eval", "exec"} & called
     assert "torch.load" not in called or path.name == "torch_file.py"
-    assert "pickle" not in {module for module, _ in imports(path)}
+    assert "pickle" not in set(imports(path))
     text = path.read_text(encoding="utf-8")
     assert "weights_only=False" not in text
     assert text.count("torch.load(") == text.count("weights_only=True")
     assert "except:" not in text
 
 
-@each_file([*(ROOT / f"{name}.py" for name in PROGRAMS), *SCRIPTS])
+@each_file([path for path in ALL if path.parent in (ROOT, ROOT / "scripts") or path.name == "__main__.py"])
 def test_programs_answer_help_at_once(path):
     """Heavy packages are imported where they are used."""
     heavy = {

@@ -1,4 +1,4 @@
-"""nerf/fused/render.py on a GPU: the cases of tests/nerf/fused/test_kernels.py, compiled instead of interpreted."""
+"""Fused kernels on a GPU: the cases of tests/nerf/fused/test_kernels.py, compiled instead of interpreted."""
 
 import pytest
 import torch

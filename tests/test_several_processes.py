@@ -26,10 +26,10 @@ from models.training import peer_monitor as companions
 from models.training.distributed import join_workers
 from models.training.interruption import StopSignal
 from models.training.run_directory import RunFolder
-from models.training.run_lock import hold_run
 from scripts.training import launch as launcher
 from scripts.training import processes
 from scripts.training.launch import Outcome
+from scripts.training.run_lock import hold_run
 from tests.conftest import _plant_object
 from tests.scenes import run_document
 
@@ -368,7 +368,7 @@ def test_an_error_that_nobody_expected_ends_with_its_rank_and_is_told_to_the_lau
 
 @pytest.fixture
 def launch_with(monkeypatch):
-    """launch_with(function): what starts the processes of train.py, in place of `scripts.training.launch.launch`."""
+    """launch_with(function): starts the processes of train.py instead of `launch`."""
     monkeypatch.setattr(processes.os, "environ", dict(os.environ))
     monkeypatch.setattr(processes.logging, "disable", lambda level: None)
     return lambda function: monkeypatch.setattr(launcher, "launch", function)

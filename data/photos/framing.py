@@ -46,6 +46,7 @@ class FramedPhoto:
     notice: str | None = None
     original: UInt8[Tensor, "h w 3"] | None = None
     box: Box | None = None
+    whole: bool = False  # nothing is known of where the object is, so that all of it is shown
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def frame_photo(
     seen = object_mask(picture, opacity)
 
     # What of it is used, and the square round that.
-    if seen is None:
+    whole = seen is None
+    if whole:
         notices.append(_without_mask("picture" if area is None else "box"))
     elif opacity is not None and remover is None:
         notices.append(_half_notice(seen, opacity))
@@ -101,7 +103,7 @@ def frame_photo(
     said = [notice for notice in notices if notice is not None]
     notice = f"{photo}: {'; also, '.join(said)}" if said else None
     kept = None if area is None and remover is None else original
-    return FramedPhoto(shrunk_square(cut_square(picture, frame)), notice, kept, area)
+    return FramedPhoto(shrunk_square(cut_square(picture, frame)), notice, kept, area, whole=whole)
 
 
 def profile_notices(photos: Sequence[Path]) -> list[str]:

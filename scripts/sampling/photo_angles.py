@@ -52,7 +52,7 @@ def with_angles(
 
 def _as_in_training(photo: FramedPhoto, fill: float | None) -> UInt8[Tensor, "k k 3"]:
     """The framed photo with the object as large as in training views, whatever --fill says."""
-    if fill is None or photo.notice is not None:  # a photo with a notice was taken whole
+    if fill is None or photo.whole:
         return photo.picture
     margin = len(photo.picture)  # of white, by which framing knows the ground
     framed = frame_picture(pad(photo.picture, (0, 0, margin, margin, margin, margin), value=255))

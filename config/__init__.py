@@ -1,7 +1,6 @@
 """What a run is: a JSON file, what it extends, and `key=value` changes, checked to the last key."""
 
-from importlib import import_module
-from typing import Any
+from data.lazy import lazy_names
 
 # Public name -> module; imported when it is first asked for.
 _WHERE = {
@@ -16,9 +15,4 @@ _WHERE = {
     "FAMILIES": "families",
     "family": "families",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__ = lazy_names(__name__, _WHERE)

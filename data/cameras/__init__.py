@@ -1,7 +1,6 @@
 """Cameras: pinhole projection, poses, paths and their files."""
 
-from importlib import import_module
-from typing import Any
+from data.lazy import lazy_names
 
 # Public name -> module; imported when it is first asked for.
 _WHERE = {
@@ -17,9 +16,4 @@ _WHERE = {
     "circle": "poses",
     "trajectory": "trajectories",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+__getattr__ = lazy_names(__name__, _WHERE)

@@ -91,7 +91,7 @@ def frame_photo(
         notices += doubts
     seen = object_mask(picture, opacity)
 
-    # What of it is used, and the square round that.
+    # The part that is used, and the square around it.
     whole = seen is None
     if whole:
         notices.append(_without_mask("picture" if area is None else "box"))

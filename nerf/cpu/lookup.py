@@ -144,7 +144,7 @@ class Sources:
         return table.flatten(0, 3)
 
     def place(self, rows: slice, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
-        """Which of the samples along the rays `rows` a source has a say about, and where they are in its
+        """Which samples along the rays `rows` lie in the frustum of a source, and where they are in its
         volume."""
         at, say = self._project(rows, distance), self.valid[:, None]
         if outside == "mask":

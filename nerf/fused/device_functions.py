@@ -96,7 +96,7 @@ def visit(
     C: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C_PAD: tl.constexpr,
     MASK: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, SCATTER: tl.constexpr,
 ):  # fmt: skip
-    """Trilinear features [rows, channels] of a source at the points, and who has a say there.
+    """Trilinear features [rows, channels] of a source at the points, and which points it sees.
 
     With SCATTER the transpose: `change` [rows, channels] is added to `volume`, the gradient, where features
     would be read; without, it is passed by. Where MASK, points outside of the frustum have no say.

@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.common.command_line import OneLineParser
 from scripts.evaluate.protocols import PROTOCOLS, QUICK
 from scripts.evaluate.request import EvaluateRequest
+from scripts.sampling.arguments import sampling_options
 
 DESCRIPTION = """\
 Judge a model on held-out objects, beside what needs no model at all.
@@ -95,7 +96,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def evaluate_request(arguments: argparse.Namespace) -> EvaluateRequest:
     """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
-    options = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance")}
     return EvaluateRequest(
         checkpoint=arguments.checkpoint,
         protocol=arguments.protocol,
@@ -106,7 +106,7 @@ def evaluate_request(arguments: argparse.Namespace) -> EvaluateRequest:
         source_views=tuple(arguments.input_view) if arguments.input_view else None,
         view_list=arguments.view_list,
         depth_scale=arguments.depth_scale,
-        options={name: value for name, value in options.items() if value is not None},
+        options=sampling_options(arguments),
         seed=arguments.seed,
         num_seeds=arguments.seeds,
         best_of=arguments.best_of,

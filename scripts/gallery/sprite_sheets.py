@@ -94,7 +94,7 @@ def gallery_items(
 
 
 def frame_rate(cameras: Cameras) -> float:
-    """Frames a second, so that the camera goes round the object, at the origin, as fast in all films."""
+    """Frames a second, so that the camera turns around the object, at the origin, as fast in all films."""
     directions = torch.nn.functional.normalize(cameras.positions.double(), dim=-1)
     if len(directions) < 2:
         return SLOWEST

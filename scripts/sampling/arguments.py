@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
@@ -168,8 +169,7 @@ def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
 
 def sample_request(arguments: argparse.Namespace) -> SampleRequest:
     """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
-    options = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance")}
-    options = {name: value for name, value in options.items() if value is not None}
+    options = sampling_options(arguments)
     if arguments.unconditional:
         options = {"guidance": 1.0} | options | {"unconditional": True}
     return SampleRequest(
@@ -194,6 +194,12 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
         progress=arguments.progress,
         fps=arguments.fps,
     )
+
+
+def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The changes to the run's sampling options that flags with a value ask for."""
+    given = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def subject_request(arguments: argparse.Namespace) -> SubjectRequest:

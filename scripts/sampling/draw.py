@@ -1,7 +1,6 @@
 """How sample_views.py draws the views of one object: in one pass or two, from where it was stopped."""
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from scripts.common.progress import progress_bar
 from scripts.sampling.jobs import output_folders, refine_sigma, sample_jobs, with_choices
 from scripts.sampling.request import SampleRequest
 from scripts.sampling.writer import Gallery
+from scripts.training.messages import tell
 
 
 def draw(
@@ -143,19 +143,17 @@ def settings(job: Job, config: RunConfig, request: SampleRequest, device: torch.
     }
 
 
-def sample_views(request: SampleRequest, say: Callable[[str], None] | None = None) -> list[Path]:
+def sample_views(request: SampleRequest) -> list[Path]:
     """Draw what a request asks for; returns the films and sheets that were written.
 
-    `say` is told what the user should know, a line at a time; by default standard error is. Raises ValueError
-    or OSError, in one line for the user, before anything is drawn wherever possible.
+    Notices go to standard error. Raises ValueError or OSError, in one line for the user, before anything is
+    drawn wherever possible.
     """
-    say = say or _say
     device = choose_device(request.device)
     model, config, _ = load_model(request.checkpoint)
     config = with_choices(config, request)
     jobs, framed, notices = sample_jobs(config, request.subject, request.trajectory, request.num_views)
-    for notice in notices:
-        say(notice)
+    tell(notices, "sample_views.py")
 
     # A folder for each object, which may hold views of an earlier call.
     style = {"prefix": request.prefix, "fps": request.fps, "num_samples": request.num_samples}
@@ -164,7 +162,7 @@ def sample_views(request: SampleRequest, say: Callable[[str], None] | None = Non
     for job, gallery in zip(jobs, galleries, strict=True):
         notice = gallery.open(settings(job, config, request, device))
         if notice:
-            say(notice)
+            tell([notice], "sample_views.py")
     for number, photo in enumerate(framed):
         shown = photo.picture if photo.original is None else beside(photo)
         write_png(galleries[0].path(f"photo_{number:02d}.png"), shown)
@@ -181,7 +179,3 @@ def sample_views(request: SampleRequest, say: Callable[[str], None] | None = Non
             draw(job, model, config, request, gallery, bar, device)
             written += gallery.close()
     return written
-
-
-def _say(line: str) -> None:
-    print(f"sample_views.py: {line}", file=sys.stderr)

@@ -19,7 +19,7 @@ FRAMES = 30
 def measure(engine: Engine, heights: tuple[int, int]) -> str:
     """Lines for the user: the time of a preview at each height, square, as a window gets it.
 
-    The camera goes round the first object at the distance of its first input view. A preview is rendered,
+    The camera circles the first object at the distance of its first input view. A preview is rendered,
     coloured and packed as two PNGs; sending and showing it is left out. The first one does not count.
     """
     name = engine.subjects.names[0]

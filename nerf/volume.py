@@ -4,7 +4,8 @@ Axes: b scene, s source view, n point, c feature, d depth plane, h, w.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,22 @@ class FrustumVolume:
             align_corners=self.align_corners,
         )
         return found[:, :, 0, 0].unflatten(0, (b, s)).transpose(-1, -2)
+
+    def with_mirrored(self, axis: Literal["x", "y", "z"]) -> "FrustumVolume":
+        """The volumes and, behind them along s, their mirror images in the plane that `axis` is normal to.
+
+        Every photo of an object with such a plane of symmetry then also tells about the side it does not
+        show.
+        """
+        cameras = self.cameras.mirrored(axis)
+        poses = torch.cat([self.cameras.cam_to_world, cameras.cam_to_world], dim=1)
+        intrinsics = torch.cat([self.cameras.intrinsics, cameras.intrinsics], dim=1)
+        near, far = (torch.cat([bound, bound], dim=1) for bound in (cameras.near, cameras.far))
+        # Pixel by pixel in memory, as renderers read volumes.
+        features = self.features.permute(0, 1, 4, 5, 3, 2)
+        features = torch.cat([features, features.flip(3)], dim=1).permute(0, 1, 5, 4, 2, 3)
+        valid = torch.cat([self.valid, self.valid], dim=1)
+        return replace(self, features=features, cameras=Cameras(poses, intrinsics, near, far), valid=valid)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "FrustumVolume":
         """The same volume with `function` applied to every tensor (a slice, a reshape)."""

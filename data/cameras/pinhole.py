@@ -8,6 +8,7 @@ units.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -63,6 +64,20 @@ class Cameras:
     def __getitem__(self, index) -> "Cameras":
         """Cameras at `index` of the batch axes."""
         return self.apply(lambda tensor: tensor[index])
+
+    def mirrored(self, axis: Literal["x", "y", "z"]) -> "Cameras":
+        """Cameras on the other side of the plane through the world's origin that `axis` is normal to.
+
+        If a camera shows a scene, its mirrored one shows the mirrored scene in the picture flipped left to
+        right.
+        """
+        in_world, in_picture = self.near.new_ones(4, 1), self.near.new_ones(4)
+        in_world["xyz".index(axis)], in_picture[0] = -1, -1
+        pose = in_world * self.cam_to_world * in_picture
+        intrinsics = self.intrinsics.clone()
+        intrinsics[..., 0, 1] *= -1
+        intrinsics[..., 0, 2] = 1 - intrinsics[..., 0, 2]
+        return Cameras(pose, intrinsics, self.near, self.far)
 
     def to_camera(self, points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
         """World points in camera axes; z is the depth."""

@@ -35,24 +35,42 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
     stays so. Raises ValueError for a factor of a part that the model does not have, or where nothing is left
     to train.
     """
-    parts = model.parts()
-    unknown = set(config.lr_scale) - set(parts)
-    if unknown:
-        raise ValueError(
-            f"optim.lr_scale: the model has no part '{min(unknown)}'; its parts are {', '.join(parts)}"
-        )
+    parts = scaled_parts(model, config.lr_scale)
     groups = []
-    for name, part in parts.items():
-        scale = config.lr_scale.get(name, 1.0)
+    for scale, part in parts:
         if scale == 0:
-            part.requires_grad_(False)
-        trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+            for parameter in part:
+                parameter.requires_grad_(False)
+        trained = [parameter for parameter in part if parameter.requires_grad]
         if trained:
             groups.append({"params": trained, "full_lr": scale * config.lr})
     if not groups:
         raise ValueError("optim.lr_scale: every part is frozen; leave one of them above 0")
     options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
     return torch.optim.AdamW(groups, **options, fused=True)  # one pass over the weights instead of ten
+
+
+def scaled_parts(model: NVSModel, factors: dict[str, float]) -> list[tuple[float, list[nn.Parameter]]]:
+    """The factor of each part of the model with the part's parameters, in order.
+
+    A module within a part, such as "encoder.backbone", makes a part of its own. Raises ValueError for a
+    factor of what the model does not have.
+    """
+    parts = dict(model.parts())
+    for name in sorted(factors, key=len, reverse=True):  # the innermost first
+        part, _, inner = name.partition(".")
+        modules = dict(parts[part].named_modules()) if part in parts else {}
+        if inner not in modules:
+            children = parts[part].named_children() if part in parts else ()
+            known = ", ".join([*parts, *(f"{part}.{child}" for child, _ in children)])
+            raise ValueError(f"optim.lr_scale: the model has no part '{name}'; its parts are {known}")
+        parts.setdefault(name, modules[inner])
+    taken: set[nn.Parameter] = set()
+    found = {}
+    for name in sorted(parts, key=len, reverse=True):
+        found[name] = [parameter for parameter in parts[name].parameters() if parameter not in taken]
+        taken.update(found[name])
+    return [(factors.get(name, 1.0), found[name]) for name in parts]
 
 
 def set_learning_rate(

@@ -13,11 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from models.volumes.packaged_weights import load_packaged_weights
+
 STRIDE = 16  # input pixels per pixel of the deepest features
 DEPTH = 5  # stages; with the input itself, six maps of features
 HUB = "huggingface.co"  # where segmentation-models-pytorch keeps weights
 
-WeightSource = Literal["imagenet", "imagenet-if-available"]
+WeightSource = Literal["imagenet", "imagenet-if-available", "imagenet-package"]
 
 
 class FrozenNorm(FrozenBatchNorm2d):
@@ -44,7 +46,10 @@ def make_backbone(
     """
     weights = weights if fresh else None
     backbone, notice = None, None
-    if weights:
+    if weights == "imagenet-package":
+        backbone = _make(name, None)
+        load_packaged_weights(backbone)
+    elif weights:
         try:
             with _cache_only_when_offline():
                 backbone = _make(name, "imagenet")

@@ -11,18 +11,20 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from data.scenes.batch import Views, places_of
 from models.device import to_device_of
-from models.volumes import upsampling
+from models.volumes import packaged_weights, upsampling
 from models.volumes.backbone import STRIDE, WeightSource, make_backbone
 from nerf.volume import FrustumVolume
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+STATISTICS = {  # mean and standard deviation of red, green and blue in [0, 1]
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 SHALLOW_CHANNELS = 48  # width to which DeepLabV3+ reduces the quarter-resolution features
 
 
@@ -31,7 +33,12 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
 
     backbone: str = Field("resnet34", description="name of a segmentation-models-pytorch encoder")
     weights: WeightSource | None = Field(
-        "imagenet-if-available", description="initial weights; null = random"
+        "imagenet-if-available",
+        description="initial weights; null = random; imagenet-package: of an installed Python package, "
+        f"offline, for {packaged_weights.BACKBONE}",
+    )
+    normalisation: Literal["imagenet", "symmetric"] = Field(
+        "imagenet", description="colours that the backbone takes: by ImageNet's statistics, or from -1 to 1"
     )
     channels: int = Field(16, ge=1, le=1024, description="features of each point of the volume")
     planes: int = Field(64, ge=2, le=1024, description="depth planes of the volume")
@@ -49,6 +56,17 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
     checkpointing: bool = Field(
         False, description="less memory in training for more time: the decoder is computed twice"
     )
+
+    @model_validator(mode="after")
+    def _packaged_weights_fit(self) -> "EncoderConfig":
+        if self.weights == "imagenet-package" and (
+            self.backbone != packaged_weights.BACKBONE or self.normalisation != "symmetric"
+        ):
+            raise ValueError(
+                f"weights: imagenet-package is of {packaged_weights.BACKBONE} with normalisation symmetric; "
+                "set backbone and normalisation so, or weights=null"
+            )
+        return self
 
 
 class Encoder(nn.Module):
@@ -98,7 +116,7 @@ class Encoder(nn.Module):
         h, w = photos.shape[-2:]
         # Channel by channel: numbers for all of them would first have to be copied to the device.
         colours = ((photos + 1) / 2).unbind(1)
-        statistics = zip(colours, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+        statistics = zip(colours, *STATISTICS[self.config.normalisation], strict=True)
         normalised = torch.stack([(colour - mean) / std for colour, mean, std in statistics], dim=1)
         entering = normalised.flip(-2) if self.config.upside_down else normalised
         padded = F.pad(entering, (0, -w % STRIDE, 0, -h % STRIDE), mode="replicate")

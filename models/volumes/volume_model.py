@@ -42,6 +42,11 @@ class VolumeConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         description="axes of the world that is rendered: as given, or those of the first source (published); "
         "matters where renderer.bounds is a cube",
     )
+    mirror: Literal["x", "y", "z"] | None = Field(
+        None,
+        description="axis normal to the objects' plane of symmetry, which holds the world's origin: every "
+        "photo's volume is used mirrored, too, as that of a second photo; null: none",
+    )
     source_noise: NonNegative = Field(
         0.0, description="largest standard deviation of the noise added to source photos in training"
     )
@@ -96,8 +101,8 @@ class VolumeModel(NVSModel):
         return self.encoder.backbone, self.encoder.decoder
 
     def encode(self, source: Views) -> FrustumVolume:
-        """The volumes of the source photos."""
-        return self.encoder(source)
+        """The volumes of the source photos and, where objects are symmetric, their mirror images."""
+        return self._volumes(source)
 
     def render(
         self, scene: FrustumVolume, cameras: Cameras, *, size: tuple[int, int] | None = None
@@ -134,7 +139,7 @@ class VolumeModel(NVSModel):
     def see(self, batch: SceneBatch, *, progress: float) -> Seen:
         """Encode and render a batch as training does: with noise on the photos, and samples that jitter."""
         source = self._with_noise(batch.source, batch.seeds, progress)
-        volume = self.encoder(source, batch.source_places)
+        volume = self._volumes(source, batch.source_places)
         views = _join_first_source(batch) if "rgb_source" in self.config.loss.terms else batch.target
         volume, cameras = self._in_frame(volume, views.cameras)
         rendering = self.renderer(volume, cameras, self._jitter(cameras, batch.seeds))
@@ -157,6 +162,10 @@ class VolumeModel(NVSModel):
         if not {"depth_consistency", "opacity_consistency"}.isdisjoint(weights):
             found |= self._consistency_losses(seen.volume, cameras[:, :num])
         return {name: weights[name] * term for name, term in found.items() if name in weights}
+
+    def _volumes(self, source: Views, places: Int[Tensor, "k"] | None = None) -> FrustumVolume:
+        volume = self.encoder(source, places)
+        return volume.with_mirrored(self.config.mirror) if self.config.mirror else volume
 
     def _diagnose_volumes(
         self, rendering: LatentImages, scene: FrustumVolume, target: Views

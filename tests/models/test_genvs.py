@@ -321,3 +321,25 @@ def test_the_full_model_has_as_many_weights_as_the_published_one():
         model = GeNVS(GeNVSConfig(), fresh=False)
     assert sum(parameter.numel() for parameter in model.renderer.parameters()) == 2_193
     assert sum(parameter.numel() for parameter in model.parameters()) == 189_047_173
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frame", ["world", "first_source"])
+def test_the_mirrored_camera_of_a_symmetric_scene_sees_the_mirrored_view(frame):
+    model = tiny_model(mirror="y", frame=frame)
+    source, target = views(2, 2), cameras(2, 1, seed=5)
+    scene = model.encode(source)
+    assert scene.valid.shape == (2, 4)
+    seen, mirrored = model.render(scene, target), model.render(scene, target.mirrored("y"))
+    torch.testing.assert_close(mirrored.latent, seen.latent.flip(-1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mirrored.depth, seen.depth.flip(-1), atol=1e-5, rtol=1e-4)
+    assert (seen.latent - seen.latent.flip(-1)).abs().max() > 1e-3
+
+
+def test_a_loss_is_that_of_a_model_told_the_mirrored_photos_volumes():
+    model = tiny_model(mirror="x")
+    batch = scene_batch([[True, False], [True, True]])
+    model.loss(batch, progress=0.5)["rgb"].backward()
+    assert all(p.grad is not None for p in model.encoder.parameters() if p.requires_grad)
+    alone = reconfigured(model, mirror=None).loss(batch, progress=0.5)
+    assert alone["rgb"].item() != pytest.approx(model.loss(batch, progress=0.5)["rgb"].item(), rel=1e-4)

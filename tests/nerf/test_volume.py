@@ -195,3 +195,18 @@ def test_the_lookup_has_the_gradients_of_its_formula():
     assert torch.autograd.gradcheck(
         sample, (volume.features.clone().requires_grad_(), points.requires_grad_())
     )
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_mirrored_volume_holds_at_a_point_what_the_volume_holds_at_its_mirror_image(axis):
+    volume = random_volume()
+    both = volume.with_mirrored(axis)
+    assert both.features.shape == (B, 2 * S, C, D, H, W)
+    points = points_of(volume.cameras, interior_points(volume.cameras))
+    mirrored = points.clone()
+    mirrored[..., "xyz".index(axis)] *= -1
+    here, there = both.sample(points), both.sample(mirrored)
+    torch.testing.assert_close(here[:, :S], volume.sample(points))
+    torch.testing.assert_close(here[:, S:], there[:, :S])
+    torch.testing.assert_close(both.inside(mirrored)[:, S:], volume.inside(points))
+    assert (here[:, S:] - here[:, :S]).abs().mean() > 0.1

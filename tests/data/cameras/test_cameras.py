@@ -265,3 +265,20 @@ def test_cameras_can_be_indexed_and_reshaped_together():
     assert cameras.shape == (2, 3)
     assert cameras[1, 2].shape == ()
     assert torch.equal(cameras[1].positions, cameras.cam_to_world[1, :, :3, 3])
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_mirrored_camera_sees_mirrored_points_flipped_left_to_right(axis):
+    cameras = odd_cameras(2, 3)
+    skewed = replace(cameras, intrinsics=cameras.intrinsics.clone())
+    skewed.intrinsics[..., 0, 1] = 0.13
+    points = torch.randn(2, 3, 7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mirrored = points.clone()
+    mirrored[..., "xyz".index(axis)] *= -1
+    seen, found = skewed.project(points), skewed.mirrored(axis).project(mirrored)
+    torch.testing.assert_close(found, torch.stack([1 - seen[..., 0], seen[..., 1], seen[..., 2]], dim=-1))
+    rotation = skewed.mirrored(axis).cam_to_world[..., :3, :3]
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(2, 3, dtype=torch.float64))
+    again = skewed.mirrored(axis).mirrored(axis)
+    torch.testing.assert_close(again.cam_to_world, skewed.cam_to_world)
+    torch.testing.assert_close(again.intrinsics, skewed.intrinsics)

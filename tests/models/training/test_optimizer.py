@@ -101,6 +101,27 @@ def test_every_part_has_its_own_rate(model):
     assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
+def test_a_module_within_a_part_may_have_a_rate_of_its_own(model):
+    config = OptimConfig(lr=0.01, lr_scale={"encoder.backbone": 0.1, "encoder": 0.5}, warmup=0)
+    optimizer = make_optimizer(model, config)
+    rates = {id(p): group["full_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    for part, rate in (
+        (model.encoder.backbone, 0.001),
+        (model.encoder.decoder, 0.005),
+        (model.renderer, 0.01),
+        (model.denoiser, 0.01),
+    ):
+        assert all(rates[id(p)] == pytest.approx(rate) for p in part.parameters())
+
+
+def test_a_module_within_a_part_may_be_frozen_alone():
+    model = tiny_model()
+    make_optimizer(model, OptimConfig(lr_scale={"encoder.backbone": 0}))
+    assert not any(p.requires_grad for p in model.encoder.backbone.parameters())
+    assert all(p.requires_grad for p in model.encoder.decoder.parameters())
+
+
 def test_a_factor_of_zero_freezes_a_part(model):
     optimizer = make_optimizer(model, OptimConfig(lr_scale={"renderer": 0}))
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -110,7 +131,12 @@ def test_a_factor_of_zero_freezes_a_part(model):
 
 
 @pytest.mark.parametrize(
-    ("scale", "words"), [({"encodr": 1.0}, "no part 'encodr'.*encoder, renderer, denoiser")]
+    ("scale", "words"),
+    [
+        ({"encodr": 1.0}, "no part 'encodr'.*encoder, renderer, denoiser"),
+        ({"encodr.backbone": 1.0}, "no part 'encodr.backbone'.*encoder, renderer, denoiser"),
+        ({"encoder.spine": 1.0}, "no part 'encoder.spine'.*encoder.backbone, encoder.decoder"),
+    ],
 )
 def test_a_factor_for_a_part_that_does_not_exist_is_named(model, scale, words):
     with pytest.raises(ValueError, match=words):

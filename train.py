@@ -169,7 +169,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     loader = SceneLoader(objects, config.data, seed=config.seed, **share)
     torch.manual_seed(config.seed)
     folder = RunFolder(config)
-    model = place(family(config.model.family)(config.model, fresh=not folder.started), workers.device)
+    model = place(family(config.model.family)(config.model, init_weights=not folder.started), workers.device)
     loader.requires = model.requires
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained, watch, alarm = trained_parameters(model), Watch(model, ema, workers.device), Alarm()

@@ -5,7 +5,7 @@ from typing import Any
 DEFAULT_STEPS = 100_000  # of the older version
 
 
-def renewed(document: Any) -> Any:
+def migrate_config(document: Any) -> Any:
     """A run's config, as plain JSON data, with schedules in progress where they were in steps.
 
     They are divided by `train.steps`; a fall of the learning rate to zero now ends with the run. What is not

@@ -20,7 +20,7 @@ from pydantic import (
 from config.documents import _family_of, read_document
 from config.errors import first_problem
 from config.families import DEFAULT, family
-from config.legacy import renewed
+from config.legacy import migrate_config
 from data.config import DataConfig
 
 
@@ -106,7 +106,7 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     @model_validator(mode="before")
     @classmethod
     def _in_todays_keys(cls, value: Any) -> Any:
-        value = renewed(value)
+        value = migrate_config(value)
         return {"sample": {}} | value if isinstance(value, dict) else value
 
     @field_validator("name", "recipe")

@@ -1,11 +1,12 @@
 """Weights of a related k-diffusion denoiser, made to fit one of ours without changing what it computes.
 
-`graft` gives an unconditional denoiser a condition. The new inputs have zero weights, so that they add
-nothing to any sum: the function stays what it was. They are not stuck there: the gradient of a weight is its
-input times the gradient of its output, which is not zero, so training moves them from its first step on (as
+`add_condition` gives an unconditional denoiser a condition. The new inputs have zero weights, so that they
+add nothing to any sum: the function stays what it was. They are not stuck there: the gradient of a weight is
+its input times the gradient of its output, which is not zero, so training moves them from the first step (as
 in Zhang et al. 2023, arXiv:2302.05543).
 
-`grow` puts finer levels in front, for larger images (in the spirit of Karras et al. 2018, arXiv:1710.10196).
+`add_levels` puts finer levels in front, for larger images (in the spirit of Karras et al. 2018,
+arXiv:1710.10196).
 They pass everything through at first, for three reasons:
 - A residual branch whose last convolution is zero leaves x + 0. On the way down a new level does nothing, and
   the old levels get down(proj_in(x)).
@@ -60,17 +61,18 @@ def adapt(weights: State, own: State) -> tuple[State, list[str]]:
     """`weights` grafted and grown as far as `own` calls for it, and a line for the user on each thing done.
 
     The very `weights` without lines where nothing is called for, or where the two cannot be compared: where
-    the levels of `weights` have other channels than the coarsest of `own`. Raises ValueError as `grow` does.
+    the levels of `weights` have other channels than the coarsest of `own`. Raises ValueError as `add_levels`
+    does.
     """
     num = levels(weights)
     if not num or _channels(own)[-num:] != _channels(weights):
         return weights, []
     lacking = _lacking(weights, own)
     notes = [f"denoiser: {NOTES[name].format(count)}" for name, count in lacking.items() if name in NOTES]
-    adapted = graft(weights, own) if lacking else weights
+    adapted = add_condition(weights, own) if lacking else weights
     added = levels(own) - num
     if added:
-        adapted = grow(adapted, own)
+        adapted = add_levels(adapted, own)
         finer, they_pass = ("level", "it passes") if added == 1 else ("levels", "they pass")
         notes.append(
             f"denoiser: {added} finer {finer} in front of {num}, for images of {2**added} times the size; "
@@ -87,7 +89,7 @@ def levels(state: State) -> int:
     return num
 
 
-def graft(weights: State, own: State) -> State:
+def add_condition(weights: State, own: State) -> State:
     """`weights` with zeros for what they lack of `own`: condition, log variance, description of augmentation.
 
     The images that come out are as before, whatever the condition: to the last bit where the convolution adds
@@ -104,7 +106,7 @@ def graft(weights: State, own: State) -> State:
     return grafted
 
 
-def grow(weights: State, own: State) -> State:
+def add_levels(weights: State, own: State) -> State:
     """A denoiser with as many levels as `own`, which has more: finer ones, which pass everything through.
 
     The new levels take from `own` what cannot be heard yet (all but the ends of branches and the first mixing

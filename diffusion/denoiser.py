@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 from diffusion.k_diffusion import k_diffusion
-from diffusion.layers import CheckpointedUNet, improve
+from diffusion.layers import CheckpointedUNet, replace_layers
 
 NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/augment.py
 GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and of attention, fixed by k-diffusion
@@ -75,8 +75,8 @@ class EDMDenoiser(nn.Module):
     def __init__(self, config: DenoiserConfig, *, condition_channels: int) -> None:
         super().__init__()
         self.config = config
-        self.inner_model = upstream_network(config, condition_channels=condition_channels)
-        improve(self.inner_model)
+        self.inner_model = k_diffusion_network(config, condition_channels=condition_channels)
+        replace_layers(self.inner_model)
         if config.checkpointing:
             self.inner_model.u_net = CheckpointedUNet(self.inner_model.u_net)
 
@@ -168,7 +168,7 @@ class EDMDenoiser(nn.Module):
             )
 
 
-def upstream_network(config: DenoiserConfig, *, condition_channels: int) -> nn.Module:
+def k_diffusion_network(config: DenoiserConfig, *, condition_channels: int) -> nn.Module:
     """k-diffusion's network of a config's size, with its own layers."""
     return k_diffusion().models.ImageDenoiserModelV1(
         c_in=3,

@@ -99,7 +99,7 @@ class CheckpointedUNet(nn.Module):
         return images
 
 
-def improve(network: nn.Module) -> None:
+def replace_layers(network: nn.Module) -> None:
     """Swap these layers into k-diffusion's `network`, in place. State-dict keys and results stay."""
     theirs = k_diffusion().layers
     replacements = {

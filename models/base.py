@@ -41,8 +41,8 @@ class Prediction:
 class NVSModel(nn.Module, ABC):
     """A model of novel views. All that it draws at random follows from the seeds it is given.
 
-    A family also has `Config`, its pydantic model, and is made by `Family(config, fresh=True)`; not `fresh`
-    means that its weights will be loaded, so that initial ones are not worked out or fetched.
+    A family also has `Config`, its pydantic model, and is constructed by `Family(config, init_weights=True)`.
+    Without `init_weights`, all weights will be loaded, so that initial ones are neither computed nor fetched.
     """
 
     notices: tuple[str, ...] = ()  # what the user should know about how the model was made

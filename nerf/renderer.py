@@ -13,15 +13,14 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 from data.cameras.pinhole import Cameras, Rays
-from nerf import published as left_edge
-from nerf import sampling
+from nerf import published, sampling
 from nerf.backends import BACKENDS, BackendName, choose_backend, prepared
 from nerf.field import FieldConfig, RadianceField
 from nerf.published import within_cube
 from nerf.sampling import RaySamples, Refinement
 from nerf.volume import FrustumVolume
 
-QUADRATURES = {"cells": sampling, "left_edge": left_edge}
+QUADRATURES = {"cells": sampling, "left_edge": published}
 
 
 class RendererConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -53,7 +52,7 @@ class RendererConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 
     @model_validator(mode="after")
     def _importance_has_cells(self) -> "RendererConfig":
-        fewest = left_edge.FEWEST_FOR_IMPORTANCE
+        fewest = published.FEWEST_FOR_IMPORTANCE
         if self.quadrature == "left_edge" and self.fine and self.coarse < fewest:
             raise ValueError(
                 f"coarse: {self.coarse} samples leave no cells for the fine ones of quadrature left_edge; "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from torch import Tensor
 
     from scripts.sampling.consistency import Steadiness
-    from scripts.sampling.reader import Film
+    from scripts.sampling.reader import ViewSequence
 
 # Way -> what it changes in a request for independent views.
 WAYS: dict[str, dict[str, Any]] = {
@@ -210,7 +210,7 @@ def figures(folders: dict[str, Path], truth: DepthSource | None) -> dict[str, di
     return found
 
 
-def sheet(rows: list[tuple[str, "Film"]]) -> "Tensor":
+def sheet(rows: list[tuple[str, "ViewSequence"]]) -> "Tensor":
     """A row of evenly spaced views for each film, behind its name."""
     import numpy as np
     import torch

@@ -12,7 +12,7 @@ from torch import Tensor
 from config.run import validate_config
 from data.cameras.pinhole import Cameras, cameras_from_poses
 from data.cameras.poses import orbit
-from data.scenes.batch import SceneBatch, Views, places_of
+from data.scenes.batch import SceneBatch, Views, valid_indices
 from models.base import NVSModel
 from models.training.interruption import StopSignal
 
@@ -111,7 +111,7 @@ def scene_batch(valid: list[list[bool]], *, num_target: int = 1, first_seed: int
 def ready_batch(valid: list[list[bool]], **options: int) -> SceneBatch:
     """`scene_batch` as a loader makes it: it is known on the CPU where the padding is."""
     batch = scene_batch(valid, **options)
-    return replace(batch, source_places=places_of(batch.source.valid))
+    return replace(batch, source_indices=valid_indices(batch.source.valid))
 
 
 def scene(batch: SceneBatch, index: int) -> SceneBatch:

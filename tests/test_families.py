@@ -53,7 +53,7 @@ def test_a_family_is_a_model_with_a_strict_config_that_names_it(name):
     assert chosen.Config.model_config["extra"] == "forbid"
     assert chosen.Config.model_config["frozen"]
     assert chosen.Config.model_validate(TINY_FAMILIES[name]).family == name
-    assert list(inspect.signature(chosen).parameters) == ["config", "fresh"]
+    assert list(inspect.signature(chosen).parameters) == ["config", "init_weights"]
 
 
 def test_loss_terms_are_finite_scalars_that_can_be_minimised(model):
@@ -171,7 +171,7 @@ def test_sampling_leaves_the_model_and_the_global_generator_alone(model):
 
 def test_a_model_whose_weights_will_be_loaded_needs_no_memory_for_others(model):
     with torch.device("meta"):
-        other = type(model)(model.config, fresh=False)
+        other = type(model)(model.config, init_weights=False)
     other.load_state_dict(model.state_dict(), assign=True)
     assert not any(tensor.is_meta for tensor in (*other.parameters(), *other.buffers()))
     torch.testing.assert_close(draw(other, views(2, 1)).images, draw(model, views(2, 1)).images)

@@ -191,7 +191,7 @@ def losses_and_gradients(model, batch) -> list[Tensor]:
 def test_knowing_where_the_padding_is_changes_nothing(batch):
     model = tiny_model(**EVERYTHING)
     known = losses_and_gradients(model, batch)
-    asked = losses_and_gradients(model, replace(batch, source_places=None))
+    asked = losses_and_gradients(model, replace(batch, source_indices=None))
     assert all(torch.equal(one, other) for one, other in zip(known, asked, strict=True))
 
 

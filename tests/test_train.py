@@ -20,7 +20,7 @@ import train as program
 from config.run import OptimConfig, load_config, validate_config
 from data.images.files import read_picture
 from data.images.quality import psnr
-from data.scenes.batch import places_of
+from data.scenes.batch import valid_indices
 from models import device as devices
 from models.checkpoints.format import FORMAT, checkpoints_of, load_checkpoint
 from models.checkpoints.loading import load_model
@@ -257,8 +257,8 @@ def test_a_run_names_the_place_of_the_padding_to_its_model(write_config, monkeyp
     )
     train(write_config())
     for batch in seen:
-        assert torch.equal(batch.source_places, places_of(batch.source.valid))
-    assert len({len(batch.source_places) for batch in seen}) > 1
+        assert torch.equal(batch.source_indices, valid_indices(batch.source.valid))
+    assert len({len(batch.source_indices) for batch in seen}) > 1
 
 
 def test_two_passes_of_one_scene_equal_one_of_two(write_config):

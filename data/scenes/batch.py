@@ -61,8 +61,8 @@ class SceneBatch:
     target: Views  # without padding
     scene_ids: tuple[str, ...]
     seeds: Int[Tensor, "b"]  # on the CPU; all that is drawn at random for a scene follows from its seed
-    # On the CPU, so that no host waits for a GPU to learn it: what `places_of` says of the sources, if known.
-    source_places: Int[Tensor, "k"] | None = None
+    # `valid_indices` of the sources, if known; on the CPU, so that no host waits for a GPU to learn them.
+    source_indices: Int[Tensor, "k"] | None = None
     # Files that could not be used, so that other scenes are here than belong here: a line for each attempt.
     damage: tuple[str, ...] = ()
 
@@ -80,7 +80,7 @@ def all_valid(images: Float[Tensor, "b v 3 h w"], cameras: Cameras) -> Views:
     return Views(images, cameras, torch.ones(images.shape[:2], dtype=torch.bool, device=images.device))
 
 
-def places_of(valid: Bool[Tensor, "b v"]) -> Int[Tensor, "k"]:
+def valid_indices(valid: Bool[Tensor, "b v"]) -> Int[Tensor, "k"]:
     """Which views are no padding, counted through all scenes. Of a mask on a GPU, the host waits for it."""
     return valid.flatten().nonzero()[:, 0]
 

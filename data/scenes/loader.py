@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from data.cameras.neighbours import with_near_view
 from data.config import DataConfig
-from data.scenes.batch import SceneBatch, Views, concatenate, places_of
+from data.scenes.batch import SceneBatch, Views, concatenate, valid_indices
 from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
 from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
 from data.scenes.objects import Objects
@@ -261,7 +261,7 @@ def _joined(objects: Objects, scenes: Sequence[_Scene]) -> SceneBatch:
         target=concatenate([scene.target for scene in scenes], axis=0),
         scene_ids=tuple(objects.ids[scene.choice.object_index] for scene in scenes),
         seeds=torch.tensor([scene.choice.seed for scene in scenes]),
-        source_places=places_of(source.valid),
+        source_indices=valid_indices(source.valid),
         damage=tuple(chain.from_iterable(scene.damage for scene in scenes)),
     )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from config.families import DEFAULT, family
-from config.legacy import renewed
+from config.legacy import migrate_config
 from config.run import RunConfig, load_config, validate_config
 from data.config import DataConfig
 from models.base import NVSModel
@@ -36,7 +36,7 @@ def load_from_disk(run_or_checkpoint: str | Path, device: str) -> NVSModel:
             f"it: python -m scripts.convert_checkpoint {path} {path.stem}.safetensors"
         )
     checkpoint = load_checkpoint(path, sections=("model", "ema"))
-    checkpoint = replace(checkpoint, config=renewed(checkpoint.config))
+    checkpoint = replace(checkpoint, config=migrate_config(checkpoint.config))
     config = on_any_machine(_model_config(checkpoint))
     model = ready_model(
         checkpoint,
@@ -69,7 +69,7 @@ def empty_model(config: BaseModel, path: Path) -> NVSModel:
     """
     try:
         with torch.device("meta"):
-            return family(config.family)(config, fresh=False)
+            return family(config.family)(config, init_weights=False)
     except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: no model can be built from its config ({reason})") from error

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from config.families import family
-from config.legacy import renewed
+from config.legacy import migrate_config
 from config.run import RunConfig
 from models.base import NVSModel, own_state
 from models.checkpoints.format import Checkpoint
@@ -61,7 +61,7 @@ def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
 
 def _model_of(checkpoint: Checkpoint) -> Any:
     """The model's section of a checkpoint's config."""
-    return renewed(checkpoint.config).get("model")
+    return migrate_config(checkpoint.config).get("model")
 
 
 def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.schedule import Probability, largest, value_at
 from data.seeds import normal, uniform, view_seeds
-from diffusion import adaptation as transplant
+from diffusion import adaptation
 from diffusion.augment import AugmentConfig, augment_pair, conditioning, draw_parameters
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
 from diffusion.noise import NoiseConfig, level_at, sigma_from_normal
@@ -56,7 +56,7 @@ def denoising_loss(
     from the seeds of the scenes.
     """
     clean, condition = images.flatten(0, 1), condition.flatten(0, 1)
-    clean = in_range(clean, config.image_range)
+    clean = to_model_range(clean, config.image_range)
     seeds = view_seeds(seeds, images.shape[1])
     drop_prob = value_at(config.drop_condition_prob, progress)
     dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < drop_prob
@@ -96,7 +96,7 @@ def draw_views(
         return denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
 
     def as_learnt(images: Tensor) -> Tensor:
-        return in_range(images, image_range).flatten(0, 1)
+        return to_model_range(images, image_range).flatten(0, 1)
 
     def as_views(images: Tensor) -> Tensor:
         return (2 * images - 1 if image_range == "unit" else images).unflatten(0, (b, t))
@@ -117,7 +117,9 @@ def draw_views(
     return as_views(images).clamp(-1, 1)
 
 
-def in_range(images: Float[Tensor, "*batch 3 h w"], image_range: ImageRange) -> Float[Tensor, "*batch 3 h w"]:
+def to_model_range(
+    images: Float[Tensor, "*batch 3 h w"], image_range: ImageRange
+) -> Float[Tensor, "*batch 3 h w"]:
     """Images in [-1, 1] as a denoiser of that range knows them."""
     return (images + 1) / 2 if image_range == "unit" else images
 
@@ -144,6 +146,6 @@ def adapt_denoiser(weights: dict[str, Tensor], denoiser: EDMDenoiser) -> tuple[d
     """
     prefix = "denoiser."
     theirs = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    adapted, notes = transplant.adapt(theirs, denoiser.state_dict())
+    adapted, notes = adaptation.adapt(theirs, denoiser.state_dict())
     rest = {name: value for name, value in weights.items() if not name.startswith(prefix)}
     return rest | {prefix + name: value for name, value in adapted.items()}, notes

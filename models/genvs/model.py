@@ -24,9 +24,9 @@ from models.denoising.conditional_denoising import (
     check_image_size,
     denoising_loss,
     draw_views,
-    in_range,
+    to_model_range,
 )
-from models.volumes import diagnostics as health
+from models.volumes import diagnostics as volume_diagnostics
 from models.volumes.losses import VolumeLossConfig
 from models.volumes.volume_model import VolumeConfig, VolumeModel
 from nerf.renderer import surfaces
@@ -70,8 +70,8 @@ class GeNVS(VolumeModel):
     )
     resource_settings = (*VolumeModel.resource_settings, "model.denoiser.checkpointing")
 
-    def __init__(self, config: GeNVSConfig, *, fresh: bool = True):
-        super().__init__(config, fresh=fresh)
+    def __init__(self, config: GeNVSConfig, *, init_weights: bool = True):
+        super().__init__(config, init_weights=init_weights)
         self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.renderer.latent_channels)
         # Parts that the loss does not reach take no part: data-parallel training would wait for their
         # gradients.
@@ -99,7 +99,7 @@ class GeNVS(VolumeModel):
             b, t, _, h, w = images.shape
             unseen = images.new_zeros(()).expand(b, t, self.config.renderer.latent_channels, h, w)
             return {"diffusion": weights["diffusion"] * self._diffusion_loss(batch, unseen, progress)}
-        seen, terms = self.see(batch, progress=progress), {}
+        seen, terms = self.render_batch(batch, progress=progress), {}
         if "diffusion" in weights:
             terms["diffusion"] = weights["diffusion"] * self._diffusion_loss(batch, seen.of_targets, progress)
         return terms | self.volume_losses(seen, progress=progress)
@@ -134,9 +134,9 @@ class GeNVS(VolumeModel):
         rendering = self.render(scene, target.cameras)
         found = self._diagnose_volumes(rendering, scene, target)
         if conditioned:
-            images = in_range(target.images, config.image_range)
+            images = to_model_range(target.images, config.image_range)
             condition = self.condition(rendering, images.shape[-2:])
-            found |= health.latent_figures(rendering)
+            found |= volume_diagnostics.latent_figures(rendering)
             found |= diagnostics.denoiser_figures(self.denoiser, images, condition, seeds)
         return found
 

@@ -26,11 +26,11 @@ from models.denoising.conditional_denoising import (
     check_image_size,
     denoising_loss,
     draw_views,
-    in_range,
+    to_model_range,
 )
 from models.denoising.diagnostics import denoiser_figures
 
-NUM_TOLD = 3 + 3 + 6  # channels of a photo, of its pixels' directions, and of the target's rays
+NUM_CONDITION_CHANNELS = 3 + 3 + 6  # channels of a photo, of its pixels' directions, and of the target's rays
 
 
 class ImageDiffusionConfig(DenoisingConfig, frozen=True):
@@ -55,10 +55,10 @@ class ImageDiffusion(NVSModel):
     )
     resource_settings = ("model.denoiser.checkpointing",)
 
-    def __init__(self, config: ImageDiffusionConfig, *, fresh: bool = True):
+    def __init__(self, config: ImageDiffusionConfig, *, init_weights: bool = True):
         super().__init__()
         self.config = config
-        self.embedding = nn.Conv2d(NUM_TOLD, config.condition_channels, 3, padding=1)
+        self.embedding = nn.Conv2d(NUM_CONDITION_CHANNELS, config.condition_channels, 3, padding=1)
         self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.condition_channels)
         nn.init.kaiming_normal_(self.embedding.weight)
 
@@ -127,7 +127,7 @@ class ImageDiffusion(NVSModel):
         """What `models.volumes.diagnostics` finds of a denoiser that is taught to heed its condition."""
         if largest(self.config.drop_condition_prob) == 1:
             return {}
-        images = in_range(target.images, self.config.image_range)
+        images = to_model_range(target.images, self.config.image_range)
         return denoiser_figures(self.denoiser, images, self.condition(scene, target.cameras), seeds)
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

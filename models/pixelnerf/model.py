@@ -40,7 +40,7 @@ class PixelNeRF(VolumeModel):
 
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
         """Squared error of the rendered colours, and losses that teach the volume shape."""
-        return self.volume_losses(self.see(batch, progress=progress), progress=progress)
+        return self.volume_losses(self.render_batch(batch, progress=progress), progress=progress)
 
     def draw(
         self,

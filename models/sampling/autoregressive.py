@@ -21,7 +21,7 @@ from data.scenes.batch import Applicable, Views, all_valid, concatenate
 from data.seeds import derived_seed
 from diffusion.samplers import SampleOptions, last_part
 from models.base import NVSModel, Prediction, SampleCallback
-from models.sampling.conditioning import LookAt, Outlook, make_policy, nearest
+from models.sampling.conditioning import ConditioningContext, ConditioningPolicy, make_policy, nearest
 
 # The picture [b h w 3] of the view of that number, uint8 on any device.
 Recall = Callable[[int], Tensor]
@@ -66,7 +66,7 @@ def sample_autoregressive(
     seeds: Int[Tensor, "b t"],
     options: SampleOptions,
     *,
-    look_at: LookAt | None = None,
+    policy: ConditioningPolicy | None = None,
     order: Sequence[int] | None = None,
     done: Container[int] = (),
     recall: Recall | None = None,
@@ -75,12 +75,12 @@ def sample_autoregressive(
 ) -> Iterator[Prediction]:
     """Views from `cameras` [b, t], one after another, each looking at the source and at generated views.
 
-    Which ones, `look_at` says (None: as published, Chan et al. 2023). They are drawn in `order`, a list of
+    Which ones, `policy` says (None: as published, Chan et al. 2023). They are drawn in `order`, a list of
     their numbers (None: as they come), without those that are `done`. Pictures are asked of `recall`, which
     must know a view when the next one is asked for; without it they are kept here. `cached` encodings are
     kept; others are worked out again when they are needed.
     """
-    look_at = look_at or make_policy("published")
+    policy = policy or make_policy("published")
     kept: dict[int, UInt8[Tensor, "b h w 3"]] = {}
     known = model.encode(source)
     encoded = _encodings(model, cameras, recall or kept.__getitem__, cached)
@@ -88,7 +88,7 @@ def sample_autoregressive(
     for view in range(seeds.shape[1]) if order is None else order:
         if view not in done:
             chosen = [
-                look_at(Outlook(view, drawn, positions[b], source.valid.shape[1], seed))
+                policy(ConditioningContext(view, drawn, positions[b], source.valid.shape[1], seed))
                 for b, seed in enumerate(seeds[:, view].tolist())
             ]
             scene, now = _joined(known, encoded, chosen), slice(view, view + 1)
@@ -131,7 +131,8 @@ def sample_jointly(
             continue
         others = [other for other in views if other != view]
         chosen = [
-            nearest(Outlook(view, others, own, source.valid.shape[1], 0), window - 1) for own in positions
+            nearest(ConditioningContext(view, others, own, source.valid.shape[1], 0), window - 1)
+            for own in positions
         ]
         scene = _joined(known, lambda i, now=view: final(i) if i < now else draft(i), chosen)
         now = slice(view, view + 1)

@@ -1,6 +1,6 @@
-"""Which of the views drawn so far the next one looks at, and in which order views are drawn.
+"""Which of the views drawn so far condition the next one, and in which order views are drawn.
 
-A policy is a function of an `Outlook`; POLICIES has them by name. The source views are always looked at.
+A policy is a function of a `ConditioningContext`; POLICIES has them by name. Source views always condition.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from data.seeds import derived_seed, uniform
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ConditioningContext:
     """What a policy knows when a view is about to be drawn. Views go by their numbers on the trajectory."""
 
     view: int  # the one to draw
@@ -29,40 +29,40 @@ class Outlook:
     seed: int  # of the view to draw
 
 
-LookAt = Callable[[Outlook], list[int]]  # numbers of different views out of `drawn`
+ConditioningPolicy = Callable[[ConditioningContext], list[int]]  # numbers of different views out of `drawn`
 
 
-def published(outlook: Outlook, num: int) -> list[int]:
+def published(context: ConditioningContext, num: int) -> list[int]:
     """Up to `num` earlier views at random and the latest one (Chan et al. 2023)."""
-    chosen = views_to_look_at(outlook.seed, len(outlook.drawn), earlier=num)
-    return [outlook.drawn[index] for index in chosen]
+    chosen = views_to_look_at(context.seed, len(context.drawn), earlier=num)
+    return [context.drawn[index] for index in chosen]
 
 
-def nearest(outlook: Outlook, num: int) -> list[int]:
+def nearest(context: ConditioningContext, num: int) -> list[int]:
     """The `num` views whose cameras see the object from the directions most like that of the view to draw."""
-    drawn = set(outlook.drawn)
-    order = nearest_first(outlook.positions, outlook.view)
+    drawn = set(context.drawn)
+    order = nearest_first(context.positions, context.view)
     return sorted([view for view in order if view in drawn][:num])
 
 
-def everything(outlook: Outlook, num: int) -> list[int]:
+def everything(context: ConditioningContext, num: int) -> list[int]:
     """All views, however many: their volumes need memory in proportion."""
-    return list(outlook.drawn)
+    return list(context.drawn)
 
 
-def budget(outlook: Outlook, num: int) -> list[int]:
+def budget(context: ConditioningContext, num: int) -> list[int]:
     """As many views as `num` volumes hold beside those of the source views, and the latest one in any case.
 
     Where that is not all, they are evenly spaced among those drawn.
     """
-    room = max(1, num - outlook.num_source)
-    if len(outlook.drawn) <= room:
-        return list(outlook.drawn)
-    return [*evenly_spaced(outlook.drawn[:-1], room - 1), outlook.drawn[-1]]
+    room = max(1, num - context.num_source)
+    if len(context.drawn) <= room:
+        return list(context.drawn)
+    return [*evenly_spaced(context.drawn[:-1], room - 1), context.drawn[-1]]
 
 
 # Name -> the policy, and how many views it looks at (`budget`: volumes) where no number is asked for.
-POLICIES: dict[str, tuple[Callable[[Outlook, int], list[int]], int]] = {
+POLICIES: dict[str, tuple[Callable[[ConditioningContext, int], list[int]], int]] = {
     "published": (published, 4),
     "nearest": (nearest, 4),
     "all": (everything, 0),
@@ -70,7 +70,7 @@ POLICIES: dict[str, tuple[Callable[[Outlook, int], list[int]], int]] = {
 }
 
 
-def make_policy(name: str, num: int | None = None) -> LookAt:
+def make_policy(name: str, num: int | None = None) -> ConditioningPolicy:
     """The policy of that name, looking at `num` views (None: as many as is customary).
 
     Raises ValueError where there is no such policy, or the number means nothing to it.

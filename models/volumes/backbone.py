@@ -36,15 +36,15 @@ class FrozenNorm(FrozenBatchNorm2d):
 
 
 def make_backbone(
-    name: str, weights: WeightSource | None, *, fresh: bool = True
+    name: str, weights: WeightSource | None, *, init_weights: bool = True
 ) -> tuple[nn.Module, str | None]:
     """An encoder of output stride 16 with frozen batch norm, and a notice where wanted weights were not to be
     had.
 
-    Not `fresh`: the weights will be loaded, so none are fetched or prepared. Raises ValueError where the name
-    is unknown, the encoder lacks one of its six maps of features, or demanded weights cannot be had.
+    Without `init_weights`, all weights will be loaded, so none are fetched or prepared. Raises ValueError if
+    the name is unknown, the encoder lacks one of its six feature maps, or required weights are not available.
     """
-    weights = weights if fresh else None
+    weights = weights if init_weights else None
     backbone, notice = None, None
     if weights == "imagenet-package":
         backbone = _make(name, None)
@@ -63,7 +63,7 @@ def make_backbone(
                 ) from error
     if backbone is None:
         backbone = _make(name, None)
-        if fresh:
+        if init_weights:
             _measure_statistics(backbone)
     return _freeze_batch_norm(backbone), notice
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from data.scenes.batch import Views, places_of
+from data.scenes.batch import Views, valid_indices
 from models.device import to_device_of
 from models.volumes import packaged_weights, upsampling
 from models.volumes.backbone import STRIDE, WeightSource, make_backbone
@@ -72,14 +72,14 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
 class Encoder(nn.Module):
     """Turns every valid source photo into a feature volume over that photo's frustum.
 
-    Not `fresh` means that all weights will be loaded: initial ones are not fetched. `notice` is what the user
-    should know about the initial weights, if anything.
+    Without `init_weights`, all weights will be loaded: initial ones are not fetched. `notice` is what the
+    user should know about the initial weights, if anything.
     """
 
-    def __init__(self, config: EncoderConfig, *, fresh: bool = True):
+    def __init__(self, config: EncoderConfig, *, init_weights: bool = True):
         super().__init__()
         self.config = config
-        self.backbone, self.notice = make_backbone(config.backbone, config.weights, fresh=fresh)
+        self.backbone, self.notice = make_backbone(config.backbone, config.weights, init_weights=init_weights)
         self.decoder = Decoder(
             self.backbone.out_channels,
             planes=config.planes,
@@ -91,11 +91,11 @@ class Encoder(nn.Module):
     def forward(self, views: Views, places: Int[Tensor, "k"] | None = None) -> FrustumVolume:
         """Volumes of the source views at the photos' resolution. Views that are padding cost nothing.
 
-        `places` are those that are not (`places_of`), where that is known on the CPU: otherwise the host
+        `places` are those that are not (`valid_indices`), where that is known on the CPU: otherwise the host
         waits for a GPU to say how many they are.
         """
         photos = views.images.flatten(0, 1)
-        places = places_of(views.valid) if places is None else to_device_of(photos, places)
+        places = valid_indices(views.valid) if places is None else to_device_of(photos, places)
         if len(places) == len(photos):
             volumes = self._volumes(photos)
         else:

@@ -20,7 +20,7 @@ from data.schedule import NonNegative, scheduled_values, value_at
 from data.seeds import normal, uniform
 from models.base import NVSModel
 from models.device import to_device_of
-from models.volumes import diagnostics as health
+from models.volumes import diagnostics as volume_diagnostics
 from models.volumes import losses
 from models.volumes.encoder import Encoder, EncoderConfig
 from models.volumes.losses import VolumeLossConfig
@@ -53,7 +53,7 @@ class VolumeConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 
 @dataclass(frozen=True)
-class Seen:
+class RenderedBatch:
     """What the volumes of a batch show from where its pictures were taken."""
 
     volume: FrustumVolume
@@ -75,10 +75,10 @@ class VolumeModel(NVSModel):
     training_settings = ("model.loss", "model.source_noise", "model.encoder.weights")
     resource_settings = ("model.renderer.backend", "model.encoder.checkpointing")
 
-    def __init__(self, config: VolumeConfig, *, fresh: bool = True):
+    def __init__(self, config: VolumeConfig, *, init_weights: bool = True):
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, fresh=fresh)
+        self.encoder = Encoder(config.encoder, init_weights=init_weights)
         self.renderer = VolumeRenderer(config.renderer, channels=config.encoder.channels)
 
     @property
@@ -136,17 +136,17 @@ class VolumeModel(NVSModel):
         """Keys of the config that are ramps, and noise levels."""
         return scheduled_values(self.config, progress)
 
-    def see(self, batch: SceneBatch, *, progress: float) -> Seen:
+    def render_batch(self, batch: SceneBatch, *, progress: float) -> RenderedBatch:
         """Encode and render a batch as training does: with noise on the photos, and samples that jitter."""
         source = self._with_noise(batch.source, batch.seeds, progress)
-        volume = self._volumes(source, batch.source_places)
+        volume = self._volumes(source, batch.source_indices)
         views = _join_first_source(batch) if "rgb_source" in self.config.loss.terms else batch.target
         volume, cameras = self._in_frame(volume, views.cameras)
         rendering = self.renderer(volume, cameras, self._jitter(cameras, batch.seeds))
         latent = self.condition(rendering, views.images.shape[-2:])
-        return Seen(volume, views, cameras, rendering, latent, batch.target.images.shape[1])
+        return RenderedBatch(volume, views, cameras, rendering, latent, batch.target.images.shape[1])
 
-    def volume_losses(self, seen: Seen, *, progress: float) -> dict[str, Float[Tensor, ""]]:
+    def volume_losses(self, seen: RenderedBatch, *, progress: float) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms of `models.volumes.losses`; those without weight are left out and cost nothing."""
         config, weights = self.config.loss, self.config.loss.weights_at(progress)
         rendering, cameras, views, num = seen.rendering, seen.cameras, seen.views, seen.num_target
@@ -173,7 +173,7 @@ class VolumeModel(NVSModel):
         """Diagnostics of a scene's rendering from the cameras of the true views."""
         _, cameras = self._in_frame(scene, target.cameras)
         rays, num = self.renderer.rays(cameras), self.config.renderer.coarse
-        return health.volume_figures(rendering, rays, target.images, num_samples=num)
+        return volume_diagnostics.volume_figures(rendering, rays, target.images, num_samples=num)
 
     def _in_frame(self, scene: FrustumVolume, cameras: Cameras) -> tuple[FrustumVolume, Cameras]:
         """A scene and cameras [b, t] in the world in which they are rendered."""

@@ -23,7 +23,7 @@ from nerf.cpu import mlp
 from nerf.cpu.blending import Plan, Round, blend, blend_backward, density_of, spread
 from nerf.cpu.lookup import Corners, Places, Sources, as_rows, zeros_in_rows
 from nerf.cpu.mlp import Layers
-from nerf.cpu.threads import Turns, in_parallel
+from nerf.cpu.threads import OrderedSection, in_parallel
 from nerf.field import FieldConfig, RadianceField
 from nerf.sampling import RaySamples, Refinement
 from nerf.volume import FrustumVolume
@@ -180,7 +180,7 @@ class _Render(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             volumes = zeros_in_rows(features)
             tables = [as_rows(part) for part in volumes]
-        work = _Backward(scenes, gradients, tables, [Turns() for _ in scenes])
+        work = _Backward(scenes, gradients, tables, [OrderedSection() for _ in scenes])
         for found in in_parallel(work, zip(task.blocks(), ctx.plans, strict=True)):
             for total, part in zip(sums.tensors(), found.tensors(), strict=True):
                 total += part
@@ -222,7 +222,7 @@ class _Backward:
     scenes: list[_Scene]
     given: Sequence[Tensor]  # gradients of latent image, depth and opacity
     tables: list[Float[Tensor, "v c"]] | None  # gradients of the volumes; None: not wanted
-    turns: list[Turns]  # of the scenes
+    turns: list[OrderedSection]  # of the scenes
 
     @torch.no_grad()
     def __call__(self, item: tuple[_Block, Plan]) -> Layers:

@@ -27,7 +27,7 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> It
     return map(function, items) if num_threads == 1 else _pool(num_threads).map(function, items)
 
 
-class Turns:
+class OrderedSection:
     """Lets parallel pieces of work take turns in the order of their numbers, from 0, where it matters."""
 
     def __init__(self) -> None:

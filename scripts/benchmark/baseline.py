@@ -18,7 +18,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from data.cameras.pinhole import Cameras, Rays
 from data.scenes.batch import SceneBatch, Views, concatenate
-from diffusion.denoiser import EDMDenoiser, upstream_network
+from diffusion.denoiser import EDMDenoiser, k_diffusion_network
 from diffusion.layers import AttentionDropout
 from models.base import NVSModel
 from models.volumes.backbone import FrozenNorm
@@ -147,7 +147,7 @@ class PlainEncoder(nn.Module):
 def plain_denoiser(denoiser: EDMDenoiser) -> EDMDenoiser:
     """The same weights in k-diffusion's own layers, with their dense [c, c, 4, 4] kernels for resizing."""
     plain, num_channels = copy.deepcopy(denoiser), denoiser.inner_model.unet_cond_dim
-    plain.inner_model = upstream_network(denoiser.config, condition_channels=num_channels)
+    plain.inner_model = k_diffusion_network(denoiser.config, condition_channels=num_channels)
     # Its dropout would go on in evaluation, where attention is then slower and its result another.
     for name, layer in list(plain.inner_model.named_modules()):
         if type(layer) is nn.Dropout:

@@ -109,7 +109,7 @@ class Bench:
         most, targets = self.config.data.largest_sources[1], self.config.data.targets
         source, target = self.views(most, num_valid=num_valid), self.views(targets, first=most)
         places = torch.arange(num_valid)
-        return SceneBatch(source, target, ("noise",), torch.tensor([5]), source_places=places)
+        return SceneBatch(source, target, ("noise",), torch.tensor([5]), source_indices=places)
 
     def uniform(self, *shape: int) -> Tensor:
         """Numbers from 0 to 1."""

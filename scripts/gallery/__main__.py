@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
     from scripts.gallery.methods import Method, Truth
     from scripts.gallery.sources import Source
-    from scripts.sampling.reader import Film
+    from scripts.sampling.reader import ViewSequence
 
 HELP = """\
 examples:
@@ -134,7 +134,9 @@ def gallery(arguments: argparse.Namespace) -> str:
     return f"{arguments.output / INDEX}: {counted}, {megabytes(size)}"
 
 
-def measure(sources: "Sequence[Source]", films: "Sequence[Sequence[Film]]", truth: "Truth") -> "list[Method]":
+def measure(
+    sources: "Sequence[Source]", films: "Sequence[Sequence[ViewSequence]]", truth: "Truth"
+) -> "list[Method]":
     """The figures of all films. Raises ValueError if a file cannot be used."""
     from scripts.common.progress import progress_bar
     from scripts.gallery.methods import Method, made_by, read_method

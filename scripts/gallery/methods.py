@@ -19,7 +19,7 @@ from data.scenes.damaged_files import DamagedFileError
 from data.scenes.objects import Objects
 from data.splits import Split
 from scripts.sampling.consistency import measured
-from scripts.sampling.reader import Film, depths_of, record_of, seen_views, set_views
+from scripts.sampling.reader import ViewSequence, depths_of, record_of, seen_views, set_views
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ MEASURES = {
 class Entry:
     """A film and its figures."""
 
-    film: Film
+    film: ViewSequence
     figures: dict[str, float]  # of MEASURES, those that are known
     untrue: str  # why there is no truth; empty if there is
 
@@ -69,7 +69,7 @@ class Truth:
             open_split(config, split)  # errors of the whole set, before any film is read
         self._sets: dict[int, Objects] = {}  # by the size of pictures
 
-    def images(self, film: Film) -> Float[Tensor, "t 3 h w"]:
+    def images(self, film: ViewSequence) -> Float[Tensor, "t 3 h w"]:
         """Of every view of a film.
 
         Raises DamagedFileError if a file of the set cannot be used, and otherwise ValueError if the set
@@ -86,7 +86,7 @@ class Truth:
         return set_views(film, self._sets[height]).images[0]
 
 
-def read_method(films: Sequence[Film], truth: Truth) -> Iterator[Entry]:
+def read_method(films: Sequence[ViewSequence], truth: Truth) -> Iterator[Entry]:
     """Measure films, one after another.
 
     Raises ValueError if a file of them or of the data set cannot be used, or one object has two films.
@@ -124,7 +124,7 @@ def read_alike(paths: Sequence[Path]) -> UInt8[Tensor, "n h w 3"]:
     return torch.stack(pictures)
 
 
-def made_by(film: Film) -> str:
+def made_by(film: ViewSequence) -> str:
     """How a film was drawn, in a few words; empty if there is no record.
 
     Raises ValueError if the record cannot be read.
@@ -153,7 +153,7 @@ def _said(name: str, value: Any) -> str:
     return f"{name} {value}".strip() if known else ""
 
 
-def _steadiness(film: Film) -> dict[str, float]:
+def _steadiness(film: ViewSequence) -> dict[str, float]:
     """What scripts.consistency finds with the film's own depth."""
     if not film.depths:
         return {}
@@ -161,7 +161,7 @@ def _steadiness(film: Film) -> dict[str, float]:
     return _known({"error": found.error, "detail": found.detail})
 
 
-def _nearness(film: Film, truth: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
+def _nearness(film: ViewSequence, truth: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
     """PSNR, the mean over views."""
     found = {}
     for name, paths in (("sample_psnr", film.pictures), ("preview_psnr", existing(film.previews))):

@@ -17,7 +17,7 @@ from models.checkpoints.format import find_checkpoint
 from models.checkpoints.loading import open_checkpoint
 from scripts.sampling.arguments import make_parser, sample_request
 from scripts.sampling.draw import sample_views
-from scripts.sampling.reader import Film, films_in
+from scripts.sampling.reader import ViewSequence, films_in
 from scripts.sampling.request import OWN_VIEWS, SampleRequest, SubjectRequest
 
 DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
@@ -63,7 +63,7 @@ def read_sources(arguments: argparse.Namespace) -> list[Source]:
     return _labelled(found, arguments.labels)
 
 
-def films_of(source: Source) -> list[Film]:
+def films_of(source: Source) -> list[ViewSequence]:
     """The films of a source, drawn first if it is a run.
 
     Raises ValueError or OSError if they cannot be drawn or read.

@@ -24,7 +24,7 @@ from data.scenes.views import evenly_spaced
 from scripts.common.html.pictures import KIND, encoded
 from scripts.gallery.assets import Assets
 from scripts.gallery.methods import Entry, Method, Truth, existing, read_alike
-from scripts.sampling.reader import Film
+from scripts.sampling.reader import ViewSequence
 from scripts.sampling.writer import FILM_SIDE
 
 KINDS = {  # of sheets, by the files of sample_views.py
@@ -118,7 +118,7 @@ def _result(entry: Entry, truth: Truth, options: SheetOptions, assets: Assets) -
     return Result(entry, total, tuple(views), tuple(stills), fps, sheets, mp4)
 
 
-def _inputs(film: Film, options: SheetOptions, assets: Assets) -> dict[str, SpriteSheet]:
+def _inputs(film: ViewSequence, options: SheetOptions, assets: Assets) -> dict[str, SpriteSheet]:
     if not film.inputs:
         return {}
     return {"input": _sheet(read_alike(film.inputs), f"{film.name}-input", options, assets)}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from scripts.sampling.reader import Film
+    from scripts.sampling.reader import ViewSequence
     from scripts.sampling.reprojection import SeenView
 
 
@@ -62,7 +62,9 @@ def consistency(
     return rows
 
 
-def surfaces(films: list["Film"], source: DepthSource) -> tuple[list[list["Tensor"]], list[list["SeenView"]]]:
+def surfaces(
+    films: list["ViewSequence"], source: DepthSource
+) -> tuple[list[list["Tensor"]], list[list["SeenView"]]]:
     """The depth of the views of each film from a source, and the true views where that is a data set.
 
     Raises ValueError where that does not fit the films.

@@ -22,7 +22,7 @@ from models.sampling.conditioning import ORDERS, make_policy
 from scripts.common.progress import progress_bar
 from scripts.sampling.jobs import output_folders, refine_sigma, sample_jobs, with_choices
 from scripts.sampling.request import SampleRequest
-from scripts.sampling.writer import Gallery
+from scripts.sampling.writer import SampleWriter
 from scripts.training.messages import tell
 
 
@@ -31,7 +31,7 @@ def draw(
     model: NVSModel,
     config: RunConfig,
     request: SampleRequest,
-    gallery: Gallery,
+    writer: SampleWriter,
     bar: tqdm,
     device: torch.device,
 ) -> None:
@@ -43,7 +43,7 @@ def draw(
     def several(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(device).expand(request.num_samples, *tensor.shape[1:])
 
-    gallery.add_source(job.source)
+    writer.add_source(job.source)
     source, cameras = job.source.apply(several), job.cameras.apply(several)
     given = (model, source, cameras, seeds_of(job, request), config.sample)
     steps = progress_bar(total=config.sample.steps, unit="step", desc="denoising", leave=False)
@@ -51,27 +51,27 @@ def draw(
     def on_step(step: int, clean: torch.Tensor) -> None:
         steps.update()
         if request.progress:
-            gallery.add_step(clean)
+            writer.add_step(clean)
 
     def report(views: list[int], known: frozenset[int]) -> None:
         bar.update(len([view for view in views if view not in known]))
         steps.reset()
 
     with steps:
-        done, drafted = gallery.done, gallery.drafted
+        done, drafted = writer.done, writer.drafted
         if request.refine_window is None:
-            for views, prediction in first_pass(given, request, done, gallery.view, on_step):
-                gallery.add(views, prediction)
+            for views, prediction in first_pass(given, request, done, writer.view, on_step):
+                writer.add(views, prediction)
                 report(views, done)
             return
-        for views, prediction in first_pass(given, request, drafted, gallery.draft, on_step):
-            gallery.add_draft(views, prediction)
+        for views, prediction in first_pass(given, request, drafted, writer.draft, on_step):
+            writer.add_draft(views, prediction)
             report(views, drafted)
-        files = {"drafts": gallery.draft, "finals": gallery.view, "done": done}
+        files = {"drafts": writer.draft, "finals": writer.view, "done": done}
         choices = {"window": request.refine_window, "sigma": refine_sigma(request)}
         predictions = sample_jointly(*given, **files, **choices, callback=on_step)
         for view, prediction in zip(pending(range(cameras.shape[1]), done), predictions, strict=True):
-            gallery.add([view], prediction)
+            writer.add([view], prediction)
             report([view], done)
 
 
@@ -95,8 +95,8 @@ def first_pass(
         order = ORDERS[request.order or "path"](source, cameras)
         parts = [[view] for view in pending(order, done)]
         files = {"order": order, "done": done, "recall": recall}
-        look_at = make_policy(request.policy, request.num_context)
-        predictions = sample_autoregressive(*given, look_at=look_at, **files, callback=callback)
+        policy = make_policy(request.policy, request.num_context)
+        predictions = sample_autoregressive(*given, policy=policy, **files, callback=callback)
     return zip(parts, predictions, strict=True)
 
 
@@ -158,24 +158,26 @@ def sample_views(request: SampleRequest) -> list[Path]:
     # A folder for each object, which may hold views of an earlier call.
     style = {"prefix": request.prefix, "fps": request.fps, "num_samples": request.num_samples}
     folders = output_folders(config, request.output, jobs)
-    galleries = [Gallery(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)]
-    for job, gallery in zip(jobs, galleries, strict=True):
-        notice = gallery.open(settings(job, config, request, device))
+    writers = [
+        SampleWriter(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)
+    ]
+    for job, writer in zip(jobs, writers, strict=True):
+        notice = writer.open(settings(job, config, request, device))
         if notice:
             tell([notice], "sample_views.py")
     for number, photo in enumerate(framed):
         shown = photo.picture if photo.original is None else beside(photo)
-        write_png(galleries[0].path(f"photo_{number:02d}.png"), shown)
+        write_png(writers[0].path(f"photo_{number:02d}.png"), shown)
 
     # Draw, object by object; every view is written as soon as it is there.
     place(model, device)
     written: list[Path] = []
     total = sum(job.cameras.shape[1] for job in jobs) * (1 if request.refine_window is None else 2)
-    there = sum(len(gallery.done) + len(gallery.drafted) for gallery in galleries)
+    there = sum(len(writer.done) + len(writer.drafted) for writer in writers)
     precision = autocast(config.train.precision, device)
     with progress_bar(total=total, initial=there, unit="view") as bar, torch.no_grad(), precision:
-        for job, gallery in zip(jobs, galleries, strict=True):
+        for job, writer in zip(jobs, writers, strict=True):
             bar.set_description(job.name)
-            draw(job, model, config, request, gallery, bar, device)
-            written += gallery.close()
+            draw(job, model, config, request, writer, bar, device)
+            written += writer.close()
     return written

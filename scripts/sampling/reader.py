@@ -23,7 +23,7 @@ SAME_POSE = 1e-3  # largest difference of a number of two poses that are one
 
 
 @dataclass(frozen=True)
-class Film:
+class ViewSequence:
     """The files of a film in the order of its views."""
 
     folder: Path
@@ -51,7 +51,7 @@ class Film:
         return tuple(self.folder / f"{prefix}{kind}_{number}" for prefix, _, number in parts)
 
 
-def films_in(folder: Path) -> list[Film]:
+def films_in(folder: Path) -> list[ViewSequence]:
     """The film in a folder, or those in its folders, sorted. Raises ValueError where there is none."""
     inside = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
     found = [place for place in (folder, *inside) if any(place.glob("*transforms.json"))]
@@ -62,7 +62,7 @@ def films_in(folder: Path) -> list[Film]:
     return [_read_film(place) for place in found]
 
 
-def depths_of(film: Film) -> Iterator[Float[Tensor, "h w"]]:
+def depths_of(film: ViewSequence) -> Iterator[Float[Tensor, "h w"]]:
     """Depth of every view, 0 where no surface is. Raises ValueError where there is none."""
     if not film.depths:
         raise ValueError(
@@ -72,7 +72,7 @@ def depths_of(film: Film) -> Iterator[Float[Tensor, "h w"]]:
 
 
 def seen_views(
-    film: Film, depths: Iterable[Float[Tensor, "h w"]], *, pictures: Sequence[Path] | None = None
+    film: ViewSequence, depths: Iterable[Float[Tensor, "h w"]], *, pictures: Sequence[Path] | None = None
 ) -> Iterator[SeenView]:
     """The views of a film (or other `pictures` of them), one after another.
 
@@ -85,7 +85,7 @@ def seen_views(
         yield SeenView(image, depth, film.cameras[number])
 
 
-def true_views(film: Film, objects: Objects) -> list[SeenView]:
+def true_views(film: ViewSequence, objects: Objects) -> list[SeenView]:
     """What a data set with depth has of the views of a film, by the name of its object and its cameras.
 
     Raises ValueError where the set lacks the object, one of the cameras, or depth.
@@ -95,7 +95,7 @@ def true_views(film: Film, objects: Objects) -> list[SeenView]:
     return [SeenView(known.images[0, n], depth[n], known.cameras[0, n]) for n in range(len(depth))]
 
 
-def set_views(film: Film, objects: Objects, *, geometry: bool = False) -> Views:
+def set_views(film: ViewSequence, objects: Objects, *, geometry: bool = False) -> Views:
     """The views of a data set that a film shows, by the name of its object and its cameras, as a batch of one
     scene, on demand with their `geometry`.
 
@@ -120,13 +120,13 @@ def record_of(folder: Path) -> dict[str, Any]:
     return read_document(records[0]) if records else {}
 
 
-def same_cameras(film: Film, other: Film) -> bool:
+def same_cameras(film: ViewSequence, other: ViewSequence) -> bool:
     """Whether the views of two films are from the same places."""
     ours, theirs = film.cameras.cam_to_world, other.cameras.cam_to_world
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=SAME_POSE)
 
 
-def require_same_cameras(film: Film, other: Film) -> None:
+def require_same_cameras(film: ViewSequence, other: ViewSequence) -> None:
     """Raise ValueError where the views of two films are not from the same places."""
     if not same_cameras(film, other):
         raise ValueError(
@@ -134,7 +134,7 @@ def require_same_cameras(film: Film, other: Film) -> None:
         )
 
 
-def _read_film(folder: Path) -> Film:
+def _read_film(folder: Path) -> ViewSequence:
     files = sorted(folder.glob("*transforms.json"))
     if len(files) > 1:
         raise ValueError(f"{folder}: holds {len(files)} films; draw each into a folder of its own")
@@ -151,7 +151,7 @@ def _read_film(folder: Path) -> Film:
     if not isinstance(step, float | int) or not 0 < step < 1e3:
         raise ValueError(f"{files[0]}: `depth_unit_scale_factor` must be a positive number; correct the file")
     depth_files = tuple(folder / name for name in depths) if known else ()
-    return Film(folder, _object_of(folder), pictures, depth_files, float(step), cameras)
+    return ViewSequence(folder, _object_of(folder), pictures, depth_files, float(step), cameras)
 
 
 def _object_of(folder: Path) -> str:

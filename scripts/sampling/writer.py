@@ -36,7 +36,7 @@ WRITTEN = re.compile(
 )
 
 
-class Gallery:
+class SampleWriter:
     """Files of the views of one object from `cameras` [t], each written as soon as it is known.
 
     Views go by their numbers, and may come in any order; a view that is there is whole, with all that belongs

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Eye:
+class BrowserCamera:
     """A camera of the browser."""
 
     wxyz: tuple[float, float, float, float]  # unit quaternion
@@ -54,21 +54,21 @@ class Eye:
         return _batch_of_one(self.cam_to_world, pinhole(self.focal), object_radius)
 
 
-def eye_of(camera: "CameraHandle") -> Eye:
+def browser_camera_of(camera: "CameraHandle") -> BrowserCamera:
     """The camera of a window as it is now."""
     wxyz, position = tuple(camera.wxyz.tolist()), tuple(camera.position.tolist())
-    return Eye(wxyz, position, camera.fov, camera.aspect)
+    return BrowserCamera(wxyz, position, camera.fov, camera.aspect)
 
 
-def eye_at(
+def browser_camera_at(
     cam_to_world: Float[Tensor, "4 4"], intrinsics: Float[Tensor, "3 3"], *, aspect: float = 1.0
-) -> Eye:
+) -> BrowserCamera:
     """The browser's camera at a pose, which sees as far up and down as `intrinsics` do; their principal point
     is taken to be in the middle."""
     fov = 2 * math.atan(0.5 / float(intrinsics[1, 1]))
     position = tuple(cam_to_world[:3, 3].tolist())
     wxyz = SO3.from_matrix(cam_to_world[:3, :3].double().numpy()).wxyz
-    return Eye(tuple(wxyz.tolist()), position, fov, aspect)
+    return BrowserCamera(tuple(wxyz.tolist()), position, fov, aspect)
 
 
 def _batch_of_one(pose: Tensor, intrinsics: Tensor, object_radius: float) -> Cameras:

@@ -11,7 +11,7 @@ import torch
 from data.cameras.poses import orbit
 from scripts.view import frames as pictures
 from scripts.view.backend import Engine, Preview
-from scripts.view.browser_camera import eye_at
+from scripts.view.browser_camera import browser_camera_at
 
 FRAMES = 30
 
@@ -34,7 +34,7 @@ def measure(engine: Engine, heights: tuple[int, int]) -> str:
         seconds = []
         for pose in poses:
             began = time.perf_counter()
-            cameras = eye_at(pose, first.intrinsics).cameras(encoded.radius)
+            cameras = browser_camera_at(pose, first.intrinsics).cameras(encoded.radius)
             preview = engine.preview(encoded, cameras, (height, height))
             _pack(preview)
             seconds.append(time.perf_counter() - began)

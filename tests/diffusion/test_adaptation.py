@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffusion.adaptation import MAPPING, PROJ_IN, PROJ_OUT, adapt, graft, grow, levels
+from diffusion.adaptation import MAPPING, PROJ_IN, PROJ_OUT, adapt, add_condition, add_levels, levels
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
 from diffusion.k_diffusion import k_diffusion
 from diffusion.layers import Downsample, Upsample
@@ -58,7 +58,7 @@ def test_a_grafted_denoiser_equals_the_original_whatever_its_condition(variance_
     )
     ours = denoiser(**COARSE)
     before = ours(*inputs())
-    loaded(ours, graft(original.state_dict(), ours.state_dict()))
+    loaded(ours, add_condition(original.state_dict(), ours.state_dict()))
     noisy, sigma, condition = inputs()
     expected = original(noisy, sigma, condition[:, :, :0])
     found = ours(noisy, sigma, condition)
@@ -74,7 +74,7 @@ def test_a_grafted_denoiser_equals_that_of_k_diffusion():
     rule.load_weights(theirs, "theirs.")
     theirs = k_diffusion().layers.Denoiser(theirs, sigma_data=0.5).eval()
     ours = denoiser(**COARSE)
-    loaded(ours, graft(theirs.state_dict(), ours.state_dict()))
+    loaded(ours, add_condition(theirs.state_dict(), ours.state_dict()))
     noisy, sigma, condition = (value.double() for value in inputs())
     expected = theirs.double()(noisy[0], sigma[0])
     # To rounding: its filters between levels are written as sums over all channels, whose order differs.
@@ -84,7 +84,7 @@ def test_a_grafted_denoiser_equals_that_of_k_diffusion():
 @torch.no_grad()
 def test_the_loss_with_a_grafted_log_variance_is_half_the_squared_error():
     original, ours = denoiser("plain.", 0, **COARSE, **PLAIN), denoiser(**COARSE)
-    loaded(ours, graft(original.state_dict(), ours.state_dict()))
+    loaded(ours, add_condition(original.state_dict(), ours.state_dict()))
     clean, sigma, condition = inputs()
     noise = rule.randn("noise", clean.shape)
     halved = original.loss(clean, noise, sigma, condition[:, :, :0]) / 2
@@ -96,7 +96,7 @@ def test_the_loss_with_a_grafted_log_variance_is_half_the_squared_error():
 def test_a_grown_denoiser_is_the_smaller_one_between_filters(small, large):
     small, large = denoiser("small.", **small).double(), denoiser("large.", **large).double()
     added = levels(large.state_dict()) - levels(small.state_dict())
-    loaded(large, grow(small.state_dict(), large.state_dict()))
+    loaded(large, add_levels(small.state_dict(), large.state_dict()))
     images, sigma, condition = (value[0].double() for value in inputs(height=16, width=24))
     told = rule.randn("augmentation", (3, 9)).double()
 
@@ -185,7 +185,7 @@ def test_what_fits_already_or_cannot_be_compared_is_left_alone():
 
 def test_other_numbers_of_channels_are_not_padded():
     weights, own = denoiser("w.", 4, **COARSE).state_dict(), denoiser(**COARSE).state_dict()
-    assert graft(weights, own)[PROJ_IN] is weights[PROJ_IN]
+    assert add_condition(weights, own)[PROJ_IN] is weights[PROJ_IN]
     assert adapt(weights, own) == (weights, [])
 
 
@@ -215,11 +215,11 @@ def test_what_is_added_has_the_precision_of_the_weights():
         ({"variance_head": False}, r"set model\.denoiser\.variance_head"),
         ({"augment_condition": False}, r"set model\.denoiser\.augment_condition"),
         ({"condition_channels": 6}, r"set model\.renderer\.latent_channels"),
-        (COARSE, r"2 levels cannot grow into one of 2; put finer levels"),
-        (SINGLE, r"2 levels cannot grow into one of 1; put finer levels"),
+        (COARSE, r"2 levels cannot add_levels into one of 2; put finer levels"),
+        (SINGLE, r"2 levels cannot add_levels into one of 1; put finer levels"),
     ],
 )
 def test_levels_that_cannot_be_grown_are_one_clear_line(change, message):
     with pytest.raises(ValueError, match=message) as caught:
-        grow(denoiser(**COARSE).state_dict(), denoiser(**{**FINE, **change}).state_dict())
+        add_levels(denoiser(**COARSE).state_dict(), denoiser(**{**FINE, **change}).state_dict())
     assert "\n" not in str(caught.value)

@@ -318,7 +318,7 @@ def test_the_callback_sees_every_step_in_the_shape_of_the_views(model):
 
 def test_the_full_model_has_as_many_weights_as_the_published_one():
     with torch.device("meta"):
-        model = GeNVS(GeNVSConfig(), fresh=False)
+        model = GeNVS(GeNVSConfig(), init_weights=False)
     assert sum(parameter.numel() for parameter in model.renderer.parameters()) == 2_193
     assert sum(parameter.numel() for parameter in model.parameters()) == 189_047_173
 

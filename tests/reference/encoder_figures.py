@@ -18,7 +18,7 @@ TOLERANCE = 2e-4
 def full_encoder() -> Encoder:
     """The published network of 74 million weights."""
     with torch.device("meta"):
-        network = Encoder(published_model().encoder, fresh=False)
+        network = Encoder(published_model().encoder, init_weights=False)
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     weights = {name: rule.weight(published_key(f"encoder.{name}"), shape) for name, shape in shapes.items()}
     network.load_state_dict(weights, assign=True)

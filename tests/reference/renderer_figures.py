@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data.cameras.pinhole import Cameras, Rays
-from nerf import published as left_edge
+from nerf import published
 from nerf.composite import absorption_weights, query
 from nerf.renderer import LatentImages, VolumeRenderer
 from nerf.sampling import RaySamples
@@ -92,10 +92,10 @@ def samples(name: str) -> Iterator[Figure]:
         return values.unflatten(1, (num_views, -1))[:, :, chosen]
 
     with torch.no_grad():
-        coarse = left_edge.uniform(rays, config.coarse)
+        coarse = published.uniform(rays, config.coarse)
         coarse_weights = weights(coarse)
-        more = left_edge.importance(rays, coarse, coarse_weights, config.fine)
-        merged, _ = left_edge.merge(rays, coarse, more)
+        more = published.importance(rays, coarse, coarse_weights, config.fine)
+        merged, _ = published.merge(rays, coarse, more)
         final_weights = weights(merged)
     borders = (coarse.distance[..., 1:] + coarse.distance[..., :-1]) / 2
     yield Figure("bins", on_chosen(borders), stored[f"{name}_sub_bins"], 2e-6)

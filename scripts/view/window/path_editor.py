@@ -10,20 +10,20 @@ import torch
 from data.cameras.keyframes import CameraPath
 from data.cameras.path_files import write_path
 from data.cameras.pinhole import Cameras, cameras_from_poses
-from scripts.view.browser_camera import Eye, eye_at
+from scripts.view.browser_camera import BrowserCamera, browser_camera_at
 from scripts.view.window.panel import CLEAR, MOST_VIEWS, SPEEDS
 from scripts.view.window.player import Player
 from scripts.view.window.session import Session
 
 
-class Editor:
+class CameraPathEditor:
     """The keyframes of a session. Files go into `folder`; `command` are flags for the program that uses them,
     which tell it the model and the data."""
 
     def __init__(self, session: Session, folder: Path, command: list[str]):
         self._session, self._folder, self._command = session, folder, command
-        self._keyframes: list[Eye] = []
-        self._home: Eye | None = None
+        self._keyframes: list[BrowserCamera] = []
+        self._home: BrowserCamera | None = None
         path = session.panel.path
         session.on(path.add.on_click, lambda _: self.add())
         session.on(path.change.on_click, lambda which: self.remove(everything=which == CLEAR))
@@ -53,7 +53,7 @@ class Editor:
             raise ValueError("the path has no keyframes yet; add one")
         return self._path(self._keyframes)
 
-    def _path(self, keyframes: list[Eye]) -> CameraPath:
+    def _path(self, keyframes: list[BrowserCamera]) -> CameraPath:
         controls, radius = self._session.panel.path, 1.0
         _require_between("Views", controls.num.value, 1, MOST_VIEWS)  # a browser need not keep to its limits
         squares = [eye.square(radius)[0, 0] for eye in keyframes]
@@ -69,7 +69,10 @@ class Editor:
         _require_between("Views a second", controls.fps.value, *SPEEDS)
         cameras = self.path().cameras()
         aspect = session.eye.aspect
-        eyes = [eye_at(camera.cam_to_world, camera.intrinsics, aspect=aspect) for camera in _each(cameras)]
+        eyes = [
+            browser_camera_at(camera.cam_to_world, camera.intrinsics, aspect=aspect)
+            for camera in _each(cameras)
+        ]
         with session.worker.changed:
             if session.player is None:
                 self._home = session.eye

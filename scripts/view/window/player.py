@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scripts.view.browser_camera import Eye
+from scripts.view.browser_camera import BrowserCamera
 
 
 @dataclass(frozen=True)
 class Player:
     """A path that is being shown: its views, from a time of `time.monotonic` on."""
 
-    eyes: list[Eye]
+    eyes: list[BrowserCamera]
     fps: float
     loop: bool
     began: float
     end: Callable[[], None]  # called when all were shown
 
-    def at(self, now: float) -> tuple[Eye | None, float]:
+    def at(self, now: float) -> tuple[BrowserCamera | None, float]:
         """The view of a time and when the next one is due; None: the path is over."""
         number = int((now - self.began) * self.fps)
         if number >= len(self.eyes) and not self.loop:

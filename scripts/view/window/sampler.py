@@ -12,7 +12,7 @@ from data.images.pixels import to_uint8
 from diffusion.samplers import SAMPLERS, SampleOptions
 from scripts.view import frames as pictures
 from scripts.view.backend import Encoded
-from scripts.view.browser_camera import Eye
+from scripts.view.browser_camera import BrowserCamera
 from scripts.view.window.session import NO_OBJECT, Session
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class CancelledError(Exception):
     """The user wants no more of it."""
 
 
-class Artist:
+class SampleRenderer:
     """Draws samples for a session."""
 
     def __init__(self, session: Session):
@@ -60,7 +60,7 @@ class Artist:
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 
-    def _draw(self, encoded: Encoded, eye: Eye, seed: int, options: SampleOptions) -> None:
+    def _draw(self, encoded: Encoded, eye: BrowserCamera, seed: int, options: SampleOptions) -> None:
         session, controls = self._session, self._session.panel.sampling
         camera, began = eye.square(encoded.radius), time.monotonic()
         try:
@@ -95,7 +95,7 @@ class Artist:
         if self._cancelled or self._session.closed or self._session.encoded is not encoded:
             raise CancelledError
 
-    def _advice(self, eye: Eye) -> str:
+    def _advice(self, eye: BrowserCamera) -> str:
         """What the user should know of a place from which no photo of the training was taken."""
         usual = float(self._session.encoded.source.cameras.positions[0, 0].norm())
         ratio = math.hypot(*eye.position) / usual

@@ -15,7 +15,7 @@ from data.cameras.pinhole import Cameras
 from data.cameras.poses import circle, look_at
 from data.images.pixels import to_uint8
 from data.scenes.batch import Views
-from scripts.view.browser_camera import Eye, eye_at
+from scripts.view.browser_camera import BrowserCamera, browser_camera_at
 
 if TYPE_CHECKING:
     from viser import CameraFrustumHandle, ClientHandle
@@ -73,7 +73,7 @@ class Stage:
         """Show or hide the working volume and the orbit."""
         self._guides.visible = visible
 
-    def clear_eye(self, eye: Eye) -> None:
+    def clear_eye(self, eye: BrowserCamera) -> None:
         """Hide the frusta that would cover the view of an eye."""
         with self._changing:
             self._eye = np.array(eye.position)
@@ -82,7 +82,7 @@ class Stage:
                 if frustum.visible != visible:
                     frustum.visible = visible
 
-    def move_eye(self, eye: Eye) -> None:
+    def move_eye(self, eye: BrowserCamera) -> None:
         """Put the window's camera there; it will turn round the point that it looks at."""
         pose = eye.cam_to_world.double()
         right, down, forward = pose[:3, :3].unbind(dim=1)
@@ -107,7 +107,7 @@ class Stage:
         colour: tuple[int, int, int],
         pixels: UInt8[Tensor, "h w 3"] | None = None,
     ) -> None:
-        eye = eye_at(camera.cam_to_world, camera.intrinsics)
+        eye = browser_camera_at(camera.cam_to_world, camera.intrinsics)
         self._frusta[name] = self._scene.add_camera_frustum(
             name,
             fov=eye.fov,
@@ -134,14 +134,14 @@ class Stage:
         )
 
 
-def overview(camera: Cameras) -> Eye:
+def overview(camera: Cameras) -> BrowserCamera:
     """From beside and behind a camera without axes, so that it is seen together with the object."""
     turn, pose = math.radians(BESIDE_DEG), camera.cam_to_world.clone()
     cos, sin = math.cos(turn), math.sin(turn)
     position = pose[:3, 3] * pose.new_tensor([BEHIND, BEHIND, 1.0])
     rise = pose.new_tensor([0.0, 0.0, RISE * float(position.norm())])
     across = pose.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    return eye_at(look_at(across @ position + rise, pose.new_zeros(3)), camera.intrinsics)
+    return browser_camera_at(look_at(across @ position + rise, pose.new_zeros(3)), camera.intrinsics)
 
 
 def _segments(points: Float[np.ndarray, "n 3"], *, loop: bool) -> Float[np.ndarray, "m 2 3"]:

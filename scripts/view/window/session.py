@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data.cameras.pinhole import Cameras
 from scripts.view import frames as pictures
 from scripts.view.backend import Encoded, Engine
-from scripts.view.browser_camera import Eye, eye_at, eye_of
+from scripts.view.browser_camera import BrowserCamera, browser_camera_at, browser_camera_of
 from scripts.view.render_thread import Turn, Worker
 from scripts.view.window.panel import Panel
 from scripts.view.window.scene3d import Stage, overview
@@ -34,7 +34,7 @@ class Wanted:
     """All that decides what a window's background looks like."""
 
     encoded: Encoded
-    eye: Eye
+    eye: BrowserCamera
     kind: str
     channel: int
 
@@ -70,7 +70,7 @@ class Session:
         self.chosen: Look | None = None  # the newest, which may be still to be encoded
         self.closed = False
         self.player: Player | None = None  # moves the camera while there is one
-        self.eye = eye_of(client.camera)
+        self.eye = browser_camera_of(client.camera)
         self._led_at: float | None = None  # when the camera was moved for the window, until that follows
         self._acting = threading.Lock()  # held while something that the user did has its effect
         self._heights = heights
@@ -103,7 +103,7 @@ class Session:
     def moved(self, camera: "CameraHandle") -> None:
         """The window's camera is elsewhere now."""
         with self.worker.changed:
-            if self.player is None and (eye := eye_of(camera)) != self.eye:
+            if self.player is None and (eye := browser_camera_of(camera)) != self.eye:
                 self.eye, self._moved_at = eye, time.monotonic()
             self._led_at = None
             self.worker.changed.notify_all()
@@ -224,7 +224,7 @@ class Session:
         self.panel.view.scale.content = pictures.scale(*ends)
         return True
 
-    def _lead(self, player: "Player", eye: Eye) -> bool:
+    def _lead(self, player: "Player", eye: BrowserCamera) -> bool:
         """Take the window's camera along, unless the user has it back already."""
         with self.worker.changed:
             if self.player is not player:
@@ -258,7 +258,7 @@ class Session:
     def go_to_input(self) -> None:
         """Look from where the first input view was taken. Raises ValueError before there is one."""
         first = self._first_camera()
-        self.stage.move_eye(eye_at(first.cam_to_world, first.intrinsics))
+        self.stage.move_eye(browser_camera_at(first.cam_to_world, first.intrinsics))
 
     def _first_camera(self) -> Cameras:
         """The camera of the first input view, without axes."""

@@ -9,8 +9,8 @@ from scripts.view.frames import LATENT, RGB
 from scripts.view.render_thread import Worker
 from scripts.view.subjects import check_views, nearest_view
 from scripts.view.window.panel import ADD_NEAREST, OVERVIEW, build_panel
-from scripts.view.window.path_editor import Editor
-from scripts.view.window.sampler import Artist
+from scripts.view.window.path_editor import CameraPathEditor
+from scripts.view.window.sampler import SampleRenderer
 from scripts.view.window.session import NO_OBJECT, Session
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class Window:
         client.gui.main_panel.dock_right()
         panel = build_panel(client.gui, names, channels, engine.config.sample)
         self.session = Session(client, panel, engine, worker, choices.heights)
-        self.artist = Artist(self.session)
-        self.editor = Editor(self.session, choices.folder, choices.command)
+        self.sampler = SampleRenderer(self.session)
+        self.editor = CameraPathEditor(self.session, choices.folder, choices.command)
         self._connect()
         worker.add(self.session)
         self.session.look(names[0], engine.subjects.first_views(names[0]), begin=True)
 
     def _connect(self) -> None:
-        """Have the controls of the view do what they say; the others belong to artist and editor."""
+        """Connect the controls of the view; the others belong to the sampler and the path editor."""
         session, view = self.session, self.session.panel.view
         subjects, stage = session.engine.subjects, session.stage
 

@@ -328,10 +328,10 @@ def test_an_export_does_not_mix_two_sets_of_the_same_names(tmp_path: Path, capsy
 
 def test_our_own_output_is_a_scene(tmp_path: Path):
     from models.base import Prediction
-    from scripts.sampling.writer import Gallery
+    from scripts.sampling.writer import SampleWriter
 
     cameras = cameras_from_poses(poses(3), pinhole())
-    gallery = Gallery(tmp_path, cameras)
+    gallery = SampleWriter(tmp_path, cameras)
     gallery.open({})
     images = from_uint8(50 * torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 4, 4, 3))[None]
     gallery.add_source(all_valid(images[:, :1], cameras[None, :1]))

@@ -138,7 +138,7 @@ def test_a_parcel_is_pinned_where_a_gpu_asks_for_it_and_errors_arrive_there_too(
     assert len(pinned) == 1
     assert found is pinned[0]
     assert torch.equal(found.source.images, batch.source.images)
-    assert torch.equal(found.source_places, batch.source_places)
+    assert torch.equal(found.source_indices, batch.source_indices)
 
     def refuse(content):
         raise RuntimeError("received 0 items of ancdata")

@@ -206,10 +206,10 @@ def test_padding_repeats_the_first_source_and_is_marked(root):
 def test_it_is_known_on_the_cpu_which_sources_are_no_padding(root):
     batch = make_loader(root).load(3)
     flat = batch.source.valid.flatten().tolist()
-    assert batch.source_places.tolist() == [place for place, valid in enumerate(flat) if valid]
+    assert batch.source_indices.tolist() == [place for place, valid in enumerate(flat) if valid]
     moved = batch.apply(lambda tensor: tensor.to("meta"))
     assert moved.source.valid.is_meta
-    assert not moved.source_places.is_meta
+    assert not moved.source_indices.is_meta
     assert not moved.seeds.is_meta
 
 

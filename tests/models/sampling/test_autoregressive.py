@@ -196,7 +196,7 @@ def test_views_are_drawn_in_the_order_asked_for_and_look_at_what_was_drawn_befor
         poses_to_cameras(spiral(5), 1),
         seeds,
         OPTIONS,
-        look_at=make_policy("all"),
+        policy=make_policy("all"),
         order=order,
     )
     drawn = to_uint8(joined(views).images)[0, :, 0, 0, 0].int() - 1
@@ -233,7 +233,7 @@ def test_an_interrupted_trajectory_goes_on_to_the_same_views_to_the_last_bit(gen
     num, files = 6, {}
     source, cameras, seeds = source_views(1, 1, 32), poses_to_cameras(spiral(num), 1), own_seeds(1, num)
     given = (genvs, source, cameras, seeds, OPTIONS)
-    choices = {"look_at": make_policy(name), "order": order}
+    choices = {"policy": make_policy(name), "order": order}
     path = list(range(num)) if order is None else order
     whole = list(sample_autoregressive(*given, **choices))
     for view, prediction in zip(path[:4], whole, strict=False):

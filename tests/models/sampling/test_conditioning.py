@@ -9,7 +9,7 @@ from torch import Tensor
 from data.cameras.pinhole import Cameras, cameras_from_poses, pinhole
 from data.cameras.poses import orbit, turntable
 from data.scenes.batch import all_valid
-from models.sampling.conditioning import ORDERS, POLICIES, Outlook, make_policy, outward
+from models.sampling.conditioning import ORDERS, POLICIES, ConditioningContext, make_policy, outward
 from scripts.sampling import arguments as sample_arguments
 
 NUM = 12
@@ -19,8 +19,8 @@ def positions(num: int = NUM) -> Tensor:
     return turntable(num)[:, :3, 3]
 
 
-def outlook(view: int, drawn: list[int], num_source: int = 1, seed: int = 3) -> Outlook:
-    return Outlook(view, drawn, positions(), num_source, seed)
+def context(view: int, drawn: list[int], num_source: int = 1, seed: int = 3) -> ConditioningContext:
+    return ConditioningContext(view, drawn, positions(), num_source, seed)
 
 
 def random_drawn() -> Iterator[tuple[int, list[int]]]:
@@ -39,7 +39,7 @@ def test_the_command_line_knows_all_policies_and_orders():
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_chooses_different_views_out_of_those_drawn_and_never_anything_else(name: str):
     for view, drawn in random_drawn():
-        chosen = make_policy(name)(outlook(view, drawn))
+        chosen = make_policy(name)(context(view, drawn))
         assert len(set(chosen)) == len(chosen)
         assert set(chosen) <= set(drawn)
         assert bool(chosen) == bool(drawn)
@@ -47,24 +47,24 @@ def test_a_policy_chooses_different_views_out_of_those_drawn_and_never_anything_
 
 def test_published_looks_at_the_last_view_drawn_whatever_its_number():
     for view, drawn in random_drawn():
-        chosen = make_policy("published", 2)(outlook(view, drawn))
+        chosen = make_policy("published", 2)(context(view, drawn))
         assert chosen[-1:] == drawn[-1:]
         assert len(chosen) == min(3, len(drawn))
 
 
 def test_views_that_share_a_seed_do_not_all_look_at_the_same_ones():
-    chosen = [make_policy("published", 1)(outlook(num, list(range(num))))[0] for num in range(3, NUM)]
+    chosen = [make_policy("published", 1)(context(num, list(range(num))))[0] for num in range(3, NUM)]
     assert len(set(chosen)) > 3
 
 
 def test_nearest_looks_at_neighbours_on_a_circle_on_both_sides_of_its_seam():
-    look_at = make_policy("nearest", 3)
-    assert look_at(outlook(0, [1, 2, 4, 5, 10, 11])) == [1, 2, 11]  # of 2 and 10, as near, the first
-    assert look_at(outlook(6, [0, 1, 3, 11])) == [1, 3, 11]
+    policy = make_policy("nearest", 3)
+    assert policy(context(0, [1, 2, 4, 5, 10, 11])) == [1, 2, 11]  # of 2 and 10, as near, the first
+    assert policy(context(6, [0, 1, 3, 11])) == [1, 3, 11]
     # However far away a camera stands: the direction counts.
     farther = positions()
     farther[4] *= 9
-    assert make_policy("nearest", 1)(Outlook(5, [1, 4], farther, 1, 0)) == [4]
+    assert make_policy("nearest", 1)(ConditioningContext(5, [1, 4], farther, 1, 0)) == [4]
 
 
 def test_nearest_by_another_route_is_the_least_distance_on_a_sphere():
@@ -72,22 +72,22 @@ def test_nearest_by_another_route_is_the_least_distance_on_a_sphere():
     azimuth, elevation = 6 * torch.rand(9, generator=generator), torch.rand(9, generator=generator)
     places = orbit(azimuth, elevation, 1.3)[:, :3, 3]
     distance = (places[:-1] - places[8]).norm(dim=1)
-    chosen = make_policy("nearest", 4)(Outlook(8, list(range(8)), places, 1, 0))
+    chosen = make_policy("nearest", 4)(ConditioningContext(8, list(range(8)), places, 1, 0))
     assert set(chosen) == set(distance.argsort()[:4].tolist())
 
 
 def test_all_looks_at_all():
     for view, drawn in random_drawn():
-        assert make_policy("all")(outlook(view, drawn)) == drawn
+        assert make_policy("all")(context(view, drawn)) == drawn
 
 
 def test_a_budget_is_filled_and_never_exceeded_but_for_the_last_view():
     for num_source in (1, 3, 8):
         for view, drawn in random_drawn():
-            chosen = make_policy("budget", 6)(outlook(view, drawn, num_source))
+            chosen = make_policy("budget", 6)(context(view, drawn, num_source))
             assert len(chosen) == min(len(drawn), max(1, 6 - num_source))
             assert chosen[-1:] == drawn[-1:]
-    assert make_policy("budget", 4)(outlook(11, list(range(11)))) == [2, 7, 10]
+    assert make_policy("budget", 4)(context(11, list(range(11)))) == [2, 7, 10]
 
 
 def test_unknown_policies_and_needless_numbers_are_named():

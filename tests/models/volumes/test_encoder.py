@@ -29,7 +29,7 @@ def encoder():
 
 def test_the_full_size_network_has_as_many_weights_as_the_published_one():
     with torch.device("meta"):
-        network = Encoder(EncoderConfig(), fresh=False)
+        network = Encoder(EncoderConfig(), init_weights=False)
     assert sum(parameter.numel() for parameter in network.parameters()) == 74_011_760
 
 
@@ -213,7 +213,7 @@ def test_wishing_for_weights_offline_is_a_notice_and_random_weights(offline):
 
 
 def test_weights_that_will_be_loaded_are_not_fetched(offline):
-    network, notice = make_backbone("resnet18", "imagenet", fresh=False)
+    network, notice = make_backbone("resnet18", "imagenet", init_weights=False)
     assert notice is None
     assert (network.bn1.running_var == 1).all()
 

@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from data.cameras.pinhole import Rays
-from nerf import published as left_edge
-from nerf import sampling
+from nerf import published, sampling
 from nerf.backends import BACKENDS, choose_backend
 from nerf.composite import render_reference
 from nerf.cpu import lookup, mlp
 from nerf.cpu import render as blocked
 from nerf.cpu.render import render_blocked
-from nerf.cpu.threads import Turns, in_parallel
+from nerf.cpu.threads import OrderedSection, in_parallel
 from nerf.field import FieldConfig, RadianceField
 from nerf.sampling import RaySamples, Refinement
 from nerf.volume import FrustumVolume
@@ -84,7 +83,7 @@ def compare(volume, field, along, samples, refinement=None, *, atol: float = 1e-
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("sources", [1, 3])
-@pytest.mark.parametrize("quadrature", [sampling, left_edge])
+@pytest.mark.parametrize("quadrature", [sampling, published])
 def test_blocks_compute_what_the_reference_computes(rules, align_corners, sources, quadrature):
     along, scene = rays(), volume(sources, align_corners=align_corners)
     samples = place(along, quadrature=quadrature)
@@ -319,7 +318,7 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 
 def test_a_piece_of_work_that_fails_keeps_nobody_waiting():
-    turns, order = Turns(), []
+    turns, order = OrderedSection(), []
 
     def work(number: int) -> None:
         with suppress(ValueError), turns.number(number) as wait:

@@ -205,7 +205,7 @@ def textured_film(folder: Path) -> list[Path]:
 def test_ways_are_compared_on_one_page(
     run: Path, tmp_path: Path, plant_object: Callable[..., Path], capsys, monkeypatch
 ):
-    from scripts.sampling.writer import Gallery
+    from scripts.sampling.writer import SampleWriter
 
     plant_object(tmp_path / "set/cars_val/bb", num_views=2, size=(9, 9))
     page, films = tmp_path / "docs/page.md", tmp_path / "films"
@@ -218,7 +218,7 @@ def test_ways_are_compared_on_one_page(
     assert "--ways published 'same noise' --output" in text
     for row in ("independent", "published", "same noise", "previews, without diffusion"):
         assert text.count(f"\n| {row} |") == 2
-    monkeypatch.setattr(Gallery, "add", pytest.fail)  # a second call draws nothing
+    monkeypatch.setattr(SampleWriter, "add", pytest.fail)  # a second call draws nothing
     assert compare_policies.main(words) == 0
     shutil.copytree(films / "published", films / "published/of_another_call")
     assert compare_policies.main(words) == 2

@@ -336,7 +336,7 @@ def test_two_films_of_one_object_are_told(films: Path, capsys):
 
 
 def test_a_run_is_drawn_once(films: Path, run: Path, capsys, monkeypatch):
-    from scripts.sampling.writer import Gallery
+    from scripts.sampling.writer import SampleWriter
 
     words = ["--views", 2, "--way", "--samples 2 --steps 2", "--films", films / "drawn", "--output"]
     page = made(run, "--n", 2, *words, films / "page", "--single-file")
@@ -344,7 +344,7 @@ def test_a_run_is_drawn_once(films: Path, run: Path, capsys, monkeypatch):
     assert re.fullmatch("samples_2_steps_2-[0-9a-f]{8}", drawn.name)
     assert inside(drawn) >= {f"{name}/views.mp4" for name in ("bb", "ccc")}
     assert len(page.all("figure", "truth")) == len(page.all("figure", "of-spread")) == 2
-    monkeypatch.delattr(Gallery, "add")  # a second call draws nothing, of one object neither
+    monkeypatch.delattr(SampleWriter, "add")  # a second call draws nothing, of one object neither
     page = made(run, "--n", 1, *words, films / "page")
     assert [one.attributes["data-name"] for one in page.all("article")] == ["bb"]
     capsys.readouterr()

@@ -333,15 +333,15 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_anything_is_dra
 
 
 def test_an_interruption_leaves_whole_files_and_one_line(run, root, tmp_path, capsys, monkeypatch):
-    from scripts.sampling.writer import Gallery
+    from scripts.sampling.writer import SampleWriter
 
-    add = Gallery.add
+    add = SampleWriter.add
 
     def add_then_interrupt(self, *given) -> None:
         add(self, *given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Gallery, "add", add_then_interrupt)
+    monkeypatch.setattr(SampleWriter, "add", add_then_interrupt)
     flags = ["--transfer", str(run), "--data", str(root), "--output", str(tmp_path / "out"), "--batch", "2"]
     assert sample_views.main(flags) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("sample_views.py: interrupted")
@@ -365,9 +365,9 @@ def test_an_interruption_leaves_whole_files_and_one_line(run, root, tmp_path, ca
     ],
 )
 def test_an_interrupted_run_goes_on_where_it_was_and_equals_an_uninterrupted_one(sample, flags, monkeypatch):
-    from scripts.sampling.writer import Gallery
+    from scripts.sampling.writer import SampleWriter
 
-    whole, drawn, write = sample(flags, "whole"), [], Gallery._write
+    whole, drawn, write = sample(flags, "whole"), [], SampleWriter._write
     stops = [3, 6 if "joint" in flags else 4]
 
     def write_some(self, name: str, number: int, samples) -> None:
@@ -377,7 +377,7 @@ def test_an_interrupted_run_goes_on_where_it_was_and_equals_an_uninterrupted_one
         write(self, name, number, samples)
         drawn.append((name, number))
 
-    monkeypatch.setattr(Gallery, "_write", write_some)
+    monkeypatch.setattr(SampleWriter, "_write", write_some)
     for _ in range(2):
         with pytest.raises(AssertionError):  # exit code 130
             sample(flags, "parts")
@@ -392,12 +392,12 @@ def test_an_interrupted_run_goes_on_where_it_was_and_equals_an_uninterrupted_one
 
 
 def test_a_finished_run_is_not_drawn_again_and_another_one_leaves_nothing_of_it(sample, monkeypatch, capsys):
-    from scripts.sampling.writer import Gallery
+    from scripts.sampling.writer import SampleWriter
 
     folder = sample("--samples 2 --fps 5")
     before = pictures(folder, "view_*.png")
     with monkeypatch.context() as patch:
-        patch.setattr(Gallery, "add", pytest.fail)
+        patch.setattr(SampleWriter, "add", pytest.fail)
         sample("--samples 2 --fps 9")
     with imageio.get_reader(folder / "views.mp4") as film:
         assert film.get_meta_data()["fps"] == 9

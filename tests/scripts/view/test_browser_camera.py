@@ -13,15 +13,15 @@ pytest.importorskip("viser", reason="pip install -r requirements-viewer.txt")
 
 from viser.transforms import SE3, SO3
 
-from scripts.view.browser_camera import Eye, eye_at
+from scripts.view.browser_camera import BrowserCamera, browser_camera_at
 
 
-def some_eye(aspect: float = 1.7) -> Eye:
+def some_eye(aspect: float = 1.7) -> BrowserCamera:
     turn = SO3.from_rpy_radians(0.3, -1.1, 2.0)
-    return Eye(tuple(turn.wxyz.tolist()), (0.4, -1.5, 0.9), 0.8, aspect)
+    return BrowserCamera(tuple(turn.wxyz.tolist()), (0.4, -1.5, 0.9), 0.8, aspect)
 
 
-def seen_by_the_browser(eye: Eye, points: torch.Tensor) -> torch.Tensor:
+def seen_by_the_browser(eye: BrowserCamera, points: torch.Tensor) -> torch.Tensor:
     """(u, v, depth) by three.js' perspective matrix, in its own axes: x right, y up, z backward."""
     rotation, position = SO3(np.array(eye.wxyz)), np.array(eye.position)
     camera_to_world = SE3.from_rotation_and_translation(rotation, position)
@@ -54,7 +54,7 @@ def test_a_camera_of_a_data_set_comes_back(seed: int):
     generator = torch.Generator().manual_seed(seed)
     place, aim = torch.randn(2, 3, generator=generator)
     known = cameras_from_poses(look_at(place, 0.1 * aim)[None], pinhole(1.2), object_radius=0.4)
-    found = eye_at(known.cam_to_world[0], known.intrinsics[0]).square(0.4)
+    found = browser_camera_at(known.cam_to_world[0], known.intrinsics[0]).square(0.4)
     for ours, theirs in zip(parts(found[0]), parts(known), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
@@ -64,7 +64,7 @@ def parts(cameras: Cameras) -> tuple[torch.Tensor, ...]:
 
 
 def test_the_working_volume_is_the_sphere_round_the_origin():
-    eye = eye_at(orbit(torch.tensor(1.0), torch.tensor(0.3), 2.5), pinhole(), aspect=3.0)
+    eye = browser_camera_at(orbit(torch.tensor(1.0), torch.tensor(0.3), 2.5), pinhole(), aspect=3.0)
     found = eye.cameras(0.4)
     torch.testing.assert_close(found.near, torch.full((1, 1), 2.1))
     torch.testing.assert_close(found.far, torch.full((1, 1), 2.9))

@@ -25,7 +25,7 @@ pytest.importorskip("viser", reason="pip install -r requirements-viewer.txt")
 
 from scripts.sampling.arguments import make_parser
 from scripts.view import __main__ as view
-from scripts.view.browser_camera import Eye, eye_at
+from scripts.view.browser_camera import BrowserCamera, browser_camera_at
 from scripts.view.frames import OUTSIDE
 from scripts.view.server import Viewer
 from scripts.view.window.session import REST_S
@@ -67,7 +67,7 @@ def browse(viewer: Viewer) -> Iterator[Callable[..., FakeBrowser]]:
     """browse(eye): a browser that has been shown its first picture."""
     opened = []
 
-    def browse(eye: Eye | None = None) -> FakeBrowser:
+    def browse(eye: BrowserCamera | None = None) -> FakeBrowser:
         opened.append(FakeBrowser(viewer.url, eye or some_eye()))
         opened[-1].wait(lambda: opened[-1].background is not None, "a first picture")
         return opened[-1]
@@ -85,12 +85,12 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def some_eye(azimuth: float = 0.7, aspect: float = 1.0, elevation: float = 0.4) -> Eye:
+def some_eye(azimuth: float = 0.7, aspect: float = 1.0, elevation: float = 0.4) -> BrowserCamera:
     pose = orbit(torch.tensor(azimuth), torch.tensor(elevation), 1.3)
-    return eye_at(pose, pinhole(), aspect=aspect)
+    return browser_camera_at(pose, pinhole(), aspect=aspect)
 
 
-def rest_at(viewer: Viewer, browser: FakeBrowser, eye: Eye) -> None:
+def rest_at(viewer: Viewer, browser: FakeBrowser, eye: BrowserCamera) -> None:
     """Look from there until a window has sent its picture at rest."""
     browser.look(eye)
 
@@ -101,7 +101,7 @@ def rest_at(viewer: Viewer, browser: FakeBrowser, eye: Eye) -> None:
     browser.wait(sent, "rest")
 
 
-def near(one: Eye, other: Eye) -> bool:
+def near(one: BrowserCamera, other: BrowserCamera) -> bool:
     return one.aspect == pytest.approx(other.aspect, abs=0.01) and np.allclose(one.position, other.position)
 
 
@@ -136,7 +136,7 @@ def rendered(viewer: Viewer, cameras: Cameras, views: list[int], size: int = HEI
 
 def test_a_window_at_a_camera_of_the_data_shows_what_the_renderer_gives_for_that_camera(viewer, browse):
     cameras = viewer.engine.subjects.objects.read_views(0, [3]).cameras[0]
-    browser = browse(eye_at(cameras.cam_to_world[0], cameras.intrinsics[0]))
+    browser = browse(browser_camera_at(cameras.cam_to_world[0], cameras.intrinsics[0]))
     shown = shows(browser, seen(rendered(viewer, cameras, [0])))
     expected = seen(rendered(viewer, cameras, [0])).numpy().astype(int)
     assert expected.std() > 5  # there is something to see
@@ -206,7 +206,7 @@ def test_input_views_can_be_chosen_added_and_removed(viewer, browse):
     nodes = lambda: sorted(name for name in browser.scene if name.startswith("/input/"))  # noqa: E731
     assert nodes() == ["/input/0"]
     cameras = viewer.engine.subjects.objects.cameras(0)
-    browser.look(eye_at(cameras.cam_to_world[3], cameras.intrinsics[3]))
+    browser.look(browser_camera_at(cameras.cam_to_world[3], cameras.intrinsics[3]))
     picture = shows(browser, seen(rendered(viewer, cameras[[3]], [0])))
     browser.use("GuiButtonGroupMessage 4", "Add nearest")  # view 3, where it stands
     browser.wait(lambda: browser.controls["Input views"]["value"] == "0 3", "the numbers")
@@ -488,7 +488,7 @@ def test_numbers_beyond_the_limits_of_the_controls_are_refused(viewer, browse, c
     assert browser.controls["Play"]["visible"]
 
 
-def at(browser: FakeBrowser, eye: Eye) -> bool:
+def at(browser: FakeBrowser, eye: BrowserCamera) -> bool:
     place = browser.camera.get("SetCameraPositionMessage")
     return place is not None and np.abs(np.array(place) - np.array(eye.position)).max() < 1e-4
 

@@ -30,6 +30,8 @@ def load_stages(
     document = read_document(path, overrides)
     changes = [split_override(change) for change in overrides or []]
     _check_names(changes, read_document(path).get(STAGES))
+
+    # A config without stages is one run.
     stages = document.pop(STAGES, None)
     if stages is None:
         if only:
@@ -42,6 +44,8 @@ def load_stages(
             raise ValueError(
                 f"{path}: stages.{name}: must be an object of changes, or null, but is {stage!r}"
             )
+
+    # A document per stage, with the command line's changes on top.
     documents = {
         name: _stage(document, name, stage, number, changes)
         for number, (name, stage) in enumerate(stages.items(), start=1)
@@ -50,12 +54,16 @@ def load_stages(
     if not documents or (only and only not in documents):
         asked = f"no stage '{only}'" if only else "no stage that is not null"
         raise ValueError(f"{path}: holds {asked}; its stages are {', '.join(documents) or 'none'}")
+
+    # Each stage starts from the weights of the one before.
     before = document.get("transfer")
     for stage in documents.values():
         stage.setdefault("transfer", before)
         before = str(Path(stage["runs"]) / stage["name"])
     if only and "transfer" in dict(changes):
         documents[only]["transfer"] = document["transfer"]
+
+    # Validate all stages, also those that `only` leaves out.
     found = {name: validate_config(stage, f"{path}: stage {name}") for name, stage in documents.items()}
     devices = {stage.train.device for stage in found.values()}
     if len(devices) > 1:

@@ -87,6 +87,7 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     from models.checkpoints.torch_file import is_torch_file
     from models.training.run_directory import RunFolder
 
+    # Refuse what cannot be written before reading all of it.
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
     if arguments.raw:
@@ -99,12 +100,16 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     as_run = output.suffix != ".safetensors"
     if as_run and (output.is_file() or (output / "config.json").exists()):
         raise ValueError(f"{output}: exists already; name a new folder, or a file that ends in .safetensors")
+
+    # Read.
     config = load_config(settings, [f"name={output.name}", f"runs={output.parent}"] if as_run else [])
     checkpoint = open_checkpoint(source, config=config)
     if checkpoint.partial:
         raise ValueError(
             f"{source}: holds a denoiser alone; train with it: train.py CONFIG transfer={source}"
         )
+
+    # Write.
     path = checkpoint_path(output, checkpoint.step) if as_run else output
     write_checkpoint(replace(checkpoint, path=path))
     if as_run:

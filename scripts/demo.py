@@ -45,6 +45,7 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
 
     Raises ValueError or OSError, in one line for the user, where the config is wrong.
     """
+    # The commands.
     began = time.monotonic()
     from config.run import load_config
     from scripts.common.results import write_json
@@ -66,11 +67,15 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
             *("--output", str(figures)),
         ],
     }
+
+    # Run them; the first that fails ends the demo.
     for number, (title, command) in enumerate(steps.items(), start=1):
         say(f"{number}/{len(steps)} {title}\n    python {shlex.join(command)}")
         code = run_command(command)
         if code:
             return code
+
+    # Figures, and the files worth looking at.
     document = json.loads(figures.read_text(encoding="utf-8"))
     write_json(figures, document | {"seconds": time.monotonic() - began})
     for path in [*sorted(config.folder.glob("demo/*.mp4")), figures]:

@@ -173,6 +173,7 @@ def render_set(
     from data.meshes.sources import find_meshes
     from scripts.common.process_pool import available_cores
 
+    # Find the meshes, examine each and assign them to splits.
     if workers is not None and workers < 0:
         raise ValueError(f"workers is {workers}; give 0 or more")
     workers = available_cores() if workers is None else workers
@@ -184,6 +185,7 @@ def render_set(
     groups = group_variants(shapes, options.group)
     splits = settle_splits(root, groups, val=options.val, test=options.test, seed=options.seed)
 
+    # Draw those that can be used.
     folders = {name: root / f"objects_{split}" / name for name, split in splits.items()}
     failed = _draw(sources, folders, drawing, options.test_views, workers, progress)
     reasons = {name: found.problem for name, found in findings.items() if found.problem} | failed
@@ -192,6 +194,8 @@ def render_set(
         problems=[(source.file, reasons[source.name]) for source in sources if source.name in reasons],
         notes=[(source.name, note) for source in sources for note in findings[source.name].notes],
     )
+
+    # Attribution, problems and notes.
     write_text(root / "attribution.tsv", attribution(sources, findings, report.splits))
     for name, lines in (("problems.txt", report.problems), ("notes.txt", report.notes)):
         (root / name).unlink(missing_ok=True)

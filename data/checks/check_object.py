@@ -66,6 +66,7 @@ def check_object(
     split: OpenSplit, index: int, *, max_views: int | None = None, object_radius: float | None = None
 ) -> Summary:
     """Read and check one object; `max_views` of its views, evenly spread (None: all)."""
+    # Read.
     object_id, place = split.raw.ids[index], split.raw.place(index)
     try:
         reading = read_subject(split, index, max_views=max_views, object_radius=object_radius)
@@ -73,6 +74,8 @@ def check_object(
         message = str(error)
         found = Finding("layout", "error", split.split, object_id, message.split(": ")[0], message)
         return Summary(split.split, object_id, place, (found,))
+
+    # Check.
     subject, findings = reading.subject, list(reading.findings)
     for check in CHECKS_OF_OBJECT:
         if check is check_shape and any(f.check in SPOILS_SHAPE and f.severity == "error" for f in findings):
@@ -80,6 +83,8 @@ def check_object(
         findings += check(subject)
     if isinstance(split.raw, NMRObjects):
         findings += cameras.check_placement(subject)
+
+    # Summarise for the comparison across objects.
     seen = list(subject.seen())
     showing = [(i, picture) for i, picture in seen if picture.covered > 0]
     known = subject.has_camera

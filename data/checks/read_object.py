@@ -59,6 +59,7 @@ def read_subject(
 
     Raises ValueError where its layout cannot even say which views it has.
     """
+    # Cameras.
     raw, object_id, place = split.raw, split.raw.ids[index], split.raw.place(index)
     stored = raw.num_views(index)
     views = sample(stored, max_views)
@@ -71,6 +72,8 @@ def read_subject(
         for view, message in broken
     ]
     found += [Finding("notices", "note", split.split, object_id, place, line) for line in raw.notices(index)]
+
+    # Pictures, depth and alpha; a damaged view leaves gaps and a finding.
     kept = _Views([], [], [], [])
     for i, view in enumerate(views):
         try:
@@ -87,6 +90,8 @@ def read_subject(
             found.append(
                 Finding("unreadable", "error", split.split, object_id, message.split(": ")[0], message, view)
             )
+
+    # Depth in scene units.
     factor = _depth_factor(kept.surfaces, cameras[0])
     surfaces = tuple(surface and surface.scaled(factor) for surface in kept.surfaces)
     subject = Subject(

@@ -55,6 +55,7 @@ def _cabin_walls(body: Body, cabin: Cabin):
     front = length * (cabin.base_front + (cabin.roof_front - cabin.base_front) * level**1.15)
     rear = length * (cabin.base_rear + (cabin.roof_rear - cabin.base_rear) * level**1.15)
 
+    # Sides: pillars and windows from front to rear.
     first, last = front + 0.08, rear - cabin.rear_pillar
     pillars = [
         np.clip(pillar * length + half, first, last) for pillar in cabin.pillars for half in (-0.04, 0.04)
@@ -69,6 +70,7 @@ def _cabin_walls(body: Body, cabin: Cabin):
     side_x = np.concatenate(side_x, axis=1)
     side_y = _cabin_half_width(body, cabin, side_x, level)
 
+    # Windscreen and rear window.
     across = np.array([1, 0.9, 0.6, 0.3, 0, -0.3, -0.6, -0.9, -1])
     ends_glass = [abs(left + right) / 2 < 0.85 for left, right in pairwise(across)]
     bulge = (1 - across**2) * (1 - 0.5 * level)

@@ -188,6 +188,7 @@ def _equipment(style: str, body: Body, paint: Paint, random: Generator) -> list[
 
 def _markings(style: str, body: Body, paint: Paint, random: Generator) -> list[Mesh]:
     """Stripes by chance, a fuel cap, and always one large marking on one side only."""
+    # The marking on one side.
     plan = body.plan
     start, stop = plan.axles[0] + 0.55, plan.axles[1] - 0.55
     low, belt = plan.clearance + 0.16, body.top(start) - 0.12
@@ -206,6 +207,8 @@ def _markings(style: str, body: Body, paint: Paint, random: Generator) -> list[M
         z = low + 0.5 * (belt - low)
         marking = side_patch(body, ((start, z), (stop, z), (stop, z + 0.18), (start, z + 0.18)), paint.accent)
     parts = [marking if right else mirrored(marking)]
+
+    # Fuel cap and stripes.
     parts.append(side_disc(body, (plan.axles[1] + 0.1, belt - 0.02), 0.075, BLACK))
     if stripes < 0.15:
         x = (0.12 * plan.length, 0.24 * plan.length)

@@ -96,6 +96,8 @@ class Sources:
         self.chosen = volume.valid[scene].nonzero()[:, 0] if volume.valid[scene].any() else torch.tensor([0])
         cameras: Cameras = volume.cameras[scene][self.chosen]
         self.size, self.valid = volume.features.shape[3:], volume.valid[scene][self.chosen]
+
+        # Rays in the frusta of the sources.
         # On the image plane, and in depth, a sample is a ray's beginning and its distance times the slope.
         plane = cameras.intrinsics[:, :2, :2].transpose(-1, -2)
         rotation = cameras.cam_to_world[:, :3, :3]
@@ -106,12 +108,16 @@ class Sources:
         self._centre = cameras.intrinsics[:, :2, 2].t()[..., None, None]
         self._per_depth = (cameras.far - cameras.near).reciprocal()[:, None, None]
         self._at_zero = -cameras.near[:, None, None] * self._per_depth
+
+        # From frustum coordinates to texels.
         # Pixels are texels whose outer edges, planes are points that, lie at 0 and 1.
         texels = torch.tensor([not volume.align_corners] * 2 + [False])[:, None, None]
         count = torch.tensor(self.size[::-1], dtype=rays.near.dtype)[:, None, None]
         self._last, self._last_cell = count - 1, (count - 2).clamp_min(0)
         self._scale = torch.where(texels, count, count - 1)
         self._offset = torch.where(texels, -0.5, 0.0).to(count)
+
+        # Strides of the volume in memory.
         # Rows from one grid point to the next; along an axis of one point there is nowhere to go.
         self._in_rows = in_rows(volume.features)
         _, num_sources, channels, *size = volume.features.shape

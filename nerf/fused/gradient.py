@@ -74,6 +74,7 @@ def spread(
     PRECISION: tl.constexpr, SCATTER: tl.constexpr,
 ):  # fmt: skip
     """From the gradients of the logits to those of the weights and, where SCATTER, of the volume."""
+    # Pooled before the MLP: one backward pass, whose gradient the sources share.
     share = 1.0 / tl.maximum(count, 1.0)
     d_source = united
     if not POOL_AFTER:
@@ -82,6 +83,8 @@ def spread(
             d_weights, C, HIDDEN, LATENT, C_PAD, HIDDEN_BLOCK, LATENT_PAD, PRECISION,
         )  # fmt: skip
         d_source = d_united * share[:, None]
+
+    # Source by source: a backward pass each if pooled after the MLP, then the volume.
     # Pointers that move on from source to source: an offset from the first may need more than 32 bits.
     volume, d_volume = features, d_features
     for source in range(num_source):

@@ -33,11 +33,15 @@ def render_kernel(
         features, frusta, num_source, num_rays, source_size, BLOCK_RAYS, BLOCK_SAMPLES
     )
     mine, on_ray = tl.arange(0, BLOCK_RAYS), ray < left
+
+    # Accumulators.
     # Sums per row of the tiles; a ray's rows are added up once, at the end.
     blended = tl.full([BLOCK_RAYS * BLOCK_SAMPLES, LATENT_PAD], 0.0, tl.float32)
     reached = tl.full([BLOCK_RAYS * BLOCK_SAMPLES], 0.0, tl.float32)
     stopped = tl.full([BLOCK_RAYS * BLOCK_SAMPLES], 0.0, tl.float32)
     passed = tl.full([BLOCK_RAYS], 0.0, tl.float32)  # optical thickness in front of the tile
+
+    # Tile by tile along the rays, until all of them are opaque.
     begin = 0
     lit = 1
     while (begin < num_samples) & (lit > 0):
@@ -86,6 +90,8 @@ def backward_kernel(
     features, frusta, begun, left, ray, step = start(
         features, frusta, num_source, num_rays, source_size, BLOCK_RAYS, BLOCK_SAMPLES
     )
+
+    # Where this program adds its gradients, and what each ray owes to its samples.
     d_features += tl.program_id(1).to(tl.int64) * num_source * source_size
     d_weights += copy(COPIES) * (HIDDEN * C + HIDDEN + (1 + LATENT) * (HIDDEN + 1))
     mine, on_ray = tl.arange(0, BLOCK_RAYS), ray < left
@@ -93,12 +99,16 @@ def backward_kernel(
         latent_out, depth_out, opacity_out, d_latent_out, d_depth_out, d_opacity_out, cosine, begun + ray,
         on_ray, LATENT, LATENT_PAD,
     )  # fmt: skip
+
+    # Accumulators.
     d_first = tl.full([HIDDEN_BLOCK, C_PAD], 0.0, tl.float32)
     d_to_latent = tl.full([HIDDEN_BLOCK, LATENT_PAD], 0.0, tl.float32)
     d_density_sum = tl.full([BLOCK_RAYS * BLOCK_SAMPLES], 0.0, tl.float32)
     d_latent_sum = tl.full([BLOCK_RAYS * BLOCK_SAMPLES, LATENT_PAD], 0.0, tl.float32)
     passed = tl.full([BLOCK_RAYS], 0.0, tl.float32)
     taken = tl.full([BLOCK_RAYS], 0.0, tl.float32)  # of the balance, in front of the tile
+
+    # Evaluate each tile again, then go back from its samples to weights and volume.
     begin = 0
     lit = 1
     while (begin < num_samples) & (lit > 0):

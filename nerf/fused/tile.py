@@ -63,6 +63,8 @@ def field(
     count = tl.full([ROWS], 0.0, tl.float32)
     density = tl.full([ROWS], 0.0, tl.float32)
     latent = tl.full([ROWS, LATENT_PAD], 0.0, tl.float32)
+
+    # Pool features (or, with POOL_AFTER, logits) over the sources that see a point.
     # A pointer that moves on from source to source: an offset from the first may need more than 32 bits.
     volume = features
     for source in range(num_source):
@@ -83,6 +85,8 @@ def field(
             else:
                 united += found
         volume += source_size
+
+    # Means over these sources; the MLP of pooled features.
     share = 1.0 / tl.maximum(count, 1.0)
     if POOL_AFTER:
         density *= share
@@ -94,6 +98,8 @@ def field(
                 united, hidden_weight, hidden_bias, output_weight,
                 C, HIDDEN, LATENT, C_PAD, HIDDEN_BLOCK, LATENT_PAD, PRECISION, DENSITY_ONLY,
             )  # fmt: skip
+
+    # Biases, which pooling leaves as they are.
     column = tl.arange(0, LATENT_PAD)
     density += tl.load(output_bias)
     latent += tl.load(output_bias + 1 + column, mask=column < LATENT, other=0.0)[None, :]

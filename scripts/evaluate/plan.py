@@ -47,6 +47,7 @@ class Evaluation:
 
 def open_evaluation(request: EvaluateRequest) -> Evaluation:
     """What a request asks for. Raises ValueError where it cannot be had."""
+    # Model and data.
     protocol = PROTOCOLS[request.protocol]
     split = request.split or "test"
     model, trained, step = load_model(request.checkpoint)
@@ -56,6 +57,8 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
     count = request.num_objects or len(objects)
     if count > len(objects):
         raise ValueError(f"--objects {count}: the split has {len(objects)}; ask for 1 to that many")
+
+    # A task per object: its input views and the views to judge.
     views, listed = tuple(request.source_views or protocol.input_views), None
     if request.view_list:
         listed = read_view_list(request.view_list, protocol)
@@ -63,6 +66,8 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
     for index in range(count):
         given = listed_views(objects, index, listed, request.view_list) if listed is not None else views
         tasks.append(make_task(objects, index, protocol, given, request.num_views))
+
+    # All that figures depend on; results of another setup are not continued.
     setup = {
         "protocol": protocol.name,
         "run": config.name,

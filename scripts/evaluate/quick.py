@@ -57,6 +57,7 @@ def evaluate(
     from models.device import autocast
     from scripts.common.progress import progress_bar
 
+    # Refuse what cannot be measured.
     if num_objects is not None and not 1 <= num_objects <= len(held_out):
         raise ValueError(
             f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
@@ -68,6 +69,8 @@ def evaluate(
             f"{held_out.raw.place(geometry.index(False))}: has no depth, but others have; add "
             "them here, or remove them there"
         )
+
+    # Figures of each object.
     mean, rows = mean_image(training), []
     for index in progress_bar(indices, desc="evaluating", unit="object"):
         choice = held_out_choice(held_out, index, num_targets=num_views, seed=seed)
@@ -85,6 +88,8 @@ def evaluate(
         }
         shape = any(geometry) and prediction.depth is not None
         rows.append(row | (geometry_figures(prediction, target) if shape else {}))
+
+    # Means over the objects that have a figure.
     known = {name: [row[name] for row in rows if math.isfinite(row[name])] for name in rows[0]}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 

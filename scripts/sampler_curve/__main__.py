@@ -96,6 +96,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     from scripts.common.progress import progress_bar
     from scripts.sampler_curve.curve import chart, table
 
+    # Model, data and metrics.
     device = choose_device(arguments.device)
     judges = load_judges(device)
     settings = asked_for(arguments)
@@ -104,6 +105,8 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     objects = open_split(data, arguments.split)
     tell(objects.notices, "sampler_curve")
     batches = held_out_objects(objects, arguments)
+
+    # Rows of an earlier call with the same setup stay.
     setup = {"run": config.name, "step": step, "weights": checksum_of(model.state_dict())}
     setup |= {"data": data.root, "split": arguments.split}
     setup |= {"objects": len(batches), "views": arguments.views, "seed": arguments.seed}

@@ -43,6 +43,7 @@ def draw(
     def several(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(device).expand(request.num_samples, *tensor.shape[1:])
 
+    # The scene, repeated for each sample.
     writer.add_source(job.source)
     source, cameras = job.source.apply(several), job.cameras.apply(several)
     given = (model, source, cameras, seeds_of(job, request), config.sample)
@@ -57,6 +58,7 @@ def draw(
         bar.update(len([view for view in views if view not in known]))
         steps.reset()
 
+    # Independent or autoregressive views; with a refinement, these are drafts.
     with steps:
         done, drafted = writer.done, writer.drafted
         if request.refine_window is None:
@@ -67,6 +69,8 @@ def draw(
         for views, prediction in first_pass(given, request, drafted, writer.draft, on_step):
             writer.add_draft(views, prediction)
             report(views, drafted)
+
+        # The refinement denoises the drafts jointly.
         files = {"drafts": writer.draft, "finals": writer.view, "done": done}
         choices = {"window": request.refine_window, "sigma": refine_sigma(request)}
         predictions = sample_jointly(*given, **files, **choices, callback=on_step)
@@ -149,6 +153,7 @@ def sample_views(request: SampleRequest) -> list[Path]:
     Notices go to standard error. Raises ValueError or OSError, in one line for the user, before anything is
     drawn wherever possible.
     """
+    # Model, cameras and photos.
     device = choose_device(request.device)
     model, config, _ = load_model(request.checkpoint)
     config = with_choices(config, request)

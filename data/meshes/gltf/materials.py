@@ -65,6 +65,7 @@ class Materials:
         return self._paints[index]
 
     def _read(self, material: dict[str, Any], index: int) -> Paint:
+        # Base colour.
         where = f"materials[{index}]"
         name = material["name"] if isinstance(material.get("name"), str) else where
         label = f"material {name}" if name != where else where

@@ -52,6 +52,7 @@ def _points(mesh: ElementTree.Element, space: str) -> dict[str, ndarray]:
 
 def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray], notes: list[str]) -> None:
     """Turn a primitive into <triangles>, in place."""
+    # The primitive's corners, a row of indices each.
     inputs = primitive.findall(f"{space}input")
     offsets = [int(child.get("offset", 0)) for child in inputs]
     vertex = next((child for child in inputs if child.get("semantic") == "VERTEX"), None)
@@ -81,11 +82,14 @@ def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray],
             raise ValueError("a polygon has fewer corners than its file says")
         corners = corners[: sizes.sum()]
         triangles, _ = cut_polygons(positions, corners[:, place], sizes, notes)
+
+    # Polygons with holes come as rings of their own.
     chosen = [corners[triangles].reshape(-1, width)]
     for rings in holed:
         triangles = cut_rings(positions, [ring[:, place] for ring in rings], notes)
         chosen.append(np.concatenate(rings)[triangles].reshape(-1, width))
 
+    # Replace the polygons by the triangles.
     for child in list(primitive):
         if child.tag in (f"{space}p", f"{space}ph", f"{space}vcount"):
             primitive.remove(child)

@@ -9,6 +9,7 @@ from data.meshes.polygons.triangulate import cut_polygons
 
 def plain_off(content: bytes, notes: list[str]) -> bytes:
     """Return the file with its polygons cut; the same bytes if there are none, or if it is no OFF file."""
+    # Header and counts.
     lines = [line.partition(b"#")[0].strip() for line in content.splitlines()]
     lines = [line for line in lines if line]
     header = re.match(rb"(?:ST)?C?N?4?n?OFF\b|OFF(?=\d)", lines[0]) if lines else None
@@ -22,6 +23,8 @@ def plain_off(content: bytes, notes: list[str]) -> bytes:
     num_vertices, num_faces = int(counts[0]), int(counts[1])
     if num_vertices + num_faces > len(lines):  # what a file claims is not yet there
         return content
+
+    # Faces, which must have the corners they claim.
     rows = [line.split() for line in lines[1 + num_vertices : 1 + num_vertices + num_faces]]
     sizes = np.array([int(row[0]) for row in rows], np.int64)
     if (sizes < 0).any():
@@ -31,6 +34,7 @@ def plain_off(content: bytes, notes: list[str]) -> bytes:
     if any(len(row) <= size for row, size in zip(rows, sizes.tolist(), strict=True)):
         raise ValueError("a face has fewer corners than it says")
 
+    # Cut polygons into triangles; colours of a face stay with its triangles.
     vertices = np.array([line.split()[:3] for line in lines[1 : 1 + num_vertices]], float).reshape(-1, 3)
     flat = [corner for row in rows for corner in row[1 : 1 + int(row[0])]]
     triangles, face_of = cut_polygons(vertices, np.array(flat, np.int64), sizes, notes)

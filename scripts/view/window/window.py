@@ -73,6 +73,7 @@ class Window:
         def show_kind(kind: str) -> None:
             view.channel.visible, view.scale.visible = kind == LATENT, kind != RGB
 
+        # Connect.
         session.client.camera.on_update(on_move)
         session.on(view.subject.on_update, lambda name: session.look(name, subjects.first_views(name)))
         session.on(view.views.on_update, type_views)

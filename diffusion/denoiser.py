@@ -3,7 +3,7 @@
 Here b is scenes, v views, f channels of the condition. Views are denoised independently of one another.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from jaxtyping import Float
 from pydantic import BaseModel, Field, model_validator
@@ -33,7 +33,11 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )  # of the vector that carries the noise level
     dropout: float = Field(0.0, ge=0, lt=1)
     variance_head: bool = True  # one more output, the log variance of the error, which weighs the loss
-    sigma_data: float = Field(0.5, gt=0)  # standard deviation of the clean images
+    sigma_data: float = Field(0.5, gt=0)  # standard deviation of the clean images about their centre
+    # What images are denoised around: 0, or the first three channels of the condition, from [0, 1] to [-1, 1].
+    # The network then learns the difference from an image that a regression predicts, as in CorrDiff (Mardani
+    # et al. 2023, arXiv:2309.15214).
+    centre: Literal["zero", "condition"] = "zero"
     augment_condition: bool = True  # the network is told how its input was augmented
     checkpointing: bool = False  # less memory in training for more time: the blocks are computed twice
 
@@ -87,14 +91,22 @@ class EDMDenoiser(nn.Module):
         condition: Float[Tensor, "b v f h w"],
         augmentation: Float[Tensor, "b v 9"] | None = None,
     ) -> Float[Tensor, "b v 3 h w"]:
-        """Denoised images: c_skip noisy + c_out F(c_in noisy; c_noise, condition), for sigma > 0.
+        """Denoised images, for sigma > 0: about the centre, c_skip noisy + c_out F(c_in noisy; c_noise, condition).
 
         `augmentation` describes what was done to the images (zeros: nothing, which is also what None means).
         Raises ValueError where height or width does not suit the levels.
         """
         c_skip, c_out, c_in = self._scalings(sigma)
+        centre = self.centre(condition)
+        noisy = noisy - centre
         output, _ = self._network(c_in * noisy, sigma, condition, augmentation)
-        return c_skip * noisy + c_out * output
+        return centre + c_skip * noisy + c_out * output
+
+    def centre(self, condition: Float[Tensor, "b v f h w"]) -> Float[Tensor, "b v 3 h w"]:
+        """Images that views are denoised around, from which sampling starts."""
+        if self.config.centre == "zero":
+            return condition.new_zeros(()).expand(*condition.shape[:2], 3, *condition.shape[-2:])
+        return 2 * condition[:, :, :3].float() - 1
 
     def loss(
         self,
@@ -112,6 +124,8 @@ class EDMDenoiser(nn.Module):
         learnt.
         """
         c_skip, c_out, c_in = self._scalings(sigma)
+        # A regression is not taught by how its error is denoised.
+        clean = clean - self.centre(condition).detach()
         noisy = clean + sigma[..., None, None, None] * noise
         output, log_variance = self._network(c_in * noisy, sigma, condition, augmentation)
         squared_error = (output - (clean - c_skip * noisy) / c_out).square().mean(dim=(2, 3, 4))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from data.schedule import Probability, largest, value_at
@@ -40,6 +40,12 @@ class DenoisingConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
         None, ge=1, description="target views that train the denoiser; null = all. The volume learns from all"
     )
 
+    @model_validator(mode="after")
+    def _centre_has_its_range(self) -> "DenoisingConfig":
+        if self.denoiser.centre == "condition" and self.image_range != "symmetric":
+            raise ValueError("denoiser.centre: condition needs image_range symmetric, not unit; set that")
+        return self
+
 
 def denoising_loss(
     denoiser: EDMDenoiser,
@@ -60,7 +66,8 @@ def denoising_loss(
     seeds = view_seeds(seeds, images.shape[1])
     drop_prob = value_at(config.drop_condition_prob, progress)
     dropped = uniform(seeds, (1, 1, 1), stream="drop condition") < drop_prob
-    condition = torch.where(to_device_of(clean, dropped), no_condition(condition, seeds), condition)
+    nothing = no_condition(condition, seeds, denoiser)
+    condition = torch.where(to_device_of(clean, dropped), nothing, condition)
     augmentation = None
     if largest(config.augment.prob) > 0:
         parameters = draw_parameters(value_at(config.augment.prob, progress), seeds)
@@ -90,13 +97,14 @@ def draw_views(
     b, t, _, h, w = condition.shape
     given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn there
     guidance = 0.0 if options.unconditional else options.guidance
-    nothing = given if guidance == 1 else no_condition(given, seeds)
+    nothing = given if guidance == 1 else no_condition(given, seeds, denoiser)
+    if init_images is not None:
+        initial = to_model_range(init_images, image_range).flatten(0, 1)
+    else:
+        initial = denoiser.centre((nothing if guidance == 0 else given)[:, None])[:, 0]
 
     def denoise(about: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         return denoiser(noisy[:, None], sigma[:, None], about[:, None])[:, 0]
-
-    def as_learnt(images: Tensor) -> Tensor:
-        return to_model_range(images, image_range).flatten(0, 1)
 
     def as_views(images: Tensor) -> Tensor:
         return (2 * images - 1 if image_range == "unit" else images).unflatten(0, (b, t))
@@ -110,7 +118,7 @@ def draw_views(
         (3, h, w),
         seeds,
         options,
-        init_images=None if init_images is None else as_learnt(init_images),
+        init_images=initial,
         callback=callback and (lambda step, _, clean: callback(step, as_views(clean))),
         device=condition.device,
     )
@@ -124,8 +132,15 @@ def to_model_range(
     return (images + 1) / 2 if image_range == "unit" else images
 
 
-def no_condition(condition: Float[Tensor, "n f h w"], seeds: Int[Tensor, "n"]) -> Float[Tensor, "n f h w"]:
-    """What stands in for conditions where there are none: noise from 0 to 1, as they are."""
+def no_condition(
+    condition: Float[Tensor, "n f h w"], seeds: Int[Tensor, "n"], denoiser: EDMDenoiser
+) -> Float[Tensor, "n f h w"]:
+    """Stand-in for missing conditions: noise from 0 to 1, their range.
+
+    For a denoiser that is centred on its condition, their middle, so that the centre is 0.
+    """
+    if denoiser.config.centre == "condition":
+        return torch.full_like(condition, 0.5)
     return to_device_of(condition, uniform(seeds, condition.shape[1:], stream="no condition"))
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from data.cameras.pinhole import Cameras
@@ -40,6 +40,12 @@ class ImageDiffusionConfig(DenoisingConfig, frozen=True):
     condition_channels: int = Field(
         16, ge=1, le=1024, description="features by which the denoiser sees the sources"
     )
+
+    @model_validator(mode="after")
+    def _is_centred_on_nothing(self) -> "ImageDiffusionConfig":
+        if self.denoiser.centre != "zero":
+            raise ValueError("denoiser.centre: without a volume there is no preview to centre on; set zero")
+        return self
 
 
 class ImageDiffusion(NVSModel):

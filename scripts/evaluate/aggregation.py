@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
-from scripts.evaluate.records import BASELINES, PREVIEW, Record, seed_method
+from scripts.evaluate.records import BASELINES, PREVIEW, Record, mean_method, seed_method
 
 Scores = dict[str, list[float | None]]  # by metric, of each view of an object
 SAMPLE = "sample"
@@ -53,6 +53,10 @@ def methods_of(records: Sequence[Record], *, num_seeds: int, best_of: int | None
     seeds = [seed_method(number) for number in range(num_seeds)]
     title = "sample" if num_seeds == 1 else f"sample (mean of {num_seeds} seeds)"
     methods = [Method(SAMPLE, title, lambda record: [record.scores[seed] for seed in seeds])]
+    average = mean_method(num_seeds)
+    if num_seeds > 1 and all(average in record.scores for record in records):
+        title = f"mean image of {num_seeds} samples"
+        methods.append(Method(average, title, lambda record: [record.scores[average]]))
     if best_of:
         # It takes the truth to know, so that nobody may take it for what the model does.
         title = f"sample, best of {best_of} by PSNR to the truth"

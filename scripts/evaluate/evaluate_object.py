@@ -26,7 +26,9 @@ from scripts.evaluate.records import (
     PREVIEW,
     ObjectFolder,
     Record,
+    mean_method,
     seed_method,
+    seeds_of_mean,
 )
 
 
@@ -60,9 +62,10 @@ def make_plan(
     seeds = tuple(number for number, whole in enumerate(drawn) if not whole)
     methods = [*map(seed_method, range(num_seeds)), *BASELINES[: 3 if has_mean else 2]]
     methods = [PREVIEW, *methods] if has_preview else methods
+    methods += [mean_method(num_seeds)] * (num_seeds > 1)
     wanted = {}
     for method in methods:
-        fresh = method in map(seed_method, seeds)
+        fresh = method in map(seed_method, seeds) or (seeds_of_mean(method) and seeds)
         have = known.scores.get(method, {}) if known and not fresh else {}
         wanted[method] = tuple(metric for metric in metrics if metric not in have)
     return Plan(task, folder, known, seeds, wanted)
@@ -155,6 +158,9 @@ def shown(
         return source.images[0, :1].expand_as(target.images[0])
     if method == NEAREST:
         return source.images[0, nearest_sources(source, target)]
+    if num := seeds_of_mean(method):
+        samples = [folder.read(seed_method(number), task.targets) for number in range(num)]
+        return torch.stack(samples).mean(dim=0).to(target.images)
     if method == MEAN_IMAGE:
         return mean.to(target.images).expand_as(target.images[0])
     return folder.read(method, task.targets).to(target.images)

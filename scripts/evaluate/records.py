@@ -66,6 +66,17 @@ class ObjectFolder:
         write_text_whole(self.path / "figures.json", text + "\n")
 
 
+def mean_method(num_seeds: int) -> str:
+    """The method that shows the mean image of the samples from the first seeds."""
+    return f"mean_of_{num_seeds}"
+
+
+def seeds_of_mean(method: str) -> int | None:
+    """How many samples a `mean_method` is of; None: it is another method."""
+    prefix, _, number = method.rpartition("_")
+    return int(number) if prefix == "mean_of" and number.isdigit() else None
+
+
 def seed_method(number: int) -> str:
     """The method that draws samples from the seed of that number."""
     return f"seed_{number}"

@@ -15,7 +15,6 @@ from data.images.files import write_png
 from data.images.pixels import to_uint8
 from data.scenes.objects import Objects
 from data.scenes.views import evenly_spaced
-from scripts.common.progress import progress_bar
 from scripts.evaluate.aggregation import (
     SAMPLE,
     Figure,
@@ -27,19 +26,19 @@ from scripts.evaluate.aggregation import (
 )
 from scripts.evaluate.caveats import notes_of
 from scripts.evaluate.evaluate_object import shown
-from scripts.evaluate.metrics.fid import RELIABLE, Features, FrechetDistance
 from scripts.evaluate.metrics.metrics import METRICS
+from scripts.evaluate.metrics.set_distances import set_distances
 from scripts.evaluate.plan import Evaluation
 from scripts.evaluate.protocols import Task
 from scripts.evaluate.records import BASELINES, PREVIEW, ObjectFolder, Record, seed_method
-from scripts.evaluate.tables import FID, Results, details, latex, markdown, objects_csv
+from scripts.evaluate.tables import Results, details, latex, markdown, objects_csv
 
 COLUMNS = 8
 
 SMALLEST_SIDE = 128  # pixels of a picture in a sheet; smaller ones are enlarged by a whole factor
 
 
-WITH_FID = (SAMPLE, PREVIEW, *BASELINES)  # a best of several has none
+OF_SETS = (SAMPLE, PREVIEW, *BASELINES)  # methods with set metrics; a best or a mean of several has none
 
 
 def write_results(
@@ -58,7 +57,7 @@ def write_results(
     methods = methods_of(records, num_seeds=evaluation.num_seeds, best_of=best_of)
     metrics = common_metrics(records, methods)
     rows = summarise(records, methods, metrics)
-    distances, problems = frechet_distances(evaluation, [row.method for row in rows], mean, device)
+    distances, problems = measured_sets(evaluation, [row.method for row in rows], mean, device)
     rows = [replace(row, figures=row.figures | distances.get(row.method, {})) for row in rows]
     categories = {
         name: summarise([record for record in records if record.category == name], methods, metrics)
@@ -100,41 +99,31 @@ def write_sheets(evaluation: Evaluation, records: Sequence[Record]) -> list[Path
     return paths
 
 
-def frechet_distances(
+def measured_sets(
     evaluation: Evaluation, methods: Sequence[str], mean: Tensor | None, device: torch.device
 ) -> tuple[dict[str, dict[str, Figure]], list[str]]:
-    """FID of each method over all pictures, and what to say about it. None, and why, where it cannot be had.
+    """The set metrics of each method over all pictures, and what to say about them.
 
-    That of samples is worked out for each seed.
+    Those of samples are worked out for each seed.
     """
-    num = sum(len(task.targets) for task in evaluation.tasks)
-    if num < 2:
-        return {}, ["FID is left out: one picture is no distribution."]
-    try:
-        features = Features(device)
-    except ValueError as error:
-        return {}, [f"FID is left out: {error}"]
+
+    def pictures(method: str | None) -> Iterator[Tensor]:
+        for task in evaluation.tasks:
+            yield to_uint8(_images(evaluation, task, method, mean))
+
     seeds = [seed_method(number) for number in range(evaluation.num_seeds)]
-    sets = {name: seeds if name == SAMPLE else [name] for name in methods if name in WITH_FID}
-    total = (1 + sum(map(len, sets.values()))) * len(evaluation.tasks)
-    with progress_bar(total=total, desc="FID", unit="object") as bar:
-
-        def pictures(method: str | None) -> Iterator[Tensor]:
-            for task in evaluation.tasks:
-                yield to_uint8(_images(evaluation, task, method, mean))
-                bar.update()
-
-        distance = FrechetDistance(features, pictures(None), device)
-        found = {name: [distance(pictures(method)) for method in each] for name, each in sets.items()}
-    lines = [f"FID: clean-fid's features, {num} pictures against as many of the truth."]
-    if num < RELIABLE:
-        lines.append(
-            f"FID of {num} pictures is unreliable: below about {RELIABLE} it depends on their number."
-        )
-    figures = {
-        name: {FID: Figure(fmean(values), stdev(values) if len(values) > 1 else None)}
-        for name, values in found.items()
-    }
+    sets = {name: seeds if name == SAMPLE else [name] for name in methods if name in OF_SETS}
+    found, lines = set_distances(
+        pictures,
+        sets,
+        num_objects=len(evaluation.tasks),
+        num_pictures=sum(len(task.targets) for task in evaluation.tasks),
+        device=device,
+    )
+    figures: dict[str, dict[str, Figure]] = {name: {} for name in sets}
+    for metric, distances in found.items():
+        for name, values in distances.items():
+            figures[name][metric] = Figure(fmean(values), stdev(values) if len(values) > 1 else None)
     return figures, lines
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from scripts.evaluate.aggregation import GEOMETRY, Figure, Method, Row, object_mean
 from scripts.evaluate.metrics.metrics import METRICS
+from scripts.evaluate.metrics.set_distances import SET_METRICS
 from scripts.evaluate.records import Record
 
-FID = "fid"
-DIGITS = {name: metric.digits for name, metric in METRICS.items()} | {FID: 2}
-TITLES = {name: metric.title for name, metric in METRICS.items()} | {FID: "FID"}
+EVERY_METRIC = {**METRICS, **SET_METRICS}
+DIGITS = {name: metric.digits for name, metric in EVERY_METRIC.items()}
+TITLES = {name: metric.title for name, metric in EVERY_METRIC.items()}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def markdown(results: Results) -> str:
     if results.categories:
         of_samples = [(name, rows[0].figures) for name, rows in results.categories.items()]
         lines += ["", f"By category, {results.rows[0].title}:", ""]
-        lines += _table("category", of_samples, [name for name in results.columns if name != FID])
+        lines += _table("category", of_samples, [name for name in results.columns if name in METRICS])
     return "\n".join([*lines, "", *(f"* {note}" for note in results.notes), ""])
 
 

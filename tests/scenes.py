@@ -65,11 +65,11 @@ class StopsAfter(StopSignal):
         super().__init__()
         self._left = passes
 
-    def at_once(self, wanted: bool = True) -> AbstractContextManager:
+    def abandonable(self, wanted: bool = True) -> AbstractContextManager:
         """Entered once a pass."""
         self.requested = self._left == 0
         self._left -= 1
-        return super().at_once(wanted)
+        return super().abandonable(wanted)
 
 
 def cameras(*batch: int, seed: int = 0, object_radius: float = 0.6) -> Cameras:

@@ -15,6 +15,7 @@ from models.checkpoints.format import checkpoints_of, find_checkpoint, load_chec
 from models.checkpoints.loading import empty_model, load_model
 from models.training.distributed import Workers
 from models.training.interruption import StopSignal
+from scripts.training.stages import run_stages
 from tests.scenes import STAGES, TINY_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,12 +178,13 @@ def test_processes_wait_for_what_the_next_stage_begins_with(write_recipe, monkey
     seen: list[str] = []
 
     class Noting(Workers):
-        def meet(self) -> None:
+        def barrier(self) -> None:
             seen.append("all are here")
 
     monkeypatch.setattr(program, "train", lambda config, *_: seen.append(config.name) or config.train.steps)
     stages = load_stages(write_recipe(), ["train.preflight=false"])
-    program.run(stages, StopSignal(), Noting(0, 2, torch.device("cpu")), plan=False)
+    workers = Noting(0, 2, torch.device("cpu"))
+    run_stages(stages, program.train, StopSignal(), workers, plan=False)
     assert seen[:5] == ["1_volumes", "all are here", "2_denoiser", "all are here", "3_grown"]
 
 

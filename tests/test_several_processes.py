@@ -22,7 +22,7 @@ from config.run import load_config
 from data.formats.registry import open_split
 from data.scenes.loader import SceneLoader
 from models.checkpoints.format import checkpoint_path, checkpoints_of, load_checkpoint
-from models.training import peer_monitor as companions
+from models.training import distributed
 from models.training.distributed import join_workers
 from models.training.interruption import StopSignal
 from models.training.run_directory import RunFolder
@@ -306,7 +306,7 @@ def count_together(rank: int, environment: dict[str, str], said: Connection) -> 
     """A process that says how many names all have together."""
     names = [{"a", "b", "c"}, {"b", "d"}][rank]
     os.environ.update(environment | {"RANK": str(rank)})
-    with join_workers("cpu", os.environ).together(lambda: None) as workers:
+    with join_workers("cpu", os.environ).session(lambda: None) as workers:
         said.send((workers.distinct(set()), workers.distinct(names), workers.distinct(names - {"a", "d"})))
 
 
@@ -326,8 +326,8 @@ def wait_for_a_gpu(rank: int, environment: dict[str, str], said: Connection) -> 
         os._exit(3)
 
     os.environ.update(environment | {"RANK": str(rank)})
-    companions.PATIENCE_S = 0.3
-    with join_workers("cpu", os.environ).together(lost):
+    distributed.PATIENCE_S = 0.3
+    with join_workers("cpu", os.environ).session(lost):
         said.send("joined")
         time.sleep(1000)
 

@@ -86,7 +86,7 @@ def cut_short(*_, **__) -> None:
 
 def train(path: Path, *changes: str, workers: Workers | None = None) -> Path:
     config = load_config(path, list(changes))
-    with StopSignal() as stop, stop.at_once():
+    with StopSignal() as stop, stop.abandonable():
         program.train(config, stop, workers)
     return config.folder
 
@@ -112,10 +112,10 @@ def assert_same_run(one: Path, two: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_what_may_be_abandoned_and_is_noted_elsewhere(number):
     done = []
-    with StopSignal() as stop, suppress(StopRequested), stop.at_once(), stop.later():
+    with StopSignal() as stop, suppress(StopRequested), stop.abandonable(), stop.deferred():
         send(number)
         done.append("noted")
-        with stop.at_once():
+        with stop.abandonable():
             done.append("never")
     assert done == ["noted"]
     assert stop.requested
@@ -124,10 +124,10 @@ def test_a_signal_leaves_what_may_be_abandoned_and_is_noted_elsewhere(number):
 def test_a_signal_interrupts_once_and_not_where_that_is_not_wanted():
     done = []
     with StopSignal() as stop:
-        with stop.at_once(False):
+        with stop.abandonable(False):
             send()
         stop.requested = False
-        with suppress(StopRequested), stop.at_once():
+        with suppress(StopRequested), stop.abandonable():
             try:
                 cut_short()
             finally:
@@ -149,7 +149,7 @@ def test_the_second_ctrl_c_ends_the_process():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs another process")
 def test_processes_that_inherit_the_signal_are_not_interrupted():
-    with StopSignal() as stop, stop.at_once():
+    with StopSignal() as stop, stop.abandonable():
         child = os.fork()
         if child == 0:
             try:

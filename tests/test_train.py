@@ -28,6 +28,7 @@ from models.genvs.model import GeNVS
 from models.training.interruption import StopSignal
 from models.training.meter import Meter
 from models.training.optimizer import learning_rate_factor
+from models.training.validation import HeldOut
 from scripts.training import compilation
 from tests.scenes import TINY_MODEL, StopsAfter, run_document
 
@@ -245,7 +246,7 @@ def test_the_picture_of_the_beginning_is_no_time_of_training(write_config, monke
         depth.pop()
 
     monkeypatch.setattr(Meter, "pausing", pausing)
-    monkeypatch.setattr(program, "draw_preview", lambda *_: drawn.append(len(depth)) or {})
+    monkeypatch.setattr(HeldOut, "save", lambda *_: drawn.append(len(depth)) or {})
     train(write_config(), "train.steps=1", "train.preview_every=1")
     assert drawn == [1, 1]
 

@@ -30,7 +30,7 @@ from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
 from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
 from data.scenes.objects import Objects
 from data.scenes.views import customary_view, evenly_spaced
-from data.scenes.worker_signals import outlive_signals, shared_ending
+from data.scenes.worker_signals import ignore_signals, shared_ending
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class _Steps(Dataset):
 
 
 def _begin_loading(_: int) -> None:
-    outlive_signals(get_worker_info().dataset.ending)
+    ignore_signals(get_worker_info().dataset.ending)
 
 
 def _counts(objects: Objects, config: DataConfig) -> Iterator[tuple[str, int]]:

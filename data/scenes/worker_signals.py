@@ -19,7 +19,7 @@ def shared_ending() -> Any:
     return ending
 
 
-def outlive_signals(ending: Any) -> None:
+def ignore_signals(ending: Any) -> None:
     """Have this process ignore SIGTERM and SIGINT unless the first one, whose `ending` this is, ends."""
 
     def ignore(*_: object) -> None:

@@ -1,5 +1,7 @@
 """The processes that train together, one on each device, as torchrun starts them."""
 
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,13 +15,13 @@ from torch import nn
 from data.seeds import derived_seed
 from models.base import NVSModel
 from models.device import choose_device
-from models.training.peer_monitor import Companions, LostRankError
 from models.training.rank_environment import REMEDY, Ranks, read_meeting_point, read_ranks
 
 # For one process to wait for another, which may be drawing previews or saving. Processes that die are noticed
 # at once; this is for machines that are switched off.
 TIMEOUT = timedelta(minutes=20)
 FOREVER = timedelta(days=365)
+PATIENCE_S = 10.0  # for a process to notice by itself, and to say what it knows
 
 
 @dataclass(frozen=True)
@@ -33,31 +35,31 @@ class Workers:
     watch: Any = None  # one for noticing that a process has died
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there are no others, who would have to agree to whatever is done."""
         return self.world == 1
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in any process; all ask at the same pass."""
-        if self.alone:
+        if self.is_single:
             return flag
         flags = torch.tensor(int(flag))
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX, group=self.control)
         return bool(flags)
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until all have come here: what the first one wrote before is there, and no other one still
         reads what it will delete."""
         self.any(False)
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Mean of each value over the processes; all ask at the same step, for the same names."""
-        if self.alone:
+        if self.is_single:
             return values
         totals = torch.tensor(list(values.values()), dtype=torch.float64)
         torch.distributed.all_reduce(totals, group=self.control)
@@ -65,7 +67,7 @@ class Workers:
 
     def distinct(self, names: set[str]) -> int:
         """How many different names the processes have together; all ask at the same step."""
-        if self.alone:
+        if self.is_single:
             return len(names)
         own = torch.tensor([derived_seed(0, name) for name in names], dtype=torch.int64)
         most = torch.tensor(len(names))
@@ -77,7 +79,7 @@ class Workers:
 
     def wrap(self, model: NVSModel) -> nn.Module:
         """The model, exchanging gradients with its copies in other processes where there are any."""
-        if self.alone:
+        if self.is_single:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
         with warnings.catch_warnings():
@@ -87,7 +89,7 @@ class Workers:
             )
 
     @contextmanager
-    def together(self, lost: Callable[[], None]) -> Iterator["Workers"]:
+    def session(self, lost: Callable[[], None]) -> Iterator["Workers"]:
         """Context of the work in common, at whose end the processes wait for each other and part.
 
         Raises LostRankError where the work failed because another process had died; where this process does
@@ -96,14 +98,14 @@ class Workers:
         if self.world == 1:
             yield self
             return
-        companions = Companions(self.rank, self.world, self.watch, lost)
+        peers = PeerMonitor(self.rank, self.world, self.watch, lost)
         try:
             yield self
         except RuntimeError as error:
-            if companions.gone(patience_s=2.0):
+            if peers.has_failed(patience_s=2.0):
                 raise LostRankError("another rank ended") from error
             raise
-        companions.part()
+        peers.close()
         torch.distributed.destroy_process_group()
 
 
@@ -154,3 +156,56 @@ def exchange(parallel: nn.Module, *, gradients: bool) -> AbstractContextManager:
 def reseed(seed: int, rank: int, part: int) -> None:
     """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
     torch.manual_seed(derived_seed(derived_seed(seed, rank), part))
+
+
+class LostRankError(Exception):
+    """Work in common failed because another process died."""
+
+
+class PeerMonitor:
+    """Notices within seconds when another process of the run dies, instead of at the group's timeout.
+
+    torchrun's agent ends the processes of its own machine when one of them dies. Those of other machines, and
+    those that a cluster's launcher started without an agent, would wait in a collective call until it times
+    out. So every process holds a socket to rank 0, on which nothing is sent until the run ends. When a
+    process dies, the operating system closes its socket, which rank 0 notices; rank 0 then ends, which all
+    others notice.
+
+    `group` has all processes and a timeout longer than any run. `lost` is called, in a thread, if one of them
+    has died and this process has not ended by itself soon after; it must end it.
+    """
+
+    def __init__(self, rank: int, world: int, group: Any, lost: Callable[[], None]):
+        self._peers = range(1, world) if rank == 0 else range(1)
+        self._first, self._group, self._lost = rank == 0, group, lost
+        self._gone = threading.Event()
+        self._listeners = [
+            threading.Thread(target=self._listen, args=(peer,), daemon=True) for peer in self._peers
+        ]
+        for listener in self._listeners:
+            listener.start()
+
+    def has_failed(self, patience_s: float) -> bool:
+        """Whether a peer has died, as far as that becomes known within `patience_s` seconds."""
+        return self._gone.wait(patience_s)
+
+    def close(self) -> None:
+        """Wait until all processes have come to their end."""
+        if not self._first:
+            self._say_goodbye()
+        for listener in self._listeners:
+            listener.join()
+        if self._first:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        for peer in self._peers:
+            torch.distributed.send(torch.zeros(1), peer, group=self._group)
+
+    def _listen(self, peer: int) -> None:
+        try:
+            torch.distributed.recv(torch.zeros(1), peer, group=self._group)
+        except RuntimeError:  # the line is dead
+            self._gone.set()
+            time.sleep(PATIENCE_S)
+            self._lost()

@@ -2,9 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class StopRequested(BaseException):
@@ -24,32 +26,44 @@ class StopSignal:
         self._interrupting = False
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
+        self._abandoned: StopRequested | None = None
 
     def __enter__(self) -> "StopSignal":
-        """Listen."""
+        """Install the handlers."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore the previous signal handlers."""
+        """Restore the previous handlers, and let go of what was abandoned."""
+        self._abandoned = None
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @contextmanager
-    def at_once(self, wanted: bool = True) -> Iterator[None]:
-        """Context of what may be abandoned: left by StopRequested when a signal comes, or has come before.
+    def attempt(self, work: Callable[[], Result], abandonable: bool = True) -> Result | None:
+        """The result of `work`; None if it is `abandonable` and a stop is requested before its end.
 
-        Where it is not `wanted`, it changes nothing.
+        What abandoned work held is kept until handlers are restored: loading processes end with it, which may
+        take a while, but there is something to save first.
         """
+        try:
+            with self.abandonable(abandonable):
+                return work()
+        except StopRequested as request:
+            self._abandoned = request
+            return None
+
+    @contextmanager
+    def abandonable(self, wanted: bool = True) -> Iterator[None]:
+        """Context that StopRequested leaves when a signal comes, or has come before, if that is `wanted`."""
         with self._set(interrupting=wanted or self._interrupting):
             if wanted and self.requested:  # asked last: a signal from here on interrupts by itself
                 raise StopRequested
             yield
 
     @contextmanager
-    def later(self) -> Iterator[None]:
-        """Context, within one of `at_once`, of what must not be cut short: signals are noted only."""
+    def deferred(self) -> Iterator[None]:
+        """Context, within an abandonable one, of what must not be cut short: signals only set the flag."""
         with self._set(interrupting=False):
             yield
 

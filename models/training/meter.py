@@ -38,7 +38,7 @@ class DamageCount:
             yield batch
 
 
-class Watch:
+class WeightStats:
     """Looks at a model and the average of its weights, when asked, without waiting for a GPU."""
 
     def __init__(self, model: NVSModel, ema: EMA, device: torch.device):
@@ -94,7 +94,7 @@ class Meter:
         """Drop the terms of an update that was abandoned."""
         self.entries = [entry for entry in self.entries if entry[0] != step]
 
-    def waiting_for(self, data: Iterable[Item]) -> Iterator[Item]:
+    def timed(self, data: Iterable[Item]) -> Iterator[Item]:
         """The same data; the time until each item is there counts as waiting."""
         source = iter(data)
         while True:

@@ -73,9 +73,9 @@ def preflight(
             if short:  # only now is what the error held on to free
                 raise ValueError(_advice(run, small, train, workers, say))
             tried[str(run.folder)] = str(small.folder)
-            workers.meet()  # the first one has written everything
-            yield _cost(run, small, peak) if workers.first else None
-        workers.meet()  # no other one still reads what is now deleted
+            workers.barrier()  # the first one has written everything
+            yield _cost(run, small, peak) if workers.is_main else None
+        workers.barrier()  # no other one still reads what is now deleted
 
 
 def plan(costs: Sequence[Cost]) -> str:
@@ -114,12 +114,12 @@ def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
     folder = Path(run.runs) / FOLDER.format(run.name)
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
-        if workers.first:
+        if workers.is_main:
             shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
-        workers.meet()
+        workers.barrier()
         yield folder
     finally:
-        if workers.first:
+        if workers.is_main:
             shutil.rmtree(folder, ignore_errors=True)
             for parent in new:
                 with suppress(OSError):  # not empty

@@ -10,7 +10,7 @@ RECENT, FEWEST = 50, 10  # reports whose gradients are compared with, at most an
 
 
 @dataclass(frozen=True)
-class Symptom:
+class Check:
     """Something that a figure of the log may show."""
 
     figure: str
@@ -18,51 +18,51 @@ class Symptom:
     sentence: str  # what is wrong and what helps, with a place for the figure
 
 
-SYMPTOMS = (
-    Symptom(
+CHECKS = (
+    Check(
         "health/opacity_object",
         lambda share: share < 0.02,
         "the volumes are empty (opacity {:.3f} where the objects are): lower model.loss.opacity, raise "
         "model.loss.rgb, or raise model.renderer.field.density_scale",
     ),
-    Symptom(
+    Check(
         "health/opacity_background",
         lambda share: share > 0.95,
         "the volumes are full (opacity {:.3f} where only background is): raise model.loss.opacity, or "
         "model.loss.opacity_supervised where the data knows shapes",
     ),
-    Symptom(
+    Check(
         "health/near_plane",
         lambda share: share > 0.8,
         "surfaces stick to the near plane ({:.0%} of what is seen): raise model.loss.depth or "
         "model.loss.depth_supervised, and see that data.object_radius suits the objects",
     ),
-    Symptom(
+    Check(
         "health/latent_saturated",
         lambda share: share > 0.9,
         "latent channels are saturated ({:.0%} at the ends of their range): lower optim.lr, or that of the "
         "renderer by optim.lr_scale",
     ),
-    Symptom(
+    Check(
         "health/latent_flat",
         lambda share: share > 0.9,
         "latent channels look the same everywhere ({:.0%} of them): raise model.loss.diffusion, or lower "
         "model.drop_condition_prob",
     ),
-    Symptom(
+    Check(
         "health/condition_gain",
         lambda share: share < 0.01,
         "the denoiser ignores its condition (against that of another object it saves {:.1%} of the error): "
         "lower model.drop_condition_prob, begin with model.noise.start=high, or, where there is a volume, "
         "raise model.loss.rgb",
     ),
-    Symptom(
+    Check(
         "gradient_rise",
         lambda times: times > 10,
         "gradients are {:.0f} times as large as they were lately: lower optim.lr or optim.clip, or lengthen "
         "optim.warmup",
     ),
-    Symptom(
+    Check(
         "ema_drift",
         lambda distance: distance > 0.5,
         "the averaged weights do not follow the current ones (relative distance {:.2f}): lower optim.ema or "
@@ -71,21 +71,21 @@ SYMPTOMS = (
 )
 
 
-class Alarm:
+class SanityChecks:
     """Says what is wrong once it has lasted for two looks, and again only after it was gone."""
 
     def __init__(self) -> None:
         self._lasted: Counter[str] = Counter()
         self._gradients: deque[float] = deque(maxlen=RECENT)
 
-    def hear(self, report: Mapping[str, float | int]) -> list[str]:
+    def update(self, report: Mapping[str, float | int]) -> list[str]:
         """What is to be said about a line of the log: a sentence for each new symptom.
 
         A symptom whose figure the line lacks stays as it was.
         """
         figures = {**report, **self._rise(report)}
         said = []
-        for symptom in SYMPTOMS:
+        for symptom in CHECKS:
             if (value := figures.get(symptom.figure)) is None:
                 continue
             self._lasted[symptom.figure] = self._lasted[symptom.figure] + 1 if symptom.shown_by(value) else 0

@@ -1,13 +1,15 @@
-"""Held-out views that a run looks at again and again: as a picture, and as figures."""
+"""Held-out views that a run samples again and again: as a picture, and as figures."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from data.images.display import colourise, grid
+from data.images.files import write_png
 from data.images.pixels import to_uint8
 from data.images.quality import psnr
 from data.scenes.batch import SceneBatch, Views
@@ -15,32 +17,50 @@ from diffusion.samplers import SampleOptions
 from models.base import NVSModel, Prediction
 from models.device import autocast
 from models.training.ema import EMA
+from models.training.interruption import StopRequested, StopSignal
 
 
 class HeldOut:
     """The same views for the whole run, on the model's `device`.
 
-    They are drawn with the averaged weights, by `options`, in `precision` (TrainConfig).
+    They are sampled with the averaged weights, by `options`, in `precision` (TrainConfig).
     """
 
     def __init__(self, batch: SceneBatch, options: SampleOptions, precision: str, device: torch.device):
         self._batch = batch.apply(lambda tensor: tensor.to(device))
         self._options, self._precision = options, precision
 
-    def look(
-        self, model: NVSModel, ema: EMA, *, at_once: Callable[[], AbstractContextManager] = nullcontext
-    ) -> tuple[UInt8[Tensor, "h w 3"], dict[str, float]]:
-        """A row for each view (`preview_picture`); mean PSNR in dB of previews and of samples, and what the
-        model makes of its own health (`NVSModel.diagnose`).
+    def save(
+        self,
+        model: NVSModel,
+        ema: EMA,
+        path: Path,
+        stop: StopSignal,
+        tolerate_disk_errors: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> dict[str, float]:
+        """Write the picture of `look`; returns its figures, none if a stop is requested meanwhile."""
+        try:
+            picture, figures = self.look(model, ema, abandonable=stop.abandonable)
+        except StopRequested:
+            return {}
+        with tolerate_disk_errors():
+            write_png(path, picture)
+        return figures
 
-        The model comes back in training mode, with the weights it had, also where drawing is abandoned: that
-        takes minutes, which `at_once` (StopSignal) can cut short.
+    def look(
+        self, model: NVSModel, ema: EMA, *, abandonable: Callable[[], AbstractContextManager] = nullcontext
+    ) -> tuple[UInt8[Tensor, "h w 3"], dict[str, float]]:
+        """A row for each view (`preview_picture`); mean PSNR in dB of previews and of samples, and the
+        model's diagnostics (`NVSModel.diagnose`).
+
+        The model is left in training mode, with the weights it had, also if sampling, which may take minutes,
+        is interrupted through the context `abandonable`.
         """
         source, target, seeds = self._batch.source, self._batch.target, self._batch.seeds[:, None]
         model.eval()
         ema.swap(model)
         try:
-            with at_once(), torch.no_grad(), autocast(self._precision, target.images.device):
+            with abandonable(), torch.no_grad(), autocast(self._precision, target.images.device):
                 scene = model.encode(source)
                 prediction = model.draw(scene, target.cameras, seeds, self._options)
                 health = model.diagnose(scene, target, seeds)

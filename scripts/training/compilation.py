@@ -31,7 +31,7 @@ def compile_model(model: "NVSModel", workers: "Workers") -> None:
     from models.device import compile_networks
 
     torch.compiler.reset()  # what other stages compiled counts against a limit, beyond which nothing is
-    if workers.first:
+    if workers.is_main:
         print(
             f"compiling: the first steps take minutes, or less with what is in {os.environ[CACHE]}",
             file=sys.stderr,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 def warn(message: str, workers: "Workers | None" = None) -> None:
     """Say what the run can do without; of several `workers`, which one says it."""
-    rank = "" if workers is None or workers.alone else f"rank {workers.rank}: "
+    rank = "" if workers is None or workers.is_single else f"rank {workers.rank}: "
     print(f"\ntrain.py: {rank}warning: {message}", file=sys.stderr)
 
 
@@ -22,7 +22,7 @@ def tell(notices: Iterable[str], program: str) -> None:
 
 
 @contextmanager
-def forgiving(forgive: bool = True) -> Iterator[None]:
+def tolerate_disk_errors(forgive: bool = True) -> Iterator[None]:
     """Context in which a disk that cannot be written, being full, say, is a warning and no error."""
     try:
         yield

@@ -117,7 +117,7 @@ def joined(device_name: str, stop: "StopSignal") -> "Iterator[Workers]":
         if stop.requested:
             signal.raise_signal(signal.SIGTERM)
         workers = join_workers(device_name, os.environ)
-    with workers.together(_abandon):
+    with workers.session(_abandon):
         yield workers
 
 

@@ -33,6 +33,6 @@ def held_run(
     """
     from scripts.training.run_lock import hold_run
 
-    if workers is not None and not workers.first:
+    if workers is not None and not workers.is_main:
         return nullcontext()
     return hold_run(config.folder, lambda line: warn(line, workers) if warned else None)

@@ -175,7 +175,7 @@ def _waiting(data: DataConfig, bench: Bench) -> str:
 
     train(next(batches))  # a warm-up
     meter.since = meter.clock()
-    for batch in islice(meter.waiting_for(batches), FED_STEPS[bench.size]):
+    for batch in islice(meter.timed(batches), FED_STEPS[bench.size]):
         train(batch)
     share = meter.waited / (meter.clock() - meter.since)
     steps = f"{FED_STEPS[bench.size]} training steps of one scene"

@@ -43,7 +43,7 @@ def test_times_say_which_share_of_them_was_spent_waiting_for_data():
             now[0] += 1 + number  # the first takes one second, the next two, the last three
             yield number
 
-    batches = meter.waiting_for(data())
+    batches = meter.timed(data())
     assert [next(batches), next(batches)] == [0, 1]
     now[0] += 9  # the steps
     meter.add(1, {"rgb": torch.tensor(1.0)})
@@ -67,7 +67,7 @@ def test_times_say_which_share_of_them_was_spent_waiting_for_data():
 def test_time_spent_on_previews_and_checkpoints_does_not_count():
     now = [100.0]
     meter = Meter(clock=lambda: now[0])
-    batches = meter.waiting_for(iter("abc"))
+    batches = meter.timed(iter("abc"))
     for pause in (0.0, 30.0):
         next(batches)
         now[0] += 4

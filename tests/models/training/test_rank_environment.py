@@ -80,7 +80,7 @@ def config_path(tmp_path, plant_object):
 def test_what_is_empty_is_absent(blank):
     assert read_ranks(dict.fromkeys(NAMES, blank)) == Ranks(0, 0, 1) == read_ranks({})
     assert read_ranks({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": blank}) == Ranks()
-    assert join_workers("cpu", dict.fromkeys(NAMES, blank)).alone
+    assert join_workers("cpu", dict.fromkeys(NAMES, blank)).is_single
 
 
 def test_a_job_is_understood():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.training.ema import EMA
-from models.training.meter import Watch
+from models.training.meter import WeightStats
 from tests.scenes import tiny_model
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def test_norms_and_drift_are_those_of_all_numbers_one_by_one(model):
     generator = torch.Generator().manual_seed(1)
     for average in ema.shadow.values():
         average += 0.1 * torch.randn(average.shape, generator=generator)
-    found = Watch(model, ema, CPU).weights()
+    found = WeightStats(model, ema, CPU).weights()
     parts = ("encoder", "renderer", "denoiser")
     assert list(found) == [*(f"weight_norm/{part}" for part in parts), "ema_drift"]
     for part in parts:
@@ -41,7 +41,7 @@ def test_norms_and_drift_are_those_of_all_numbers_one_by_one(model):
 def test_the_drift_after_an_update_is_that_of_the_formula(model):
     """Weights that double at once: the average keeps 2 / 11 of the old ones, a share of 1 / 11 of the new."""
     ema = EMA(model, 0.9999)
-    watch = Watch(model, ema, CPU)
+    watch = WeightStats(model, ema, CPU)
     assert watch.weights()["ema_drift"] == 0
     with torch.no_grad():
         for parameter in model.parameters():
@@ -53,14 +53,14 @@ def test_the_drift_after_an_update_is_that_of_the_formula(model):
 
 
 def test_without_a_gpu_nothing_is_said_of_its_memory(model):
-    assert Watch(model, EMA(model, 0.9), CPU).memory() == {}
+    assert WeightStats(model, EMA(model, 0.9), CPU).memory() == {}
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_memory_on_a_gpu_is_the_most_since_the_beginning(model):
     device = torch.device("cuda")
-    watch = Watch(model, EMA(model, 0.9), device)
+    watch = WeightStats(model, EMA(model, 0.9), device)
     before = watch.memory()["gpu_memory_mib"]
     torch.empty(64 * 2**20, dtype=torch.uint8, device=device)
     assert before + 60 < watch.memory()["gpu_memory_mib"] < before + 70

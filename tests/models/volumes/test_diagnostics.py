@@ -10,7 +10,7 @@ from data.scenes.batch import SceneBatch
 from diffusion.denoiser import DenoiserConfig, EDMDenoiser
 from models.base import NVSModel
 from models.denoising.diagnostics import denoiser_figures
-from models.training.sanity_checks import Alarm
+from models.training.sanity_checks import SanityChecks
 from models.volumes.diagnostics import latent_figures, volume_figures
 from nerf.renderer import LatentImages
 from tests.scenes import reconfigured, scene_batch, tiny_model
@@ -38,8 +38,8 @@ def diagnose(model: NVSModel, batch: SceneBatch) -> dict[str, float]:
 
 
 def warnings(figures: dict[str, float]) -> str:
-    alarm = Alarm()
-    return "; ".join(alarm.hear(figures) + alarm.hear(figures))
+    alarm = SanityChecks()
+    return "; ".join(alarm.update(figures) + alarm.update(figures))
 
 
 def test_an_untrained_model_is_no_patient(model, batch):

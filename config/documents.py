@@ -9,7 +9,7 @@ from typing import Any
 def read_document(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
     """What a JSON file, those it extends, and `key=value` changes say, before it is checked.
 
-    Raises ValueError where they cannot be read or are not of that form.
+    Raises ValueError if they cannot be read or are not of that form.
     """
     document = _read_with_parents(Path(path), ())
     document.setdefault("name", Path(path).stem)
@@ -19,7 +19,7 @@ def read_document(path: str | Path, overrides: list[str] | None = None) -> dict[
 
 
 def split_override(override: str) -> tuple[str, Any]:
-    """Key and value of a change "key=value". Raises ValueError where it is none."""
+    """Key and value of a change "key=value". Raises ValueError if it is none."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ValueError(f"'{override}' is not key=value, such as train.steps=1000")
@@ -27,7 +27,7 @@ def split_override(override: str) -> tuple[str, Any]:
 
 
 def set_key(document: dict[str, Any], key: str, value: Any) -> None:
-    """Change a key, such as "train.steps". Raises ValueError where it leads through something else."""
+    """Change a key, such as "train.steps". Raises ValueError if it leads through something else."""
     *sections, last = key.split(".")
     for section in sections:
         document = document.setdefault(section, {})
@@ -80,7 +80,7 @@ def _without_other_family(inherited: dict[str, Any], document: dict[str, Any]) -
 
 
 def _family_of(document: dict[str, Any]) -> Any:
-    """The family that a document names; None where it leaves that to what it extends."""
+    """The family that a document names; None if it leaves that to what it extends."""
     model = document.get("model")
     return model.get("family") if isinstance(model, dict) else None
 

@@ -14,7 +14,7 @@ FAMILIES = {
 def family(name: str) -> type:
     """The model class of a family; its `Config` describes it.
 
-    Raises ValueError where no family has that name.
+    Raises ValueError if no family has that name.
     """
     if name not in FAMILIES:
         raise ValueError(f"there is no model family '{name}'; choose one of {', '.join(FAMILIES)}")

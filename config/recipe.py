@@ -74,7 +74,7 @@ def load_stages(
 def write_list(stages: Sequence[RunConfig]) -> None:
     """Say in the recipe's folder which stages it has and how long they are, for who reports on it.
 
-    Raises OSError where it cannot be written.
+    Raises OSError if it cannot be written.
     """
     listed = [{"name": stage.name, "train": {"steps": stage.train.steps}} for stage in stages]
     text = json.dumps({"stages": listed}, indent=2) + "\n"
@@ -82,7 +82,7 @@ def write_list(stages: Sequence[RunConfig]) -> None:
 
 
 def require_start(stage: RunConfig) -> None:
-    """Raise ValueError where the weights that a stage begins with are not there."""
+    """Raise ValueError if the weights that a stage begins with are not there."""
     if stage.recipe and stage.transfer and not Path(stage.transfer).exists():
         raise ValueError(
             f"{stage.name} begins with the weights of {stage.transfer}, which is not there; train that stage "

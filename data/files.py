@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, then give it that name: the file appears whole or not at all.
+    """Have `write` fill a file beside `path`, then give it that name: the file is written atomically.
 
-    Raises ValueError where it cannot be written.
+    Raises ValueError if it cannot be written.
     """
     with _unfinished(path) as partial:
         write(partial)
@@ -20,7 +20,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Raise ValueError where `write_whole` cannot write; whatever is at `path` stays as it is."""
+    """Raise ValueError if `write_whole` cannot write; whatever is at `path` stays as it is."""
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
     with _unfinished(path) as partial:
@@ -31,7 +31,7 @@ def require_writable(path: Path) -> None:
 def _unfinished(path: Path) -> Iterator[Path]:
     """A name beside `path` for a file in the making, which is gone in the end.
 
-    Raises ValueError where the disk refuses anything.
+    Raises ValueError if the disk refuses anything.
     """
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
@@ -48,14 +48,14 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 
 def write_text_whole(path: Path, text: str) -> None:
-    """Write a text file, which appears whole or not at all. Raises ValueError where it cannot be written."""
+    """Write a text file, which appears whole or not at all. Raises ValueError if it cannot be written."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_synced(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` make a file beside its final name, sync it, then rename it: no reader sees half of it.
 
-    Raises OSError where the file cannot be written; what was there before is still there then.
+    Raises OSError if the file cannot be written; what was there before is still there then.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
@@ -74,7 +74,7 @@ def write_synced(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_synced(path: Path, text: str) -> None:
-    """Write a text file as `write_synced` does. Raises OSError where it cannot be written."""
+    """Write a text file as `write_synced` does. Raises OSError if it cannot be written."""
     write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 

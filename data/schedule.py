@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, WrapValidato
 
 
 class Span(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """A part of a run, in which something changes. Raises ValueError where it ends before it begins."""
+    """A part of a run, in which something changes. Raises ValueError if it ends before it begins."""
 
     begin: float = Field(0.0, ge=0, le=1, description="progress at which the change begins")
     until: float = Field(1.0, ge=0, le=1, description="progress at which it has ended; begin = until: a jump")

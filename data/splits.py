@@ -22,7 +22,7 @@ def split_named(name: str) -> Split | None:
 def subfolders(folder: Path) -> list[Path]:
     """Folders in a folder, sorted, without hidden ones and what archivers leave (__MACOSX).
 
-    Raises ValueError where it cannot be listed.
+    Raises ValueError if it cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:  # which knows folders without asking for each

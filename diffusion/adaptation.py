@@ -110,7 +110,7 @@ def add_levels(weights: State, own: State) -> State:
     """A denoiser with as many levels as `own`, which has more: finer ones, which pass everything through.
 
     The new levels take from `own` what cannot be heard yet (all but the ends of branches and the first mixing
-    on the way up). Raises ValueError where they have other channels than the finest level of `weights`, or
+    on the way up). Raises ValueError if they have other channels than the finest level of `weights`, or
     where `weights` and `own` differ in anything else.
     """
     _require_finer_levels(weights, own)

@@ -94,7 +94,7 @@ class EDMDenoiser(nn.Module):
         """Denoised images about their centre: c_skip noisy + c_out F(c_in noisy; c_noise, condition).
 
         `augmentation` describes what was done to the images (zeros: nothing, which is also what None means).
-        Raises ValueError where height or width does not suit the levels.
+        Raises ValueError if height or width does not suit the levels.
         """
         c_skip, c_out, c_in = self._scalings(sigma)
         centre = self.centre(condition)

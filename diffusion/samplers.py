@@ -97,7 +97,7 @@ def karras_sigmas(options: SampleOptions) -> Float[Tensor, "k"]:
 def last_part(options: SampleOptions, sigma: float) -> SampleOptions:
     """The same sampling from noise level `sigma` down, at about the same steps as from sigma_max, at least 2.
 
-    Raises ValueError where sigma is not between sigma_min and sigma_max.
+    Raises ValueError if sigma is not between sigma_min and sigma_max.
     """
     if not options.sigma_min < sigma <= options.sigma_max:
         raise ValueError(

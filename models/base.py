@@ -85,7 +85,7 @@ class NVSModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, source: Views) -> Applicable:
-        """What `draw` needs to know of the source views, worked out once for any number of novel views.
+        """What `draw` needs to know of the source views, computed once for any number of novel views.
 
         All its tensors have axes b and s first, and views are encoded one by one: encodings of some, joined
         along s by `data.scenes.batch.concatenate`, are the encoding of all.

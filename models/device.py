@@ -12,9 +12,9 @@ BFLOAT16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of 
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of a name: "auto" is the GPU of the local rank where there is one, else the CPU.
+    """The device of a name: "auto" is the GPU of the local rank if there is one, else the CPU.
 
-    Raises ValueError where there is no such device.
+    Raises ValueError if there is no such device.
     """
     if name == "auto":
         name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"

@@ -24,7 +24,7 @@ def load_stlpips(device: torch.device) -> Distance:
 
     LPIPS (Zhang et al. 2018, arXiv:1801.03924) on the AlexNet of Ghildyal and Liu 2022 (arXiv:2207.13686),
     which tolerates small shifts, with the weights of the package stlpips-pytorch: its figures are not those
-    of other versions of LPIPS. Raises ValueError where the package is missing or damaged; what it returns
+    of other versions of LPIPS. Raises ValueError if the package is missing or damaged; what it returns
     raises it where pictures have less than 32 pixels on a side.
     """
     package = extra("stlpips_pytorch.stlpips")

@@ -29,7 +29,7 @@ def choose_backend(name: BackendName, device: torch.device, *, widest: int = 1) 
     """The backend that a name means for tensors on `device` with at most `widest` channels; "auto" is the
     fastest that can run there.
 
-    Raises ValueError where the backend asked for cannot.
+    Raises ValueError if the backend asked for cannot.
     """
     if name == "auto":
         if device.type == "cpu":

@@ -83,7 +83,7 @@ def render_reference(
 
 
 def refuse_gradients(volume: FrustumVolume, rays: Rays, samples: RaySamples) -> None:
-    """Raise ValueError where geometry wants a gradient, which only the reference gives."""
+    """Raise ValueError if geometry wants a gradient, which only the reference gives."""
     for owner in (rays, samples, volume.cameras):
         for part in fields(owner):
             if getattr(owner, part.name).requires_grad:

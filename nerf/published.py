@@ -21,7 +21,7 @@ PARALLEL = 1e-15  # keeps the quotient finite for rays along a face
 
 
 FEWEST_FOR_IMPORTANCE = 3  # the first and the last sample have no cell of their own
-EMPTY_CELL = 1e-5  # share of the weight below which a place within a cell is not worked out
+EMPTY_CELL = 1e-5  # share of the weight below which a place within a cell is not computed
 
 
 def uniform(rays: Rays, num: int, jitter: Float[Tensor, "*batch r n"] | None = None) -> RaySamples:

@@ -125,7 +125,7 @@ class VolumeRenderer(nn.Module):
 
     @property
     def backend(self) -> BackendName:
-        """What renders on the device of the weights. Raises ValueError where the one asked for cannot."""
+        """What renders on the device of the weights. Raises ValueError if the one asked for cannot."""
         hidden = self.field.hidden
         widest = max(hidden.in_features, self.config.latent_channels)
         return choose_backend(self.config.backend, hidden.weight.device, widest=widest)

@@ -40,7 +40,7 @@ class CameraPath:
         """The cameras of `num` views (None: of the path's own number); near and far as in
         `cameras_from_poses`.
 
-        Of cameras taken as they are, `num` are evenly chosen. Raises ValueError where there are fewer, or two
+        Of cameras taken as they are, `num` are evenly chosen. Raises ValueError if there are fewer, or two
         keyframes that follow each other are the same.
         """
         num = self.num if num is None else num
@@ -61,7 +61,7 @@ def along(
     """Poses and intrinsics of `num` views, evenly along the path through keyframes.
 
     An open path begins at the first keyframe and ends at the last; a loop ends where the next view would be
-    the first again. Raises ValueError where two keyframes that follow each other are the same.
+    the first again. Raises ValueError if two keyframes that follow each other are the same.
     """
     numbers = _taken_apart(cam_to_world.double(), intrinsics.double())
     steps = _steps(numbers, loop=loop)

@@ -30,7 +30,7 @@ def normalise_world(
 ) -> Float[Tensor, "n 4 4"]:
     """The same cameras in the world of the module's rule, at a mean `distance`; `up` where that is known.
 
-    Raises ValueError, beginning with `name`, where the cameras do not determine it.
+    Raises ValueError, beginning with `name`, if the cameras do not determine it.
     """
     poses = cam_to_world.double()
     right = poses[0, :3, 0]
@@ -54,7 +54,7 @@ def normalise_world(
 def focus(cam_to_world: Float[Tensor, "n 4 4"], name: str) -> Float[Tensor, "3"]:
     """The point with the least sum of squared distances to the optical axes.
 
-    Raises ValueError, beginning with `name`, where the axes are parallel, so that there is none.
+    Raises ValueError, beginning with `name`, if the axes are parallel, so that there is none.
     """
     across = _across(cam_to_world)
     total = across.sum(dim=0)

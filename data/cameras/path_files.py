@@ -41,7 +41,7 @@ FARTHEST = 1e6  # scene units from the origin, beyond which float32 tells no obj
 def read_path(path: Path) -> CameraPath:
     """The camera path in a file, which may also be a `transforms.json`.
 
-    Raises ValueError, in one line that begins with the file and names the key, where there is none.
+    Raises ValueError, in one line that begins with the file and names the key, if there is none.
     """
     document = read_document(path)
     try:
@@ -53,9 +53,9 @@ def read_path(path: Path) -> CameraPath:
 
 
 def write_path(path: Path, camera_path: CameraPath, *, replace: bool = False) -> None:
-    """Write what `read_path` reads; the file appears whole or not at all.
+    """Write what `read_path` reads; the file is written atomically.
 
-    Raises ValueError where it cannot be written, or is there already and not to be replaced.
+    Raises ValueError if it cannot be written, or is there already and not to be replaced.
     """
     text = json.dumps(to_document(camera_path), indent=1) + "\n"
 
@@ -110,12 +110,12 @@ def _from_document(document: dict[str, Any]) -> CameraPath:
     if not isinstance(loop, bool):
         raise ValueError(f"`loop` is {_shown(loop)}, but true or false is needed")
     camera_path = CameraPath(poses, intrinsics, views, loop)
-    camera_path.cameras(1)  # raises where there is no way from one keyframe to the next
+    camera_path.cameras(1)  # raises if there is no way from one keyframe to the next
     return camera_path
 
 
 def _require_ordinary(camera_path: CameraPath) -> None:
-    """Raise ValueError where numbers are so large or small that the views of a path come to nothing."""
+    """Raise ValueError if numbers are so large or small that the views of a path come to nothing."""
     far = (camera_path.cam_to_world[:, :3, 3].norm(dim=-1) > FARTHEST).nonzero()
     if len(far):
         raise ValueError(
@@ -128,7 +128,7 @@ def _require_ordinary(camera_path: CameraPath) -> None:
 
 
 def _claim(partial: Path, path: Path) -> None:
-    """Give a file another name as well. Raises ValueError where something has that name."""
+    """Give a file another name as well. Raises ValueError if something has that name."""
     try:
         os.link(partial, path)  # unlike a look beforehand, this cannot be too early
     except OSError as error:

@@ -133,7 +133,7 @@ def pinhole(focal: float = 131.25 / 128, *, aspect: float = 1.0) -> Float[Tensor
 def seen_radius(
     cam_to_world: Float[Tensor, "*batch 4 4"], intrinsics: Float[Tensor, "*batch 3 3"]
 ) -> Float[Tensor, "*batch"]:
-    """Radius of the largest sphere round the origin that a camera looking at the origin shows whole."""
+    """Radius of the largest sphere around the origin that a camera looking at the origin shows whole."""
     focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1).amax(dim=-1)
     return cam_to_world[..., :3, 3].norm(dim=-1) * torch.sin(torch.atan(0.5 / focal))
 
@@ -144,7 +144,7 @@ def cameras_from_poses(
     *,
     object_radius: float | None = None,
 ) -> Cameras:
-    """Cameras whose working volume is the sphere of `object_radius` round the origin.
+    """Cameras whose working volume is the sphere of `object_radius` around the origin.
 
     Without a radius it is the sphere that the camera shows whole (`seen_radius`). Near is negative where a
     camera stands inside the sphere.

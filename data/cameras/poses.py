@@ -18,7 +18,7 @@ def look_at(
     """Camera-to-world pose at `eye` with `target` in the middle of the picture and `up` upwards in it.
 
     Where `up` cannot decide the roll (straight up or down), the picture's right is the world's y axis, or z
-    where up is y. Raises ValueError where eye and target coincide.
+    where up is y. Raises ValueError if eye and target coincide.
     """
     forward = target - eye
     length = forward.norm(dim=-1, keepdim=True)
@@ -39,7 +39,7 @@ def look_at(
 def orbit(
     azimuth_rad: Float[Tensor, "*batch"], elevation_rad: Float[Tensor, "*batch"], radius: float = SRN_RADIUS
 ) -> Float[Tensor, "*batch 4 4"]:
-    """Poses on a sphere round the origin, looking at it; azimuth from x towards y, elevation from the ground.
+    """Poses on a sphere around the origin, looking at it; azimuth from x towards y, elevation from the ground.
 
     The roll follows the azimuth, so that the pole is an ordinary pose.
     """
@@ -64,7 +64,7 @@ def srn_test_path(num: int = 251, radius: float = SRN_RADIUS) -> Float[Tensor, "
 
 
 def spiral(num: int = 40, radius: float = SRN_RADIUS) -> Float[Tensor, "n 4 4"]:
-    """Two turns round the object while the elevation rises from -10 towards 60 degrees (end excluded)."""
+    """Two turns around the object while the elevation rises from -10 towards 60 degrees (end excluded)."""
     turn = torch.linspace(0, 4 * math.pi, num + 1, dtype=torch.float64)[:-1]
     elevation = torch.linspace(-10, 60, num + 1, dtype=torch.float64)[:-1]
     return orbit(math.pi / 2 - turn, torch.deg2rad(elevation), radius).float()

@@ -87,7 +87,7 @@ def merge_keys(document: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[st
 
 
 def require_pinhole(keys: Mapping[str, Any], name: str) -> None:
-    """Raise ValueError, beginning with `name`, where keys ask for what no pinhole with OpenGL axes does."""
+    """Raise ValueError, beginning with `name`, if keys ask for what no pinhole with OpenGL axes does."""
     for key in LENS_NAMES:
         value = keys.get(key)
         accepted = PINHOLES if key == "camera_model" else (*PINHOLES, "PERSPECTIVE")

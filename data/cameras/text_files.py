@@ -23,7 +23,7 @@ from data.images.files import picture_size
 def read_intrinsics(folder: Path, picture: Path) -> Float[Tensor, "3 3"]:
     """Intrinsics of one picture of the object in `folder`, in units of image width and height.
 
-    Raises ValueError where neither file exists or the numbers make no camera.
+    Raises ValueError if neither file exists or the numbers make no camera.
     """
     own, shared = folder / "intrinsics" / f"{picture.stem}.txt", folder / "intrinsics.txt"
     if not own.exists() and not shared.exists():
@@ -34,7 +34,7 @@ def read_intrinsics(folder: Path, picture: Path) -> Float[Tensor, "3 3"]:
 def read_intrinsics_file(path: Path, picture: Path) -> Float[Tensor, "3 3"]:
     """Intrinsics in a file of either form, for one picture, in units of image width and height.
 
-    Raises ValueError where the numbers make no camera.
+    Raises ValueError if the numbers make no camera.
     """
     lines = read_numbers(path)
     if len(lines) > 1 and len(lines[0]) >= 3 and len(lines[-1]) == 2:
@@ -88,7 +88,7 @@ def _from_matrix(path: Path, matrix: Float[Tensor, "3 3"], height: int, width: i
 def read_pose(path: Path) -> Float[Tensor, "4 4"]:
     """The camera-to-world matrix in a text file of 16 numbers, in OpenCV axes.
 
-    Raises ValueError where they are something else.
+    Raises ValueError if they are something else.
     """
     numbers = [number for line in read_numbers(path) for number in line]
     if len(numbers) != 16:

@@ -22,10 +22,10 @@ def trajectory(
 ) -> Cameras:
     """Cameras [num] of a path, with the intrinsics and at the distance of `reference`, a camera without axes.
 
-    A circle carries the reference pose itself round the object. `num` None is the path's customary number of
+    A circle carries the reference pose itself around the object. `num` None is the path's customary number of
     views. Near and far are as in `cameras_from_poses`. A `name` other than those of `PATHS` is a path file
     (`data.cameras.path_files`), whose cameras have places and intrinsics of their own; their working volume
-    is that of the reference. Raises ValueError where the file cannot be used.
+    is that of the reference. Raises ValueError if the file cannot be used.
     """
     if name not in PATHS:
         return _from_file(Path(name), reference, num)
@@ -47,5 +47,5 @@ def _from_file(path: Path, reference: Cameras, num: int | None) -> Cameras:
 
 
 def working_radius(camera: Cameras) -> float:
-    """Radius of the working volume, a sphere round the origin, of a camera without axes; scene units."""
+    """Radius of the working volume, a sphere around the origin, of a camera without axes; scene units."""
     return float(camera.far - camera.near) / 2

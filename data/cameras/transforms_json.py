@@ -31,7 +31,7 @@ FLOAT = torch.finfo(torch.float32)
 def read_document(path: Path) -> dict[str, Any]:
     """What a file holds, without the keys that are null, of the document and of its frames.
 
-    Raises ValueError, in one line that begins with the path, where it is no JSON object.
+    Raises ValueError, in one line that begins with the path, if it is no JSON object.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -62,7 +62,7 @@ def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, w
     """The document for cameras [n] of pictures of height x width; what `from_transforms` reads.
 
     Intrinsics that all cameras share are written once, and also as angles of view, which is all that some
-    programs read. Near and far are not part of the format. Raises ValueError where cameras and file paths
+    programs read. Near and far are not part of the format. Raises ValueError if cameras and file paths
     differ in number, or where intrinsics are skewed, which the format cannot say.
     """
     if cameras.shape != (len(file_paths),):
@@ -110,9 +110,9 @@ def from_transforms(
 def with_size(document: dict[str, Any], frame: dict[str, Any], height: int, width: int) -> dict[str, Any]:
     """A frame with the `w` and `h` of the pictures that its intrinsics are about.
 
-    They are the frame's or the document's. Where neither has any, they are those of the frame's own picture,
+    They are the frame's or the document's. If neither has any, they are those of the frame's own picture,
     of height x width; one that is missing follows from the other and the picture's shape. Raises ValueError
-    where they are no positive numbers.
+    if they are no positive numbers.
     """
     keys = merge_keys(document, frame)
     w, h = (_positive(keys, key, f"`{frame.get('file_path', 'frame')}`") for key in ("w", "h"))
@@ -174,7 +174,7 @@ def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
 def _focal_length(
     keys: dict[str, Any], names: tuple[str, str, str], size: float | None, name: str
 ) -> float | None:
-    """Focal length along an axis, in picture widths or heights; None where none of the keys is there.
+    """Focal length along an axis, in picture widths or heights; None if none of the keys is there.
 
     `names` are the keys in pixels of a picture of `size`, as an angle in radians, and as one in degrees.
     """

@@ -29,7 +29,7 @@ def check_rigid(subject: Subject) -> Iterator[Finding]:
     suspect = (np.abs(products - np.eye(3)).max(axis=(1, 2)) > 1e-4) | (np.linalg.det(rotations) < 0)
     suspect |= np.abs(subject.poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-4
     suspect |= ~subject.positions.any(axis=1) | ~np.isfinite(subject.poses).all(axis=(1, 2))
-    read = ~np.isnan(subject.poses).all(axis=(1, 2))  # where there is none, that was said already
+    read = ~np.isnan(subject.poses).all(axis=(1, 2))  # if there is none, that was said already
     # Only those go through the rule that readers go by, which is slow.
     for index in np.flatnonzero(suspect & read):
         try:
@@ -155,7 +155,7 @@ def check_volume(subject: Subject, radius: float, source: str) -> Iterator[Findi
 
 
 def seen_radii(subject: Subject) -> Float[ndarray, "n"]:
-    """Radius of the largest sphere round the origin that each usable camera shows whole."""
+    """Radius of the largest sphere around the origin that each usable camera shows whole."""
     known = subject.has_camera
     focal = subject.intrinsics[known][:, [0, 1], [0, 1]].max(axis=1)
     return np.linalg.norm(subject.positions[known], axis=1) * np.sin(np.arctan(0.5 / focal))

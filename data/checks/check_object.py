@@ -65,7 +65,7 @@ class Summary:
 def check_object(
     split: OpenSplit, index: int, *, max_views: int | None = None, object_radius: float | None = None
 ) -> Summary:
-    """Read and check one object; `max_views` of its views, evenly spread (None: all)."""
+    """Read and check one object; `max_views` of its views, evenly spread (None for all)."""
     # Read.
     object_id, place = split.raw.ids[index], split.raw.place(index)
     try:

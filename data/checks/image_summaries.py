@@ -76,7 +76,7 @@ def mask_size_of(height: int, width: int) -> tuple[int, int]:
 
 
 def summarise_depth(depth: Float[ndarray, "h w"]) -> Surface | None:
-    """What is kept of a depth map; None where it is empty."""
+    """What is kept of a depth map; None if it is empty."""
     height, width = depth.shape
     rows, columns = np.nonzero(depth > 0)
     if not len(rows):

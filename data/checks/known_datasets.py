@@ -45,7 +45,7 @@ def check_origin(summaries: Sequence[Summary]) -> list[Finding]:
 
 
 def traits_of(group: Sequence[Summary]) -> Traits | None:
-    """Traits of the objects of a split; None where no camera could be read."""
+    """Traits of the objects of a split; None if no camera could be read."""
     known = [summary for summary in group if np.isfinite(summary.distance)]
     if not known:
         return None

@@ -22,8 +22,8 @@ class Subject:
     views: tuple[int, ...]  # the numbers of those that were read
     picture_files: tuple[str, ...]
     pose_files: tuple[str, ...]
-    poses: Float[ndarray, "v 4 4"]  # camera to world; nan where there is none
-    intrinsics: Float[ndarray, "v 3 3"]  # divided by the picture's size; nan where there are none
+    poses: Float[ndarray, "v 4 4"]  # camera to world; nan if there is none
+    intrinsics: Float[ndarray, "v 3 3"]  # divided by the picture's size; nan if there are none
     pictures: tuple[Picture | None, ...]
     channels: tuple[Channels, ...]
     surfaces: tuple[Surface | None, ...]  # None: no depth, or nothing in it

@@ -23,7 +23,7 @@ class OpenSplit:
 def open_splits(root: Path, layout: str = "auto") -> tuple[list[OpenSplit], list[Finding]]:
     """All splits that are there, each once, and what is wrong with the others.
 
-    A split that stands in for another is not checked twice. Raises ValueError where no split can be opened.
+    A split that stands in for another is not checked twice. Raises ValueError if no split can be opened.
     """
     opened: list[OpenSplit] = []
     findings: list[Finding] = []
@@ -59,7 +59,7 @@ def contents_of(raw: RawObjects) -> tuple:
 def view_files(raw: RawObjects, index: int) -> list[tuple[str, str]] | None:
     """(picture, pose) files of every view where the object is a folder of the SRN layout.
 
-    Raises ValueError where pictures and poses do not pair.
+    Raises ValueError if pictures and poses do not pair.
     """
     folder = Path(raw.place(index))
     if not (folder / "rgb").is_dir():

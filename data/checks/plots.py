@@ -27,7 +27,7 @@ def write_sheet(path: Path, summaries: Sequence[Summary], findings: Sequence[Fin
     """One picture of each object, framed where there are errors (red) or warnings (orange).
 
     Where there are too many, those with findings come first, then others evenly spread. Raises ValueError
-    where the file cannot be written.
+    if the file cannot be written.
     """
     grave = _gravest(findings)
     chosen = _choose([s for s in summaries if s.thumbnail is not None], grave)
@@ -47,7 +47,7 @@ def write_sheet(path: Path, summaries: Sequence[Summary], findings: Sequence[Fin
 def write_camera_plot(path: Path, summaries: Sequence[Summary]) -> None:
     """Where the cameras stand, from above and from the side, and their distances and elevations.
 
-    Raises ValueError where the file cannot be written.
+    Raises ValueError if the file cannot be written.
     """
     clouds = {split: _positions(group) for split, group in by_split(summaries).items()}
     clouds = {split: points for split, points in clouds.items() if len(points)}
@@ -122,7 +122,7 @@ def _scatter(
     clouds: dict[str, Float[ndarray, "n 2"]],
     reach: float,
 ) -> None:
-    """Points within +-reach, with circles round the origin."""
+    """Points within +-reach, with circles around the origin."""
     middle = np.array(corner) + PANEL / 2 + np.array([0, 8])
     scale = (PANEL / 2 - MARGIN) / reach
     step = _round_step(reach / 2.5)

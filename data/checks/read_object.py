@@ -57,7 +57,7 @@ def read_subject(
 ) -> Reading:
     """Read an object's cameras and pictures, `max_views` of them evenly spread.
 
-    Raises ValueError where its layout cannot even say which views it has.
+    Raises ValueError if its layout cannot even say which views it has.
     """
     # Cameras.
     raw, object_id, place = split.raw, split.raw.ids[index], split.raw.place(index)
@@ -111,7 +111,7 @@ def sample(num: int, most: int | None) -> tuple[int, ...]:
 def _read_cameras(
     raw: RawObjects, index: int, views: tuple[int, ...]
 ) -> tuple[tuple[ndarray, ndarray], list[tuple[int | None, str]]]:
-    """Poses and intrinsics, nan where there are none, and (view, message) of those."""
+    """Poses and intrinsics, nan if there are none, and (view, message) of those."""
     try:
         poses, intrinsics = raw.cameras(index)
         chosen = list(views)

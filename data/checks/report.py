@@ -51,7 +51,7 @@ def totals(findings: Sequence[Finding]) -> str:
 def write_reports(
     folder: Path, root: Path, summaries: Sequence[Summary], findings: Sequence[Finding]
 ) -> None:
-    """REPORT.md and report.json with all findings. Raises ValueError where they cannot be written."""
+    """REPORT.md and report.json with all findings. Raises ValueError if they cannot be written."""
     document = {
         "root": str(root),
         "objects": {split: len(group) for split, group in by_split(summaries).items()},

@@ -45,7 +45,7 @@ TEXT, BINARY = ("cameras.txt", "images.txt"), ("cameras.bin", "images.bin")
 
 
 def open_colmap(root: Path, split: Split) -> SceneObjects:
-    """The scenes of a split. Raises ValueError where there are none."""
+    """The scenes of a split. Raises ValueError if there are none."""
     return open_scenes(
         root,
         split,
@@ -64,7 +64,7 @@ def is_colmap(root: Path) -> bool:
 def read_colmap_scene(folder: Path) -> Scene:
     """All registered pictures of a scene, with their cameras in a normalised world.
 
-    Raises ValueError where a file cannot be used.
+    Raises ValueError if a file cannot be used.
     """
     model, notices = _largest(_models(folder))
     lenses = dict(_cameras(model / "cameras.txt"))

@@ -39,7 +39,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def open_split(config: DataConfig, split: Split) -> Objects:
-    """The objects of a split of `config.root`. Raises ValueError where there are none."""
+    """The objects of a split of `config.root`. Raises ValueError if there are none."""
     root = Path(config.root)
     if config.shards == "rank" and split == "train":
         raw = open_raw(root, split, "packed", partial=True)
@@ -65,7 +65,7 @@ def at_root(config: DataConfig, root: str) -> DataConfig:
 def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = False) -> RawObjects:
     """The objects of a split as they are stored; `partial`: of a packed set, those whose files are here.
 
-    Raises ValueError where there are none.
+    Raises ValueError if there are none.
     """
     _require_folder(root)
     if layout == "auto":
@@ -76,7 +76,7 @@ def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = 
 
 
 def _require_folder(root: Path) -> None:
-    """Raise ValueError where no folder is, naming what is there and what to do with it."""
+    """Raise ValueError if no folder is, naming what is there and what to do with it."""
     if root.is_dir():
         return
     if not root.exists():
@@ -91,7 +91,7 @@ def _require_folder(root: Path) -> None:
 
 
 def _names(root: Path, layout: str) -> set[str] | None:
-    """What the objects of all splits may be called; None where files of the set are on other machines."""
+    """What the objects of all splits may be called; None if files of the set are on other machines."""
     names: set[str] = set()
     for split in SPLITS:
         with suppress(ValueError):  # not every set has every split

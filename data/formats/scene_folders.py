@@ -2,7 +2,7 @@
 
 A data set is the folder of one scene, or a folder of such folders, one or two levels down. Several scenes are
 split into training and held-out scenes: by folders called train, val and test or *_train, *_val and *_test
-where there are any, otherwise a tenth, chosen by a hash of their names, is held out for val and test. A lone
+if there are any, otherwise a tenth, chosen by a hash of their names, is held out for val and test. A lone
 scene is the same object in all splits, in other views: those that its files assign, otherwise every eighth
 picture in order of names, from the first on, is held out for val and test. No picture is both.
 
@@ -117,7 +117,7 @@ def open_scenes(
 ) -> SceneObjects:
     """The scenes of a split, or the lone scene in the views of that split.
 
-    `what` says what makes a folder a scene. Raises ValueError where there is none.
+    `what` says what makes a folder a scene. Raises ValueError if there is none.
     """
     folders = find_scenes(root, is_scene)
     if not folders:
@@ -151,7 +151,7 @@ def holds_scenes(root: Path, is_scene: Callable[[Path], bool]) -> bool:
 def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
     """The views of a lone scene that belong to a split; val and test stand in for one another.
 
-    Raises ValueError, beginning with `name`, where there are none, or where a picture is both trained on and
+    Raises ValueError, beginning with `name`, if there are none, or where a picture is both trained on and
     held out.
     """
     count, files = len(scene.pictures), [os.path.realpath(picture) for picture in scene.pictures]

@@ -17,8 +17,8 @@ def split_of_lists(
 ) -> tuple[tuple[frozenset[Split], ...] | None, list[str]]:
     """The splits of every picture by the lists of a document, None without lists, and what to say of them.
 
-    Files are named as in `file_path`. What is in no list is for training where there is no list for that,
-    held out where there is no other, and otherwise left out. Raises ValueError where a list names no picture
+    Files are named as in `file_path`. What is in no list is for training if there is no list for that,
+    held out if there is no other, and otherwise left out. Raises ValueError if a list names no picture
     of a frame, or a picture is both in the list for training and in another.
     """
     lists = {key: document[key] for key in SPLIT_LISTS if document.get(key)}

@@ -6,7 +6,7 @@
 
 File paths are relative to the scene's folder or absolute, with or without the pictures' suffix. Transparent
 parts become white, and so does what masks leave out (see data/images/scene_masks.py). Intrinsics in pixels
-are those of pictures of w x h, or where neither is said, of each frame's own picture. Poses may be in any
+are those of pictures of w x h, or if neither is said, of each frame's own picture. Poses may be in any
 units: the working volume is as large as is seen from the cameras (a radius of about 1.4 for Blender's at a
 distance of 4), unless data.object_radius says otherwise. A world in which the cameras do not look at the
 origin is normalised (see data/cameras/normalise.py). Any other is left as it is, but for being turned so that
@@ -52,7 +52,7 @@ class _Document:
 
 
 def open_transforms(root: Path, split: Split) -> SceneObjects:
-    """The scenes of a split. Raises ValueError where there are none."""
+    """The scenes of a split. Raises ValueError if there are none."""
     return open_scenes(
         root, split, is_scene=_is_scene, read=read_transforms_scene, what=f"folders with {WHOLE}"
     )
@@ -64,9 +64,9 @@ def is_transforms(root: Path) -> bool:
 
 
 def read_transforms_scene(folder: Path) -> Scene:
-    """All views that the documents of a scene describe, split by split where there is one for each.
+    """All views that the documents of a scene describe, split by split if there is one for each.
 
-    Raises ValueError where a document or a picture cannot be used.
+    Raises ValueError if a document or a picture cannot be used.
     """
     files = _documents(folder)
     parts = [_read_document(path, split) for path, split in files]
@@ -147,7 +147,7 @@ def _upright(
 
 
 def _up_vector(document: dict[str, Any]) -> Float[Tensor, "3"] | None:
-    """The direction that instant-ngp's key `up` says. Raises ValueError where it says none."""
+    """The direction that instant-ngp's key `up` says. Raises ValueError if it says none."""
     values = document.get("up")
     if values is None:
         return None

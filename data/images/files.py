@@ -28,7 +28,7 @@ def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
     """The picture in a file in sRGB, transparent parts composited on white.
 
     Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
-    `data.images.picture_files`. Raises ValueError where the file is no readable picture.
+    `data.images.picture_files`. Raises ValueError if the file is no readable picture.
     """
     return on_white_ground(decoded(path))
 
@@ -47,7 +47,7 @@ def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
 
 
 def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
-    """The values of a grey picture of 8 or 16 bits. Raises ValueError where there is none in the file."""
+    """The values of a grey picture of 8 or 16 bits. Raises ValueError if there is none in the file."""
     with opened(path) as file:
         mode, values = file.mode, np.asarray(file)
     if not mode.startswith({8: "L", 16: "I"}[bits]) or values.ndim != 2:
@@ -56,15 +56,15 @@ def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture file, from its header. Raises ValueError where there is none."""
+    """(height, width) of a picture file, from its header. Raises ValueError if there is none."""
     with opened(path) as file:
         return file.height, file.width
 
 
 def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
-    """One picture (c = 1, 3 or 4) as a PNG; the file appears whole or not at all.
+    """One picture (c = 1, 3 or 4) as a PNG; the file is written atomically.
 
-    Raises ValueError where it cannot be written.
+    Raises ValueError if it cannot be written.
     """
     pixels = picture.cpu().contiguous().numpy()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -72,9 +72,9 @@ def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
 
 
 def write_depth(path: Path, depth: Float[Tensor, "h w"], *, step: float) -> None:
-    """Depth in scene units, 0 where there is none, as a 16-bit PNG of which a value is `step` units.
+    """Depth in scene units, 0 if there is none, as a 16-bit PNG of which a value is `step` units.
 
-    What `read_channel` reads. The file appears whole or not at all. Raises ValueError where it cannot be
+    What `read_channel` reads. The file appears whole or not at all. Raises ValueError if it cannot be
     written.
     """
     values = (depth.cpu().double() / step).round().clamp(0, 65535).numpy().astype(np.uint16)
@@ -84,10 +84,10 @@ def write_depth(path: Path, depth: Float[Tensor, "h w"], *, step: float) -> None
 def write_mp4(
     path: Path | str, frames: Iterable[UInt8[Tensor, "h w 3"]], *, fps: float | int = 10, scale: int = 1
 ) -> None:
-    """Frames as an H.264 film that browsers play; the file appears whole or not at all.
+    """Frames as an H.264 film that browsers play; the file is written atomically.
 
     They are taken as they come: no more than one is held. Each pixel becomes `scale` x `scale` pixels. The
-    codec wants even sizes, so an odd height or width repeats its last row or column. Raises ValueError where
+    codec wants even sizes, so an odd height or width repeats its last row or column. Raises ValueError if
     the file cannot be written.
     """
     write_whole(
@@ -112,7 +112,7 @@ def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> 
 
 
 def require_aspect(picture: Path, width: float | int, height: float | int, described: str) -> None:
-    """Raise ValueError where a picture has another shape than `described`, the file of its camera, says.
+    """Raise ValueError if a picture has another shape than `described`, the file of its camera, says.
 
     The picture's header tells it, before any turn of its EXIF entry.
     """

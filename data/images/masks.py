@@ -21,7 +21,7 @@ GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may va
 def read_opacity(path: Path) -> UInt8[Tensor, "h w"] | None:
     """Opacity of the pixels of a picture; None: the file knows no transparency.
 
-    Raises ValueError where the file is no readable picture.
+    Raises ValueError if the file is no readable picture.
     """
     return opacity_of(decoded(path))
 
@@ -37,7 +37,7 @@ def read_mask(path: Path, *, upright: bool = False) -> UInt8[Tensor, "h w"]:
     """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
 
     Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. `upright`: turned as its
-    EXIF entry says. Raises ValueError where the file is no readable picture.
+    EXIF entry says. Raises ValueError if the file is no readable picture.
     """
     with opened(path) as file:
         image = shrunk(file)

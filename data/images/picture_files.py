@@ -35,7 +35,7 @@ class TooLargeError(ValueError):
 def opened(path: Path) -> Iterator[Image.Image]:
     """A picture file whose header has been read; its pixels are not decoded yet.
 
-    Raises ValueError where it is no readable picture, also for what goes wrong with it inside the context.
+    Raises ValueError if it is no readable picture, also for what goes wrong with it inside the context.
     """
     try:
         with Image.open(path) as file:
@@ -48,7 +48,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def decoded(path: Path, *, upright: bool = False) -> Image.Image:
     """The picture in a file in 8 bits, sRGB; `upright`: turned as its EXIF entry says, if that is readable.
 
-    Modes: RGB, RGBA, L, LA, or another that Pillow converts to RGBA. Raises ValueError where the file is no
+    Modes: RGB, RGBA, L, LA, or another that Pillow converts to RGBA. Raises ValueError if the file is no
     readable picture.
     """
     with opened(path) as file:
@@ -61,7 +61,7 @@ def decoded(path: Path, *, upright: bool = False) -> Image.Image:
 def standard(image: Image.Image, *, profiles: bool = True) -> Image.Image:
     """A decoded picture in 8 bits and sRGB; with `profiles` unset, its colour profile is not looked at.
 
-    Raises ValueError where the pixels are floating-point numbers.
+    Raises ValueError if the pixels are floating-point numbers.
     """
     if image.mode == "F":
         raise ValueError("floating-point pixels")
@@ -107,7 +107,7 @@ def shrink_factor(width: int, height: int) -> int:
 
 
 def require_size(image: Image.Image) -> None:
-    """Raise TooLargeError where a picture has more than `MOST` pixels."""
+    """Raise TooLargeError if a picture has more than `MOST` pixels."""
     if image.width * image.height > MOST:
         raise TooLargeError(
             f"{image.width} x {image.height} is larger than {MOST // 10**6} megapixels; shrink it"
@@ -124,7 +124,7 @@ def turn_upright(image: Image.Image) -> None:
 def profile_notice(path: Path) -> str | None:
     """Without the path, what the owner of a file whose colour profile is ignored should know; None: nothing.
 
-    Raises ValueError where the file is no readable picture.
+    Raises ValueError if the file is no readable picture.
     """
     with opened(path) as file:
         problem = profile_problem(file.info.get("icc_profile"), file.mode)

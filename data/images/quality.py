@@ -35,7 +35,7 @@ def ssim(
 
     That of Wang et al. 2004 on each colour channel: 8-bit pixels (data range 255), a Gaussian window of 11
     pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; the mean is taken where the window lies within the picture.
-    Raises ValueError where the picture is smaller than the window, or torchmetrics is missing.
+    Raises ValueError if the picture is smaller than the window, or torchmetrics is missing.
     """
     if min(images.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(
@@ -58,7 +58,7 @@ def uniform_ssim(
 
     pixelNeRF's evaluation and those that followed it take this one: 8-bit pixels, each colour channel, a
     window of 7 x 7 pixels of equal weight that lies within the picture, sample covariances, K1 = 0.01,
-    K2 = 0.03. Raises ValueError where the picture is smaller than the window.
+    K2 = 0.03. Raises ValueError if the picture is smaller than the window.
     """
     if min(images.shape[-2:]) < UNIFORM_WINDOW:
         raise ValueError(

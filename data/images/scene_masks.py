@@ -54,7 +54,7 @@ def find_masks(
 ) -> tuple[tuple[Masks, ...], list[str]]:
     """The masks of the pictures of the scene in `folder`, and what to say of them.
 
-    `named` are the files that the frames name in the file `described`. Raises ValueError where a file is
+    `named` are the files that the frames name in the file `described`. Raises ValueError if a file is
     missing, or is not of its picture's size.
     """
     files = _Files()
@@ -121,7 +121,7 @@ def _named(folder: Path, name: str | None, index: int, described: str) -> Path:
 
 
 def _beside(folder: Path, pictures: Sequence[Path], files: _Files) -> tuple[list[Path | None], list[str]]:
-    """Masks that no key names. Raises ValueError where some pictures have one and others do not."""
+    """Masks that no key names. Raises ValueError if some pictures have one and others do not."""
     places = [folder / name for name in FOLDERS if (folder / name).is_dir()]
     shown = [_mask_of(picture, folder, places, files) for picture in pictures]
     found = [path for path in shown if path is not None]

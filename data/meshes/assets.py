@@ -23,7 +23,7 @@ class FolderAssets:
         self._base, self._folder = source.base.absolute(), source.path.absolute().parent
 
     def get(self, name: str) -> bytes:
-        """The file's content. Raises FileNotFoundError where there is none."""
+        """The file's content. Raises FileNotFoundError if there is none."""
         for spelling in _spellings(name):
             if (content := self._read(spelling)) is not None:
                 return content

@@ -24,7 +24,7 @@ def customary_front(up: Axis) -> Axis:
 def file_to_world(up: Axis, front: Axis) -> Float[ndarray, "3 3"]:
     """The rotation that brings the axes of a file to ours.
 
-    Raises ValueError where up and front lie along one line.
+    Raises ValueError if up and front lie along one line.
     """
     if up[-1] == front[-1]:
         raise ValueError(f"front is {front} where up is {up}; give two axes at right angles")

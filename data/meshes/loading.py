@@ -49,7 +49,7 @@ class LoadedMesh:
 def load_mesh(source: MeshSource) -> LoadedMesh:
     """Read a mesh with its materials, turned as its catalogue says.
 
-    Raises ValueError where that is impossible, or where the mesh has no surface.
+    Raises ValueError if that is impossible, or where the mesh has no surface.
     """
     notes: list[str] = []
     try:
@@ -118,7 +118,7 @@ def _read(file: _File, notes: list[str]) -> tuple[list[Part], Axis, dict[str, st
 
 
 def _flattened(parts: list[Part], notes: list[str], *, linear: bool) -> Mesh | None:
-    """All parts in the axes of the scene; None where there are none."""
+    """All parts in the axes of the scene; None if there are none."""
     textures: Textures = {}
     placed = []
     for part in parts:
@@ -130,7 +130,7 @@ def _flattened(parts: list[Part], notes: list[str], *, linear: bool) -> Mesh | N
 
 
 def _with_surface(mesh: Mesh | None, source: MeshSource, notes: list[str]) -> Mesh:
-    """The faces that can be seen, and their vertices alone. Raises ValueError where there are none."""
+    """The faces that can be seen, and their vertices alone. Raises ValueError if there are none."""
     if mesh is None:
         reason = f" ({notes[0]})" if notes else ""
         raise ValueError(f"{source.file}: holds no triangles, only points, lines or nothing{reason}")

@@ -58,7 +58,7 @@ def normalised(mesh: Mesh) -> Mesh:
 
 
 def _join_corner_colours(meshes: Sequence[Mesh]) -> UInt8[ndarray, "f 3 3"] | None:
-    """White where a mesh has none; None where none has any."""
+    """White where a mesh has none; None if none has any."""
     if all(mesh.corner_colours is None for mesh in meshes):
         return None
     white = [np.full((len(mesh.faces), 3, 3), 255, np.uint8) for mesh in meshes]
@@ -69,7 +69,7 @@ def _join_corner_colours(meshes: Sequence[Mesh]) -> UInt8[ndarray, "f 3 3"] | No
 
 
 def _join_skins(meshes: Sequence[Mesh]) -> Skin | None:
-    """All textures, one after the other; None where no mesh has any."""
+    """All textures, one after the other; None if no mesh has any."""
     if all(mesh.skin is None for mesh in meshes):
         return None
     textures, texture_of, uv, wraps = [], [], [], []

@@ -60,7 +60,7 @@ def find_meshes(place: Path, *, only: str | None = None, without: Path | None = 
     """The meshes in a folder, an archive or a file, in order of their paths; `without` a folder within.
 
     `only` is a regular expression: those alone are kept whose name, title, category or path has a match,
-    whatever its case. Raises ValueError where there are none.
+    whatever its case. Raises ValueError if there are none.
     """
     if place.is_dir():
         base, files = place, sorted(path for path in _files_below(place) if _wanted(path, place, without))

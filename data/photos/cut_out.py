@@ -7,7 +7,7 @@ if it is byte for byte the known one.
 
 The network sees 320 x 320 pixels: divided by the largest value of the picture, less the mean and over the
 standard deviation of ImageNet. Its first output, the fused saliency map, is stretched to [0, 1] by its
-minimum and maximum. It looks twice: at the whole photo, and then at what lies round the object found there,
+minimum and maximum. It looks twice: at the whole photo, and then at what lies around the object found there,
 which gives finer outlines to small objects. Where a box says where the object is, it looks at that alone.
 """
 

@@ -71,7 +71,7 @@ def frame_photo(
     """The object of a photo in the middle of a white square, filling `fill` of it.
 
     `box` is (x0, y0, x1, y1) in pixels of the upright photo; outside it everything is background. `remover`
-    finds the object of a photo without mask or transparency. Raises ValueError where a file cannot be used or
+    finds the object of a photo without mask or transparency. Raises ValueError if a file cannot be used or
     there is no object in it.
     """
     # The photo, and what is known of where the object is.
@@ -115,7 +115,7 @@ def profile_notices(photos: Sequence[Path]) -> list[str]:
 def frame_picture(picture: UInt8[Tensor, "h w 3"], *, fill: float = FILL) -> UInt8[Tensor, "k k 3"] | None:
     """The same of a picture that is read already; one that is not on white ground is taken whole.
 
-    None: all of it is white.
+    None for all of it is white.
     """
     seen = object_mask(picture, None)
     box = whole_square(picture) if seen is None else bounding_box(seen)
@@ -127,7 +127,7 @@ def frame_picture(picture: UInt8[Tensor, "h w 3"], *, fill: float = FILL) -> UIn
 def read_upright(photo: Path) -> tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]:
     """A photo on white, upright, and its opacity, where it knows transparency.
 
-    Raises ValueError where it is no readable picture.
+    Raises ValueError if it is no readable picture.
     """
     try:
         image = decoded(photo, upright=True)
@@ -178,7 +178,7 @@ def bounding_box(seen: Bool[Tensor, "h w"]) -> Box | None:
 
 
 def _mask_of(photo: Path, mask: Path, picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
-    """The mask of an upright photo. Raises ValueError where it is of another size."""
+    """The mask of an upright photo. Raises ValueError if it is of another size."""
     opacity = read_mask(mask, upright=True)
     if opacity.shape != picture.shape[:2]:
         raise ValueError(

@@ -46,7 +46,7 @@ def read_photos(
     """Photos of one object as a batch of one scene, as squares of `image_size`.
 
     `camera_files` are one for each photo, or one `transforms.json` for all. Intrinsics are those of
-    `intrinsics_file`, or of the `transforms.json`, or `pinhole()`. Raises ValueError where a file cannot be
+    `intrinsics_file`, or of the `transforms.json`, or `pinhole()`. Raises ValueError if a file cannot be
     used.
     """
     if len(camera_files) == 1 and _is_json(camera_files[0]):
@@ -163,7 +163,7 @@ def square_on_white(
 
 
 def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tuple[Tensor, Tensor, Masks]:
-    """Pose, intrinsics and masks of a photo, which is `alone` where there are no others."""
+    """Pose, intrinsics and masks of a photo, which is `alone` if there are no others."""
     height, width = picture.shape[:2]
     if not _is_json(path):
         side = max(height, width)

@@ -29,7 +29,7 @@ class Box:
 def pixel_box(box: Sequence[int], photo: Path, picture: UInt8[Tensor, "h w 3"]) -> Box:
     """A box (x0, y0, x1, y1) of the upright photo in pixels of `picture`, which may have been shrunk.
 
-    Raises ValueError where it reaches beyond the photo.
+    Raises ValueError if it reaches beyond the photo.
     """
     sizes = sorted(picture_size(photo))
     height, width = sizes if picture.shape[0] <= picture.shape[1] else sizes[::-1]

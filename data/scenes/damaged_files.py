@@ -56,7 +56,7 @@ def with_advice(error: DamagedFileError, root: str) -> str:
 
 
 def _require_contents(root: str) -> None:
-    """Raise ValueError where nothing is left of a data set: a disk that is gone is no damaged file."""
+    """Raise ValueError if nothing is left of a data set: a disk that is gone is no damaged file."""
     path = Path(root)
     try:
         there = path.is_file() or any(os.scandir(path))

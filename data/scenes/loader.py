@@ -49,7 +49,7 @@ class SceneLoader:
     `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
     it stays as it begins. Views hold what `requires` names: with "geometry", their depth and alpha.
 
-    Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
+    Raises ValueError if an object has fewer views than the fewest sources and the targets need, or where
     ranks are to read their own shards and these are not here, or not as many for every rank.
     """
 
@@ -126,7 +126,7 @@ class SceneLoader:
         """The batches of steps `start_step`, `start_step + 1`, ... without end.
 
         `config.workers` processes prepare them ahead, and for a GPU a thread puts what they made into pinned
-        memory. Raises ValueError where a file cannot be used, with `data.damaged` "skip" where most cannot,
+        memory. Raises ValueError if a file cannot be used, with `data.damaged` "skip" where most cannot,
         or where shared memory does not suffice.
         """
         if self.config.workers:
@@ -160,9 +160,9 @@ def collate(
 
 
 def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = None, seed: int = 0) -> Choice:
-    """A fixed source view of an object and `num_targets` evenly spaced others (None: all others), in order.
+    """A fixed source view of an object and `num_targets` evenly spaced others (None for all others), in order.
 
-    The source is view 64 where there is one, otherwise view 0. Raises ValueError where the object has fewer
+    The source is view 64 if there is one, otherwise view 0. Raises ValueError if the object has fewer
     views.
     """
     num_views, source = objects.num_views(index), customary_view(objects, index)
@@ -177,7 +177,7 @@ def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = N
 
 
 def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
-    """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`.
+    """The first `num` objects (or all, if there are fewer) with the views of `held_out_choice`.
 
     With `data.damaged` "skip" the next object takes the place of one with a file that cannot be used. Raises
     ValueError at such a file otherwise, and where no object can be used.
@@ -279,7 +279,7 @@ def _generator(*key: str | int) -> torch.Generator:
 def own_objects(objects: Objects, *, rank: int, world: int) -> Sequence[int]:
     """The objects of the shards of a rank: those whose number modulo `world` is `rank`.
 
-    Raises ValueError where one of them is not here, or where ranks would have different numbers of shards.
+    Raises ValueError if one of them is not here, or where ranks would have different numbers of shards.
     """
     raw = objects.raw
     if raw.num_shards % world:

@@ -82,7 +82,7 @@ class RawObjects(ABC):
         return ()
 
     def verify(self, index: int) -> None:  # noqa: B027 (most layouts have nothing to add)
-        """Raise ValueError where an object is not as it was written and reading it would not tell."""
+        """Raise ValueError if an object is not as it was written and reading it would not tell."""
 
 
 class Objects:
@@ -120,7 +120,7 @@ class Objects:
         return len(self._views(index))
 
     def cameras(self, index: int) -> Cameras:
-        """Cameras [v] of all views of an object that may be used. Raises ValueError where there are none."""
+        """Cameras [v] of all views of an object that may be used. Raises ValueError if there are none."""
         if index not in self._cameras:
             poses, intrinsics = self._ask(self.raw.cameras, index)
             chosen = torch.tensor(self._views(index))
@@ -131,7 +131,7 @@ class Objects:
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras]:
         """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
 
-        Raises ValueError where the object has no such view or one of its files cannot be used.
+        Raises ValueError if the object has no such view or one of its files cannot be used.
         """
         self._check(index, views)
         # `from_uint8`, to the last bit, in half the time: each picture by itself, so that it stays in the
@@ -142,14 +142,14 @@ class Objects:
         return images.movedim(-1, -3), self.cameras(index)[torch.tensor(views)]
 
     def stored_picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
-        """RGB on white, of the size that is stored. Raises ValueError where there is no such view."""
+        """RGB on white, of the size that is stored. Raises ValueError if there is no such view."""
         self._check(index, [view])
         return self._ask(self.raw.picture, index, self._views(index)[view])
 
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Depth and opacity of views of one object, batch shape [v].
 
-        Without alpha pictures, the object covers the pixels that have a depth. Raises ValueError where there
+        Without alpha pictures, the object covers the pixels that have a depth. Raises ValueError if there
         is no such view, or no depth with it.
         """
         self._check(index, views)
@@ -182,7 +182,7 @@ class Objects:
             self._unverified.remove(index)
 
     def _ask(self, read: Callable[..., Answer], index: int, *rest: int) -> Answer:
-        """What the layout reads of an object. Raises DamagedFileError where it cannot."""
+        """What the layout reads of an object. Raises DamagedFileError if it cannot."""
         try:
             return read(index, *rest)
         except (ValueError, OSError) as error:

@@ -32,8 +32,8 @@ def data_job(
 ) -> Job:
     """An object as `views` show it, to be drawn along a path by name, or, for "data", from its other views.
 
-    `views` None is view 64 where there is one, else view 0; `num` None is as many as is customary. Raises
-    ValueError where the object has fewer views, or a file cannot be used.
+    `views` None is view 64 if there is one, else view 0; `num` None is as many as is customary. Raises
+    ValueError if the object has fewer views, or a file cannot be used.
     """
     if views is None:
         views = [customary_view(objects, index)]
@@ -48,7 +48,7 @@ def data_job(
 def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | None = None) -> list[int]:
     """Indices of the first `num` objects, or of those called `names`.
 
-    Raises ValueError where there are fewer, or none of that name, or a name is given twice.
+    Raises ValueError if there are fewer, or none of that name, or a name is given twice.
     """
     if names is None:
         if num > len(objects):
@@ -69,7 +69,7 @@ def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | Non
 def other_views(objects: Objects, index: int, views: Sequence[int], *, num: int | None = None) -> list[int]:
     """`num` evenly spaced views of an object, without `views`; None is all.
 
-    Raises ValueError where there are fewer.
+    Raises ValueError if there are fewer.
     """
     others = [view for view in range(objects.num_views(index)) if view not in views]
     count = len(others) if num is None else num
@@ -82,7 +82,7 @@ def other_views(objects: Objects, index: int, views: Sequence[int], *, num: int 
 
 
 def customary_view(objects: Objects, index: int) -> int:
-    """The input view that papers use: 64 where there is one, otherwise 0."""
+    """The input view that papers use: 64 if there is one, otherwise 0."""
     return CUSTOMARY_VIEW if objects.num_views(index) > CUSTOMARY_VIEW else 0
 
 

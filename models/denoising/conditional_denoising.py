@@ -145,7 +145,7 @@ def no_condition(
 
 
 def check_image_size(config: DenoiserConfig, image_size: int) -> None:
-    """Raise ValueError where the denoiser's levels do not divide the size."""
+    """Raise ValueError if the denoiser's levels do not divide the size."""
     if image_size % config.multiple or image_size < config.smallest:
         raise ValueError(
             f"data.image_size {image_size} does not suit model.denoiser, which has "
@@ -156,7 +156,7 @@ def check_image_size(config: DenoiserConfig, image_size: int) -> None:
 def adapt_denoiser(weights: dict[str, Tensor], denoiser: EDMDenoiser) -> tuple[dict[str, Tensor], list[str]]:
     """Weights of a model whose part `denoiser` has no condition, or fewer levels, made to fit that one.
 
-    Returns them with what was done, line by line for the user. Raises ValueError where levels differ in
+    Returns them with what was done, line by line for the user. Raises ValueError if levels differ in
     anything but their number.
     """
     prefix = "denoiser."

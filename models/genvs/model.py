@@ -81,7 +81,7 @@ class GeNVS(VolumeModel):
 
     @staticmethod
     def check_image_size(config: GeNVSConfig, image_size: int) -> None:
-        """Raise ValueError where the denoiser's levels do not divide the size."""
+        """Raise ValueError if the denoiser's levels do not divide the size."""
         check_image_size(config.denoiser, image_size)
 
     def parts(self) -> dict[str, nn.Module]:

@@ -70,7 +70,7 @@ class ImageDiffusion(NVSModel):
 
     @staticmethod
     def check_image_size(config: ImageDiffusionConfig, image_size: int) -> None:
-        """Raise ValueError where the denoiser's levels do not divide the size."""
+        """Raise ValueError if the denoiser's levels do not divide the size."""
         check_image_size(config.denoiser, image_size)
 
     def parts(self) -> dict[str, nn.Module]:

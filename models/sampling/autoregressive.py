@@ -78,7 +78,7 @@ def sample_autoregressive(
     Which ones, `policy` says (None: as published, Chan et al. 2023). They are drawn in `order`, a list of
     their numbers (None: as they come), without those that are `done`. Pictures are asked of `recall`, which
     must know a view when the next one is asked for; without it they are kept here. `cached` encodings are
-    kept; others are worked out again when they are needed.
+    kept; others are computed again when they are needed.
     """
     policy = policy or make_policy("published")
     kept: dict[int, UInt8[Tensor, "b h w 3"]] = {}

@@ -73,7 +73,7 @@ POLICIES: dict[str, tuple[Callable[[ConditioningContext, int], list[int]], int]]
 def make_policy(name: str, num: int | None = None) -> ConditioningPolicy:
     """The policy of that name, looking at `num` views (None: as many as is customary).
 
-    Raises ValueError where there is no such policy, or the number means nothing to it.
+    Raises ValueError if there is no such policy, or the number means nothing to it.
     """
     if name not in POLICIES:
         raise ValueError(f"there is no policy '{name}'; choose one of {', '.join(POLICIES)}")

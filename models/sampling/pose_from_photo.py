@@ -86,7 +86,7 @@ class PoseRegression:
 def read_examples(objects: Objects, num: int = NUM_EXAMPLES) -> Examples:
     """`num` framed views or somewhat fewer, as many of each object; views of nothing but white are left out.
 
-    The same set gives the same views. Raises ValueError where a file cannot be used, or where there are not
+    The same set gives the same views. Raises ValueError if a file cannot be used, or where there are not
     two objects.
     """
     count = min(num, NUM_OBJECTS, len(objects))

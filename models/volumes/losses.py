@@ -22,7 +22,7 @@ EPSILON = 1e-6  # opacity below which a ray has no surface
 class VolumeLossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Weight of each term, a number or a ramp; 0 leaves it out.
 
-    A term whose ramp touches 0 is worked out there too: its parameters then have gradients, of zero, which
+    A term whose ramp touches 0 is computed there too: its parameters then have gradients, of zero, which
     data-parallel training waits for.
     """
 

@@ -215,7 +215,7 @@ def _join_first_source(batch: SceneBatch) -> Views:
 
 
 def volumes_of(model: NVSModel, run: Path | str) -> VolumeModel:
-    """The model of a `run`, if it has volumes. Raises ValueError where it has none."""
+    """The model of a `run`, if it has volumes. Raises ValueError if it has none."""
     if not isinstance(model, VolumeModel):
         raise ValueError(f"{run}: its model has no volumes, so it knows no geometry; use another family")
     return model

@@ -25,7 +25,7 @@ class Round:
     """Samples of a block that were placed at the same time, and what the sources know about them."""
 
     distance: Float[Tensor, "r m"]
-    index: Int[Tensor, "k"] | None  # of the samples that a source knows, ray by ray; None: all
+    index: Int[Tensor, "k"] | None  # of the samples that a source knows, ray by ray; None for all
     density: Float[Tensor, "k"]  # logits, united over the sources
     colour: Float[Tensor, "k f"]  # likewise
 

@@ -40,7 +40,7 @@ def render_blocked(
 ) -> Rendering:
     """What `render_reference` returns at `samples` and those that `refinement` adds to them.
 
-    Gradients reach the volume's features and the field's weights, once. Raises ValueError where rays, samples
+    Gradients reach the volume's features and the field's weights, once. Raises ValueError if rays, samples
     or cameras want one.
     """
     refuse_gradients(volume, rays, samples)

@@ -45,7 +45,7 @@ def render_fused(volume: FrustumVolume, field: RadianceField, rays: Rays, sample
 
     The volume may be stored in float32, bfloat16 or float16. Gradients reach its features and the field's
     parameters, once. Samples behind an optical thickness of 24 are left out (4e-11 of the light is left).
-    Raises ValueError where the kernels cannot run, and where other tensors ask for gradients.
+    Raises ValueError if the kernels cannot run, and where other tensors ask for gradients.
     """
     _check(volume, field, rays, samples)
     latent, depth, opacity = render(*_arguments(volume, field, rays, samples))

@@ -37,7 +37,7 @@ def read_cameras(
 ) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
     """Poses (OpenCV axes, world z up) and intrinsics (divided by the picture's size) of some views.
 
-    Raises ValueError where one is missing or the matrices make no camera. Pickled arrays are refused.
+    Raises ValueError if one is missing or the matrices make no camera. Pickled arrays are refused.
     """
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: is missing, or no whole npz archive; restore the file")

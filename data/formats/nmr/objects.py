@@ -4,7 +4,7 @@
     ROOT/CATEGORY/train.lst, val.lst, test.lst      names of objects, line by line
     ROOT/CATEGORY/softras_train.lst ...             other splits: softras_*.lst, gen_*.lst
 
-The root may also be a single category. Where there are masks and the background is not white, it becomes
+The root may also be a single category. If there are masks and the background is not white, it becomes
 white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
 15 degrees of azimuth, which scripts/check_data.py checks by `data.formats.nmr.cameras.require_even_turn`.
 
@@ -84,7 +84,7 @@ def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
     """The objects that the lists {prefix}{split}.lst of all categories name.
 
     A category may have nothing to be judged on, but none is left out of training in silence. Raises
-    ValueError where that would happen, where no category has the list, or where an object is missing.
+    ValueError if that would happen, where no category has the list, or where an object is missing.
     """
     categories = _categories(root)
     lists = [folder / f"{prefix}{split}.lst" for folder in categories]

@@ -104,7 +104,7 @@ class PackedFile:
         return self._tensors["poses"][chosen], self._tensors["intrinsics"][chosen]
 
     def pixels(self, kind: str, number: int, view: int) -> Tensor | None:
-        """Pixels of a view of an object as they are stored; None where it has none of this kind."""
+        """Pixels of a view of an object as they are stored; None if it has none of this kind."""
         for rows in self.index.objects[number].rows(kind):
             if view < rows.count:
                 return self._tensors[rows.tensor][rows.first + view]

@@ -102,7 +102,7 @@ class PackedObjects(RawObjects):
 
 
 def require_own_name(file: PackedFile) -> None:
-    """Raise ValueError where a file was written under another name."""
+    """Raise ValueError if a file was written under another name."""
     index = file.index
     name = packed_path(file.path.parent, index.split, index.shard, index.shards).name
     if file.path.name != name:
@@ -119,7 +119,7 @@ def is_packed(root: Path) -> bool:
 def open_packed(root: Path, split: Split, *, partial: bool = False) -> PackedObjects:
     """The objects of a split; val and test stand in for one another.
 
-    Raises ValueError where the split is not there, or a shard is missing and `partial` is not set.
+    Raises ValueError if the split is not there, or a shard is missing and `partial` is not set.
     """
     stand_in: dict[Split, Split] = {"train": "train", "val": "test", "test": "val"}
     paths = packed_files(root, split) or packed_files(root, stand_in[split])
@@ -138,7 +138,7 @@ def open_packed(root: Path, split: Split, *, partial: bool = False) -> PackedObj
 
 
 def packed_files(root: Path, split: Split) -> list[Path]:
-    """The files of a split in a folder, in order. Raises ValueError where they do not belong together."""
+    """The files of a split in a folder, in order. Raises ValueError if they do not belong together."""
     try:
         names = sorted(child.name for child in root.iterdir())
     except OSError as error:

@@ -34,7 +34,7 @@ def write_object(
 ) -> None:
     """Write a file of one object, its pixels resized to squares of `image_size` by areas unless that is None.
 
-    Raises ValueError where the object cannot be read, OSError where the file cannot be written.
+    Raises ValueError if the object cannot be read, OSError if the file cannot be written.
     """
     num_views = raw.num_views(index)
     poses, intrinsics = raw.cameras(index)
@@ -67,7 +67,7 @@ def write_object(
 def holds(file: PackedFile, number: int, raw: RawObjects, index: int) -> bool:
     """Whether an object of a file was written from an object of a set as it is now.
 
-    Cameras are compared, and the pixels of the first and the last view. Raises ValueError where the set's
+    Cameras are compared, and the pixels of the first and the last view. Raises ValueError if the set's
     object cannot be read.
     """
     entry = file.index.objects[number]
@@ -93,7 +93,7 @@ def join(path: Path, parts: Sequence[Path], index: Index, *, verify: bool = True
     """Write the objects of some files, in their order, into one file; `index` says the rest of its index.
 
     Where `verify` is set, the file is read back and compared with the checksums of what was written before it
-    gets its name. Raises ValueError where a part is damaged, OSError where the file cannot be written.
+    gets its name. Raises ValueError if a part is damaged, OSError if the file cannot be written.
     """
     shapes: Shapes = {name: (torch.float32, torch.Size([0, n, n])) for name, n in CAMERAS.items()}
     entries: list[Entry] = []

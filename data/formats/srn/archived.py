@@ -105,7 +105,7 @@ class ArchivedObjects(RawObjects):
 def open_archived(members: Sequence[Member], split: Split, scratch: Path) -> ArchivedObjects:
     """The objects of a split, as if the archives were unpacked side by side; see `open_srn`.
 
-    Raises ValueError where the split has no objects.
+    Raises ValueError if the split has no objects.
     """
     by_folder: dict[str, list[Member]] = defaultdict(list)
     for member in members:

@@ -65,7 +65,7 @@ class Member:
         return "/".join(_object_parts(self.place.split("/")))
 
     def read(self) -> bytes:
-        """Its bytes. Raises ValueError where the archive is damaged."""
+        """Its bytes. Raises ValueError if the archive is damaged."""
         try:
             content = self._read()
         except DAMAGES as error:
@@ -89,7 +89,7 @@ class Member:
 def list_members(archives: Sequence[Path], scratch: Path) -> list[Member]:
     """The files of all objects in archives or folders. Compressed tar files are expanded into `scratch`.
 
-    Raises ValueError where an archive cannot be read or trusted, or two files belong in one place.
+    Raises ValueError if an archive cannot be read or trusted, or two files belong in one place.
     """
     members = [member for archive in archives for member in _list(archive, scratch)]
     seen: dict[str, Member] = {}
@@ -230,7 +230,7 @@ def _place(member: Member) -> str:
 
 
 def _object_parts(parts: list[str]) -> list[str] | None:
-    """The folders down to the object that a file belongs to; None where it belongs to none."""
+    """The folders down to the object that a file belongs to; None if it belongs to none."""
     if len(parts) > 1 and parts[-2] in FOLDERS:
         return parts[:-2]
     return parts[:-1] if parts[-1:] == ["intrinsics.txt"] else None

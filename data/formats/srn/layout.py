@@ -15,7 +15,7 @@ PICTURES = (".png", ".jpg", ".jpeg")
 def split_folders(root: Path, split: Split) -> list[Path]:
     """Folders of the objects of a split, sorted.
 
-    Raises ValueError where the split is empty, or a single object would have to be split in two.
+    Raises ValueError if the split is empty, or a single object would have to be split in two.
     """
     named = {s: [c for c in subfolders(root) if split_named(c.name) == s] for s in SPLITS}
     if not any(named.values()):

@@ -91,8 +91,8 @@ def open_srn(root: Path, split: Split) -> SRNObjects:
     """The objects of a split.
 
     Folders called *_train, *_val and *_test decide where they exist; val and test stand in for one another.
-    Where neither exists, a tenth of the objects, chosen by a hash of their names, is held out of training for
-    both. Raises ValueError where the split has no objects.
+    If neither exists, a tenth of the objects, chosen by a hash of their names, is held out of training for
+    both. Raises ValueError if the split has no objects.
     """
     if is_object(root):
         raise ValueError(f"data.root={root}: this is a single object; give the folder above it")

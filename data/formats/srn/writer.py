@@ -56,7 +56,7 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
 def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float[ndarray, "v 4 4"]) -> None:
     """Square pictures taken with `INTRINSICS`, into a hidden sibling of `folder` that is then given its name.
 
-    They are written as they come: no more than one is held. Raises OSError where that is not possible.
+    They are written as they come: no more than one is held. Raises OSError if that is not possible.
     """
     from PIL import Image
 

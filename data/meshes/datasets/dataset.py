@@ -53,7 +53,7 @@ class Drawing:
 
 
 def examine(source: MeshSource, drawing: Drawing) -> Finding:
-    """Read a mesh and find out what later decisions need. Raises ValueError where it cannot be drawn."""
+    """Read a mesh and find out what later decisions need. Raises ValueError if it cannot be drawn."""
     mesh, notes, credits = prepared(source, drawing.up, drawing.front)
     return Finding(source.name, len(mesh.faces), measure_shape(mesh), notes, credits)
 
@@ -63,7 +63,7 @@ def draw(
 ) -> None:
     """Draw a mesh and write it to `folder`; its own random views unless there are poses for it.
 
-    Raises ValueError where it cannot be read, OSError where it cannot be written.
+    Raises ValueError if it cannot be read, OSError if it cannot be written.
     """
     mesh, _, _ = prepared(source, drawing.up, drawing.front)
     poses = held_out_poses
@@ -100,7 +100,7 @@ def settle_splits(
 ) -> dict[str, Split]:
     """The split of each name in the set at `root`, as `assign_splits` has it, recorded there for good.
 
-    Objects that became readable later than others never move those. Raises ValueError where the record is
+    Objects that became readable later than others never move those. Raises ValueError if the record is
     damaged, or an object is already in a folder of another split.
     """
     record = root / "splits.json"
@@ -163,7 +163,7 @@ def prepared(
 ) -> tuple[Mesh, tuple[str, ...], dict[str, str]]:
     """A mesh as it is drawn: upright and normalised; with what is missing from it, and its credits.
 
-    Raises ValueError where it cannot be read.
+    Raises ValueError if it cannot be read.
     """
     loaded = load_mesh(source)
     up = up or loaded.up

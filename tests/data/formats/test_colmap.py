@@ -213,7 +213,7 @@ IMAGE_ERRORS = {
     "words": (replaced(2, "5 ", "5 x"), "line 3: numbers are expected"),
     "quaternion": (lambda: ["1 0 0 0 0 1 1 1 1 a photo 0.png"], "line 1: the quaternion is zero"),
     "nothing": (lambda: ["# nothing"], r"images\.txt: registers no pictures"),
-    "one": (lambda: image_lines()[:4], r"images\.txt: the cameras look in parallel"),
+    "one": (lambda: image_lines()[:4], r"images\.txt: the cameras are parallel"),
     "picture": (
         replaced(2, "photo 0", "photo x"),
         r"images/a photo x\.png: there is no such picture, but .*names it",
@@ -260,7 +260,7 @@ def test_pictures_that_do_not_agree_about_up_are_refused():
     poses = ring()[[0, 4]]
     poses[1, :3, :2] *= -1
     poses[1, :3, :3] = poses[0, :3, :3] * torch.tensor([-1.0, -1.0, 1.0])
-    with refuses("^cup: the pictures do not agree about what is up"):
+    with refuses("^cup: the images do not agree on an up direction"):
         normalise_world(poses, "cup")
 
 

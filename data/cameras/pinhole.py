@@ -80,7 +80,7 @@ class Cameras:
         return (points - self.positions[..., None, :]) @ self.cam_to_world[..., :3, :3]
 
     def project(self, points: Float[Tensor, "*batch n 3"]) -> Float[Tensor, "*batch n 3"]:
-        """Project world points to (u, v, depth). Behind the camera, depth is negative and u, v are undefined."""
+        """Project world points to (u, v, depth). Behind a camera depth is negative and u, v are undefined."""
         in_camera = self.to_camera(points)
         depth = in_camera[..., 2:]
         # A point in the plane of the camera centre has no projection; keep u, v finite.
@@ -179,7 +179,7 @@ def in_frame_of(cameras: Cameras, first: Float[Tensor, "*batch 4 4"]) -> Cameras
 
 
 def opencv_to_opengl(cam_to_world: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:
-    """Convert camera-to-world poses from OpenCV to OpenGL axes (x right, y up, z backward). Its own inverse."""
+    """Convert camera-to-world poses from OpenCV to OpenGL axes (x right, y up, z back). Its own inverse."""
     return cam_to_world * cam_to_world.new_tensor(OPENGL_FROM_OPENCV)
 
 

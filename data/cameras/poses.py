@@ -113,7 +113,7 @@ def axes(num: int) -> Float[Tensor, "n 3"]:
 
 
 def cameras_all_round(like: Cameras, num: int) -> Cameras:
-    """Return `num` cameras [1, n] that look at the origin from all sides, otherwise like the camera `like`."""
+    """Return `num` cameras [1, n] that look at the origin from all sides, otherwise like `like`."""
     outward = sphere_directions(num).to(like.near)
     azimuth, elevation = torch.atan2(outward[:, 1], outward[:, 0]), torch.asin(outward[:, 2])
     poses = orbit(azimuth, elevation, float(like.positions.norm()))

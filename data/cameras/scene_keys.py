@@ -93,7 +93,8 @@ def require_pinhole(keys: Mapping[str, Any], name: str) -> None:
         accepted = PINHOLES if key == "camera_model" else (*PINHOLES, "PERSPECTIVE")
         if not _is_off(value) and not (isinstance(value, str) and value.upper() in accepted):
             raise ValueError(
-                f"{name}: `{key}` is {value!r}, which is not a pinhole ({', '.join(accepted)}); undistort first"
+                f"{name}: `{key}` is {value!r}, which is not a pinhole ({', '.join(accepted)}); "
+                "undistort first"
             )
     for key, value in keys.items():
         if key in LENSES and not _is_off(value):

@@ -160,7 +160,7 @@ def collate(
 
 
 def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = None, seed: int = 0) -> Choice:
-    """A fixed source view of an object and `num_targets` evenly spaced others (None for all others), in order.
+    """A fixed source view of an object and `num_targets` evenly spaced others (default: all), in order.
 
     The source is view 64 if there is one, otherwise view 0. Raises ValueError if the object has fewer
     views.

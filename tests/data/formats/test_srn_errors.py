@@ -136,7 +136,7 @@ def test_a_file_that_is_no_picture_is_named(srn_root, content):
         (EYE.replace("1", "-1", 1), "the pose is mirrored"),
         (EYE.replace("1", "1.5", 1), "the pose is scaled or sheared"),
         (EYE.replace("2 0 0 0", "2 0 0 3"), "last row"),
-        (EYE.replace("2", "0"), "the camera stands at the world's origin"),
+        (EYE.replace("2", "0"), "the camera is at the world origin"),
     ],
 )
 def test_a_bad_pose_is_named(srn_root, text, message):

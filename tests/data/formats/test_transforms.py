@@ -258,7 +258,7 @@ def test_parallel_cameras_beside_the_origin_have_no_middle(tmp_path: Path):
             frame["transform_matrix"] = [[1, 0, 0, number], [0, 1, 0, 50], [0, 0, 1, 9], [0, 0, 0, 1]]
 
     rewrite(folder, face_the_wall)
-    with refuses("the cameras look in parallel"):
+    with refuses("the cameras are parallel"):
         open_raw(folder, "train").cameras(0)
 
 

@@ -193,7 +193,7 @@ def test_keys_that_do_not_count_and_worlds_that_do_not_stand_upright_are_said(tm
     document = to_transforms(cameras_from_poses(poses, pinhole()), names, height=6, width=6)
     path.write_text(json.dumps(document | {"warp": 2}))
     assert camera_notices([path]) == [
-        f"{path}: `warp` is not known; check that poses and pictures mean the same without",
+        f"{path}: `warp` is unknown; check that poses and images are valid without",
         f"{path}: its cameras are not upright along z; turn the world so that z is up",
     ]
     assert camera_notices([tmp_path / "pose.txt"]) == []

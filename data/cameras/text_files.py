@@ -61,7 +61,7 @@ def read_numbers(path: Path) -> list[list[float]]:
     try:
         numbers = [[float(word) for word in line] for line in lines]
     except ValueError as error:
-        raise ValueError(f"{path}: numbers are expected ({error}); correct the file") from error
+        raise ValueError(f"{path}: numbers expected ({error}); correct the file") from error
     if not all(math.isfinite(number) for line in numbers for number in line):
         raise ValueError(f"{path}: holds nan or inf; correct the file")
     return numbers

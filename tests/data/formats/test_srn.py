@@ -261,7 +261,7 @@ def test_a_depth_picture_of_several_channels_is_refused(tmp_path, plant_object):
         ("depth", Image.new("L", (6, 6)), "mode L instead of 16-bit grey"),
         ("alpha", Image.new("I;16", (6, 6)), "mode I;16 instead of 8-bit grey"),
         ("alpha", Image.new("1", (6, 6)), "mode 1 instead of 8-bit grey"),
-        ("depth", Image.new("I;16", (9, 3)), "of another size than its picture"),
+        ("depth", Image.new("I;16", (9, 3)), "differs in size from its image"),
     ],
 )
 def test_depth_and_alpha_that_are_not_what_they_should_be_are_refused(

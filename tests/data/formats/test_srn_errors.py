@@ -55,7 +55,7 @@ def test_a_file_in_place_of_a_folder_is_called_what_it_is(tmp_path, name, settin
 
 
 def test_a_folder_without_objects_is_named(tmp_path):
-    with refuses("no objects .folders with rgb/ and pose/. in it"):
+    with refuses("contains no objects .folders with rgb/ and pose/."):
         open_split(config(tmp_path), "train")
 
 
@@ -86,7 +86,7 @@ def test_the_folder_of_one_object_is_not_a_data_set(srn_root):
 @pytest.mark.parametrize(("missing", "kept"), [("rgb", "pose"), ("pose", "rgb")])
 def test_an_object_without_its_pictures_or_poses_is_named(srn_root, missing, kept):
     (srn_root / "cars_train/a" / missing).rename(srn_root / "elsewhere")
-    with refuses(f"cars_train/a: an object without its {missing}/ folder"):
+    with refuses(f"cars_train/a: the object has no {missing}/ folder"):
         open_split(config(srn_root), "train")
 
 
@@ -94,7 +94,7 @@ def test_an_object_without_views_is_named(srn_root):
     for kind in ("rgb", "pose"):
         for path in (srn_root / "cars_train/a" / kind).iterdir():
             path.unlink()
-    with refuses("cars_train/a: no pictures"):
+    with refuses("cars_train/a: has no images"):
         open_split(config(srn_root), "train").num_views(0)
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_picture_is_named(srn_root, content):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("one two", "numbers are expected"),
+        ("one two", "numbers expected"),
         ("", "holds 0 numbers"),
         ("1 0 0 0 0 1 0 0 0 0 1 2", "holds 12 numbers"),
         (EYE.replace("2", "nan"), "nan or inf"),
@@ -180,8 +180,8 @@ def test_a_pickled_list_of_views_is_refused_by_name_and_by_content(srn_root):
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ([0, 1], "holds no object"),
-        ({"a": 3}, "a needs a list of different whole numbers"),
+        ([0, 1], "is not a JSON object"),
+        ({"a": 3}, "a needs a list of distinct whole numbers"),
         ({"a": []}, "a needs a list"),
         ({"a": [0, 0]}, "a needs a list"),
         ({"a": [True]}, "a needs a list"),

@@ -201,7 +201,7 @@ def set_frame(number: int, **keys: object) -> Callable[[dict], None]:
 ERRORS = {
     "frames": (lambda document: document.update(frames=[]), "transforms.json: `frames` must be a list"),
     "path": (set_frame(1, file_path=3), "transforms.json: frame 1: `file_path` must be a string"),
-    "picture": (set_frame(1, file_path="images/none"), "images/none: there is no such picture"),
+    "picture": (set_frame(1, file_path="images/none"), "images/none: there is no such image"),
     "pose": (set_frame(2, transform_matrix=[[1]]), "frame 2: `transform_matrix` must be 4 rows"),
     "distortion": (lambda document: document.update(k1=0.1), "transforms.json: .*undistort first"),
     "fisheye": (lambda document: document.update(camera_model="OPENCV_FISHEYE"), "undistort first"),

@@ -16,7 +16,7 @@ from tests.scenes import run_document
 from tests.tiny_run import save_tiny_run, tiny_config
 
 Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-TURNED = "its cameras are level about y, so the world was turned to make that z, up"
+TURNED = "its cameras are level about y, so the world was rotated to make that z, up"
 UNKNOWN = "`warp` is unknown; check that poses and images are valid without"
 
 

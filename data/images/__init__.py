@@ -1,4 +1,4 @@
-"""Images: pixels, files, display, quality."""
+"""Images: pixels, files, display, quality metrics."""
 
 from data.lazy import lazy_names
 

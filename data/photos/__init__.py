@@ -1,4 +1,4 @@
-"""A user's own photos."""
+"""Photos as input: reading, cropping and background removal."""
 
 from data.lazy import lazy_names
 

@@ -206,7 +206,7 @@ def damaged(root: Path, name: str, content: bytes | None) -> dict[str, bytes]:
 FAULTS = {
     "cars_train/bb/pose/000001.txt": (None, r"rgb/000001.png: has no pose"),
     "cars_train/bb/rgb/000002.png": (None, r"pose/000002.txt: has no picture"),
-    "cars_train/a/rgb/000000.png": (b"PNG", r"rgb/000000.png: not a readable picture"),
+    "cars_train/a/rgb/000000.png": (b"PNG", r"rgb/000000.png: not a readable image"),
     "cars_train/a/pose/000003.txt": (
         b"2 0 0 0 0 2 0 0 0 0 2 0 0 0 0 1",
         r"pose/000003.txt: the pose is scaled",

@@ -233,7 +233,7 @@ def test_a_bad_list_of_pictures_is_one_line_that_begins_with_a_file(tmp_path: Pa
 def test_pictures_of_another_shape_than_their_camera_are_refused(tmp_path: Path):
     folder = plant(tmp_path / "cup")
     Image.new("RGB", (6, 8)).save(folder / "images/a photo 0.png")
-    with refuses("photo 0.png: is 6 x 8, but .*cameras.txt .camera 1. describes pictures of 8 x 6"):
+    with refuses("photo 0.png: is 6 x 8, but .*cameras.txt .camera 1. describes images of 8 x 6"):
         open_raw(folder, "train").cameras(0)
 
 
@@ -244,7 +244,7 @@ def test_every_picture_is_held_against_its_own_camera(tmp_path: Path):
     _, intrinsics = open_raw(folder, "train").cameras(0)
     assert intrinsics[:, 0, 0].tolist() == pytest.approx([20 / 12, 9 / 8] * 3 + [20 / 12])
     Image.new("RGB", (8, 6)).save(folder / "images/a photo 5.png")
-    with refuses(r"photo 5.png: is 8 x 6, but .*cameras.txt \(camera 2\) describes pictures of 12 x 16"):
+    with refuses(r"photo 5.png: is 8 x 6, but .*cameras.txt \(camera 2\) describes images of 12 x 16"):
         open_raw(folder, "train").cameras(0)
 
 
@@ -322,4 +322,4 @@ def test_masks_put_the_object_of_a_reconstruction_on_white(tmp_path: Path):
     test = open_raw(folder, "test")
     assert np.array_equal(test.alpha(0, 1).numpy(), 255 * shown.astype(np.uint8))
     assert np.array_equal(test.picture(0, 1).numpy(), np.where(shown[..., None], colours(8), 255))
-    assert test.notices(0)[0].endswith("are honoured: what is black in them becomes white")
+    assert test.notices(0)[0].endswith("are applied: what is black in them becomes white")

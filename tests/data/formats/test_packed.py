@@ -185,7 +185,7 @@ def test_every_epoch_of_a_rank_holds_each_of_its_objects_once(root, tmp_path):
 
 def test_shards_that_cannot_be_dealt_out_evenly_are_refused(root, packed):
     with pytest.raises(
-        ValueError, match=r"\Adata.shards=rank: 1 shards cannot be dealt[^\n]*2 ranks[^\n]*\Z"
+        ValueError, match=r"\Adata.shards=rank: 1 shards cannot be divided[^\n]*2 ranks[^\n]*\Z"
     ):
         make_loader(packed, shards="rank", world=2)
 

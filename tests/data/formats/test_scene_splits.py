@@ -71,7 +71,10 @@ def test_files_are_named_in_any_way_that_frames_may_name_them(tmp_path: Path, fo
 
 
 ERRORS = {
-    "unknown": ({"val_filenames": ["images/099.png"]}, "`val_filenames` has 'images/099.png', which is not the"),
+    "unknown": (
+        {"val_filenames": ["images/099.png"]},
+        "`val_filenames` has 'images/099.png', which is not the",
+    ),
     "of no frame": (
         {"test_filenames": ["images/extra.png"]},
         "'images/extra.png', which is not the image of a",

@@ -250,7 +250,7 @@ def test_a_depth_picture_of_several_channels_is_refused(tmp_path, plant_object):
     plant_object(tmp_path / "cars_val" / "b")
     Image.new("RGB", (6, 6)).save(folder / "depth" / "000000.png")
     with pytest.raises(
-        ValueError, match=r"depth/000000\.png: is a picture of mode RGB instead of 16-bit grey"
+        ValueError, match=r"depth/000000\.png: is an image of mode RGB instead of 16-bit grey"
     ):
         open_split(config(tmp_path), "train").read_geometry(0, [0])
 

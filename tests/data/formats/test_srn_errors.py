@@ -114,14 +114,14 @@ def test_two_pictures_of_one_view_are_named(srn_root):
 def test_a_truncated_picture_is_named(srn_root):
     path = srn_root / "cars_train/a/rgb/000000.png"
     path.write_bytes(path.read_bytes()[:90])
-    with refuses(r"rgb/000000\.png: not a readable picture"):
+    with refuses(r"rgb/000000\.png: not a readable image"):
         read_first(srn_root)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\x80\x04."])
 def test_a_file_that_is_no_picture_is_named(srn_root, content):
     (srn_root / "cars_train/a/rgb/000000.png").write_bytes(content)
-    with refuses(r"rgb/000000\.png: not a readable picture"):
+    with refuses(r"rgb/000000\.png: not a readable image"):
         read_first(srn_root)
 
 
@@ -159,7 +159,7 @@ def test_binary_in_a_pose_is_named(srn_root):
 
 @pytest.mark.parametrize("view", [4, -1])
 def test_asking_for_a_view_that_the_object_has_not_is_refused(srn_root, view):
-    with refuses(f"cars_train/a: view {view} is asked of an object that has 4"):
+    with refuses(f"cars_train/a: view {view} requested, but the object has 4"):
         open_split(config(srn_root), "train").read(0, [0, view])
 
 

@@ -82,7 +82,7 @@ def check_upright(subject: Subject) -> Iterator[Finding]:
     if rolled.mean() > 0.5:
         straight = [axis for axis, worst in zip("xy", tilt.max(0), strict=False) if worst < ROLL]
         if straight:
-            message = f"is upright along {straight[0]}, not z; turn the world so that z is up"
+            message = f"is upright along {straight[0]}, not z; rotate the world so that z is up"
             yield subject.about("upright", "warning", message)
         else:
             yield subject.about("upright", "note", "its cameras are rolled, as hand-held ones are")

@@ -198,7 +198,7 @@ def _without_mask(part: str) -> str:
 def _remove_background(
     picture: UInt8[Tensor, "h w 3"], remover: BackgroundRemover, area: Box | None, photo: Path
 ) -> tuple[UInt8[Tensor, "h w"], list[str]]:
-    """Return the opacity of the object, and a notice if it may be wrong. Raises ValueError if there is none."""
+    """Return the object's opacity, and a notice if it may be wrong. Raises ValueError if there is none."""
     try:
         found = remover(picture, area)
     except ValueError as error:

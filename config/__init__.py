@@ -1,4 +1,4 @@
-"""What a run is: a JSON file, what it extends, and `key=value` changes, checked to the last key."""
+"""Configuration of runs: JSON files with inheritance and `key=value` overrides, strictly validated."""
 
 from data.lazy import lazy_names
 

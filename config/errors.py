@@ -63,8 +63,8 @@ def _complaint(problem: ErrorDetails, field: FieldInfo | None) -> str:
     if problem["type"] == "value_error":
         message, value = problem["msg"].removeprefix("Value error, "), problem["input"]
         # For keys that contradict each other, the message includes the values.
-        told = isinstance(value, dict) or (isinstance(value, str) and value and value in message)
-        return message if told else f"{message}, but is {_shown(value)}"
+        mentioned = isinstance(value, dict) or (isinstance(value, str) and value and value in message)
+        return message if mentioned else f"{message}, but is {_shown(value)}"
     beginning = next((name for name in MUST if problem["type"].startswith(name)), None)
     if beginning is None:
         must = problem["msg"].replace("Input should", "must").replace("\n", " ")

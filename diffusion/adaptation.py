@@ -178,7 +178,8 @@ def _require_finer_levels(weights: State, own: State) -> None:
     if wanted != expected:
         raise ValueError(
             f"transfer: a denoiser of channels {given} cannot be extended to model.denoiser.channels="
-            f"{wanted}, as new levels pass on just what the finest one takes; set model.denoiser.channels={expected}"
+            f"{wanted}, as new levels must have the channels of the finest one; "
+            f"set model.denoiser.channels={expected}"
         )
 
 

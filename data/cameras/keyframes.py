@@ -62,12 +62,12 @@ def along(
     An open path begins at the first keyframe and ends at the last; a loop ends where the next view would be
     the first again. Raises ValueError if two consecutive keyframes are identical.
     """
-    numbers = _taken_apart(cam_to_world.double(), intrinsics.double())
+    numbers = _decompose(cam_to_world.double(), intrinsics.double())
     steps = _steps(numbers, loop=loop)
     if not len(steps):
         places = torch.zeros(num, 1, dtype=torch.float64)
         return _put_together(numbers[:1] + places, cam_to_world, intrinsics)
-    lengths = _travel(numbers, cam_to_world[:, :3, 3].double(), steps)
+    lengths = _path_lengths(numbers, cam_to_world[:, :3, 3].double(), steps)
     same = (lengths < SAME).nonzero()
     if len(same):
         first = int(same[0])
@@ -124,7 +124,7 @@ def looked_at(cam_to_world: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batc
     return position + forward * torch.maximum(depth, CLOSEST * position.norm(dim=-1, keepdim=True))
 
 
-def _taken_apart(poses: Tensor, intrinsics: Tensor) -> Float[Tensor, "k c"]:
+def _decompose(poses: Tensor, intrinsics: Tensor) -> Float[Tensor, "k c"]:
     """Decompose into azimuth, elevation, roll, log distance, look-at point, log focal lengths and principal
     point.
     """
@@ -166,7 +166,7 @@ def _steps(numbers: Float[Tensor, "k c"], *, loop: bool) -> Float[Tensor, "s c"]
     return torch.cat([turns, steps[:, NUM_ANGLES:]], dim=-1)
 
 
-def _travel(numbers: Float[Tensor, "k c"], positions: Tensor, steps: Tensor) -> Float[Tensor, "s"]:
+def _path_lengths(numbers: Float[Tensor, "k c"], positions: Tensor, steps: Tensor) -> Float[Tensor, "s"]:
     """Return how far the camera moves and turns between consecutive keyframes: translation in units of the
     look-at distance (geometric mean), rotation and change of the field of view in radians, equally weighted.
     """

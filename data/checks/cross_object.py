@@ -19,7 +19,7 @@ BLOCK = 1024  # objects compared at once
 
 def check_between(summaries: Sequence[Summary]) -> list[Finding]:
     """Return all cross-object findings; `summaries` are of all splits."""
-    checks = (_odd_ones, _differing_splits, _same_pictures, _same_ids, _look_alikes)
+    checks = (_outliers, _differing_splits, _same_pictures, _same_ids, _look_alikes)
     return [finding for check in checks for finding in check(summaries)]
 
 
@@ -35,7 +35,7 @@ def _about(summary: Summary, check: str, severity: Severity, message: str, place
     return Finding(check, severity, summary.split, summary.object_id, place or summary.place, message)
 
 
-def _odd_ones(summaries: Sequence[Summary]) -> Iterator[Finding]:
+def _outliers(summaries: Sequence[Summary]) -> Iterator[Finding]:
     """Find outliers in number of views, size, focal length or distance within each split."""
     for split, group in by_split(summaries).items():
         readable = [summary for summary in group if summary.stored]

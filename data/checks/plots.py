@@ -29,7 +29,7 @@ def write_sheet(path: Path, summaries: Sequence[Summary], findings: Sequence[Fin
     If there are too many objects, those with findings come first, then others evenly spaced. Raises
     ValueError if the file cannot be written.
     """
-    grave = _gravest(findings)
+    grave = _worst_severities(findings)
     chosen = _choose([s for s in summaries if s.thumbnail is not None], grave)
     columns = max(1, min(COLUMNS, len(chosen)))
     rows = -(-len(chosen) // columns)
@@ -69,7 +69,7 @@ def write_camera_plot(path: Path, summaries: Sequence[Summary]) -> None:
     _save(path, canvas)
 
 
-def _gravest(findings: Sequence[Finding]) -> dict[tuple[str, str], str]:
+def _worst_severities(findings: Sequence[Finding]) -> dict[tuple[str, str], str]:
     """Return the highest severity for every object with an error or a warning."""
     grave: dict[tuple[str, str], str] = {}
     for severity in ("warning", "error"):

@@ -76,8 +76,8 @@ def read_colmap_scene(folder: Path) -> Scene:
         require_aspect(picture, width, height, f"{model / 'cameras.txt'} (camera {key})")
     poses = normalise_world(torch.stack([pose for _, pose, _ in images]), str(model / "images.txt"))
     intrinsics = torch.stack([lenses[key][0] for _, _, key in images])
-    masks, said = find_masks(folder, pictures, [None] * len(pictures), str(model / "images.txt"))
-    notices = tuple(f"{model}: {notice}" for notice in (*notices, *said))
+    masks, mask_notices = find_masks(folder, pictures, [None] * len(pictures), str(model / "images.txt"))
+    notices = tuple(f"{model}: {notice}" for notice in (*notices, *mask_notices))
     return Scene(pictures, poses.float(), intrinsics, masks, notices=notices)
 
 
@@ -103,8 +103,8 @@ def _largest(models: list[Path]) -> tuple[Path, list[str]]:
     counts = {model: _num_pictures(model / "images.txt") for model in models}
     largest = max(models, key=lambda model: counts[model])
     others = ", ".join(f"{model.name} ({counts[model]})" for model in models if model != largest)
-    said = f"is read, the largest of {len(models)} models with {counts[largest]} images; others: {others}"
-    return largest, [said]
+    notice = f"is read, the largest of {len(models)} models with {counts[largest]} images; others: {others}"
+    return largest, [notice]
 
 
 def _num_pictures(path: Path) -> int:

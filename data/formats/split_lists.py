@@ -42,12 +42,12 @@ def split_of_lists(
             members[view].add("train")
         elif len(lists) == 1:
             members[view] |= HELD_OUT
-    said = []
+    notices = []
     if len(lists) == 1 and "train_filenames" in lists and not bare:
-        said = ["`train_filenames` leaves nothing to hold out, so every eighth of its images is held out"]
+        notices = ["`train_filenames` leaves nothing to hold out, so every eighth of its images is held out"]
     elif "train_filenames" in lists and len(lists) > 1 and bare:
-        said = [f"{len(bare)} of {len(pictures)} images are in none of its lists and are left out"]
-    return tuple(map(frozenset, members)), said
+        notices = [f"{len(bare)} of {len(pictures)} images are in none of its lists and are left out"]
+    return tuple(map(frozenset, members)), notices
 
 
 def _files(key: str, names: object, folder: Path, places: dict[str, list[int]]) -> list[str]:

@@ -71,7 +71,7 @@ def read_transforms_scene(folder: Path) -> Scene:
     files = _documents(folder)
     parts = [_read_document(path, split) for path, split in files]
     poses, intrinsics, masks, splits, pictures = [], [], [], [], []
-    said: dict[str, str] = {}
+    first_file: dict[str, str] = {}
     for (path, _), part in zip(files, parts, strict=True):
         poses.append(part.cam_to_world)
         intrinsics.append(part.intrinsics)
@@ -79,12 +79,12 @@ def read_transforms_scene(folder: Path) -> Scene:
         masks += part.masks
         splits += part.splits or ()
         for notice in part.notices:
-            said.setdefault(notice, str(path))
+            first_file.setdefault(notice, str(path))
     first, up = str(files[0][0]), next((part.up for part in parts if part.up is not None), None)
     world, notice = _upright(torch.cat(poses), torch.cat(intrinsics), up, first)
     if notice:
-        said.setdefault(notice, first)
-    notices = tuple(f"{path}: {notice}" for notice, path in said.items())
+        first_file.setdefault(notice, first)
+    notices = tuple(f"{path}: {notice}" for notice, path in first_file.items())
     return Scene(tuple(pictures), world, torch.cat(intrinsics), tuple(masks), tuple(splits) or None, notices)
 
 
@@ -113,15 +113,15 @@ def _read_document(path: Path, split: Split | None) -> _Document:
         mask_names = [merge_keys(document, frame).get("mask_path") for frame in frames]
         masks, notices = find_masks(path.parent, pictures, mask_names, path.name)
         if split is None:
-            splits, said = split_of_lists(document, path.parent, pictures)
+            splits, list_notices = split_of_lists(document, path.parent, pictures)
         else:
-            splits, said = (frozenset((split,)),) * len(pictures), []
+            splits, list_notices = (frozenset((split,)),) * len(pictures), []
     except ValueError as error:
         message = str(error)
         raise ValueError(message if message.startswith(str(path.parent)) else f"{path}: {message}") from error
     for picture, frame in zip(pictures, frames, strict=True):
         require_aspect(picture, frame["w"], frame["h"], str(path))
-    notices = (*key_notices(document), *notices, *said)
+    notices = (*key_notices(document), *notices, *list_notices)
     return _Document(pictures, cameras.cam_to_world, cameras.intrinsics, masks, splits, up, notices)
 
 

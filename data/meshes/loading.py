@@ -106,8 +106,8 @@ def _read(file: _File, notes: list[str]) -> tuple[list[Part], Axis, dict[str, st
     if file.suffix in GLTF:
         document = Document(file.content, file.assets)
         return read_parts(document, notes), up, credits_of(document)
-    if file.suffix == ".dae" and (said := re.search(rb"<up_axis>\s*([XYZ])_UP", file.content)):
-        up = {b"X": "x", b"Y": "y", b"Z": "z"}[said[1]]
+    if file.suffix == ".dae" and (match := re.search(rb"<up_axis>\s*([XYZ])_UP", file.content)):
+        up = {b"X": "x", b"Y": "y", b"Z": "z"}[match[1]]
     cut = CUT.get(file.suffix)
     content = cut(file.content, notes) if cut else file.content
     # `process` would merge vertices and their colours.

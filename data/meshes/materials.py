@@ -139,8 +139,8 @@ def _factor(material: Any, picture: UInt8[ndarray, "_ _ 4"] | None) -> Colour:
         return WHITE if material.baseColorFactor is None else _triple(_bytes(material.baseColorFactor))
     if picture is not None:
         return WHITE
-    said = material.kwargs.get("kd", material.diffuse)
-    colour = _triple(_bytes(np.resize(np.asarray(said), 3)))
+    stored = material.kwargs.get("kd", material.diffuse)
+    colour = _triple(_bytes(np.resize(np.asarray(stored), 3)))
     return GREY if "kd" not in material.kwargs and colour == UNSAID else colour
 
 

@@ -94,13 +94,13 @@ def cut_out(picture: UInt8[Tensor, "h w 3"], network: Saliency, box: Box | None 
     whole = Box(0, 0, *picture.shape[:2])
     doubts: list[str] = []
     if box is None:
-        first = _look(picture, network, whole)
+        first = _saliency(picture, network, whole)
         around = _grown(_extent(first), AROUND, whole)
-        saliency = _look(picture, network, around)
+        saliency = _saliency(picture, network, around)
         if _overlap(first > 0.5, saliency > 0.5) < AGREEMENT:
             doubts.append("the object is hard to tell from the background")
     else:
-        saliency = _inside(_look(picture, network, _grown(box, AROUND_BOX, whole)), box)
+        saliency = _inside(_saliency(picture, network, _grown(box, AROUND_BOX, whole)), box)
     object_map, pieces = _without_specks(saliency)
     _extent(object_map)  # raises if nothing is left
     doubts = [*_implausible(object_map > 0.5, pieces, box), *doubts]
@@ -145,7 +145,7 @@ def beside(photo: FramedPhoto) -> UInt8[Tensor, "s w 3"]:
     return torch.from_numpy(np.array(sheet))
 
 
-def _look(picture: UInt8[Tensor, "h w 3"], network: Saliency, part: Box) -> Float[ndarray, "h w"]:
+def _saliency(picture: UInt8[Tensor, "h w 3"], network: Saliency, part: Box) -> Float[ndarray, "h w"]:
     """Compute the saliency of a crop of the image; 0 elsewhere."""
     saliency = np.zeros(tuple(picture.shape[:2]), np.float32)
     seen = np.ascontiguousarray(picture.numpy()[part.top : part.bottom, part.left : part.right])

@@ -100,8 +100,8 @@ def frame_photo(
     if area is not None:
         picture, seen = _within(area, picture, seen)
     frame = whole_square(picture) if seen is None else _frame_of(seen, fill, mask or photo)
-    said = [notice for notice in notices if notice is not None]
-    notice = f"{photo}: {'; also, '.join(said)}" if said else None
+    messages = [notice for notice in notices if notice is not None]
+    notice = f"{photo}: {'; also, '.join(messages)}" if messages else None
     kept = None if area is None and remover is None else original
     return FramedPhoto(shrunk_square(cut_square(picture, frame)), notice, kept, area, whole=whole)
 

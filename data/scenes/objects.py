@@ -122,7 +122,7 @@ class Objects:
     def cameras(self, index: int) -> Cameras:
         """The cameras [v] of all usable views of an object. Raises ValueError if there are none."""
         if index not in self._cameras:
-            poses, intrinsics = self._ask(self.raw.cameras, index)
+            poses, intrinsics = self._call(self.raw.cameras, index)
             chosen = torch.tensor(self._views(index))
             radius = self.config.object_radius
             self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
@@ -144,7 +144,7 @@ class Objects:
     def stored_picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """RGB on white, at the stored size. Raises ValueError if there is no such view."""
         self._check(index, [view])
-        return self._ask(self.raw.picture, index, self._views(index)[view])
+        return self._call(self.raw.picture, index, self._views(index)[view])
 
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
         """Read depth and opacity of views of one object, batch shape [v].
@@ -159,7 +159,7 @@ class Objects:
 
     def has_geometry(self, index: int) -> bool:
         """Whether the first view of an object has depth."""
-        return self._ask(self.raw.depth, index, self._views(index)[0]) is not None
+        return self._call(self.raw.depth, index, self._views(index)[0]) is not None
 
     def read_views(self, index: int, views: Sequence[int], *, geometry: bool = False) -> Views:
         """Read views as a batch of one scene, optionally with its `geometry`."""
@@ -178,10 +178,10 @@ class Objects:
                 f"give views 0 to {count - 1}"
             )
         if index in self._unverified:
-            self._ask(self.raw.verify, index)
+            self._call(self.raw.verify, index)
             self._unverified.remove(index)
 
-    def _ask(self, read: Callable[..., Answer], index: int, *rest: int) -> Answer:
+    def _call(self, read: Callable[..., Answer], index: int, *rest: int) -> Answer:
         """Call a method of the layout. Raises DamagedFileError if it fails."""
         try:
             return read(index, *rest)
@@ -191,7 +191,7 @@ class Objects:
     def _picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         found = self._pictures.get((index, view))
         if found is None:
-            stored = self._ask(self.raw.picture, index, self._views(index)[view])
+            stored = self._call(self.raw.picture, index, self._views(index)[view])
             size = self.config.image_size
             found = RESAMPLING[self.config.resampling](stored, size, size)
             if not (self.raw.mapped and found is stored):
@@ -216,7 +216,7 @@ class Objects:
 
     def _read_geometry(self, index: int, view: int) -> Geometry:
         stored = self._views(index)[view]
-        depth, alpha = self._ask(self.raw.depth, index, stored), self._ask(self.raw.alpha, index, stored)
+        depth, alpha = self._call(self.raw.depth, index, stored), self._call(self.raw.alpha, index, stored)
         if depth is None:
             raise ValueError(
                 f"{self.raw.place(index)}: has no depth images, which model.loss.depth_supervised and "
@@ -231,7 +231,7 @@ class Objects:
 
     def _views(self, index: int) -> Sequence[int]:
         """The stored views of an object that are usable, in order."""
-        count = self._ask(self.raw.num_views, index)
+        count = self._call(self.raw.num_views, index)
         chosen = next((self._chosen[name] for name in self.raw.names(index) if name in self._chosen), None)
         if chosen is None:
             return range(count)

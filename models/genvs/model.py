@@ -92,7 +92,7 @@ class GeNVS(VolumeModel):
         return *super().networks(), self.denoiser.inner_model
 
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
-        """Diffusion loss of the target views, and losses that teach the volume colour and shape."""
+        """Compute the diffusion loss of the target views, and colour and shape losses of the volume."""
         images, weights = batch.target.images, self.config.loss.weights_at(progress)
         if self.config.denoiser_alone:
             b, t, _, h, w = images.shape
@@ -113,22 +113,22 @@ class GeNVS(VolumeModel):
         init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Render the volumes at the target cameras and draw the views that the latent images suggest."""
+        """Render the volumes at the target cameras and sample views given the latent images."""
         scene, cameras = self._in_frame(scene, cameras)
         rendering = self.renderer(scene, cameras)
         condition = self.condition(rendering, scene.features.shape[-2:])
-        ways = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
-        images = draw_views(self.denoiser, condition, seeds, options, **ways)
+        settings = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
+        images = draw_views(self.denoiser, condition, seeds, options, **settings)
         return Prediction(
             images, 2 * condition[:, :, :3] - 1, *surfaces(rendering, cameras, images.shape[-2:])
         )
 
     def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
-        """Diagnostics of the volumes, and of the denoiser where it is taught to heed them."""
+        """Compute diagnostics of the volumes, and of the denoiser if it is trained with its condition."""
         config = self.config
         conditioned = "diffusion" in config.loss.terms and largest(config.drop_condition_prob) < 1
-        taught = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)
-        if not taught:
+        trained = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)
+        if not trained:
             return {}
         rendering = self.render(scene, target.cameras)
         found = self._diagnose_volumes(rendering, scene, target)
@@ -146,7 +146,7 @@ class GeNVS(VolumeModel):
     def _diffusion_loss(
         self, batch: SceneBatch, latent: Float[Tensor, "b t f h w"], progress: float
     ) -> Float[Tensor, ""]:
-        """Denoising loss of the target views that train the denoiser."""
+        """Compute the denoising loss of the target views that train the denoiser."""
         config, num = self.config, self.config.denoised_targets
         shown = batch.target.images[:, :num], latent[:, :num]
         return denoising_loss(self.denoiser, *shown, batch.seeds, config, progress=progress)

@@ -114,8 +114,8 @@ class ImageDiffusion(NVSModel):
     ) -> Prediction:
         """Sample views given the source photos. Without a volume there are only images."""
         condition = self.condition(scene, cameras)
-        ways = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
-        return Prediction(draw_views(self.denoiser, condition, seeds, options, **ways))
+        settings = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
+        return Prediction(draw_views(self.denoiser, condition, seeds, options, **settings))
 
     def condition(self, source: Views, cameras: Cameras) -> Float[Tensor, "b t f h w"]:
         """Compute the denoiser's condition, 0 to 1: the mean over the sources of features of each photo, its
@@ -125,8 +125,8 @@ class ImageDiffusion(NVSModel):
         one = source.cameras.apply(lambda tensor: tensor[:, None].expand(-1, t, *tensor.shape[1:]))
         other = cameras.apply(lambda tensor: tensor[:, :, None].expand(-1, -1, s, *tensor.shape[2:]))
         photos = source.images[:, None].expand(-1, t, -1, -1, -1, -1)
-        told = torch.cat([photos, ray_map(one, one, size)[:, :, :, :3], ray_map(other, one, size)], dim=3)
-        features = self.embedding(told.flatten(0, 2)).sigmoid().unflatten(0, told.shape[:3])
+        channels = torch.cat([photos, ray_map(one, one, size)[:, :, :, :3], ray_map(other, one, size)], dim=3)
+        features = self.embedding(channels.flatten(0, 2)).sigmoid().unflatten(0, channels.shape[:3])
         share = source.valid / source.valid.sum(dim=1, keepdim=True).clamp_min(1)
         return torch.einsum("btsfhw,bs->btfhw", features, share.to(features))
 

@@ -110,7 +110,7 @@ def read_examples(objects: Objects, num: int = NUM_EXAMPLES) -> Examples:
 
 
 def fit(examples: Examples, *, scale: float | None = None) -> PoseRegression:
-    """Fit kernel ridge regression in double precision; `scale` of the kernel defaults to one from the data."""
+    """Fit kernel ridge regression in double precision; the kernel's `scale` defaults to the data's."""
     features = describe(examples.pictures)
     if scale is None:
         step = max(1, len(features) // 512)  # the median over a subset is accurate enough

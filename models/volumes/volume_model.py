@@ -89,8 +89,8 @@ class VolumeModel(NVSModel):
     @property
     def requires(self) -> frozenset[str]:
         """Includes geometry if depth or opacity are supervised."""
-        taught = {"depth_supervised", "opacity_supervised"} & set(self.config.loss.terms)
-        return super().requires | ({"geometry"} if taught else set())
+        supervised = {"depth_supervised", "opacity_supervised"} & set(self.config.loss.terms)
+        return super().requires | ({"geometry"} if supervised else set())
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder and renderer."""
@@ -122,7 +122,7 @@ class VolumeModel(NVSModel):
         return replace(scene, features=scene.features.float(), cameras=cameras)
 
     def condition(self, rendering: LatentImages, size: Sequence[int]) -> Float[Tensor, "b t f h w"]:
-        """Resize the latent images to the `size` (height, width) of the views, as the denoiser's condition."""
+        """Resize the latent images to the `size` (height, width) of the views, as a denoiser's condition."""
         mode = self.config.latent_upsampling
         options = {"align_corners": False} if mode == "bilinear" else {}
         latent = rendering.latent

@@ -84,8 +84,8 @@ class DepthAgreement(Agreement):
         hanging = []
         for other in self._points:
             if other not in (contents, camera):
-                there = self._hanging(points, other, self._fronts[other])
-                back = self._hanging(self._points[other], camera, front)
+                there = self._fraction_in_front(points, other, self._fronts[other])
+                back = self._fraction_in_front(self._points[other], camera, front)
                 hanging.append(there + back)
         return float(np.median(hanging)) / MOST_HANGING if hanging else 0.0
 
@@ -103,7 +103,9 @@ class DepthAgreement(Agreement):
         in_camera = homogeneous @ np.linalg.inv(self._intrinsics[camera]).T * surface.depth[:, None]
         return in_camera @ pose[:3, :3].T + pose[:3, 3]
 
-    def _hanging(self, points: Float[ndarray, "p 3"], camera: int, front: Float[ndarray, "k l"]) -> float:
+    def _fraction_in_front(
+        self, points: Float[ndarray, "p 3"], camera: int, front: Float[ndarray, "k l"]
+    ) -> float:
         """Return the fraction of points in a camera's view that lie in front of what it sees."""
         pose, (height, width) = self._poses[camera], front.shape
         in_camera = (points - pose[:3, 3]) @ pose[:3, :3]

@@ -65,7 +65,7 @@ class HullAgreement(Agreement):
         The gain of a correction is more reliable than a misfit, since the hull always differs from the
         object.
         """
-        own = np.diag(self._apart(self._masks)).copy()
+        own = np.diag(self._differing(self._masks)).copy()
         fits = FITTING * np.median(own) + ROOM  # tolerance of a correct view
         gains, remedies = self._turns(own, fits)
         swap_gains, partners = self._swaps(own, fits)
@@ -87,20 +87,20 @@ class HullAgreement(Agreement):
 
     def _turns(self, own: Float[ndarray, "v"], fits: float) -> tuple[Float[ndarray, "v"], Int[ndarray, "v"]]:
         """Return the gain of the best flip of each silhouette, and which flip it is."""
-        apart = np.stack([np.diag(self._apart(turned(self._masks, turn))) for turn in TURNS])
+        apart = np.stack([np.diag(self._differing(turned(self._masks, turn))) for turn in TURNS])
         gains = np.where(apart < fits, own - apart, 0.0)
         return gains.max(axis=0), gains.argmax(axis=0)
 
     def _swaps(self, own: Float[ndarray, "v"], fits: float) -> tuple[Float[ndarray, "v"], Int[ndarray, "v"]]:
         """Return what each view gains by swapping cameras with another so that both fit, and with which."""
-        apart = self._apart(self._masks)
+        apart = self._differing(self._masks)
         gains = own + own[:, None] - apart - apart.T
         each = own - apart  # gain of a camera with another view's silhouette
         honest = (np.minimum(each, each.T) > -0.25 * gains) & (np.maximum(apart, apart.T) < fits)
         gains = np.where(honest, gains, 0.0)
         return gains.max(axis=1), gains.argmax(axis=1)
 
-    def _apart(self, masks: Bool[ndarray, "v k l"]) -> Float[ndarray, "v v"]:
+    def _differing(self, masks: Bool[ndarray, "v k l"]) -> Float[ndarray, "v v"]:
         """Return the differing pixels between each silhouette and the hull from each camera, relative to the
         hull.
         """

@@ -129,8 +129,8 @@ def read_findings(path: Path) -> dict[str, Finding]:
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            said = json.loads(line)
-            finding = Finding(**said | {key: tuple(said[key]) for key in ("notes", "shape")})
+            record = json.loads(line)
+            finding = Finding(**record | {key: tuple(record[key]) for key in ("notes", "shape")})
         except (ValueError, TypeError, KeyError):
             continue
         found[finding.name] = finding
@@ -149,9 +149,9 @@ def attribution(
     rows = [("object", "split", "title", "category", "creator", "licence", "file")]
     for source in sources:
         if source.name in splits:
-            said = findings[source.name].credits
+            stated = findings[source.name].credits
             known = (
-                getattr(source, key) or said.get(key, "")
+                getattr(source, key) or stated.get(key, "")
                 for key in ("title", "category", "creator", "licence")
             )
             rows.append((source.name, splits[source.name], *known, source.origin))

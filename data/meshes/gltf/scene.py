@@ -61,12 +61,12 @@ def credits_of(document: Document) -> dict[str, str]:
     """Return title, creator and licence, as far as the file states them, by these names."""
     asset = entry(document.json, "asset")
     extras = entry(asset, "extras")
-    said = {
+    values = {
         "title": extras.get("title"),
         "creator": extras.get("author") or asset.get("copyright"),
         "licence": extras.get("license"),
     }
-    return {key: value for key, value in said.items() if isinstance(value, str)}
+    return {key: value for key, value in values.items() if isinstance(value, str)}
 
 
 def _parts_of(

@@ -33,9 +33,7 @@ SHOWN = 80  # characters of a value
 
 
 def first_problem(error: ValidationError, config: type[BaseModel], family_name: Any) -> str:
-    """Describe the first error in a document that should be a `config`, with a model of `family_name` if
-    given.
-    """
+    """Describe the first error in a document for `config`, with a model of `family_name` if given."""
     problem = error.errors(include_url=False)[0]
     key, entry, inner = _place(problem["loc"])
     fields = known_fields(config, family_name if family_name in list(FAMILIES) else DEFAULT)

@@ -85,8 +85,7 @@ def levels(state: State) -> int:
 
 
 def add_condition(weights: State, own: State) -> State:
-    """Extend `weights` with zeros for inputs and outputs that only `own` has: condition, log variance,
-    augmentation.
+    """Extend `weights` with zeros for the condition, log variance and augmentation that only `own` has.
 
     The output images are unchanged for any condition: bit for bit if the convolution sums the image channels
     in the same order, else up to rounding. A log variance of zero makes the loss half the squared error.

@@ -54,8 +54,7 @@ def conditioning(parameters: Float[Tensor, "n 8"]) -> Float[Tensor, "n 9"]:
 
 
 def matrices(parameters: Float[Tensor, "n 8"], height: int, width: int) -> Float[Tensor, "n 3 3"]:
-    """Return the transforms of pixel coordinates, (x, y, 1) -> (x, y, 1), integer at pixel centres, as
-    float64.
+    """Return the transforms of homogeneous pixel coordinates, integer at pixel centres, as float64.
 
     Independent of the resolution: rotations are about the image centre, and translations are fractions of its
     size.
@@ -105,9 +104,7 @@ def warp(images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 3 3"]) -> Fl
 def augment_pair(
     target: Float[Tensor, "n c h w"], condition: Float[Tensor, "n f k l"], parameters: Float[Tensor, "n 8"]
 ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n f k l"]]:
-    """Apply the same augmentation to target and condition, which may differ in resolution but not aspect
-    ratio.
-    """
+    """Apply the same augmentation to target and condition, which may differ in resolution only."""
     (height, width), (rows, columns) = target.shape[-2:], condition.shape[-2:]
     assert height * columns == width * rows, "target and condition show the same picture"
     return (

@@ -96,8 +96,7 @@ def karras_sigmas(options: SampleOptions) -> Float[Tensor, "k"]:
 
 
 def last_part(options: SampleOptions, sigma: float) -> SampleOptions:
-    """Return the options for sampling from noise level `sigma` down, with about the same steps there, at
-    least 2.
+    """Return the options for sampling from `sigma` down, with about the same steps there, at least 2.
 
     Raises ValueError if sigma is not between sigma_min and sigma_max.
     """

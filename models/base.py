@@ -140,9 +140,7 @@ class NVSModel(nn.Module, ABC):
         return ()
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Adapt weights of a related model to this one if possible; also return a message for each change.
-        Unchanged by default.
-        """
+        """Adapt weights of a related model; also return a message for each change. Unchanged by default."""
         return weights, []
 
     def scheduled(self, progress: float) -> dict[str, float]:
@@ -159,8 +157,7 @@ class NVSModel(nn.Module, ABC):
 def surface_depth(
     depth: Float[Tensor, "*batch 1 h w"], opacity: Float[Tensor, "*batch 1 h w"], cameras: Cameras
 ) -> Float[Tensor, "*batch h w"]:
-    """Return the depth of visible surfaces, 0 where less than half opaque, of a `Prediction` from `cameras`
-    [*batch].
+    """Return surface depth, 0 where less than half opaque, of a `Prediction` from `cameras` [*batch].
 
     A prediction's depth is composited over the far plane; that contribution is removed here.
     """

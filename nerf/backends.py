@@ -25,8 +25,7 @@ Density = Callable[[FrustumVolume, RadianceField, Rays, RaySamples], Float[Tenso
 
 
 def choose_backend(name: BackendName, device: torch.device, *, widest: int = 1) -> BackendName:
-    """Resolve a backend name for tensors on `device` with at most `widest` channels; "auto" is the fastest
-    available.
+    """Resolve a backend for tensors on `device` with at most `widest` channels; "auto" is the fastest.
 
     Raises ValueError if the requested backend cannot run there.
     """

@@ -1,5 +1,4 @@
-"""Quadrature of the published code: samples at the left edges of their intervals, including both ends of the
-ray.
+"""Quadrature of the published code: samples at the left edges of intervals, including both ray ends.
 
 For weights that were trained with it. The field is constant from each sample to the next; the last one has an
 interval of the mean length. Same interface as `nerf.sampling`. Axes: r ray, n sample, m more of them, k both.
@@ -24,9 +23,7 @@ EMPTY_CELL = 1e-5  # fraction of the weight below which the position within a ce
 
 
 def uniform(rays: Rays, num: int, jitter: Float[Tensor, "*batch r n"] | None = None) -> RaySamples:
-    """Place `num` evenly spaced samples from near to far; `jitter` (0 to 1) moves each by up to half a mean
-    interval.
-    """
+    """Place `num` even samples from near to far; `jitter` (0 to 1) moves each by up to half an interval."""
     near, far = rays.near[..., None], rays.far[..., None]
     distance = near + (far - near) * torch.linspace(0, 1, num, device=near.device)
     if jitter is not None:
@@ -62,9 +59,7 @@ def importance(
 def merge(
     rays: Rays, samples: RaySamples, more: Float[Tensor, "*batch r m"]
 ) -> tuple[RaySamples, Int[Tensor, "*batch r k"]]:
-    """Merge `samples` with those at the distances `more`; also return the index of each in their
-    concatenation.
-    """
+    """Merge `samples` with those at distances `more`; also return the index of each in their concatenation."""
     distance, order = torch.cat([samples.distance, more], dim=-1).sort(dim=-1)
     return _with_widths(distance, _mean_interval(rays, samples.distance.shape[-1])), order
 
@@ -78,9 +73,7 @@ def _with_widths(distance: Tensor, last: Tensor) -> RaySamples:
 
 
 def within_cube(rays: Rays, nearest: float) -> Rays:
-    """Clip rays to the cube from -1 to 1, starting at least `nearest` from the camera (slab test, Kay and
-    Kajiya 1986).
-    """
+    """Clip rays to the cube from -1 to 1, from at least `nearest` (slab test, Kay and Kajiya 1986)."""
     to_low = (-1 - rays.origins) / (rays.directions + PARALLEL)
     to_high = (1 - rays.origins) / (rays.directions + PARALLEL)
     enter = torch.minimum(to_low, to_high).amax(dim=-1)

@@ -36,8 +36,7 @@ class CameraPath:
     smooth: bool = True
 
     def cameras(self, num: int | None = None, *, object_radius: float | None = None) -> Cameras:
-        """Return the cameras of `num` views (default: the path's own number); near and far as in
-        `cameras_from_poses`.
+        """Return `num` views (default: the path's own number); near and far as in `cameras_from_poses`.
 
         Without smoothing, `num` keyframes are chosen evenly. Raises ValueError if there are fewer, or if two
         consecutive keyframes are identical.
@@ -125,9 +124,7 @@ def looked_at(cam_to_world: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batc
 
 
 def _decompose(poses: Tensor, intrinsics: Tensor) -> Float[Tensor, "k c"]:
-    """Decompose into azimuth, elevation, roll, log distance, look-at point, log focal lengths and principal
-    point.
-    """
+    """Decompose into azimuth, elevation, roll, log distance, look-at point, log focals, principal point."""
     right, outward = poses[:, :3, 0], -poses[:, :3, 2]
     # Straight above the object, the image's right axis defines the azimuth.
     straight = outward[:, :2].norm(dim=-1) < STRAIGHT

@@ -129,9 +129,7 @@ def pinhole(focal: float = 131.25 / 128, *, aspect: float = 1.0) -> Float[Tensor
 def seen_radius(
     cam_to_world: Float[Tensor, "*batch 4 4"], intrinsics: Float[Tensor, "*batch 3 3"]
 ) -> Float[Tensor, "*batch"]:
-    """Return the radius of the largest sphere around the origin fully visible to a camera looking at the
-    origin.
-    """
+    """Return the radius of the largest sphere around the origin fully visible to a camera looking at it."""
     focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1).amax(dim=-1)
     return cam_to_world[..., :3, 3].norm(dim=-1) * torch.sin(torch.atan(0.5 / focal))
 

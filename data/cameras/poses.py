@@ -54,8 +54,7 @@ def orbit(
 
 
 def srn_test_path(num: int = 251, radius: float = SRN_RADIUS) -> Float[Tensor, "n 4 4"]:
-    """Return the SRN test spiral: view i at elevation 0.36 i degrees and azimuth 20 - 0.08 i radians (i =
-    0..250).
+    """Return the SRN test spiral: view i = 0..250 at elevation 0.36 i deg and azimuth 20 - 0.08 i rad.
 
     View 64 is the usual input view. For other `num` the same curve is sampled evenly.
     """
@@ -64,9 +63,7 @@ def srn_test_path(num: int = 251, radius: float = SRN_RADIUS) -> Float[Tensor, "
 
 
 def spiral(num: int = 40, radius: float = SRN_RADIUS) -> Float[Tensor, "n 4 4"]:
-    """Return a spiral of two turns around the object while the elevation rises from -10 towards 60 degrees
-    (end excluded).
-    """
+    """Return a spiral of two turns, with elevation from -10 towards 60 degrees (end excluded)."""
     turn = torch.linspace(0, 4 * math.pi, num + 1, dtype=torch.float64)[:-1]
     elevation = torch.linspace(-10, 60, num + 1, dtype=torch.float64)[:-1]
     return orbit(math.pi / 2 - turn, torch.deg2rad(elevation), radius).float()

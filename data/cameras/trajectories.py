@@ -20,8 +20,7 @@ PATHS = {
 def trajectory(
     name: str, reference: Cameras, num: int | None = None, *, object_radius: float | None = None
 ) -> Cameras:
-    """Return the cameras [num] of a path, with the intrinsics and distance of `reference` (an unbatched
-    camera).
+    """Return the cameras [num] of a path, with intrinsics and distance of the unbatched `reference`.
 
     "circle" rotates the reference pose around the object. `num` defaults to the path's usual number of views.
     Near and far are as in `cameras_from_poses`. Any other `name` is a path file (`data.cameras.path_files`)
@@ -48,7 +47,5 @@ def _from_file(path: Path, reference: Cameras, num: int | None) -> Cameras:
 
 
 def working_radius(camera: Cameras) -> float:
-    """Return the radius (scene units) of the working volume, a sphere around the origin, of an unbatched
-    camera.
-    """
+    """Return the radius (scene units) of the working volume of an unbatched camera, a sphere."""
     return float(camera.far - camera.near) / 2

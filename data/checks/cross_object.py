@@ -161,9 +161,7 @@ def _look_alikes(summaries: Sequence[Summary]) -> Iterator[Finding]:
 
 
 def _pairs(pictures: Float[ndarray, "n s"], splits: ndarray) -> Iterator[tuple[int, int, bool]]:
-    """Yield pairs (a, b) of different splits with a small mean difference, and whether it is small
-    everywhere.
-    """
+    """Yield pairs (a, b) of different splits that are close on average, and whether they are everywhere."""
     squares = (pictures**2).mean(axis=1)
     for start in range(0, len(pictures), BLOCK):
         block = pictures[start : start + BLOCK]

@@ -50,8 +50,7 @@ TICKS = 5
 
 
 def with_scale(picture: UInt8[Tensor, "h w 3"], low: float, high: float) -> UInt8[Tensor, "k l 3"]:
-    """Enlarge an image made by `colourise` for values from `low` to `high`, and add a colour bar on the
-    right.
+    """Enlarge an image made by `colourise` for values from `low` to `high`, and add a colour bar.
 
     Each label is vertically centred on its colour.
     """

@@ -28,8 +28,7 @@ Textures = dict[tuple[int, float], tuple[Any, UInt8[ndarray, "_ _ 4"] | None]]
 
 
 def painted(geometry: trimesh.Trimesh, textures: Textures, notes: list[str], *, linear: bool) -> Mesh:
-    """Convert a mesh with its colours; `textures` caches shared textures, `notes` collects what cannot be
-    read.
+    """Convert a mesh with its colours; `textures` is a cache, `notes` collects what cannot be read.
 
     With `linear` (glTF), factors and vertex colours, but not textures, are linear, and the textures' colour
     profiles are ignored. The factors are converted to sRGB before multiplying, which is exact except for

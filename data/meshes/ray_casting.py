@@ -35,8 +35,7 @@ class MeshViews:
 
 
 def look_at_origin(position: Float[ndarray, "3"]) -> Float[ndarray, "4 4"]:
-    """Return the camera-to-world matrix (OpenCV axes) of an upright camera at `position` looking at the
-    origin.
+    """Return the camera-to-world matrix (OpenCV axes) of an upright camera looking at the origin.
 
     World z is up. Raises ValueError for a position on the z axis, where upright is undefined.
     """
@@ -123,9 +122,7 @@ class _Caster:
         directions: Float[ndarray, "r 3"],
         least_opacity: Float[ndarray, "r"],
     ) -> Int[ndarray, "r"]:
-        """Return the index of the first face along each ray with enough opacity (0 to 1), -1 if there is
-        none.
-        """
+        """Return the index of the first face along each ray with enough opacity (0 to 1), or -1."""
         hits = self.scene.intersects_first(np.broadcast_to(origin, directions.shape), directions)
         if self.skin is None or not self.skin.holed.any():
             return hits
@@ -145,9 +142,7 @@ class _Caster:
     def depth(
         self, hits: Int[ndarray, "r"], directions: Float[ndarray, "r 3"], origin: Float[ndarray, "3"]
     ) -> Float[ndarray, "r"]:
-        """Return the depth where rays (of unit depth) intersect the planes of their faces, in double
-        precision.
-        """
+        """Return the depth at which rays (of unit depth) intersect the planes of their faces, as doubles."""
         normals = self.normals[hits]
         slope = (normals * directions).sum(1)
         slope = np.where(np.abs(slope) < 1e-12, 1e-12, slope)

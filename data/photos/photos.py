@@ -71,8 +71,7 @@ def read_photos(
 
 
 def placement_notices(photos: Sequence[Path], views: Views) -> list[str]:
-    """Return a line for each photo whose object is at the image border or far from the projected origin,
-    where it should be.
+    """Return a line for each photo whose object is at the image border or far from the projected origin.
 
     `views` are those of `read_photos`. Photos without a white background are skipped.
     """

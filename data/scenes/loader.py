@@ -110,9 +110,7 @@ class SceneLoader:
         return Choice(index, tuple(source), tuple(target), seed)
 
     def load(self, step: int) -> SceneBatch:
-        """Load the scenes of a step, with sources padded to the largest number of the run by repeating the
-        first.
-        """
+        """Load the scenes of a step; sources are padded to the run's largest number by repeating the first."""
         first = (step * self.world + self.rank) * self.batch
         return _joined(self.objects, [self._load_scene(first + i) for i in range(self.batch)])
 
@@ -162,8 +160,7 @@ def collate(
 
 
 def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = None, seed: int = 0) -> Choice:
-    """Choose a fixed source view of an object and `num_targets` evenly spaced others (default: all), in
-    order.
+    """Choose a fixed source view of an object and `num_targets` evenly spaced others (default: all).
 
     The source is view 64 if there is one, otherwise view 0. Raises ValueError if the object has fewer
     views.

@@ -30,8 +30,7 @@ def data_job(
     num: int | None,
     object_radius: float | None,
 ) -> Job:
-    """Return an object's source `views` with target cameras on a named path or, for "data", of its other
-    views.
+    """Return an object's source `views` and target cameras: a named path or, for "data", its other views.
 
     `views` defaults to view 64 if it exists, else 0; `num` to the path's usual number. Raises ValueError if
     the object has fewer views, or a file cannot be used.

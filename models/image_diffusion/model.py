@@ -145,8 +145,7 @@ class ImageDiffusion(NVSModel):
 def ray_map(
     cameras: Cameras, frame: Cameras, size: tuple[int, int]
 ) -> Float[Tensor, "*batch 6 {size[0]} {size[1]}"]:
-    """Compute Pluecker coordinates of the ray of each pixel, in the frames of the cameras `frame`, of the
-    same shape.
+    """Compute Pluecker coordinates of the ray of each pixel, in the axes of the cameras `frame`.
 
     First the unit direction, then the moment, position x direction, in scene units, which is the same for all
     points of the ray (Sitzmann et al. 2021, arXiv:2106.02634).

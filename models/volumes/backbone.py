@@ -38,8 +38,7 @@ class FrozenNorm(FrozenBatchNorm2d):
 def make_backbone(
     name: str, weights: WeightSource | None, *, init_weights: bool = True
 ) -> tuple[nn.Module, str | None]:
-    """Build an encoder of output stride 16 with frozen batch norm; also return a notice if weights are not
-    available.
+    """Build an encoder of output stride 16 with frozen batch norm, and a notice if weights are unavailable.
 
     Without `init_weights`, no weights are fetched or prepared, since all will be loaded. Raises ValueError if
     the name is unknown, the encoder lacks one of its six feature maps, or required weights are not available.

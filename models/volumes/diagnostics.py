@@ -45,9 +45,7 @@ def volume_figures(
 
 
 def latent_figures(rendering: LatentImages) -> dict[str, float]:
-    """For the latent channels beyond RGB, on surfaces: the fraction of saturated pixels, and the fraction of
-    constant channels.
-    """
+    """For latent channels beyond RGB, on surfaces: fractions of saturated pixels and constant channels."""
     opacity, latent = (part.movedim(2, -1).flatten(0, 3) for part in (rendering.opacity, rendering.latent))
     solid = opacity[:, 0] > OPAQUE
     if latent.shape[1] == 3 or solid.float().mean() < FEWEST:

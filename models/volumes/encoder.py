@@ -1,5 +1,4 @@
-"""Encoder from photo to feature volume: a DeepLabV3+ (Chen et al. 2018) whose output channels form depth
-planes.
+"""Photo to feature volume: a DeepLabV3+ (Chen et al. 2018) whose output channels form depth planes.
 
 Chan et al. 2023 lift an image into a frustum-aligned volume with such a network. Axes: b scene,
 s source view, k photo (the valid views of all scenes), c feature, d depth plane, h, w.
@@ -213,9 +212,7 @@ class UpBlock(nn.Module):
 
 
 class VolumeUpBlock(UpBlock):
-    """An up block that returns a volume in the memory layout of the renderers: ordered by pixel, then plane,
-    then feature.
-    """
+    """An up block that returns a volume in the memory layout of the renderers: pixel, plane, feature."""
 
     def __init__(self, width: int, skip: int, channels: int):
         super().__init__(width, skip)
@@ -234,8 +231,7 @@ class VolumeUpBlock(UpBlock):
 
 
 def _keep_variance(module: nn.Module) -> None:
-    """Initialise convolutions so that activations keep their variance through the decoder (He et al. 2015,
-    equation 10).
+    """Initialise convolutions so that activations keep their variance (He et al. 2015, equation 10).
 
     torch's default would shrink them with every layer, so that shallow features would dominate deep ones.
     """

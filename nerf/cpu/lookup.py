@@ -1,5 +1,4 @@
-"""Trilinear lookup in the volumes of one scene, optimised for the CPU: eight corners per lookup, in one pass
-over memory.
+"""Trilinear lookup in the volumes of one scene, optimised for the CPU: one pass over memory.
 
 Features of a grid point are contiguous, so that a corner is one or two cache lines. Same results as
 `FrustumVolume.look_up`. Axes: s source view, r ray, n sample, k sample (of all rays), c feature, d depth
@@ -152,9 +151,7 @@ class Sources:
         return table.flatten(0, 3)
 
     def place(self, rows: slice, distance: Float[Tensor, "r n"], outside: Literal["clamp", "mask"]) -> Places:
-        """Find the samples along the rays `rows` that are inside a source's frustum, and their volume
-        coordinates.
-        """
+        """Find the samples along the rays `rows` inside a source's frustum, and their volume coordinates."""
         at, say = self._project(rows, distance), self.valid[:, None]
         if outside == "mask":
             say = say & ((at - 0.5).abs_().amax(dim=0) <= 0.5)

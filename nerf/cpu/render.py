@@ -212,8 +212,7 @@ class _Forward:
 
 @dataclass(frozen=True)
 class _Backward:
-    """The backward pass of a block. Samples are evaluated again, which takes a seventh of the time and saves
-    half of the memory.
+    """The backward pass of a block. Evaluating samples again takes 1/7 of the time and saves half the memory.
 
     Blocks of a scene add to its volumes' gradient in order, so that rounding is deterministic.
     """

@@ -62,9 +62,7 @@ def absorbed(thickness):
 @triton.jit
 @no_type_check
 def edges(at, SIZE: tl.constexpr, SCALE: tl.constexpr, ALIGN: tl.constexpr):
-    """Return the two texels around a coordinate in -1 to 1, clamped to the border, and the weight of the
-    second.
-    """
+    """Return the two texels around a coordinate (-1 to 1), clamped to the border; the second's weight."""
     if ALIGN:
         place = (at + 1.0) * (0.5 * (SIZE - 1))
     else:

@@ -79,8 +79,7 @@ def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float
 
 
 def write_contact_sheet(path: Path, split: Path, *, columns: int = 8, rows: int = 5) -> None:
-    """Write a sheet with the first view of up to columns x rows objects, evenly chosen from the folder
-    `split`.
+    """Write a sheet with the first view of columns x rows objects, evenly chosen from the folder `split`.
 
     Images are shrunk to at most 128 x 128.
     """

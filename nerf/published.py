@@ -59,7 +59,7 @@ def importance(
 def merge(
     rays: Rays, samples: RaySamples, more: Float[Tensor, "*batch r m"]
 ) -> tuple[RaySamples, Int[Tensor, "*batch r k"]]:
-    """Merge `samples` with those at distances `more`; also return the index of each in their concatenation."""
+    """Merge `samples` with those at distances `more`; also return each one's index in their concatenation."""
     distance, order = torch.cat([samples.distance, more], dim=-1).sort(dim=-1)
     return _with_widths(distance, _mean_interval(rays, samples.distance.shape[-1])), order
 

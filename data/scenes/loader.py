@@ -110,7 +110,7 @@ class SceneLoader:
         return Choice(index, tuple(source), tuple(target), seed)
 
     def load(self, step: int) -> SceneBatch:
-        """Load the scenes of a step; sources are padded to the run's largest number by repeating the first."""
+        """Load the scenes of a step; sources are padded to the run's maximum by repeating the first."""
         first = (step * self.world + self.rank) * self.batch
         return _joined(self.objects, [self._load_scene(first + i) for i in range(self.batch)])
 

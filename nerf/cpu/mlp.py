@@ -98,7 +98,7 @@ def _hidden(
     bias: Float[Tensor, "i"],
     room: Float[Tensor, "g i"],
 ) -> Float[Tensor, "p i"]:
-    """Compute the hidden pre-activations in the buffer `room`: allocation would cost more than the product."""
+    """Compute hidden pre-activations in the buffer `room`: allocating would cost more than the product."""
     # Faster than `addmm`, which first broadcasts the bias.
     return torch.mm(features, weight, out=room[: len(features)]).add_(bias)
 

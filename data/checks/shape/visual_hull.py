@@ -101,7 +101,7 @@ class HullAgreement(Agreement):
         return gains.max(axis=1), gains.argmax(axis=1)
 
     def _differing(self, masks: Bool[ndarray, "v k l"]) -> Float[ndarray, "v v"]:
-        """Return the pixels that differ between silhouettes and the hull in each view, relative to the hull."""
+        """Return the differing pixels of silhouettes and hull, per pair of views, relative to the hull."""
         masks, hull = (maps.reshape(len(maps), -1).astype(np.float32) for maps in (masks, self._projected))
         sizes = hull.sum(axis=1)
         return (masks.sum(axis=1)[:, None] + sizes - 2 * masks @ hull.T) / sizes.clip(1)

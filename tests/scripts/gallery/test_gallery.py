@@ -401,7 +401,7 @@ def test_views_are_at_most_those_that_objects_have(run: Path, capsys):
     assert views("--n", 2, "--trajectory", "spiral") == 20
     assert views("--n", 2, "--views", 3) == 3
     assert gallery.main([str(run), "--n", "2", "--views", "5"]) == 2
-    said = "gallery: --views 5: bb has 4 besides the conditioning views; lower it"
+    said = "gallery: --views 5: bb has 4 beside the conditioning views; lower it"
     assert capsys.readouterr().err.splitlines() == [said]
 
 

@@ -40,8 +40,7 @@ SAMPLERS = {
     "dpmpp_2m_sde": "ancestral",
     "dpmpp_3m_sde": "ancestral",
 }
-# Relative increase of sigma before each step, as in the published code; EDM algorithm 2 allows up to sqrt(2)
-# - 1.
+# Relative increase of sigma before each step, as in the published code; EDM allows up to sqrt(2) - 1.
 CHURN_GAMMA = 0.4
 CHURN_NOISE = 1.003  # EDM's S_noise
 

@@ -10,7 +10,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 CHECKS = {
     "layout": "files are as the layout requires",
     "notices": "everything in the files is supported and read as written",
-    "unreadable": "every picture can be decoded",
+    "unreadable": "every image can be decoded",
     "pose": "poses are rigid",
     "same poses": "the cameras of an object are in different places",
     "repeated pose": "no two views of an object have the same pose",

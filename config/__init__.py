@@ -1,8 +1,8 @@
-"""What a run is: a JSON file, what it extends, and `key=value` changes, checked to the last key."""
+"""Configuration of runs: JSON files with inheritance and `key=value` overrides, strictly validated."""
 
 from data.lazy import lazy_names
 
-# Public name -> module; imported when it is first asked for.
+# Public name -> module; imported lazily.
 _WHERE = {
     "RunConfig": "run",
     "TrainConfig": "run",

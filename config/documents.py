@@ -1,4 +1,4 @@
-"""Config files as plain documents: inheritance by "extends", and `key=value` changes."""
+"""Config files as plain documents: inheritance by "extends", and `key=value` overrides."""
 
 import json
 from copy import deepcopy
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def read_document(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """What a JSON file, those it extends, and `key=value` changes say, before it is checked.
+    """Read a JSON file with its parents and `key=value` overrides, without validation.
 
-    Raises ValueError where they cannot be read or are not of that form.
+    Raises ValueError if they cannot be read or are malformed.
     """
     document = _read_with_parents(Path(path), ())
     document.setdefault("name", Path(path).stem)
@@ -19,7 +19,7 @@ def read_document(path: str | Path, overrides: list[str] | None = None) -> dict[
 
 
 def split_override(override: str) -> tuple[str, Any]:
-    """Key and value of a change "key=value". Raises ValueError where it is none."""
+    """Split an override "key=value". Raises ValueError if it is malformed."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ValueError(f"'{override}' is not key=value, such as train.steps=1000")
@@ -27,7 +27,7 @@ def split_override(override: str) -> tuple[str, Any]:
 
 
 def set_key(document: dict[str, Any], key: str, value: Any) -> None:
-    """Change a key, such as "train.steps". Raises ValueError where it leads through something else."""
+    """Set a key, such as "train.steps". Raises ValueError if a parent is not a section."""
     *sections, last = key.split(".")
     for section in sections:
         document = document.setdefault(section, {})
@@ -37,7 +37,7 @@ def set_key(document: dict[str, Any], key: str, value: Any) -> None:
 
 
 def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """A document with the changes of another, section by section; nothing is shared with either."""
+    """Merge the changes of another document, section by section, into a deep copy."""
     merged = deepcopy(base)
     for key, value in change.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -47,7 +47,7 @@ def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in children:
-        raise ValueError(f'{path}: the file extends itself; break the circle of "extends"')
+        raise ValueError(f'{path}: the file extends itself; remove the cycle of "extends"')
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,8 +68,7 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]
 
 
 def _without_other_family(inherited: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """What a document inherits: where its model is of another family, all but the model and its parts' rates,
-    which mean nothing to that family."""
+    """Return what a document inherits: without the model and its rate factors if the family differs."""
     named, other = _family_of(document), _family_of(inherited)
     if named is None or named == other or "model" not in inherited:
         return inherited
@@ -80,7 +79,7 @@ def _without_other_family(inherited: dict[str, Any], document: dict[str, Any]) -
 
 
 def _family_of(document: dict[str, Any]) -> Any:
-    """The family that a document names; None where it leaves that to what it extends."""
+    """Return the family of a document; None if it is inherited."""
     model = document.get("model")
     return model.get("family") if isinstance(model, dict) else None
 

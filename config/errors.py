@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one line for the user: the key, the problem and what to write instead."""
+"""One-line messages for invalid configs: the key, the problem and the remedy."""
 
 import json
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from config.families import DEFAULT, FAMILIES, family
 
-# Beginning of pydantic's name of a problem -> what the value must be; {} are the problem's own figures.
+# Prefix of pydantic's error type -> what the value must be; {} are filled from the error's context.
 MUST = {
     "int": "a whole number",
     "float": "a number",
@@ -29,12 +29,11 @@ MUST = {
     "too_short": "a list of {min_length} or more",
     "too_long": "a list of {max_length} or fewer",
 }
-SHOWN = 80  # letters of a value
+SHOWN = 80  # characters of a value
 
 
 def first_problem(error: ValidationError, config: type[BaseModel], family_name: Any) -> str:
-    """The first thing wrong with a document that should be a `config` of a model of a family, where the
-    document names one."""
+    """Describe the first error in a document for `config`, with a model of `family_name` if given."""
     problem = error.errors(include_url=False)[0]
     key, entry, inner = _place(problem["loc"])
     fields = known_fields(config, family_name if family_name in list(FAMILIES) else DEFAULT)
@@ -43,27 +42,27 @@ def first_problem(error: ValidationError, config: type[BaseModel], family_name: 
         return f"unknown key '{key}'" + (f"; did you mean '{close}'?" if close else "; remove it")
     if problem["type"] == "missing" and not entry:
         return f"key '{key}' is missing; add it"
-    if inner:  # of a ramp in a list
+    if inner:  # in a ramp in a list
         return f"{key}: {entry}'{inner}' {_complaint(problem, None)}"
     return f"{key}: {entry}{_complaint(problem, fields.get(key))}"
 
 
 def _place(location: tuple[str | int, ...]) -> tuple[str, str, str]:
-    """A key, and where it is a list, the entry, in words, and the key within that."""
+    """Return a key and, for a list, the entry in words and the key within it."""
     number = next((at for at, part in enumerate(location) if isinstance(part, int)), len(location))
     key, inner = (".".join(map(str, part)) for part in (location[:number], location[number + 1 :]))
     return key, f"entry {location[number] + 1} " if number < len(location) else "", inner
 
 
 def _complaint(problem: ErrorDetails, field: FieldInfo | None) -> str:
-    """What is wrong with a value, what it is, and the default of its field."""
+    """Describe what is wrong with a value, the value, and the default of its field."""
     if problem["type"] == "missing":
         return f"is missing{_default(field)}"
     if problem["type"] == "value_error":
         message, value = problem["msg"].removeprefix("Value error, "), problem["input"]
-        # Of several keys that do not agree the message tells the values.
-        told = isinstance(value, dict) or (isinstance(value, str) and value and value in message)
-        return message if told else f"{message}, but is {_shown(value)}"
+        # For keys that contradict each other, the message includes the values.
+        mentioned = isinstance(value, dict) or (isinstance(value, str) and value and value in message)
+        return message if mentioned else f"{message}, but is {_shown(value)}"
     beginning = next((name for name in MUST if problem["type"].startswith(name)), None)
     if beginning is None:
         must = problem["msg"].replace("Input should", "must").replace("\n", " ")
@@ -93,7 +92,7 @@ def _default(field: FieldInfo | None) -> str:
 
 
 def _choices(field: FieldInfo | None) -> list[str]:
-    """The words that a field may be."""
+    """Return the allowed words of a field."""
     if field is None:
         return []
     nested = [choice for part in get_args(field.annotation) for choice in (part, *get_args(part))]
@@ -101,7 +100,7 @@ def _choices(field: FieldInfo | None) -> list[str]:
 
 
 def _alike(unknown: str, known: list[str]) -> str | None:
-    """The key most like an unknown one: in the same section, or else of nearly the same name in another."""
+    """Return the most similar known key: in the same section, else with a similar name in another."""
     section, _, name = unknown.rpartition(".")
     beside = [key for key in known if key.rpartition(".")[0] == section]
     for candidates in (beside, known):
@@ -113,13 +112,13 @@ def _alike(unknown: str, known: list[str]) -> str | None:
 
 
 def known_fields(config: type[BaseModel], family_name: str) -> dict[str, FieldInfo]:
-    """Every key of every section, with its section; the shallow ones first."""
+    """Return the fields of all keys in all sections, shallow ones first."""
     sections: list[tuple[str, type[BaseModel]]] = [("", config), ("model.", family(family_name).Config)]
     fields: dict[str, FieldInfo] = {}
-    for prefix, section in sections:  # grows meanwhile
+    for prefix, section in sections:  # grows during iteration
         for name, field in section.model_fields.items():
             fields.setdefault(f"{prefix}{name}", field)
-            for kind in (field.annotation, *get_args(field.annotation)):  # of a number or a ramp, the ramp
+            for kind in (field.annotation, *get_args(field.annotation)):  # for a number or a ramp, the ramp
                 if isinstance(kind, type) and issubclass(kind, BaseModel):
                     sections.append((f"{prefix}{name}.", kind))
     return fields

@@ -1,9 +1,9 @@
-"""Model families: name -> where the model lives. A new family is one package and one line here."""
+"""Model families: name -> model class. A new family is one package and one line here."""
 
 from importlib import import_module
 
-DEFAULT = "genvs"  # of configs that name no family
-PROJECT = "genvs"  # under which runs are tracked
+DEFAULT = "genvs"  # of configs without a family
+PROJECT = "genvs"  # name of the project in experiment tracking
 FAMILIES = {
     "genvs": ("models.genvs.model", "GeNVS"),
     "pixelnerf": ("models.pixelnerf.model", "PixelNeRF"),
@@ -12,9 +12,9 @@ FAMILIES = {
 
 
 def family(name: str) -> type:
-    """The model class of a family; its `Config` describes it.
+    """Return the model class of a family, with its `Config`.
 
-    Raises ValueError where no family has that name.
+    Raises ValueError if the family is unknown.
     """
     if name not in FAMILIES:
         raise ValueError(f"there is no model family '{name}'; choose one of {', '.join(FAMILIES)}")

@@ -1,15 +1,15 @@
-"""Configs that an older version wrote, in today's keys: they lie in checkpoints and in run directories."""
+"""Migrate configs of older versions, in checkpoints and run directories."""
 
 from typing import Any
 
-DEFAULT_STEPS = 100_000  # of the older version
+DEFAULT_STEPS = 100_000  # default of the older version
 
 
 def migrate_config(document: Any) -> Any:
-    """A run's config, as plain JSON data, with schedules in progress where they were in steps.
+    """Migrate a run's config (plain JSON data): schedules in steps become schedules in progress.
 
-    They are divided by `train.steps`; a fall of the learning rate to zero now ends with the run. What is not
-    as the older version wrote it stays as it is and is validated later.
+    Steps are divided by `train.steps`; a learning rate decay to zero now ends with the run. Anything else is
+    unchanged and validated later.
     """
     if not isinstance(document, dict):
         return document
@@ -24,7 +24,7 @@ def migrate_config(document: Any) -> Any:
 
 
 def _in_progress(old: dict[str, Any], steps: int) -> dict[str, Any]:
-    """`decay_from` was the step at which the fall began, null for none, and `decay_steps` its length."""
+    """`decay_from` was the step at which the decay started, null for none, and `decay_steps` its length."""
     begin = old.get("decay_from")
     if "decay_steps" not in old or not isinstance(begin, int | None):
         return old
@@ -35,7 +35,7 @@ def _in_progress(old: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def _noise_in_progress(old: dict[str, Any], steps: int) -> dict[str, Any]:
-    """`anneal_steps` was the length of the way from `start` to `end`, which began at step 0."""
+    """`anneal_steps` was the length of the transition from `start` to `end`, which started at step 0."""
     length = old.get("anneal_steps")
     if not isinstance(length, int):
         return old

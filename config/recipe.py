@@ -1,9 +1,9 @@
-"""Recipes: stages of training in one JSON file, each going on from the weights of the one before.
+"""Recipes: training stages in one JSON file, each starting from the weights of the previous one.
 
-A recipe is a config with `"stages": {"NAME": {changes}, ...}`. Every stage is a run of its own with the keys
-of the recipe and its changes to them; it lives in RUNS/RECIPE/1_NAME, 2_NAME, ..., and its first weights are
-the averaged ones of the stage before. The optimiser, the average and the learning rate begin anew. A stage
-that is null is left out.
+A recipe is a config with `"stages": {"NAME": {changes}, ...}`. Every stage is a separate run with the
+recipe's keys and its own changes, in RUNS/RECIPE/1_NAME, 2_NAME, ... It is initialised with the averaged
+weights of the previous stage; optimiser, average and learning rate are reset. A stage that is null is
+skipped.
 """
 
 import json
@@ -21,11 +21,11 @@ STAGES = "stages"
 def load_stages(
     path: str | Path, overrides: list[str] | None = None, *, only: str | None = None
 ) -> list[RunConfig]:
-    """The runs that a JSON file describes, in order: the stages of a recipe, or one run.
+    """Read the runs in a JSON file, in order: the stages of a recipe, or one run.
 
-    `key=value` changes hold for every stage, "stages.NAME.key=value" for one, whatever the others say, and
-    "transfer=..." for the first; `only` chooses a stage by name. Raises ValueError naming file, stage, key
-    and remedy.
+    `key=value` overrides apply to every stage, "stages.NAME.key=value" to one with precedence, and
+    "transfer=..." to the first; `only` selects a stage by name. Raises ValueError naming file, stage, key and
+    remedy.
     """
     document = read_document(path, overrides)
     changes = [split_override(change) for change in overrides or []]
@@ -35,7 +35,7 @@ def load_stages(
     stages = document.pop(STAGES, None)
     if stages is None:
         if only:
-            raise ValueError(f"{path}: holds no stages, so there is none called '{only}'; leave out --stage")
+            raise ValueError(f"{path}: has no stages, so there is no '{only}'; omit --stage")
         return [validate_config(document, str(path))]
     if not isinstance(stages, dict):
         raise ValueError(f'{path}: "stages" must be an object of stages, {{"NAME": {{changes}}, ...}}')
@@ -53,7 +53,7 @@ def load_stages(
     }
     if not documents or (only and only not in documents):
         asked = f"no stage '{only}'" if only else "no stage that is not null"
-        raise ValueError(f"{path}: holds {asked}; its stages are {', '.join(documents) or 'none'}")
+        raise ValueError(f"{path}: has {asked}; its stages are {', '.join(documents) or 'none'}")
 
     # Each stage starts from the weights of the one before.
     before = document.get("transfer")
@@ -63,7 +63,7 @@ def load_stages(
     if only and "transfer" in dict(changes):
         documents[only]["transfer"] = document["transfer"]
 
-    # Validate all stages, also those that `only` leaves out.
+    # Validate all stages, also those excluded by `only`.
     found = {name: validate_config(stage, f"{path}: stage {name}") for name, stage in documents.items()}
     devices = {stage.train.device for stage in found.values()}
     if len(devices) > 1:
@@ -72,9 +72,9 @@ def load_stages(
 
 
 def write_list(stages: Sequence[RunConfig]) -> None:
-    """Say in the recipe's folder which stages it has and how long they are, for who reports on it.
+    """Write the stages of a recipe and their lengths to its folder, for reports.
 
-    Raises OSError where it cannot be written.
+    Raises OSError if it cannot be written.
     """
     listed = [{"name": stage.name, "train": {"steps": stage.train.steps}} for stage in stages]
     text = json.dumps({"stages": listed}, indent=2) + "\n"
@@ -82,11 +82,11 @@ def write_list(stages: Sequence[RunConfig]) -> None:
 
 
 def require_start(stage: RunConfig) -> None:
-    """Raise ValueError where the weights that a stage begins with are not there."""
+    """Raise ValueError if the initial weights of a stage do not exist."""
     if stage.recipe and stage.transfer and not Path(stage.transfer).exists():
         raise ValueError(
-            f"{stage.name} begins with the weights of {stage.transfer}, which is not there; train that stage "
-            "first, or give transfer=RUN"
+            f"{stage.name} starts from the weights of {stage.transfer}, which does not exist; train that "
+            "stage first, or give transfer=RUN"
         )
 
 
@@ -103,9 +103,9 @@ def _check_names(changes: list[tuple[str, Any]], stages: Any) -> None:
 def _stage(
     document: dict[str, Any], name: str, stage: dict[str, Any], number: int, changes: list[tuple[str, Any]]
 ) -> dict[str, Any]:
-    """The document of one stage, without "transfer" where the stage itself does not say it.
+    """Return the document of one stage, without an inherited "transfer".
 
-    Changes that name it count more than those for all.
+    Overrides for this stage take precedence over those for all.
     """
     for key in ("name", "runs"):
         if key in stage:

@@ -1,4 +1,4 @@
-"""What a run is: a JSON file, what it extends, and `key=value` changes, checked to the last key.
+"""The config of a run: a JSON file, what it extends, and `key=value` overrides, strictly validated.
 
 Order of precedence: defaults < the file's "extends" < the file < key=value.
 """
@@ -25,27 +25,29 @@ from data.config import DataConfig
 
 
 class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """AdamW, its learning rate, gradient clipping and the average of the weights."""
+    """AdamW, its learning rate, gradient clipping and EMA of the weights."""
 
     lr: float = Field(1e-4, gt=0, description="learning rate")
     lr_scale: dict[str, NonNegativeFloat] = Field(
-        {}, description="factor per part of the model, such as {'encoder': 0.5}; 0 freezes"
+        {}, description="learning rate factor per part of the model, such as {'encoder': 0.5}; 0 freezes it"
     )
-    betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two averages")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="decay rates of AdamW's two averages")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     warmup: int = Field(500, ge=0, description="steps of linear warm-up")
     schedule: Literal["constant", "cosine", "inverse_square_root"] = Field(
-        "constant", description="how the learning rate goes on after the warm-up"
+        "constant", description="learning rate schedule after the warm-up"
     )
     decay_from: float = Field(
-        0.0, ge=0, le=1, description="cosine: progress at which the rate begins to fall, until the run's end"
+        0.0, ge=0, le=1, description="cosine: progress at which the decay starts; it ends with the run"
     )
-    final: float = Field(0.0, ge=0, le=1, description="cosine: share of the rate at the run's end")
+    final: float = Field(0.0, ge=0, le=1, description="cosine: fraction of the rate at the end of the run")
     reference_steps: int | None = Field(
         None, ge=1, description="inverse_square_root: steps at the full rate; null = as many as warmup"
     )
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.9999, ge=0, lt=1, description="decay of the average of the weights")
+    clip: float = Field(1.0, gt=0, description="maximum gradient norm")
+    ema: float = Field(
+        0.9999, ge=0, lt=1, description="decay of the exponential moving average of the weights"
+    )
 
     @model_validator(mode="after")
     def _keys_belong_to_the_schedule(self) -> "OptimConfig":
@@ -64,39 +66,41 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """The training loop. Steps are updates of the weights."""
 
-    steps: int = Field(100_000, ge=0, description="updates in all; a longer run continues a shorter one")
-    batch: int = Field(4, ge=1, description="scenes in one forward pass of one process")
-    accumulate: int = Field(1, ge=1, description="forward passes of an update")
+    steps: int = Field(100_000, ge=0, description="total updates; a longer run continues a shorter one")
+    batch: int = Field(4, ge=1, description="scenes per forward pass of one process")
+    accumulate: int = Field(1, ge=1, description="forward passes per update")
     log_every: int = Field(10, ge=1, description="steps between lines of log.jsonl")
     save_every: int = Field(1000, ge=1, description="steps between checkpoints")
     keep: int = Field(3, ge=1, description="checkpoints kept; older ones are deleted")
-    preview_every: int = Field(1000, ge=0, description="steps between pictures of held-out views; 0 = never")
-    previews: int = Field(4, ge=1, le=64, description="held-out objects in a picture")
+    preview_every: int = Field(1000, ge=0, description="steps between previews of held-out views; 0 = never")
+    previews: int = Field(4, ge=1, le=64, description="held-out objects per preview")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of the networks; auto is bfloat16 on GPUs and CPUs that multiply in it, else float32",
+        description="precision of the networks; auto is bfloat16 if the GPU or CPU supports it, else float32",
     )
     compile: bool = Field(
-        False, description="compile the networks: the first steps take minutes, the others less than without"
+        False, description="torch.compile the networks: the first steps take minutes, later ones are faster"
     )
     preflight: bool = Field(
         True,
-        description="first try three steps, a preview and a checkpoint, and say what the run costs",
+        description="first try three steps, a preview and a checkpoint, and estimate the cost of the run",
     )
-    device: str = Field("auto", description="cuda, cuda:N or cpu; auto takes a GPU where there is one")
+    device: str = Field("auto", description="cuda, cuda:N or cpu; auto uses a GPU if available")
     wandb: Literal["on", "offline", "off"] = Field("off", description="tracking by Weights & Biases")
 
 
 class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True):
     """Everything that determines a run."""
 
-    name: str = Field(description="the run lives in RUNS/NAME")
+    name: str = Field(description="the run directory is RUNS/NAME")
     runs: str = Field("runs", description="folder of all runs")
-    seed: int = Field(0, ge=0, lt=2**63, description="all randomness follows from it")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of all randomness")
     transfer: str | None = Field(
-        None, description="run, checkpoint or published genvs.pt with the first weights"
+        None, description="run, checkpoint or published genvs.pt with the initial weights"
     )
-    recipe: str | None = Field(None, description="name of the recipe of which the run is a stage; it sets it")
+    recipe: str | None = Field(
+        None, description="name of the recipe of which the run is a stage; set by the recipe"
+    )
     model: SerializeAsAny[BaseModel]
     data: DataConfig
     optim: OptimConfig = OptimConfig()
@@ -143,28 +147,27 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
         return Path(self.runs) / self.name
 
     def key(self, key: str) -> str:
-        """How the command line names a key of this run alone: of a stage, with the stage."""
+        """Return a key's name on the command line, with the stage's prefix for a stage of a recipe."""
         return f"stages.{self.name.partition('_')[2]}.{key}" if self.recipe else key
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
-    """The config in a JSON file, with `key=value` changes such as "train.steps=10".
+    """Load the config in a JSON file, with `key=value` overrides such as "train.steps=10".
 
-    Values are read as JSON, or as plain text where they are none. Raises ValueError naming file, key and
-    remedy.
+    Values are parsed as JSON, else taken as plain text. Raises ValueError naming file, key and remedy.
     """
     document = read_document(path, overrides)
     if "stages" in document:
         raise ValueError(
-            f"{path}: is a recipe of stages, which train.py alone can run; give the config of one"
+            f"{path}: is a recipe with stages, which only train.py can run; give the config of a single run"
         )
     return validate_config(document, str(path))
 
 
 def validate_config(document: dict[str, Any], where: str) -> RunConfig:
-    """A checked config from plain JSON data. `where` names its origin in errors.
+    """Validate a config given as plain JSON data. `where` names its origin in errors.
 
-    Raises ValueError in one line naming the first wrong key, what is wrong and the nearest right one.
+    Raises a one-line ValueError naming the first wrong key, the problem and the most similar key.
     """
     try:
         return RunConfig.model_validate(document)

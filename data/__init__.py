@@ -1,1 +1,1 @@
-"""Cameras, batches, data sets and pictures."""
+"""Cameras, scene batches, data sets and images."""

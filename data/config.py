@@ -1,4 +1,4 @@
-"""Which data a run learns from, and how it is read."""
+"""Configuration of the training data and how it is loaded."""
 
 from typing import Literal
 
@@ -8,59 +8,59 @@ from data.schedule import Count, Ramp, count_at, largest
 
 
 class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False):
-    """Which pictures to learn from, and how many at a time."""
+    """Data set, image size and views per scene."""
 
     root: str = Field(description="folder of the data set")
     layout: Literal["auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "srn"] = Field(
-        "auto", description="how its files are arranged; auto: by what is there"
+        "auto", description="layout of its files; auto detects it"
     )
     image_size: int = Field(
-        128, ge=1, le=8192, description="pixels; pictures are resized to squares of this side"
+        128, ge=1, le=8192, description="pixels; images are resized to squares of this side"
     )
     resampling: Literal["area", "bicubic"] = Field(
-        "area", description="how pictures of another size are resized; published: bicubic"
+        "area", description="how images of another size are resized; published: bicubic"
     )
     object_radius: float | None = Field(
         None,
         gt=0,
-        description="scene units, sphere round the origin that is modelled; null: as large as is seen",
+        description="radius of the modelled sphere around the origin, scene units; null: as large as seen",
     )
     depth_scale: float = Field(
-        1.0, gt=0, description="what depth pictures are multiplied by, where files have a step of their own"
+        1.0, gt=0, description="factor applied to depth images that are not in the layout's units"
     )
     views: str | None = Field(
         None,
-        description="JSON file {object id: [numbers of the views to use, from 0]}; objects left out use all",
+        description="JSON file {object id: [indices of the views to use]}; objects not listed use all views",
     )
     sources: tuple[Count, Count] = Field(
-        (1, 3), description="fewest and most source views of a scene; each a number or a ramp"
+        (1, 3), description="fewest and most source views per scene; each a number or a ramp"
     )
-    targets: int = Field(1, ge=1, description="target views of a scene")
+    targets: int = Field(1, ge=1, description="target views per scene")
     near_source_prob: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of scenes in which one source is among the views nearest to the first target, as "
-        "the views are that autoregressive sampling looks at",
+        description="probability that one source is among the views nearest to the first target, as when "
+        "sampling autoregressively",
     )
     shards: Literal["all", "rank"] = Field(
         "all",
-        description="which files of a packed training set a rank draws from; rank: those whose number "
-        "modulo the ranks is its own, so that it needs no others on its disk",
+        description="which shards of a packed training set a rank reads; rank: those whose index "
+        "modulo the number of ranks is its own, so the others need not be on its disk",
     )
     damaged: Literal["stop", "skip"] = Field(
         "stop",
-        description="what training does where a file cannot be used; skip: another scene takes its place, "
-        "and the file is named and counted",
+        description="what training does if a file cannot be used; skip: use another scene instead, "
+        "and report and count the file",
     )
-    workers: int = Field(0, ge=0, description="loading processes per rank; 0: load in the training process")
+    workers: int = Field(0, ge=0, description="loader processes per rank; 0: load in the training process")
     cache_mb: int = Field(
-        2048, ge=0, description="megabytes of decoded pictures kept by a rank's loaders together"
+        2048, ge=0, description="megabytes of decoded images cached by a rank's loaders together"
     )
 
     @property
     def photo_options(self) -> dict[str, int | float | str | None]:
-        """How photos become such pictures: keyword arguments of `data.photos.photos.read_photos`."""
+        """How to read photos alike: keyword arguments of `data.photos.photos.read_photos`."""
         return {name: getattr(self, name) for name in ("image_size", "object_radius", "resampling")}
 
     @field_validator("sources")
@@ -74,18 +74,18 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         return sources
 
     def sources_at(self, progress: float) -> tuple[int, int]:
-        """Fewest and most source views at a progress from 0 to 1, a ramp's value rounded (`count_at`)."""
+        """Return the fewest and most source views at a progress from 0 to 1, rounded (`count_at`)."""
         fewest, most = (count_at(count, progress) for count in self.sources)
-        return fewest, max(fewest, most)  # ramps that were checked at a hundred places may cross between two
+        return fewest, max(fewest, most)  # ramps are checked at a hundred points and may cross in between
 
     @property
     def largest_sources(self) -> tuple[int, int]:
-        """Fewest and most source views at their largest: what objects must have, and what batches hold."""
+        """The largest values of fewest and most source views: required of objects, and held by batches."""
         fewest, most = (count_at(largest(count), 0.0) for count in self.sources)
         return fewest, most
 
     def scheduled(self, progress: float) -> dict[str, float]:
-        """Current numbers of sources, those that are ramps, by their keys in the log."""
+        """Return the current numbers of sources that are ramps, by their keys in the log."""
         keys, now = ("schedule/fewest_sources", "schedule/most_sources"), self.sources_at(progress)
         given = zip(keys, self.sources, now, strict=True)
         return {key: float(count) for key, source, count in given if isinstance(source, Ramp)}

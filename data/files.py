@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what an error says about them."""
+"""Atomic file writes, and short error messages."""
 
 import os
 import uuid
@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, then give it that name: the file appears whole or not at all.
+    """Write a file atomically: `write` fills a temporary sibling that is then renamed to `path`.
 
-    Raises ValueError where it cannot be written.
+    Raises ValueError if it cannot be written.
     """
     with _unfinished(path) as partial:
         write(partial)
@@ -20,7 +20,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Raise ValueError where `write_whole` cannot write; whatever is at `path` stays as it is."""
+    """Raise ValueError if `write_whole` could not write to `path`, which is left unchanged."""
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; give the name of a file")
     with _unfinished(path) as partial:
@@ -29,9 +29,9 @@ def require_writable(path: Path) -> None:
 
 @contextmanager
 def _unfinished(path: Path) -> Iterator[Path]:
-    """A name beside `path` for a file in the making, which is gone in the end.
+    """Context with the name of a temporary file beside `path`, which is removed at the end.
 
-    Raises ValueError where the disk refuses anything.
+    Raises ValueError on any error of the file system.
     """
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
@@ -42,20 +42,20 @@ def _unfinished(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({first_line(error)}); choose another output folder"
         ) from error
     finally:
-        # Where the folder is a file or the name too long, even asking for the leftover fails.
+        # If the parent is a file or the name is too long, even removing the temporary file fails.
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
 def write_text_whole(path: Path, text: str) -> None:
-    """Write a text file, which appears whole or not at all. Raises ValueError where it cannot be written."""
+    """Write a text file atomically. Raises ValueError if it cannot be written."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_synced(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file beside its final name, sync it, then rename it: no reader sees half of it.
+    """Write a file atomically and durably: `write` fills a temporary sibling, which is synced, then renamed.
 
-    Raises OSError where the file cannot be written; what was there before is still there then.
+    Raises OSError if the file cannot be written; an existing file is then unchanged.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
@@ -74,12 +74,12 @@ def write_synced(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_synced(path: Path, text: str) -> None:
-    """Write a text file as `write_synced` does. Raises OSError where it cannot be written."""
+    """Write a text file as `write_synced` does. Raises OSError if it cannot be written."""
     write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _sync(path: Path) -> None:
-    """Have the operating system write a file or folder to the disk itself."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -88,5 +88,5 @@ def _sync(path: Path) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """Return the first line of an error's message, or its type if that is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Public names of a package whose modules are imported only when a name is first asked for (PEP 562)."""
+"""Lazy imports of the public names of a package (PEP 562)."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package: `modules` says in which of its modules each public name is."""
+    """Return the `__getattr__` of a package; `modules` maps each public name to its module."""
 
     def find(name: str) -> Any:
         if name not in modules:

@@ -1,7 +1,7 @@
-"""Values that may change in the course of a run.
+"""Values that may change during training.
 
-They are functions of its progress: updates made / updates in all, from 0 to 1. A key that takes one is given
-a number, or a ramp such as {"start": 1, "end": 0.1, "begin": 0.2, "until": 0.6}.
+They are functions of the progress, the fraction of updates done, from 0 to 1. A key of this type takes a
+number, or a ramp such as {"start": 1, "end": 0.1, "begin": 0.2, "until": 0.6}.
 """
 
 import math
@@ -11,23 +11,23 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, WrapValidato
 
 
 class Span(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """A part of a run, in which something changes. Raises ValueError where it ends before it begins."""
+    """The part of a run in which something changes."""
 
-    begin: float = Field(0.0, ge=0, le=1, description="progress at which the change begins")
-    until: float = Field(1.0, ge=0, le=1, description="progress at which it has ended; begin = until: a jump")
+    begin: float = Field(0.0, ge=0, le=1, description="progress at which the change starts")
+    until: float = Field(1.0, ge=0, le=1, description="progress at which it ends; begin = until: a jump")
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> "Span":
         if self.until < self.begin:
-            raise ValueError(f"until ({self.until:g}) lies before begin ({self.begin:g}); exchange them")
+            raise ValueError(f"until ({self.until:g}) is before begin ({self.begin:g}); swap them")
         return self
 
     def changing_at(self, progress: float) -> dict[str, float]:
-        """Current values of what changes in the course of the run, by what follows its key in their names."""
+        """Return the current values of what changes during the run, by the suffix to the key's name."""
         return {}
 
     def done_at(self, progress: float) -> float:
-        """The share of the change that is done, 0 to 1."""
+        """Return the completed fraction of the change, 0 to 1."""
         if progress >= self.until:
             return 1.0
         if progress <= self.begin:
@@ -36,7 +36,7 @@ class Span(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 
 class Ramp(Span):
-    """The way from one value to another: `start` before the span, `end` after it."""
+    """A transition from one value to another: `start` before the span, `end` after it."""
 
     start: float = Field(description="value up to `begin`")
     end: float = Field(description="value from `until` on")
@@ -47,17 +47,17 @@ class Ramp(Span):
     @model_validator(mode="after")
     def _has_factors(self) -> "Ramp":
         if self.shape == "exponential" and min(self.start, self.end) <= 0:
-            raise ValueError("an exponential ramp needs start and end above 0; take another shape")
+            raise ValueError("an exponential ramp needs start and end above 0; choose another shape")
         return self
 
     def changing_at(self, progress: float) -> dict[str, float]:
-        """The current value under the key's own name, unless the ramp leads nowhere."""
+        """Return the current value under the key's own name, unless the ramp is constant."""
         start, end = _ends(self)
         return {} if start == end else {"": value_at(self, progress)}
 
 
 def mix(start: float, end: float, share: float) -> float:
-    """`start` where `share` is 0, `end` where it is 1, to the last bit, and straight between."""
+    """Interpolate linearly from `start` (share 0) to `end` (share 1), exact at both ends."""
     return (1 - share) * start + share * end
 
 
@@ -69,24 +69,24 @@ SHAPES = {
 
 
 def value_at(scheduled: float | int | Ramp, progress: float) -> float:
-    """What a number, or a ramp, is at a progress from 0 to 1."""
+    """Return the value of a number or a ramp at a progress from 0 to 1."""
     if not isinstance(scheduled, Ramp):
         return float(scheduled)
     return SHAPES[scheduled.shape](scheduled.start, scheduled.end, scheduled.done_at(progress))
 
 
 def count_at(scheduled: float | int | Ramp, progress: float) -> int:
-    """The whole number nearest to the value; of two as near, the smaller."""
+    """Return the value rounded to the nearest integer, ties down."""
     return math.ceil(value_at(scheduled, progress) - 0.5)
 
 
 def largest(scheduled: float | int | Ramp) -> float:
-    """The largest value of the whole run: a ramp has it at one of its ends."""
+    """Return the largest value over the whole run: a ramp has it at one of its ends."""
     return max(_ends(scheduled))
 
 
 def scheduled_values(config: BaseModel, progress: float, prefix: str = "schedule/") -> dict[str, float]:
-    """Current values of what changes within a config, by keys such as "schedule/loss_rgb"."""
+    """Return the current values of all ramps in a config, by keys such as "schedule/loss_rgb"."""
     found: dict[str, float] = {}
     for name, value in config:
         if isinstance(value, Span):
@@ -102,7 +102,7 @@ def _ends(scheduled: float | int | Ramp) -> tuple[float, float]:
 
 
 def _number_or_ramp(number: Any) -> WrapValidator:
-    """Reads the one or the other, so that an error is about what was meant and not about every choice."""
+    """Validate a number or a ramp, so that errors mention only the one that was given."""
     adapter = TypeAdapter(number)
 
     def read(value: Any, _: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Random numbers that follow from seeds alone, on any device."""
+"""Random numbers that depend only on seeds, identical on any device."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,29 +7,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-WORD = (1 << 64) - 1  # splitmix64 calculates modulo 2^64
+WORD = (1 << 64) - 1  # splitmix64 works modulo 2^64
 
 
 def normal(seeds: Int[Tensor, "n"], shape: Sequence[int], *, stream: int | str) -> Float[Tensor, "n ..."]:
-    """Standard normal numbers, `shape` of them for each seed, as float32 on the device of `seeds`.
+    """Draw standard normal numbers, `shape` of them for each seed, as float32 on the device of `seeds`.
 
-    What a seed gives depends on the seed, the stream and the shape alone: not on the other seeds of the
-    batch, the device, or numbers drawn before. Streams keep different uses of one seed independent. (torch's
-    CPU generator heeds 32 bits of the derived seed, so among some 100,000 draws a few pairs will be equal.)
+    The result for a seed depends only on the seed, the stream and the shape: not on the other seeds of the
+    batch, the device, or previous draws. Streams make different uses of one seed independent. (torch's CPU
+    generator uses 32 bits of the derived seed, so among some 100,000 draws a few pairs will be equal.)
     """
     return _draw(torch.randn, seeds, shape, stream)
 
 
 def uniform(seeds: Int[Tensor, "n"], shape: Sequence[int], *, stream: int | str) -> Float[Tensor, "n ..."]:
-    """Numbers evenly distributed over [0, 1), otherwise like `normal`."""
+    """Draw numbers uniform on [0, 1), otherwise like `normal`."""
     return _draw(torch.rand, seeds, shape, stream)
 
 
 def derived_seed(seed: int, stream: int | str) -> int:
-    """A seed in 0 .. 2^63 - 1 for one use of `seed`: splitmix64(seed + splitmix64(stream)).
+    """Derive a seed in 0 .. 2^63 - 1 for one use of `seed`: splitmix64(seed + splitmix64(stream)).
 
-    The name of a stream stands for the first 8 bytes of its SHA-256. splitmix64 (Steele, Lea and Flood 2014)
-    makes unrelated numbers of neighbouring ones, which seeds and streams usually are.
+    A stream's name is hashed to the first 8 bytes of its SHA-256. splitmix64 (Steele, Lea and Flood 2014)
+    decorrelates neighbouring numbers, as seeds and streams usually are.
     """
     if isinstance(stream, str):
         stream = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
@@ -37,7 +37,7 @@ def derived_seed(seed: int, stream: int | str) -> int:
 
 
 def _draw(function, seeds: Tensor, shape: Sequence[int], stream: int | str) -> Tensor:
-    # On the CPU whatever the device: generators of other devices give other numbers for the same seed.
+    # Always on the CPU: generators of other devices give other numbers for the same seed.
     generators = [torch.Generator().manual_seed(derived_seed(seed, stream)) for seed in seeds.tolist()]
     drawn = [function(tuple(shape), generator=generator) for generator in generators]
     return torch.stack(drawn).to(seeds.device) if drawn else torch.empty(0, *shape, device=seeds.device)
@@ -51,5 +51,5 @@ def _splitmix64(value: int) -> int:
 
 
 def view_seeds(seeds: Int[Tensor, "b"], num: int) -> Int[Tensor, "bt"]:
-    """A seed for each of `num` views of every scene."""
+    """Derive a seed for each of `num` views of every scene."""
     return torch.tensor([derived_seed(seed, view) for seed in seeds.tolist() for view in range(num)])

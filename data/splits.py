@@ -1,4 +1,4 @@
-"""The splits of a data set, and the natural order of names."""
+"""Splits of a data set, and natural sorting of names."""
 
 import os
 import re
@@ -11,21 +11,21 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
-HELD_OUT = 0.1  # share of the objects kept from training where no folder says which
+HELD_OUT = 0.1  # fraction of objects held out from training if no folder specifies them
 
 
 def split_named(name: str) -> Split | None:
-    """The split that a folder or file of this name holds: X or *_X is X. None: it names none."""
+    """Return the split named by a folder or file (X or *_X), or None."""
     return next((split for split in SPLITS if name == split or name.endswith(f"_{split}")), None)
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, sorted, without hidden ones and what archivers leave (__MACOSX).
+    """List the subfolders of a folder, sorted, without hidden ones and archiver leftovers (__MACOSX).
 
-    Raises ValueError where it cannot be listed.
+    Raises ValueError if it cannot be listed.
     """
     try:
-        with os.scandir(folder) as entries:  # which knows folders without asking for each
+        with os.scandir(folder) as entries:  # which knows folders without a stat call for each
             names = sorted(entry.name for entry in entries if entry.is_dir())
     except OSError as error:
         raise ValueError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
@@ -33,5 +33,5 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sorting key by which view 10 comes after view 9."""
+    """Return a sorting key by which view 10 comes after view 9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

@@ -1,27 +1,23 @@
-"""Weights of a related k-diffusion denoiser, made to fit one of ours without changing what it computes.
+"""Adapt the weights of a related k-diffusion denoiser without changing its function.
 
-`add_condition` gives an unconditional denoiser a condition. The new inputs have zero weights, so that they
-add nothing to any sum: the function stays what it was. They are not stuck there: the gradient of a weight is
-its input times the gradient of its output, which is not zero, so training moves them from the first step (as
-in Zhang et al. 2023, arXiv:2302.05543).
+`add_condition` adds condition inputs to an unconditional denoiser. The new inputs have zero weights, so the
+function is unchanged. They still train: the gradient of a weight is its input times the gradient of its
+output, which is not zero (as in Zhang et al. 2023, arXiv:2302.05543).
 
-`add_levels` puts finer levels in front, for larger images (in the spirit of Karras et al. 2018,
-arXiv:1710.10196).
-They pass everything through at first, for three reasons:
-- A residual branch whose last convolution is zero leaves x + 0. On the way down a new level does nothing, and
-  the old levels get down(proj_in(x)).
-- On the way up a new level begins by mixing [from below, across], the old levels' result and the level's own
-  way-down features, by a 1x1 convolution. [I, 0] keeps the first and drops the second.
-- proj_in and proj_out are 1x1 convolutions: they mix channels within a pixel. Down- and upsampling mix pixels
-  within a channel, by weights that sum to 1, which leaves a bias as it is. So the two may change places:
+`add_levels` prepends finer levels, for larger images (in the spirit of Karras et al. 2018, arXiv:1710.10196).
+Initially they are identities, for three reasons: - A residual branch whose last convolution is zero is the
+identity. So a new encoder level does nothing, and the old levels receive down(proj_in(x)). - A new decoder
+level starts with a 1x1 convolution of [from below, skip]. [I, 0] keeps the first and drops the second. -
+proj_in and proj_out are 1x1 convolutions, which mix channels within a pixel. Down- and upsampling mix pixels
+within a channel, with weights that sum to 1, which preserves a bias. So the two commute:
   down(proj_in(x)) = proj_in(down(x)), and likewise for up and proj_out.
 The raw network F then obeys F_grown(x, condition) = up(F(down(x), down(condition))), at the same noise level.
-It is a start for training, no finished denoiser: averaging leaves 5/16 of independent noise's standard
-deviation, so the old levels see cleaner images than the noise level tells them.
+It is an initialisation, not a finished denoiser: averaging reduces the standard deviation of independent
+noise to 5/16, so the old levels see cleaner images than their noise level indicates.
 
-State dicts go in and out, under the names of `EDMDenoiser.state_dict()`; no network is built, and nothing
-given is changed, though what stays the same is shared with it. k-diffusion counts `d_blocks` from fine to
-coarse and `u_blocks` from coarse to fine.
+Functions take and return state dicts with the names of `EDMDenoiser.state_dict()`; no network is built.
+Inputs are not modified, but unchanged tensors are shared. k-diffusion counts `d_blocks` from fine to coarse
+and `u_blocks` from coarse to fine.
 """
 
 import re
@@ -34,19 +30,19 @@ State = dict[str, Tensor]
 PREFIX = "inner_model."
 PROJ_IN, MAPPING = f"{PREFIX}proj_in.weight", f"{PREFIX}mapping_cond.weight"
 PROJ_OUT, PROJ_OUT_BIAS = f"{PREFIX}proj_out.weight", f"{PREFIX}proj_out.bias"
-FIRST_CONVOLUTION = PREFIX + "u_net.d_blocks.{}.1.main.2.weight"  # of a level
+FIRST_CONVOLUTION = PREFIX + "u_net.d_blocks.{}.1.main.2.weight"  # of an encoder level
 BLOCK = re.compile(rf"{re.escape(PREFIX)}u_net\.([du])_blocks\.(\d+)\.(.+)")
-# The last layer of a residual branch, be it of convolutions or of attention.
+# The last layer of a residual branch, convolutional or attention.
 BRANCH_END = re.compile(r"\d+\.(main\.6|out_proj)\.(weight|bias)")
 
-IMAGE_CHANNELS = 3  # what else goes in (the condition) or comes out (log variance) comes after them
+IMAGE_CHANNELS = 3  # further inputs (the condition) or outputs (log variance) follow
 IMAGE_AXES = {PROJ_IN: 1, PROJ_OUT: 0, PROJ_OUT_BIAS: 0}
 NOTES = {
     PROJ_IN: "{} condition channels added with zero weights",
     PROJ_OUT: "variance row added with zero weights: log variance 0 until it is trained",
     MAPPING: "augmentation input ({} numbers) added with zero weights",
 }
-# What in the config decides the shapes of a part. The mapping comes first: its width is in all parts.
+# Config keys that determine the shapes of a part. The mapping comes first: its width affects all parts.
 KEYS = {
     "timestep_embed.": "model.denoiser.mapping_width",
     "mapping.": "model.denoiser.mapping_width",
@@ -58,11 +54,10 @@ KEYS = {
 
 
 def adapt(weights: State, own: State) -> tuple[State, list[str]]:
-    """`weights` grafted and grown as far as `own` calls for it, and a line for the user on each thing done.
+    """Adapt `weights` to `own` with new conditions and levels; also return a message for each change.
 
-    The very `weights` without lines where nothing is called for, or where the two cannot be compared: where
-    the levels of `weights` have other channels than the coarsest of `own`. Raises ValueError as `add_levels`
-    does.
+    Returns `weights` unchanged, without messages, if nothing is needed or the two are unrelated: if the
+    levels of `weights` differ in channels from the coarsest of `own`. Raises ValueError as `add_levels` does.
     """
     num = levels(weights)
     if not num or _channels(own)[-num:] != _channels(weights):
@@ -82,7 +77,7 @@ def adapt(weights: State, own: State) -> tuple[State, list[str]]:
 
 
 def levels(state: State) -> int:
-    """Number of levels of a denoiser; 0 where the names are not those of one."""
+    """Return the number of levels of a denoiser; 0 if the names do not match."""
     num = 0
     while FIRST_CONVOLUTION.format(num) in state and state[FIRST_CONVOLUTION.format(num)].ndim == 4:
         num += 1
@@ -90,11 +85,11 @@ def levels(state: State) -> int:
 
 
 def add_condition(weights: State, own: State) -> State:
-    """`weights` with zeros for what they lack of `own`: condition, log variance, description of augmentation.
+    """Extend `weights` with zeros for the condition, log variance and augmentation that only `own` has.
 
-    The images that come out are as before, whatever the condition: to the last bit where the convolution adds
-    up the images' channels in the same order, else to rounding. A log variance of zero makes the loss half
-    the squared error. Tensors that differ from those of `own` in any other way stay as they are.
+    The output images are unchanged for any condition: bit for bit if the convolution sums the image channels
+    in the same order, else up to rounding. A log variance of zero makes the loss half the squared error.
+    Tensors that differ from those of `own` in any other way are unchanged.
     """
     grafted = dict(weights)
     for name, num in _lacking(weights, own).items():
@@ -107,11 +102,11 @@ def add_condition(weights: State, own: State) -> State:
 
 
 def add_levels(weights: State, own: State) -> State:
-    """A denoiser with as many levels as `own`, which has more: finer ones, which pass everything through.
+    """Prepend finer levels to a denoiser, up to the number of `own`, initialised as identities.
 
-    The new levels take from `own` what cannot be heard yet (all but the ends of branches and the first mixing
-    on the way up). Raises ValueError where they have other channels than the finest level of `weights`, or
-    where `weights` and `own` differ in anything else.
+    The new levels take from `own` all weights without effect yet (all but the ends of branches and the
+    decoder's first convolution). Raises ValueError if their channels differ from the finest level of
+    `weights`, or if `weights` and `own` differ in anything else.
     """
     _require_finer_levels(weights, own)
     num = levels(weights)
@@ -131,7 +126,7 @@ def _channels(state: State) -> list[int]:
 
 
 def _lacking(weights: State, own: State) -> dict[str, int]:
-    """How many channels each tensor lacks of those that can be grafted, by its name."""
+    """Return the number of missing channels of each tensor that can be extended, by name."""
     lacking = {}
     for name, axis in IMAGE_AXES.items():
         if name in weights and name in own:
@@ -145,7 +140,7 @@ def _lacking(weights: State, own: State) -> dict[str, int]:
 
 
 def _behind(name: str, added: int) -> str:
-    """The name of an old tensor behind new levels."""
+    """Return the name of an old tensor after prepending levels."""
     block = BLOCK.fullmatch(name)
     if block is None or block[1] == "u":
         return name
@@ -153,21 +148,21 @@ def _behind(name: str, added: int) -> str:
 
 
 def _is_new(name: str, added: int, num: int) -> bool:
-    """Whether a tensor belongs to the `added` levels in front of `num`, or is a filter between two levels."""
+    """Whether a tensor belongs to the `added` levels in front of `num`, or is a resampling filter."""
     block = BLOCK.fullmatch(name)
     if block is None:
         return False
-    # The finest level so far had no filter, as there was nothing beyond it.
+    # The previously finest level had no resampling filter.
     return name.endswith(".kernel") or (int(block[2]) < added if block[1] == "d" else int(block[2]) >= num)
 
 
 def _passing_through(name: str, fresh: Tensor) -> Tensor:
-    """A new level's tensor, set so that the level changes nothing; as it is where that does not matter."""
+    """Initialise a new level's tensor so that the level is the identity; others are kept."""
     within = BLOCK.fullmatch(name)[3]
     if BRANCH_END.fullmatch(within):
         return torch.zeros_like(fresh)
     if within.endswith(".skip.weight"):
-        return torch.eye(*fresh.shape[:2])[..., None, None]  # [I, 0] on [from below, across]
+        return torch.eye(*fresh.shape[:2])[..., None, None]  # [I, 0] on [from below, skip]
     return fresh.clone()
 
 
@@ -175,14 +170,15 @@ def _require_finer_levels(weights: State, own: State) -> None:
     given, wanted = _channels(weights), _channels(own)
     if not 0 < len(given) < len(wanted):
         raise ValueError(
-            f"transfer: a denoiser of {len(given)} levels cannot grow into one of {len(wanted)}; "
+            f"transfer: a denoiser of {len(given)} levels cannot be extended to {len(wanted)}; "
             "put finer levels before those of the file in model.denoiser.channels, depths and self_attention"
         )
     expected = given[:1] * (len(wanted) - len(given)) + given
     if wanted != expected:
         raise ValueError(
-            f"transfer: a denoiser of channels {given} cannot grow into model.denoiser.channels={wanted}, as "
-            f"new levels pass on just what the finest one takes; set model.denoiser.channels={expected}"
+            f"transfer: a denoiser of channels {given} cannot be extended to model.denoiser.channels="
+            f"{wanted}, as new levels must have the channels of the finest one; "
+            f"set model.denoiser.channels={expected}"
         )
 
 
@@ -193,6 +189,7 @@ def _require_same_shapes(grown: State, own: State) -> None:
         for name in differing:
             if name.startswith(PREFIX + part):
                 raise ValueError(
-                    f"transfer: the denoiser cannot grow: {name} would be {there.get(name, 'missing')} and "
-                    f"must be {here.get(name, 'absent')}; set {key} as the file was trained"
+                    f"transfer: the denoiser cannot be extended: {name} would be "
+                    f"{there.get(name, 'missing')} and must be {here.get(name, 'absent')}; "
+                    f"set {key} as the file was trained"
                 )

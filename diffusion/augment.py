@@ -1,11 +1,11 @@
 """Paired augmentation that cannot leak into samples (Karras et al. 2022, appendix F.2, without colours).
 
-Target and condition are moved, turned and stretched alike, and the denoiser is told how by 9 numbers; with
-zeros, as in sampling, it makes images that are not augmented.
+Target and condition are transformed alike, and the denoiser is conditioned on 9 numbers that describe the
+transform; with zeros, as in sampling, it generates images without augmentation.
 
-Parameters per view, a0 .. a7: mirror left-right (0 or 1), mirror up-down (0 or 1), logarithm of the scale in
-units of ln(2)/5, rotation in radians, direction (radians) and logarithm (ln(2)/5) of a stretch, shift in x
-and y in eighths of the image. All zeros: nothing happens.
+Parameters per view, a0 .. a7: flip in x (0 or 1), flip in y (0 or 1), log scale in units of ln(2)/5, rotation
+in radians, direction (radians) and log scale (ln(2)/5) of an anisotropic scaling, translation in x and y in
+eighths of the image. All zeros are the identity.
 """
 
 import math
@@ -20,21 +20,21 @@ from torch import Tensor
 from data.schedule import Probability
 from data.seeds import normal, uniform
 
-LN_SCALE = 0.2 * math.log(2)  # of one unit of a2 and a5
-SHIFT = 1 / 8  # image sizes, of one unit of a6 and a7
+LN_SCALE = 0.2 * math.log(2)  # per unit of a2 and a5
+SHIFT = 1 / 8  # image sizes per unit of a6 and a7
 
 
 class AugmentConfig(BaseModel, frozen=True, extra="forbid"):
-    """Each of two mirrors, scale, rotation, stretch and shift is tried with probability `prob`.
+    """Flips in x and y, scale, rotation, anisotropy and translation are each enabled with probability `prob`.
 
-    A mirror that is tried happens half of the time; EDM trains with 0.12.
+    An enabled flip happens half of the time; EDM trains with 0.12.
     """
 
     prob: Probability = 0.0
 
 
 def draw_parameters(prob: float, seeds: Int[Tensor, "n"]) -> Float[Tensor, "n 8"]:
-    """Parameters a0 .. a7 for each seed, independent of the batch, where each change is tried with `prob`."""
+    """Draw parameters a0 .. a7 for each seed, independent of the batch; each is enabled with `prob`."""
     tried = (uniform(seeds, (6,), stream="augment.tried") < prob).float()
     even = uniform(seeds, (4,), stream="augment.uniform")
     gaussian = normal(seeds, (4,), stream="augment.normal")
@@ -46,7 +46,7 @@ def draw_parameters(prob: float, seeds: Int[Tensor, "n"]) -> Float[Tensor, "n 8"
 
 
 def conditioning(parameters: Float[Tensor, "n 8"]) -> Float[Tensor, "n 9"]:
-    """The 9 numbers that tell the denoiser, zeros where nothing was done (EDM appendix F.2)."""
+    """Return the 9 conditioning numbers of the denoiser, zeros for the identity (EDM appendix F.2)."""
     mirror_x, mirror_y, scale, angle, direction, stretch, shift_x, shift_y = parameters.unbind(-1)
     turned = [angle.cos() - 1, angle.sin()]
     stretched = [stretch * direction.cos(), stretch * direction.sin()]
@@ -54,12 +54,12 @@ def conditioning(parameters: Float[Tensor, "n 8"]) -> Float[Tensor, "n 9"]:
 
 
 def matrices(parameters: Float[Tensor, "n 8"], height: int, width: int) -> Float[Tensor, "n 3 3"]:
-    """Where pixels go, (x, y, 1) -> (x, y, 1) with whole numbers at pixel centres, as float64.
+    """Return the transforms of homogeneous pixel coordinates, integer at pixel centres, as float64.
 
-    Images of one shape at two resolutions are moved alike: everything turns about the middle of the picture,
-    and shifts are fractions of its size.
+    Independent of the resolution: rotations are about the image centre, and translations are fractions of its
+    size.
     """
-    # Float64 is also out of reach of autocast and of TF32, which would blur positions by parts of a pixel.
+    # Float64 also avoids autocast and TF32, which would be inaccurate by fractions of a pixel.
     mirror_x, mirror_y, scale, angle, direction, stretch, shift_x, shift_y = parameters.double().unbind(-1)
     zoom, squeeze = (LN_SCALE * scale).exp(), (LN_SCALE * stretch).exp()
     centre_x, centre_y = torch.full_like(zoom, (width - 1) / 2), torch.full_like(zoom, (height - 1) / 2)
@@ -76,18 +76,17 @@ def matrices(parameters: Float[Tensor, "n 8"], height: int, width: int) -> Float
 
 
 def warp(images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n c h w"]:
-    """Images whose pixels were moved by `matrix` (see `matrices`).
+    """Transform images by `matrix` (see `matrices`).
 
-    Bilinear, differentiable with respect to the images; beyond the edge the image is reflected about the
-    centres of its outermost pixels. Where the matrix is the identity the image comes back unchanged, to the
-    last bit.
+    Bilinear, differentiable with respect to the images, with reflection padding about the centres of the
+    outermost pixels. The identity returns the image bit for bit.
     """
     height, width = images.shape[-2:]
-    # Each new pixel asks where it came from, in units of the last pixel, which is where 1 is in the grid.
-    # `inv` would have the host wait for a GPU to say whether all went well.
+    # Source position of each output pixel, normalised to grid_sample's range.
+    # `inv` would synchronise with the GPU to check for errors.
     origin = torch.linalg.inv_ex(matrix.double()).inverse
     still = (matrix == torch.eye(3).to(matrix)).flatten(1).all(dim=1)
-    pin = images.is_cuda and not matrix.is_cuda  # a GPU fetches by itself what cannot move
+    pin = images.is_cuda and not matrix.is_cuda  # pinned memory allows an asynchronous copy
     origin, still = (
         (tensor.pin_memory() if pin else tensor).to(images.device, non_blocking=True)
         for tensor in (origin, still)
@@ -105,7 +104,7 @@ def warp(images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 3 3"]) -> Fl
 def augment_pair(
     target: Float[Tensor, "n c h w"], condition: Float[Tensor, "n f k l"], parameters: Float[Tensor, "n 8"]
 ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n f k l"]]:
-    """Target and condition after the same augmentation; resolutions may differ, the aspect ratio may not."""
+    """Apply the same augmentation to target and condition, which may differ in resolution only."""
     (height, width), (rows, columns) = target.shape[-2:], condition.shape[-2:]
     assert height * columns == width * rows, "target and condition show the same picture"
     return (

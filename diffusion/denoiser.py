@@ -13,33 +13,33 @@ from diffusion.k_diffusion import k_diffusion
 from diffusion.layers import CheckpointedUNet, replace_layers
 
 NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/augment.py
-GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and of attention, fixed by k-diffusion
+GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and attention, fixed by k-diffusion
 
 
 class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Size of the U-Net, one entry per level from fine to coarse; every level halves the image."""
 
-    # Upper bounds are far beyond use; they keep a made-up config from being built for hours.
+    # Upper bounds are far beyond practical use; they prevent a malicious config from building for hours.
     channels: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
         (128, 128, 256, 512, 512), min_length=1, max_length=10
     )
-    # Residual blocks on the way down, and again on the way up.
+    # Residual blocks of the encoder, and again of the decoder.
     depths: tuple[Annotated[int, Field(ge=1, le=32)], ...] = Field(
         (2, 2, 2, 4, 4), min_length=1, max_length=10
     )
     self_attention: tuple[bool, ...] = (False, False, False, True, True)
-    mapping_width: int = Field(
-        256, ge=2, le=8192, multiple_of=2
-    )  # of the vector that carries the noise level
+    mapping_width: int = Field(256, ge=2, le=8192, multiple_of=2)  # of the noise level embedding
     dropout: float = Field(0.0, ge=0, lt=1)
-    variance_head: bool = True  # one more output, the log variance of the error, which weighs the loss
-    sigma_data: float = Field(0.5, gt=0)  # standard deviation of clean images about their centre
-    # What images are denoised around: 0, or the first three channels of the condition, from [0, 1] to
-    # [-1, 1]. The network then learns the difference from an image that a regression predicts, as in CorrDiff
-    # (Mardani et al. 2023, arXiv:2309.15214).
+    variance_head: bool = True  # extra output, the log variance of the error, which weights the loss
+    sigma_data: float = Field(0.5, gt=0)  # standard deviation of clean images around their centre
+    # Centre of denoising: 0, or the first three channels of the condition, mapped from [0, 1] to [-1, 1]. The
+    # network then learns the residual to a regressed image, as in CorrDiff (Mardani et al. 2023,
+    # arXiv:2309.15214).
     centre: Literal["zero", "condition"] = "zero"
-    augment_condition: bool = True  # the network is told how its input was augmented
-    checkpointing: bool = False  # less memory in training for more time: the blocks are computed twice
+    augment_condition: bool = True  # condition the network on the augmentation of its input
+    checkpointing: bool = (
+        False  # activation checkpointing: less memory in training, but blocks are computed twice
+    )
 
     @model_validator(mode="after")
     def _levels_agree(self) -> "DenoiserConfig":
@@ -59,7 +59,7 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 
     @property
     def smallest(self) -> int:
-        """Smallest image height and width: reflection at the coarsest level needs two pixels there."""
+        """Smallest image height and width: reflection padding needs two pixels at the coarsest level."""
         return 2 * self.multiple if self.multiple > 1 else 1
 
     @property
@@ -71,9 +71,9 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 class EDMDenoiser(nn.Module):
     """E[clean | noisy, condition] by a preconditioned U-Net (EDM eq. 7).
 
-    Images are in any range whose standard deviation is about `config.sigma_data`. The condition is an image
-    of features of the same size and is never scaled by the noise level. The state dict holds k-diffusion's
-    own names under `inner_model.`. Works under autocast: only the network computes in the lower precision.
+    Images have a standard deviation of about `config.sigma_data`. The condition is a feature image of the
+    same size and is never scaled by the noise level. The state dict has k-diffusion's names under
+    `inner_model.`. Under autocast only the network computes in lower precision.
     """
 
     def __init__(self, config: DenoiserConfig, *, condition_channels: int) -> None:
@@ -91,10 +91,10 @@ class EDMDenoiser(nn.Module):
         condition: Float[Tensor, "b v f h w"],
         augmentation: Float[Tensor, "b v 9"] | None = None,
     ) -> Float[Tensor, "b v 3 h w"]:
-        """Denoised images about their centre: c_skip noisy + c_out F(c_in noisy; c_noise, condition).
+        """Denoise images around their centre: c_skip noisy + c_out F(c_in noisy; c_noise, condition).
 
-        `augmentation` describes what was done to the images (zeros: nothing, which is also what None means).
-        Raises ValueError where height or width does not suit the levels.
+        `augmentation` describes the augmentation of the images (None or zeros for none). Raises ValueError if
+        height or width does not suit the levels.
         """
         c_skip, c_out, c_in = self._scalings(sigma)
         centre = self.centre(condition)
@@ -103,7 +103,7 @@ class EDMDenoiser(nn.Module):
         return centre + c_skip * noisy + c_out * output
 
     def centre(self, condition: Float[Tensor, "b v f h w"]) -> Float[Tensor, "b v 3 h w"]:
-        """Images that views are denoised around, from which sampling starts."""
+        """Return the images that views are denoised around; sampling starts from them."""
         if self.config.centre == "zero":
             return condition.new_zeros(()).expand(*condition.shape[:2], 3, *condition.shape[-2:])
         return 2 * condition[:, :, :3].float() - 1
@@ -116,15 +116,14 @@ class EDMDenoiser(nn.Module):
         condition: Float[Tensor, "b v f h w"],
         augmentation: Float[Tensor, "b v 9"] | None = None,
     ) -> Float[Tensor, "b v"]:
-        """Training loss of each view at noise level `sigma`, for standard normal `noise`.
+        """Compute the training loss of each view at noise level `sigma`, for standard normal `noise`.
 
-        Mean over pixels of (F - target)^2, with the effective target of EDM eq. 8, which weighs noise levels
-        as lambda(sigma) does there. With the variance head it is the Gaussian log likelihood of the target
-        instead, up to a constant, whose log variance the network predicts: the noise levels' weights are
-        learnt.
+        Mean over pixels of (F - target)^2, with the effective target of EDM eq. 8, which weights noise levels
+        like lambda(sigma) there. With the variance head it is the negative Gaussian log likelihood of the
+        target, up to a constant, with predicted log variance: the weights of noise levels are learned.
         """
         c_skip, c_out, c_in = self._scalings(sigma)
-        # A regression is not taught by how its error is denoised.
+        # The regressed centre gets no gradient from the denoising loss.
         clean = clean - self.centre(condition).detach()
         noisy = clean + sigma[..., None, None, None] * noise
         output, log_variance = self._network(c_in * noisy, sigma, condition, augmentation)
@@ -134,7 +133,7 @@ class EDMDenoiser(nn.Module):
         return (squared_error / log_variance.exp() + log_variance) / 2
 
     def _scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """c_skip, c_out and c_in (EDM table 1), ready to multiply images."""
+        """Return c_skip, c_out and c_in (EDM table 1), shaped for broadcasting over images."""
         sigma = sigma[..., None, None, None]
         variance = sigma.square() + self.config.sigma_data**2
         return (
@@ -146,7 +145,7 @@ class EDMDenoiser(nn.Module):
     def _network(
         self, scaled: Tensor, sigma: Tensor, condition: Tensor, augmentation: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Raw output F [b, v, 3, h, w] and log variance [b, v], in float32 whatever computed them."""
+        """Return the raw output F [b, v, 3, h, w] and log variance [b, v], always in float32."""
         self._check_size(*scaled.shape[-2:])
         result = self.inner_model(
             scaled.flatten(0, 1),
@@ -169,7 +168,7 @@ class EDMDenoiser(nn.Module):
                 )
             return None
         if augmentation is None:
-            # Zeros, not nothing: every weight then takes part in every step, as data-parallel training needs.
+            # Zeros instead of None: data-parallel training needs every weight in every step.
             augmentation = sigma.new_zeros(*sigma.shape, NUM_AUGMENTATION)
         return augmentation.flatten(0, 1)
 
@@ -183,7 +182,7 @@ class EDMDenoiser(nn.Module):
 
 
 def k_diffusion_network(config: DenoiserConfig, *, condition_channels: int) -> nn.Module:
-    """k-diffusion's network of a config's size, with its own layers."""
+    """Build k-diffusion's network for a config, with its original layers."""
     return k_diffusion().models.ImageDenoiserModelV1(
         c_in=3,
         feats_in=config.mapping_width,

@@ -1,11 +1,11 @@
-"""The one place that imports k-diffusion: on first use, because that takes seconds."""
+"""The only import of k-diffusion: on first use, because it takes seconds."""
 
 import warnings
 from types import ModuleType
 
 
 def k_diffusion() -> ModuleType:
-    """The k-diffusion package, without the deprecation warnings of what it imports in its turn."""
+    """Import k-diffusion without the deprecation warnings of its dependencies."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -1,6 +1,6 @@
-"""Replacements for k-diffusion's layers: same numbers and state-dict keys, fewer operations or less memory.
+"""Replacements for k-diffusion's layers: same results and state-dict keys, but less compute or memory.
 
-Nothing here adds a weight; they are swapped into a U-Net that k-diffusion has built.
+They add no weights; `replace_layers` swaps them into a U-Net built by k-diffusion.
 """
 
 import math
@@ -15,9 +15,9 @@ from diffusion.k_diffusion import k_diffusion
 
 
 class Downsample(nn.Module):
-    """Half the size with a fixed 4x4 kernel, each channel by itself.
+    """Downsample by 2 with a fixed depthwise 4x4 kernel.
 
-    k-diffusion writes the kernel into a [c, c, 4, 4] weight that is zero off its diagonal: c times the work.
+    k-diffusion uses a dense [c, c, 4, 4] weight that is zero off its diagonal: c times the work.
     """
 
     def __init__(self, kernel: Float[Tensor, "4 4"]) -> None:
@@ -31,7 +31,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the size with a fixed 4x4 kernel, each channel by itself: the counterpart of `Downsample`."""
+    """Upsample by 2 with a fixed depthwise 4x4 kernel: the counterpart of `Downsample`."""
 
     def __init__(self, kernel: Float[Tensor, "4 4"]) -> None:
         super().__init__()
@@ -45,10 +45,10 @@ class Upsample(nn.Module):
 
 
 class FourierFeatures(nn.Module):
-    """Noise level to cosines and sines of random frequencies.
+    """Random Fourier features of the noise level.
 
-    A product instead of a matrix product, which autocast would round to 8 bits: neighbouring noise levels
-    would become one.
+    Elementwise instead of a matrix product, which autocast would round to 8 bits, merging neighbouring noise
+    levels.
     """
 
     def __init__(self, weight: Float[Tensor, "m 1"]) -> None:
@@ -56,13 +56,13 @@ class FourierFeatures(nn.Module):
         self.register_buffer("weight", weight)
 
     def forward(self, level: Float[Tensor, "n 1"]) -> Float[Tensor, "n k"]:
-        """Cosines, then sines, of 2 pi weight * level: k = 2 m numbers."""
+        """Return cosines, then sines, of 2 pi weight * level: k = 2 m numbers."""
         angle = 2 * math.pi * level * self.weight[:, 0]
         return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
 class AttentionDropout(nn.Module):
-    """The rate that k-diffusion's attention reads: it would drop in evaluation too, this only in training."""
+    """Dropout rate for k-diffusion's attention, which would otherwise also drop in evaluation mode."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class AttentionDropout(nn.Module):
 
     @property
     def p(self) -> float:
-        """Probability of dropping an attention weight."""
+        """The probability of dropping an attention weight."""
         return self.rate if self.training else 0.0
 
 
 class CheckpointedUNet(nn.Module):
-    """k-diffusion's U-Net, of which training keeps the inputs of each block alone, and computes it again.
+    """k-diffusion's U-Net with activation checkpointing: training stores only the inputs of each block.
 
-    Random numbers are repeated, so that results and gradients are the same.
+    The random state is restored, so that results and gradients are the same.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -87,12 +87,12 @@ class CheckpointedUNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "n c h w"], condition: dict[str, Float[Tensor, "n m"]]
     ) -> Float[Tensor, "n o h w"]:
-        """Down and up again, each level on the way up beside what the level put out on the way down."""
+        """Run encoder and decoder, with a skip connection per level."""
         skips = []
         for level in self.d_blocks:
             images = _through(level, images, condition)
             skips.append(images)
-        skips.pop()  # what the coarsest level put out is where the way up begins
+        skips.pop()  # the coarsest level's output is the decoder's input, not a skip
         images = _through(self.u_blocks[0], images, condition)
         for level in self.u_blocks[1:]:
             images = _through(level, torch.cat([images, skips.pop()], dim=1), condition)
@@ -100,13 +100,13 @@ class CheckpointedUNet(nn.Module):
 
 
 def replace_layers(network: nn.Module) -> None:
-    """Swap these layers into k-diffusion's `network`, in place. State-dict keys and results stay."""
+    """Swap these layers into k-diffusion's `network`, in place. State-dict keys and results are unchanged."""
     theirs = k_diffusion().layers
     replacements = {
         theirs.Downsample2d: lambda layer: Downsample(layer.kernel),
         theirs.Upsample2d: lambda layer: Upsample(layer.kernel),
         theirs.FourierFeatures: lambda layer: FourierFeatures(layer.weight),
-        # Plain dropout occurs inside attention only, which asks it for its rate instead of calling it.
+        # Plain dropout occurs only in attention, which reads its rate instead of calling it.
         nn.Dropout: lambda layer: AttentionDropout(layer.p),
     }
     for name, layer in list(network.named_modules()):

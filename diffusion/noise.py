@@ -1,7 +1,7 @@
-"""How much noise training adds, and noise that is drawn by seed.
+"""Noise levels in training.
 
 In training ln(sigma) is normally distributed (Karras et al. 2022, section 5 and table 1, P_mean and P_std).
-The published GeNVS models used three such distributions, by the names below, and moved from one to another.
+The published GeNVS models used three such distributions, named below, and moved from one to another.
 """
 
 from typing import Annotated, Any, Literal
@@ -41,14 +41,14 @@ Level = Annotated[LevelName | NoiseLevel, WrapValidator(_read_level)]
 
 
 class NoiseConfig(Span):
-    """Noise levels of training: `start`, or the way from `start` to `end` in the span of the run."""
+    """Noise levels of training: `start`, or a transition from `start` to `end` over the span."""
 
     start: Level = Field("mid", description="low, mid, high, or mean and std of ln(sigma)")
-    end: Level | None = Field(None, description="the same; null: stay at the start")
+    end: Level | None = Field(None, description="likewise; null: keep `start`")
 
     @property
     def levels(self) -> tuple[NoiseLevel, NoiseLevel]:
-        """At the beginning and at the end."""
+        """Return the distributions at the start and at the end."""
         start, end = (
             LEVELS[level] if isinstance(level, str) else level
             for level in (self.start, self.start if self.end is None else self.end)
@@ -56,7 +56,7 @@ class NoiseConfig(Span):
         return start, end
 
     def changing_at(self, progress: float) -> dict[str, float]:
-        """Current mean and standard deviation, those of them that change."""
+        """Return the current mean and standard deviation, as far as they change."""
         start, end = self.levels
         return {
             f"_{name}": value
@@ -66,11 +66,11 @@ class NoiseConfig(Span):
 
 
 def level_at(config: NoiseConfig, progress: float) -> NoiseLevel:
-    """Distribution of ln(sigma) at a progress from 0 to 1; mean and std move linearly."""
+    """Return the distribution of ln(sigma) at a progress from 0 to 1; mean and std change linearly."""
     (start, end), done = config.levels, config.done_at(progress)
     return NoiseLevel(mean=mix(start.mean, end.mean, done), std=mix(start.std, end.std, done))
 
 
 def sigma_from_normal(normal: Float[Tensor, "*batch"], level: NoiseLevel) -> Float[Tensor, "*batch"]:
-    """Standard normal numbers to noise levels sigma = exp(mean + std * normal)."""
+    """Map standard normal numbers to noise levels sigma = exp(mean + std * normal)."""
     return (level.mean + level.std * normal).exp()

@@ -1,7 +1,7 @@
-"""From noise to images: one entry to k-diffusion's samplers (Karras et al. 2022, algorithm 2, and others).
+"""Sampling: a common interface to k-diffusion's samplers (Karras et al. 2022, algorithm 2, and others).
 
-Here n is views, of any number of scenes. Everything random is drawn by the seed of its view
-(`diffusion.noise`), so a view is the same whatever batch it is in.
+Here n is views, of any number of scenes. All randomness is drawn from the seed of its view (`data.seeds`), so
+a view does not depend on its batch.
 """
 
 import inspect
@@ -21,12 +21,12 @@ from diffusion.k_diffusion import k_diffusion
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # noisy [n, c, h, w], sigma [n] -> denoised [n, c, h, w]
 Callback = Callable[[int, Tensor, Tensor], None]  # step, noisy images, denoised images
-Draw = Callable[..., Tensor]  # (seeds, shape, *, stream), with the promises of `data.seeds.normal`
+Draw = Callable[..., Tensor]  # (seeds, shape, *, stream), as `data.seeds.normal`
 
-# k-diffusion's samplers on a fixed schedule, with the source of their randomness: "none"; "churn", noise
-# added before a step if asked for; "ancestral", independent noise after a step; "brownian", increments of one
-# Brownian path. Increments over intervals that do not overlap are independent noise, too, which takes a
-# fiftieth of the time to draw; of these samplers' intervals only those of dpmpp_sde overlap.
+# k-diffusion's samplers on a fixed schedule, with their source of randomness: "none"; "churn", optional noise
+# before a step; "ancestral", independent noise after a step; "brownian", increments of one Brownian path.
+# Increments over disjoint intervals are independent, and 50 times faster to draw as such; only dpmpp_sde has
+# overlapping intervals.
 SAMPLERS = {
     "euler": "churn",
     "heun": "churn",
@@ -40,13 +40,13 @@ SAMPLERS = {
     "dpmpp_2m_sde": "ancestral",
     "dpmpp_3m_sde": "ancestral",
 }
-# Rise of sigma before each step: that of the published code; EDM algorithm 2 admits up to sqrt(2) - 1.
+# Relative increase of sigma before each step, as in the published code; EDM allows up to sqrt(2) - 1.
 CHURN_GAMMA = 0.4
 CHURN_NOISE = 1.003  # EDM's S_noise
 
 
 class SampleOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """How to sample. Guidance and `unconditional` are applied by `guided`, not by the sampler.
+    """Sampling options. Guidance and `unconditional` are applied by `guided`, not by the sampler.
 
     Fields with a `flag` can be set on the command line of sample_views.py and scripts.evaluate.
     """
@@ -55,12 +55,12 @@ class SampleOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
     steps: int = Field(25, ge=2, le=10_000, json_schema_extra={"flag": "--steps"})
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(80.0, gt=0)
-    rho: float = Field(7.0, gt=0)  # larger: more of the steps at low noise
-    # Churn; "ancestral" and "brownian" samplers are stochastic anyway.
+    rho: float = Field(7.0, gt=0)  # larger values put more steps at low noise
+    # Churn; "ancestral" and "brownian" samplers are always stochastic.
     stochastic: bool = Field(False, json_schema_extra={"flag": "--stochastic"})
-    # 1: none; more: nearer to the condition, see `guided`.
+    # 1 is none; larger values follow the condition more closely, see `guided`.
     guidance: float = Field(1.0, json_schema_extra={"flag": "--guidance"})
-    # Do not look at the condition.
+    # Ignore the condition.
     unconditional: bool = Field(False, json_schema_extra={"flag": "--unconditional"})
 
     @field_validator("sampler")
@@ -89,15 +89,15 @@ class SampleOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def karras_sigmas(options: SampleOptions) -> Float[Tensor, "k"]:
-    """Noise levels falling from sigma_max to sigma_min, then 0: steps + 1 numbers (EDM eq. 5)."""
+    """Return noise levels from sigma_max down to sigma_min, then 0: steps + 1 numbers (EDM eq. 5)."""
     sampling = k_diffusion().sampling
     return sampling.get_sigmas_karras(options.steps, options.sigma_min, options.sigma_max, options.rho)
 
 
 def last_part(options: SampleOptions, sigma: float) -> SampleOptions:
-    """The same sampling from noise level `sigma` down, at about the same steps as from sigma_max, at least 2.
+    """Return the options for sampling from `sigma` down, with about the same steps there, at least 2.
 
-    Raises ValueError where sigma is not between sigma_min and sigma_max.
+    Raises ValueError if sigma is not between sigma_min and sigma_max.
     """
     if not options.sigma_min < sigma <= options.sigma_max:
         raise ValueError(
@@ -120,14 +120,14 @@ def sample(
     draw: Draw = normal,
     device: torch.device | None = None,
 ) -> Float[Tensor, "n c h w"]:
-    """Images of shape [c, h, w], one per seed, as float32 on `device` (None: that of `seeds`).
+    """Sample images of shape [c, h, w], one per seed, as float32 on `device` (default: that of `seeds`).
 
-    With `init_images`, noise of level sigma_max is added to these first, so that what is coarser than the
-    noise stays as it is (SDEdit: Meng et al. 2022, arXiv:2108.01073); without, there is noise alone.
-    `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is told,
-    at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
-    by streams named "initial", "churn.STEP" and "ancestral.STEP"; tests put known noise there. Brownian paths
-    are seeded directly. Once begun, nothing here waits for the device.
+    Sampling starts from pure noise or, with `init_images`, from these plus noise of level sigma_max, which
+    preserves structure coarser than the noise (SDEdit: Meng et al. 2022, arXiv:2108.01073). `denoise`
+    estimates E[clean | noisy] for sigma > 0; it may use its own randomness. `callback` receives the index,
+    the noisy images and the denoised images of each step. `draw` draws all noise, by streams named "initial",
+    "churn.STEP" and "ancestral.STEP"; tests inject known noise. Brownian paths are seeded directly. The
+    sampling loop never synchronises with the device.
     """
     device, host_seeds, sigmas = device or seeds.device, seeds.cpu(), karras_sigmas(options)
 
@@ -165,10 +165,10 @@ def guided(conditional: Denoise, unconditional: Denoise, guidance: float) -> Den
 
 @cache
 def num_evaluations(options: SampleOptions) -> int:
-    """How often the network is evaluated for a view: what sampling costs, whatever the machine.
+    """Return the number of network evaluations per view.
 
-    Counted on a picture of one pixel: some samplers need two evaluations a step, but once in the last one, or
-    where rounding leaves nothing for the second to do.
+    Counted on a one-pixel image: some samplers need two evaluations per step, but only one in the last step,
+    or if rounding makes the second redundant.
     """
     calls = 0
 
@@ -183,11 +183,11 @@ def num_evaluations(options: SampleOptions) -> int:
 
 @cache
 def _with_host_levels(name: str) -> Callable[..., Tensor]:
-    """k-diffusion's sampler, for noise levels that are on the CPU wherever the images are.
+    """Wrap k-diffusion's sampler for noise levels on the CPU and images on any device.
 
-    Samplers branch on noise levels at every step, and would wait for a device that holds them. A number on
-    the CPU may take part in arithmetic on any device, but only while it has no axes; of k-diffusion's
-    functions `to_d` alone gives it some, so the sampler is made to call another one.
+    Samplers branch on noise levels at every step, which would synchronise with a device that holds them. A
+    CPU scalar may be used in arithmetic on any device, but only while it has no axes; of k-diffusion's
+    functions only `to_d` adds axes, so the sampler is given a replacement.
     """
     sampler = inspect.unwrap(getattr(k_diffusion().sampling, f"sample_{name}"))
     names = {**sampler.__globals__, "to_d": _derivative}
@@ -195,20 +195,20 @@ def _with_host_levels(name: str) -> Callable[..., Tensor]:
 
 
 def _derivative(noisy: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
-    """Of the noisy images by the noise level, along the probability flow (EDM eq. 3)."""
+    """Return d noisy / d sigma along the probability flow (EDM eq. 3)."""
     return (noisy - denoised) / sigma
 
 
 def _on_device(noise: Tensor, device: torch.device) -> Tensor:
-    """`noise` from the CPU, without waiting for what a GPU is at: that takes memory which cannot move."""
+    """Copy `noise` from the CPU asynchronously, through pinned memory."""
     return noise.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else noise.to(device)
 
 
 def _sample_with_churn(function, denoise, noisy, sigmas, options, callback, noise) -> Tensor:
-    """Run a one-step method step by step, adding noise before each step where asked (EDM algorithm 2).
+    """Run a one-step method step by step, adding noise before each step if requested (EDM algorithm 2).
 
-    The methods remember nothing between steps, so calling them once per step changes nothing; their own churn
-    would draw its noise from the global generator.
+    The methods are stateless between steps, so calling them once per step is equivalent; their own churn
+    would use the global generator.
     """
     gamma = CHURN_GAMMA if options.stochastic else 0.0
     for step in range(options.steps):
@@ -222,7 +222,7 @@ def _sample_with_churn(function, denoise, noisy, sigmas, options, callback, nois
 
 
 def _ancestral_noise(noise: Callable[[str], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """k-diffusion's `noise_sampler`, which it calls once a step: fresh noise each time."""
+    """Return a `noise_sampler` for k-diffusion, which it calls once per step: independent noise each time."""
     steps = count()
     return lambda sigma, sigma_next: noise(f"ancestral.{next(steps)}")
 
@@ -230,8 +230,8 @@ def _ancestral_noise(noise: Callable[[str], Tensor]) -> Callable[[Tensor, Tensor
 def _brownian_noise(
     seeds: Tensor, shape: Sequence[int], options: SampleOptions, device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """k-diffusion's `noise_sampler` for SDEs: normalised increments of Brownian paths, one per view."""
-    # A little wider than the schedule: samplers ask for levels that went through a logarithm and back.
+    """Return a `noise_sampler` for SDEs: normalised increments of Brownian paths, one per view."""
+    # Slightly wider than the schedule: samplers round levels through a logarithm and back.
     sampler = k_diffusion().sampling.BrownianTreeNoiseSampler(
         torch.empty(len(seeds), *shape),
         0.99 * options.sigma_min,
@@ -242,7 +242,7 @@ def _brownian_noise(
 
 
 def _adapted(callback: Callback | None, step: int | None = None) -> Callable[[dict], None] | None:
-    """`callback` in the form that k-diffusion calls; `step` where k-diffusion's own count is not ours."""
+    """Adapt `callback` to k-diffusion's interface; `step` overrides its count if that differs."""
     if callback is None:
         return None
     return lambda state: callback(state["i"] if step is None else step, state["x"], state["denoised"])

@@ -1,4 +1,4 @@
-"""The contract between model families and the programs that train, sample and judge them."""
+"""The interface between model families and the programs that train, sample and evaluate them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,49 +23,47 @@ SampleCallback = Callable[[int, Tensor], None]
 
 @dataclass(frozen=True)
 class Prediction:
-    """Novel views, and what else a family knows about them: writers and evaluations skip what is None."""
+    """Novel views with optional extra outputs; writers and evaluations skip fields that are None."""
 
     images: Float[Tensor, "b t 3 h w"]  # RGB in [-1, 1]
     preview: Float[Tensor, "b t 3 h w"] | None = None  # RGB in [-1, 1], without sampling
-    depth: Float[Tensor, "b t 1 h w"] | None = (
-        None  # scene units along the optical axis; far where nothing is
-    )
+    depth: Float[Tensor, "b t 1 h w"] | None = None  # z-depth in scene units; far for background
     opacity: Float[Tensor, "b t 1 h w"] | None = None  # 0 to 1
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
-        """The same with `function` applied to every tensor that is there."""
+        """Return a copy with `function` applied to every tensor that is not None."""
         parts = (getattr(self, field.name) for field in fields(self))
         return Prediction(*(None if part is None else function(part) for part in parts))
 
 
 class NVSModel(nn.Module, ABC):
-    """A model of novel views. All that it draws at random follows from the seeds it is given.
+    """A novel view synthesis model. All its randomness follows from the given seeds.
 
     A family also has `Config`, its pydantic model, and is constructed by `Family(config, init_weights=True)`.
-    Without `init_weights`, all weights will be loaded, so that initial ones are neither computed nor fetched.
+    Without `init_weights`, initial weights are neither computed nor fetched, since all will be loaded.
     """
 
-    notices: tuple[str, ...] = ()  # what the user should know about how the model was made
-    training_settings: tuple[str, ...] = ()  # keys of the config that do not change what weights compute
-    resource_settings: tuple[str, ...] = ()  # keys that change neither that nor training, but what both cost
-    deterministic: bool = False  # whether views are the same whatever their seeds
-    SampleConfig: type[BaseModel] = SampleOptions  # how the family samples; its fields may carry a flag
-    options: BaseModel = SampleOptions()  # of a trained model: how its run samples
-    trained_on: DataConfig | None = None  # of a trained model: the data of its run
+    notices: tuple[str, ...] = ()  # messages for the user about the construction
+    training_settings: tuple[str, ...] = ()  # config keys that do not affect what given weights compute
+    resource_settings: tuple[str, ...] = ()  # config keys that affect only the cost of computation
+    deterministic: bool = False  # whether views are independent of seeds
+    SampleConfig: type[BaseModel] = SampleOptions  # the family's sampling options; fields may have a flag
+    options: BaseModel = SampleOptions()  # of a trained model: its run's sampling options
+    trained_on: DataConfig | None = None  # of a trained model: its run's data config
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are, and its input must be, but for seeds, which may be anywhere."""
+        """The device of the weights and inputs; seeds may be on any device."""
         return next(self.parameters()).device
 
     @property
     def requires(self) -> frozenset[str]:
-        """Fields of `Views` that a training batch must hold, beside images and `valid`."""
+        """Fields of `Views` that a training batch must have, besides images and `valid`."""
         return frozenset({"cameras"})
 
     @property
     def max_joint_views(self) -> int:
-        """How many views look at each other while they are drawn; 1: views are independent.
+        """The number of views that are sampled jointly; 1 if views are independent.
 
         Samplers never split a group of so many consecutive views over two calls of `draw`.
         """
@@ -73,22 +71,22 @@ class NVSModel(nn.Module, ABC):
 
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:
-        """Raise ValueError naming a remedy where a model of this config cannot draw pictures of that size."""
+        """Raise ValueError with a remedy if a model of this config cannot sample images of that size."""
 
     @abstractmethod
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
-        """Weighted scalar terms, means over the scenes of the batch; their sum is minimised.
+        """Compute weighted scalar terms, means over the scenes of the batch; their sum is minimised.
 
-        `progress` is the share of the run's updates made so far, 0 to 1. The result for a batch is the mean
-        of the results for its scenes. Every trained parameter gets a gradient at any progress.
+        `progress` is the fraction of updates done, 0 to 1. The result for a batch is the mean of the results
+        for its scenes. Every trained parameter gets a gradient at any progress.
         """
 
     @abstractmethod
     def encode(self, source: Views) -> Applicable:
-        """What `draw` needs to know of the source views, worked out once for any number of novel views.
+        """Encode the source views once for any number of calls to `draw`.
 
-        All its tensors have axes b and s first, and views are encoded one by one: encodings of some, joined
-        along s by `data.scenes.batch.concatenate`, are the encoding of all.
+        All its tensors have leading axes b and s, and views are encoded independently: encodings concatenated
+        along s by `data.scenes.batch.concatenate` are the encoding of all views.
         """
 
     @abstractmethod
@@ -102,11 +100,11 @@ class NVSModel(nn.Module, ABC):
         init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Views of an encoded scene from `cameras` [b, t], as large as its source photos.
+        """Sample views of an encoded scene from `cameras` [b, t], at the size of its source photos.
 
-        A view depends on its own seed, its scene and, where views are drawn jointly, its group: never on the
-        batch. Models that denoise start with `init_images` in [-1, 1]
-        under noise of level `options.sigma_max`, where they are given.
+        A view depends on its own seed, its scene and, for joint sampling, its group: never on the batch.
+        Denoising models start from `init_images` in [-1, 1], if given, plus noise of level
+        `options.sigma_max`.
         """
 
     def sample(
@@ -118,51 +116,50 @@ class NVSModel(nn.Module, ABC):
         *,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Views from `cameras` [b, t], as large as the source photos: `encode`, then `draw`."""
+        """Sample views from `cameras` [b, t], at the size of the source photos: `encode`, then `draw`."""
         return self.draw(self.encode(source), cameras, seeds, options, callback=callback)
 
     def diagnose(self, scene: Applicable, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
-        """What an encoded scene that was not trained on, and its true views, tell of the model's health.
+        """Compute diagnostics on an encoded held-out scene and its true views.
 
-        Figures from 0 to 1 by flat names such as "health/opacity_object", of what is being taught alone;
-        models/training/sanity_checks.py knows which are bad. None by default. Gradients are off.
+        Values from 0 to 1 by flat names such as "health/opacity_object", only for parts being trained;
+        models/training/sanity_checks.py has the thresholds. Empty by default. Gradients are off.
         """
         return {}
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
-        """The parts that may learn at their own rates. Together they hold every trained parameter once."""
+        """The parts with separate learning rates, which together contain every trained parameter once."""
 
     def reference_modules(self) -> dict[str, nn.Module]:
-        """Frozen modules that are kept by reference: never saved, averaged or counted, and in no part."""
+        """Frozen modules kept by reference: never saved, averaged or counted, and in no part."""
         return {}
 
     def networks(self) -> tuple[nn.Module, ...]:
-        """The parts of it worth compiling, each called many times or for long: none, unless a family knows
-        better."""
+        """The modules worth compiling; none by default."""
         return ()
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Weights of a related model, made to fit this one where that is possible, and what was done, line by
-        line for the user. Nothing, unless a family knows better."""
+        """Adapt weights of a related model; also return a message for each change. Unchanged by default."""
         return weights, []
 
     def scheduled(self, progress: float) -> dict[str, float]:
-        """Current values of what changes in the course of a run of this config, for the log, by keys such as
-        "schedule/noise_mean". Nothing, unless a family knows better."""
+        """Return the current values of schedules in this config, for the log, by keys such as
+        "schedule/noise_mean". Empty by default.
+        """
         return {}
 
     def forward(self, batch: SceneBatch, progress: float) -> dict[str, Tensor]:
-        """`loss`, under the name by which data-parallel wrappers call it."""
+        """Call `loss`; data-parallel wrappers need this name."""
         return self.loss(batch, progress=progress)
 
 
 def surface_depth(
     depth: Float[Tensor, "*batch 1 h w"], opacity: Float[Tensor, "*batch 1 h w"], cameras: Cameras
 ) -> Float[Tensor, "*batch h w"]:
-    """Depth of what is seen, 0 where less than half opaque, of a `Prediction` from `cameras` [*batch].
+    """Return surface depth, 0 where less than half opaque, of a `Prediction` from `cameras` [*batch].
 
-    A prediction's depth has the far plane show through what is not quite opaque; here it does not.
+    A prediction's depth is composited over the far plane; that contribution is removed here.
     """
     far = cameras.far[..., None, None]
     depth, opacity = depth.squeeze(-3), opacity.squeeze(-3)
@@ -171,13 +168,13 @@ def surface_depth(
 
 
 def own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by name, without those of `reference_modules`."""
+    """Return parameters by name, without those of `reference_modules`."""
     prefixes = _reference_prefixes(model)
     return {name: value for name, value in model.named_parameters() if not name.startswith(prefixes)}
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict without `reference_modules`: what a checkpoint holds."""
+    """Return the state dict without `reference_modules`, as in a checkpoint."""
     prefixes = _reference_prefixes(model)
     return {name: value for name, value in model.state_dict().items() if not name.startswith(prefixes)}
 

@@ -1,4 +1,4 @@
-"""Where to compute, and how precisely."""
+"""Device and precision of computation."""
 
 from typing import Literal
 
@@ -12,35 +12,35 @@ BFLOAT16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of 
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of a name: "auto" is the GPU of the local rank where there is one, else the CPU.
+    """Return the device of a name: "auto" is the GPU of the local rank if available, else the CPU.
 
-    Raises ValueError where there is no such device.
+    Raises ValueError if there is no such device.
     """
     if name == "auto":
         name = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device: '{name}' is no device; use auto, cpu, cuda or cuda:N") from error
+        raise ValueError(f"device: '{name}' is not a device; use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: '{name}' is of a kind that was never tried; use auto, cpu, cuda or cuda:N")
+        raise ValueError(f"device: '{name}' is of an unsupported type; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device: {name} asked for, but {torch.cuda.device_count()} GPUs are usable; use auto or cpu"
+            f"device: {name} requested, but {torch.cuda.device_count()} GPUs are usable; use auto or cpu"
         )
     return device
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Context in which networks compute in what `choose_precision` says."""
+    """Return the autocast context for the precision of `choose_precision`."""
     enabled = choose_precision(precision, device) == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def choose_precision(precision: str, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """The precision of networks on `device`: "auto" is bfloat16 where the hardware multiplies in it.
+    """Return the precision of networks on `device`: "auto" is bfloat16 if supported by the hardware.
 
-    Depends on the hardware alone, never on a measurement, so that a run resumes in the same precision.
+    Depends only on the hardware, not on a measurement, so that a run resumes in the same precision.
     """
     if precision != "auto":
         return precision
@@ -48,24 +48,24 @@ def choose_precision(precision: str, device: torch.device) -> Literal["float32",
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions that multiply in bfloat16.
+    """Whether a device has bfloat16 multiply instructions.
 
-    Of CPUs these are AVX512-BF16 and AMX, if oneDNN may use them. AVX512 alone has none: oneDNN would
-    emulate them, slower than float32. CPUs that are not x86 count as without: none was measured.
+    For CPUs these are AVX512-BF16 and AMX, if enabled in oneDNN. With plain AVX512, oneDNN would emulate
+    them, slower than float32. CPUs other than x86 count as unsupported: none was measured.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return False
-    # Private in torch 2.11 to 2.15; a version without them counts as a CPU without the instructions.
+    # Private in torch 2.11 to 2.15; without these functions the CPU counts as unsupported.
     checks = (getattr(torch.cpu, name, None) for name in BFLOAT16_CHECKS)
     return any(bool(check()) for check in checks if check is not None)
 
 
 def to_device_of(like: Tensor, tensor: Tensor) -> Tensor:
-    """A CPU tensor on the device of `like`, and in its precision where both are numbers with a fraction.
+    """Copy a CPU tensor to the device of `like`, and to its dtype if both are floating point.
 
-    The host does not wait for the copy: it goes on while the device still works on what came before.
+    The copy is asynchronous.
     """
     pinned = tensor.pin_memory() if like.is_cuda and not tensor.is_cuda else tensor
     dtype = like.dtype if tensor.is_floating_point() else tensor.dtype
@@ -73,11 +73,11 @@ def to_device_of(like: Tensor, tensor: Tensor) -> Tensor:
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model to a device, in place; convolutions' weights then lie in the order that is fastest there.
+    """Move a model to a device, in place, with convolution weights in the fastest memory format.
 
-    With the channels last, as tensor cores want them, and activations follow. On a CPU that suits denoisers
-    (the full-size U-Net takes 0.9 to 0.95 of the time), but not encoders (1.3 times). Names, shapes and
-    values stay.
+    On GPUs that is channels last, as tensor cores need; activations follow. On a CPU it helps denoisers (0.9
+    to 0.95 of the time for the full-size U-Net), but not encoders (1.3 times). Names, shapes and values do
+    not change.
     """
     model.to(device)
     denoisers = [part for part in model.modules() if isinstance(part, EDMDenoiser)]
@@ -87,18 +87,18 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice: torch's, on either device, or Python's own."""
+    """Whether an error is out of memory: torch's, on either device, or Python's own."""
     return "memory" in f"{type(error).__name__} {error}".lower()
 
 
 def compile_networks(model: NVSModel, device: torch.device) -> None:
-    """Have `torch.compile` make faster programs of the model's networks, in place, when they are first used.
+    """Apply `torch.compile` to the model's networks, in place; compilation happens on first use.
 
-    Raises ValueError in one line where this machine cannot: a C++ compiler may be missing.
+    Raises a one-line ValueError if that fails: a C++ compiler may be missing.
     """
     try:
         torch.compile(_attempt)(torch.zeros(3, device=device))
-    except RuntimeError as error:  # torch's exceptions of compilation are such
+    except RuntimeError as error:  # base of torch's compilation errors
         reason = f"{error}".strip().partition("\n")[0]
         raise ValueError(
             f"train.compile: this machine cannot compile ({reason}); install a C++ compiler such as g++, or "

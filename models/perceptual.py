@@ -1,7 +1,7 @@
 """Perceptual distances between images. PSNR and SSIM are in `data.images.quality`.
 
-All take images in [-1, 1] and round them to 8 bits first, as if they were saved. What they need beside
-requirements.txt is in requirements-metrics.txt, and imported on first use.
+All take images in [-1, 1] and round them to 8 bits first, as if saved. Their extra dependencies are in
+requirements-metrics.txt and imported on first use.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from models.checkpoints.torch_file import read_torch_file
 
 # Images and truth [n 3 h w] -> [n]
 Distance = Callable[[Tensor, Tensor], Tensor]
-SMALLEST_PERCEIVED = 32  # pixels: below, the deepest layers of stLPIPS have nothing left to look at
+SMALLEST_PERCEIVED = 32  # pixels: smaller images vanish in the deepest layers of stLPIPS
 
 
 def load_stlpips(device: torch.device) -> Distance:
-    """stLPIPS, a distance by the features of a network: 0 where equal, larger the less alike.
+    """Load stLPIPS, a perceptual distance by network features: 0 if equal.
 
     LPIPS (Zhang et al. 2018, arXiv:1801.03924) on the AlexNet of Ghildyal and Liu 2022 (arXiv:2207.13686),
-    which tolerates small shifts, with the weights of the package stlpips-pytorch: its figures are not those
-    of other versions of LPIPS. Raises ValueError where the package is missing or damaged; what it returns
-    raises it where pictures have less than 32 pixels on a side.
+    which tolerates small shifts, with the weights of the package stlpips-pytorch: values are not comparable
+    with other versions of LPIPS. Raises ValueError if the package is missing or damaged; the returned
+    function raises it for images below 32 pixels on a side.
     """
     package = extra("stlpips_pytorch.stlpips")
-    # Loaded here, not by the package, which would neither say what fits nor promise to execute nothing.
+    # Loaded here, not by the package, which neither checks the keys nor loads safely.
     network = package.LPIPS(net="alex", variant="shift_tolerant", pretrained=False, verbose=False)
     path = Path(package.__file__).parent / "weights" / "vST0.0" / "alex_shift_tolerant.pth"
     missing, surplus = network.load_state_dict(read_torch_file(path), strict=False)
@@ -39,7 +39,7 @@ def load_stlpips(device: torch.device) -> Distance:
 
     def distance(images: Tensor, truth: Tensor) -> Tensor:
         if min(images.shape[-2:]) < SMALLEST_PERCEIVED:
-            raise ValueError(f"pictures of {_size(images)} are too small for stLPIPS; use 32 x 32 or more")
+            raise ValueError(f"images of {_size(images)} are too small for stLPIPS; use 32 x 32 or more")
         return network(*(from_uint8(to_uint8(part)) for part in (images, truth))).flatten()
 
     return distance

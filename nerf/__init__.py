@@ -1,1 +1,1 @@
-"""Feature volumes and their rendering into latent images."""
+"""Feature volumes and volume rendering into latent images."""

@@ -1,7 +1,6 @@
-"""What computes a rendering: the reference, blocks of rays on the CPU, or one Triton kernel on a GPU.
+"""Rendering backends: the reference, blocks of rays on the CPU, or fused Triton kernels on a GPU.
 
-All have the same contract, so that one may stand in for another to the last bits of rounding. Axes: b scene,
-r ray, n sample.
+All have the same contract and are interchangeable up to rounding. Axes: b scene, r ray, n sample.
 """
 
 from collections.abc import Callable
@@ -26,10 +25,9 @@ Density = Callable[[FrustumVolume, RadianceField, Rays, RaySamples], Float[Tenso
 
 
 def choose_backend(name: BackendName, device: torch.device, *, widest: int = 1) -> BackendName:
-    """The backend that a name means for tensors on `device` with at most `widest` channels; "auto" is the
-    fastest that can run there.
+    """Resolve a backend for tensors on `device` with at most `widest` channels; "auto" is the fastest.
 
-    Raises ValueError where the backend asked for cannot.
+    Raises ValueError if the requested backend cannot run there.
     """
     if name == "auto":
         if device.type == "cpu":
@@ -48,15 +46,16 @@ def choose_backend(name: BackendName, device: torch.device, *, widest: int = 1) 
 
 
 def prepared(name: BackendName, volume: FrustumVolume) -> FrustumVolume:
-    """The volume as a backend reads it, once for all its passes: in float32, but the fused one reads half
-    precision, too (its MLP then keeps ten bits), and wants the features of a point side by side."""
+    """Convert the volume once for all passes of a backend: to float32, except that the fused one also reads
+    half precision (its MLP then keeps ten bits) and needs channels last.
+    """
     if name == "fused" and volume.features.dtype in (torch.bfloat16, torch.float16, torch.float32):
         return channels_last(volume)
     return volume.apply(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
 
 def _in_two_passes(density: Density, render: Callable[..., Rendering]) -> Render:
-    """First the density alone, by which more samples are placed, then everything at all of them."""
+    """Render in two passes: density alone to place more samples, then everything at all samples."""
 
     def run(
         volume: FrustumVolume,

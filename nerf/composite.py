@@ -1,6 +1,6 @@
-"""The rendering integral by emission and absorption (Max 1995; Mildenhall et al. 2020, equation 3).
+"""Volume rendering by emission and absorption (Max 1995; Mildenhall et al. 2020, equation 3).
 
-The reference for every faster implementation. Axes: b scene, r ray, n sample, f latent channel.
+The reference for the faster implementations. Axes: b scene, r ray, n sample, f latent channel.
 """
 
 from dataclasses import dataclass, fields
@@ -22,14 +22,14 @@ class Rendering:
     """Per-ray outputs of volume rendering."""
 
     latent: Float[Tensor, "b r f"]  # 0 to 1, on a white background
-    depth: Float[Tensor, "b r"]  # weighted by opacity: divide by it for the expected depth of the surface
+    depth: Float[Tensor, "b r"]  # weighted by opacity: divide by it for the expected surface depth
     opacity: Float[Tensor, "b r"]  # 0 to 1
 
 
 def absorption_weights(
     density: Float[Tensor, "*batch r n"], width: Float[Tensor, "*batch r n"]
 ) -> Float[Tensor, "*batch r n"]:
-    """Share of the light that ends in each sample: transmittance up to it times its own opacity."""
+    """Rendering weight of each sample: transmittance times opacity."""
     thickness = density * width
     before = torch.cumsum(thickness, dim=-1) - thickness
     return torch.exp(-before) * -torch.expm1(-thickness)
@@ -38,7 +38,7 @@ def absorption_weights(
 def composite(
     density: Float[Tensor, "b r n"], latent: Float[Tensor, "b r n f"], rays: Rays, samples: RaySamples
 ) -> Rendering:
-    """Blend samples front to back over a white background; depth is along the optical axis."""
+    """Composite samples over a white background; depth is along the optical axis."""
     weight = absorption_weights(density, samples.width)
     opacity = weight.sum(dim=-1)
     blended = torch.einsum("brn,brnf->brf", weight, latent) + (1 - opacity)[..., None] * BACKGROUND
@@ -48,7 +48,7 @@ def composite(
 def field_at(
     volume: FrustumVolume, field: RadianceField, points: Float[Tensor, "b n 3"]
 ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n f"]]:
-    """Density and latent colour of the field at points of the world in which the volume's cameras are."""
+    """Evaluate density and latent colour of the field at points in the volume's world frame."""
     weight = volume.valid[..., None].to(points).expand(-1, -1, points.shape[1])
     features, inside = volume.look_up(points)
     if field.config.outside == "mask":
@@ -59,7 +59,7 @@ def field_at(
 def query(
     volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
 ) -> tuple[Float[Tensor, "b r n"], Float[Tensor, "b r n f"]]:
-    """Density and latent colour of the field at the samples."""
+    """Evaluate density and latent colour of the field at the samples."""
     distance = samples.distance[..., None]
     points = (rays.origins[..., None, :] + distance * rays.directions[..., None, :]).flatten(1, 2)
     density, latent = field_at(volume, field, points)
@@ -70,24 +70,24 @@ def query(
 def density_reference(
     volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
 ) -> Float[Tensor, "b r n"]:
-    """Density of the field at the samples."""
+    """Evaluate the density of the field at the samples."""
     return query(volume, field, rays, samples)[0]
 
 
 def render_reference(
     volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
 ) -> Rendering:
-    """Render rays through a volume at given samples: deterministic, plain PyTorch."""
+    """Render rays through a volume at given samples, in plain PyTorch; deterministic."""
     density, latent = query(volume, field, rays, samples)
     return composite(density, latent, rays, samples)
 
 
 def refuse_gradients(volume: FrustumVolume, rays: Rays, samples: RaySamples) -> None:
-    """Raise ValueError where geometry wants a gradient, which only the reference gives."""
+    """Raise ValueError if rays, samples or cameras require gradients, which only the reference supports."""
     for owner in (rays, samples, volume.cameras):
         for part in fields(owner):
             if getattr(owner, part.name).requires_grad:
                 raise ValueError(
-                    f"{type(owner).__name__}.{part.name} wants a gradient, which only the reference renderer "
-                    "gives; use model.renderer.backend=reference"
+                    f"{type(owner).__name__}.{part.name} requires a gradient, which only the reference "
+                    "renderer supports; use model.renderer.backend=reference"
                 )

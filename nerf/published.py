@@ -1,9 +1,7 @@
-"""Quadrature of the published code: samples at the left edges of their intervals, both ends of the ray
-included.
+"""Quadrature of the published code: samples at the left edges of intervals, including both ray ends.
 
-Kept for weights that were trained with it. The field is taken to be constant from each sample to the next;
-behind the last one stands one more interval of the mean length. Same promises as `nerf.sampling`. Axes: r
-ray, n sample, m more of them, k both.
+For weights that were trained with it. The field is constant from each sample to the next; the last one has an
+interval of the mean length. Same interface as `nerf.sampling`. Axes: r ray, n sample, m more of them, k both.
 """
 
 from dataclasses import replace
@@ -15,18 +13,17 @@ from torch import Tensor
 from data.cameras.pinhole import Rays
 from nerf.sampling import WEIGHT_FLOOR, RaySamples
 
-ELSEWHERE = 1e9  # scene units; rays that miss begin and end there, and have no length
+ELSEWHERE = 1e9  # scene units; rays that miss the cube start and end here, with zero length
 
-PARALLEL = 1e-15  # keeps the quotient finite for rays along a face
+PARALLEL = 1e-15  # keeps the quotient finite for rays parallel to a face
 
 
 FEWEST_FOR_IMPORTANCE = 3  # the first and the last sample have no cell of their own
-EMPTY_CELL = 1e-5  # share of the weight below which a place within a cell is not worked out
+EMPTY_CELL = 1e-5  # fraction of the weight below which the position within a cell is not interpolated
 
 
 def uniform(rays: Rays, num: int, jitter: Float[Tensor, "*batch r n"] | None = None) -> RaySamples:
-    """`num` samples at equal distances from near to far; `jitter` (0 to 1) moves each by up to half a mean
-    interval."""
+    """Place `num` even samples from near to far; `jitter` (0 to 1) moves each by up to half an interval."""
     near, far = rays.near[..., None], rays.far[..., None]
     distance = near + (far - near) * torch.linspace(0, 1, num, device=near.device)
     if jitter is not None:
@@ -41,9 +38,9 @@ def importance(
     num: int,
     jitter: Float[Tensor, "*batch r m"] | None = None,
 ) -> Float[Tensor, "*batch r num"]:
-    """Distances of `num` more samples, drawn where `weight` is large. No gradient passes.
+    """Importance-sample the distances of `num` more samples from `weight`. Detached from the graph.
 
-    Cells lie between the midpoints of neighbouring samples, so that the outermost half intervals get none.
+    Cells are between the midpoints of neighbouring samples, so the outermost half intervals get none.
     """
     borders = (samples.distance[..., 1:] + samples.distance[..., :-1]) / 2
     mass = weight.detach()[..., 1:-1] + WEIGHT_FLOOR
@@ -62,8 +59,7 @@ def importance(
 def merge(
     rays: Rays, samples: RaySamples, more: Float[Tensor, "*batch r m"]
 ) -> tuple[RaySamples, Int[Tensor, "*batch r k"]]:
-    """`samples` and those at the distances `more` in one row, and which of the two, laid end to end, each
-    was."""
+    """Merge `samples` with those at distances `more`; also return each one's index in their concatenation."""
     distance, order = torch.cat([samples.distance, more], dim=-1).sort(dim=-1)
     return _with_widths(distance, _mean_interval(rays, samples.distance.shape[-1])), order
 
@@ -77,8 +73,7 @@ def _with_widths(distance: Tensor, last: Tensor) -> RaySamples:
 
 
 def within_cube(rays: Rays, nearest: float) -> Rays:
-    """Rays from where they enter the cube from -1 to 1, at least `nearest` from the camera, to where they
-    leave it (the slab test of Kay and Kajiya 1986)."""
+    """Clip rays to the cube from -1 to 1, from at least `nearest` (slab test, Kay and Kajiya 1986)."""
     to_low = (-1 - rays.origins) / (rays.directions + PARALLEL)
     to_high = (1 - rays.origins) / (rays.directions + PARALLEL)
     enter = torch.minimum(to_low, to_high).amax(dim=-1)

@@ -1,4 +1,4 @@
-"""The volume renderer: cameras in, latent images out.
+"""The volume renderer: from cameras to latent images.
 
 Axes: b scene, t target view, f latent channel, h, w.
 """
@@ -24,30 +24,30 @@ QUADRATURES = {"cells": sampling, "left_edge": published}
 
 
 class RendererConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """The renderer's resolution and its samples along a ray."""
+    """Resolution and sampling of the volume renderer."""
 
     size: int = Field(64, ge=1, le=2048, description="height and width of the latent image in rays")
     latent_channels: int = Field(
         16, ge=3, description="channels of the latent image; the first three are RGB"
     )
-    coarse: int = Field(64, ge=1, le=4096, description="evenly spaced samples a ray")
-    fine: int = Field(64, ge=0, le=4096, description="further samples a ray, placed by importance; 0 = none")
+    coarse: int = Field(64, ge=1, le=4096, description="evenly spaced samples per ray")
+    fine: int = Field(64, ge=0, le=4096, description="additional importance samples per ray; 0 = none")
     quadrature: Literal["cells", "left_edge"] = Field(
         "cells",
-        description="a sample is the middle of its stretch of ray, or the beginning of it (published)",
+        description="a sample is the midpoint of its interval, or its left edge (published)",
     )
     bounds: Literal["camera", "cube"] = Field(
         "camera",
-        description="rays reach from near to far of their camera, or through the cube from -1 to 1",
+        description="rays span near to far of their camera, or the cube from -1 to 1 (published)",
     )
     nearest: float = Field(
-        0.5, ge=0, description="where rays begin at the earliest, in scene units; with bounds = cube"
+        0.5, ge=0, description="smallest distance at which rays start, in scene units; with bounds = cube"
     )
     field: FieldConfig = FieldConfig()
     backend: BackendName = Field(
         "auto",
-        description="what computes: fused is for GPUs with Triton, blocked for the CPU, reference for all, "
-        "and alone gives gradients to cameras; auto is the fastest that can run",
+        description="implementation: fused for GPUs with Triton, blocked for CPUs, reference for any device, "
+        "the only one with camera gradients; auto is the fastest available",
     )
 
     @model_validator(mode="after")
@@ -63,7 +63,7 @@ class RendererConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 
 @dataclass(frozen=True)
 class LatentImages:
-    """A rendering arranged as pictures."""
+    """A rendering arranged as images."""
 
     latent: Float[Tensor, "b t f h w"]  # 0 to 1, on a white background
     depth: Float[Tensor, "b t 1 h w"]  # weighted by opacity
@@ -73,7 +73,7 @@ class LatentImages:
 def surfaces(
     rendering: LatentImages, cameras: Cameras, size: tuple[int, int]
 ) -> tuple[Float[Tensor, "b t 1 k l"], Float[Tensor, "b t 1 k l"]]:
-    """Depth of the surface, before the far plane of `cameras` [b, t], and opacity, as maps of that size."""
+    """Return depth, composited over the far plane of `cameras` [b, t], and opacity, resized to `size`."""
     far = cameras.far[:, :, None, None, None]
     maps = torch.cat([rendering.depth + (1 - rendering.opacity) * far, rendering.opacity], dim=2)
     grown = F.interpolate(maps.flatten(0, 1), size=size, mode="bilinear").unflatten(0, maps.shape[:2])
@@ -82,15 +82,16 @@ def surfaces(
 
 @dataclass(frozen=True)
 class Jitter:
-    """Random places (0 to 1) of the samples within their cells, for training."""
+    """Random positions (0 to 1) of the samples within their cells, for training."""
 
     coarse: Float[Tensor, "b r n"]
     fine: Float[Tensor, "b r m"]
 
 
 class VolumeRenderer(nn.Module):
-    """Renders feature volumes of any number of source views. Works in float32, also under
-    autocast; on GPUs, volumes are read in the precision they come in."""
+    """Render feature volumes of any number of source views. Computes in float32, also under autocast; on
+    GPUs, volumes are read in their own precision.
+    """
 
     def __init__(self, config: RendererConfig, *, channels: int):
         super().__init__()
@@ -105,9 +106,9 @@ class VolumeRenderer(nn.Module):
         *,
         size: tuple[int, int] | None = None,
     ) -> LatentImages:
-        """Latent images seen by `cameras` [b, t], of the config's size or of another (height, width).
+        """Render latent images from `cameras` [b, t], at the config's size or another (height, width).
 
-        Without `jitter` the result is deterministic.
+        Deterministic without `jitter`.
         """
         size = size or (self.config.size, self.config.size)
         with torch.autocast(volume.features.device.type, enabled=False):
@@ -125,27 +126,28 @@ class VolumeRenderer(nn.Module):
 
     @property
     def backend(self) -> BackendName:
-        """What renders on the device of the weights. Raises ValueError where the one asked for cannot."""
+        """The backend for the device of the weights. Raises ValueError if the requested one cannot run."""
         hidden = self.field.hidden
         widest = max(hidden.in_features, self.config.latent_channels)
         return choose_backend(self.config.backend, hidden.weight.device, widest=widest)
 
     @property
     def notice(self) -> str | None:
-        """Which backend was chosen, where that was left open. Raises ValueError as `backend` does."""
+        """Message about the backend chosen by "auto". Raises ValueError as `backend` does."""
         chosen = self.backend
         if self.config.backend != "auto":
             return None
         return f"model.renderer.backend auto: {chosen} on {self.field.hidden.weight.device.type}"
 
     def rays(self, cameras: Cameras, size: tuple[int, int] | None = None) -> Rays:
-        """The rays of `cameras` [b, t], row by row, each with the stretch of it that is rendered; of pictures
-        of the config's size, or of another (height, width)."""
+        """Return the rays of `cameras` [b, t], in row-major order, clipped to the rendered bounds, at the
+        config's size or another (height, width).
+        """
         rays = cameras.rays(*(size or (self.config.size, self.config.size)))
         return within_cube(rays, self.config.nearest) if self.config.bounds == "cube" else rays
 
     def _place(self, rays: Rays, jitter: Jitter | None) -> tuple[RaySamples, Refinement | None]:
-        """The evenly spaced samples, and how more are added by importance."""
+        """Return the evenly spaced samples, and the importance sampling of more."""
         quadrature = QUADRATURES[self.config.quadrature]
         samples = quadrature.uniform(rays, self.config.coarse, jitter.coarse if jitter else None)
         if self.config.fine == 0:

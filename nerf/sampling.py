@@ -1,6 +1,6 @@
-"""Where along a ray the field is asked. All of the renderer's randomness is here.
+"""Sample placement along rays. All of the renderer's randomness is here.
 
-Samples are midpoints of cells that cover the ray from near to far without gaps. Axes: r ray, n sample,
+Samples are midpoints of cells that partition the ray from near to far. Axes: r ray, n sample,
 m more of them, k both.
 """
 
@@ -14,26 +14,26 @@ from torch import Tensor
 
 from data.cameras.pinhole import Rays
 
-WEIGHT_FLOOR = 1e-5  # keeps a little attention on empty cells, and the distribution defined on empty rays
+WEIGHT_FLOOR = 1e-5  # samples empty cells a little, and keeps the distribution defined on empty rays
 
 
 @dataclass(frozen=True)
 class RaySamples:
-    """Samples in the order of their distance, and the length of ray each stands for."""
+    """Samples sorted by distance, and the interval length of each."""
 
     distance: Float[Tensor, "*batch r n"]
     width: Float[Tensor, "*batch r n"]
 
 
 def uniform(rays: Rays, num: int, jitter: Float[Tensor, "*batch r n"] | None = None) -> RaySamples:
-    """One sample in each of `num` equal cells: at its middle, or where `jitter` (0 to 1) puts it."""
+    """Place one sample in each of `num` equal cells: at the midpoint, or at `jitter` (0 to 1)."""
     steps = torch.arange(num, device=rays.near.device) + (0.5 if jitter is None else jitter)
     near, far = rays.near[..., None], rays.far[..., None]
     return with_widths(rays, near + (far - near) * steps / num)
 
 
 def with_widths(rays: Rays, distance: Float[Tensor, "*batch r n"]) -> RaySamples:
-    """Sorted distances and their cells: borders half-way between neighbours, ends at near and far."""
+    """Return samples at sorted distances; cells end halfway between neighbours, and at near and far."""
     edges = _edges(rays, distance)
     return RaySamples(distance, edges.diff(dim=-1))
 
@@ -45,10 +45,10 @@ def importance(
     num: int,
     jitter: Float[Tensor, "*batch r m"] | None = None,
 ) -> Float[Tensor, "*batch r num"]:
-    """Distances of `num` more samples, drawn where `weight` is large (Mildenhall et al. 2020, section 5.2).
+    """Importance-sample the distances of `num` more samples (Mildenhall et al. 2020, section 5.2).
 
-    The weights of the cells are taken as a piecewise constant density and its distribution is inverted at the
-    middles of `num` equal steps, or where `jitter` (0 to 1) puts them in their steps. No gradient passes.
+    The cell weights define a piecewise constant density, whose CDF is inverted at the midpoints of `num`
+    equal steps, or at `jitter` (0 to 1) within them. Detached from the graph.
     """
     edges = _edges(rays, samples.distance.detach())
     mass = weight.detach() + WEIGHT_FLOOR
@@ -65,8 +65,7 @@ def importance(
 def merge(
     rays: Rays, samples: RaySamples, more: Float[Tensor, "*batch r m"]
 ) -> tuple[RaySamples, Int[Tensor, "*batch r k"]]:
-    """`samples` and those at the distances `more` in one row, and which of the two, laid end to end, each
-    was."""
+    """Merge `samples` with those at distances `more`; also return each one's index in their concatenation."""
     distance, order = torch.cat([samples.distance, more], dim=-1).sort(dim=-1)
     return with_widths(rays, distance), order
 
@@ -78,7 +77,7 @@ def _edges(rays: Rays, distance: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Refinement:
-    """How `num` samples are added to those that a ray has."""
+    """Importance sampling of `num` additional samples per ray."""
 
     quadrature: ModuleType  # nerf.sampling or nerf.published
     num: int
@@ -87,12 +86,13 @@ class Refinement:
     def __call__(
         self, rays: Rays, samples: RaySamples, weight: Float[Tensor, "*batch r n"]
     ) -> tuple[RaySamples, Float[Tensor, "*batch r m"], Int[Tensor, "*batch r k"]]:
-        """All samples in one row; the distances of the new ones; which of the old and new ones, laid end to
-        end, each of the k samples was."""
+        """Return all samples, sorted; the distances of the new ones; the index of each of the k samples in
+        the concatenation of old and new.
+        """
         more = self.quadrature.importance(rays, samples, weight, self.num, self.jitter)
         merged, order = self.quadrature.merge(rays, samples, more)
         return merged, more, order
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Refinement":
-        """The same refinement of some of the rays."""
+        """Return the refinement with `function` applied to its tensors, for a subset of rays."""
         return self if self.jitter is None else replace(self, jitter=function(self.jitter))

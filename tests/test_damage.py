@@ -67,7 +67,7 @@ def test_a_scene_with_a_damaged_file_gives_way_to_its_next_attempt_and_no_other_
             assert torch.equal(batch.target.images[place], target)
         if not batch.damage:
             assert_same(batch, expected[step])
-        assert all(re.fullmatch(rf"{victim}: not a readable picture .*", line) for line in batch.damage)
+        assert all(re.fullmatch(rf"{victim}: not a readable image .*", line) for line in batch.damage)
     assert replaced >= 3
 
 
@@ -108,7 +108,7 @@ def test_an_object_that_cannot_even_be_listed_is_skipped_and_named(root):
 def test_where_nearly_all_is_damaged_there_is_an_end(root):
     for path in root.glob("cars_train/*/rgb/*.png"):
         cut(path)
-    message = rf"{ATTEMPTS} attempts at a scene in a row [^\n]*png: not a readable[^\n]*check_data"
+    message = rf"{ATTEMPTS} consecutive attempts at a scene [^\n]*png: not a readable[^\n]*check_data"
     with pytest.raises(ValueError, match=rf"\A{message}[^\n]*\Z"):
         make_loader(root).load(0)
 
@@ -120,7 +120,7 @@ def test_a_set_that_is_gone_is_no_damage(root, left):
     shutil.rmtree(root)
     if left == "an empty folder":
         root.mkdir()
-    with pytest.raises(ValueError, match=rf"\Adata.root={root}: is gone or empty now; [^\n]*\Z"):
+    with pytest.raises(ValueError, match=rf"\Adata.root={root}: is missing or empty now; [^\n]*\Z"):
         list(map(loader.load, STEPS))
 
 
@@ -136,7 +136,7 @@ def test_errors_of_the_disk_are_damage_and_what_is_asked_in_vain_is_not(root, mo
         with pytest.raises(DamagedFileError, match=rf"\A{place}: cannot be read \(Input/output [^\n]*\Z"):
             loader.objects.read(0, [1])
     loader.requires = frozenset({"cameras", "geometry"})
-    with pytest.raises(ValueError, match="has no depth pictures, which model") as caught:
+    with pytest.raises(ValueError, match="has no depth images, which model") as caught:
         loader.load(0)
     assert not isinstance(caught.value, DamagedFileError)
 
@@ -272,8 +272,8 @@ def test_a_run_goes_round_a_damaged_picture_as_a_resumed_one_does_to_the_last_bi
     whole = train(path, "train.steps=5", "train.preview_every=4")
     said = capsys.readouterr().err
     victim = tmp_path / "data/cars_train/bb/rgb/000001.png"
-    assert said.count(f"train.py: warning: {victim}: not a readable picture") == 1
-    assert said.count(f"train.py: warning: {held_out_victim}: not a readable picture") == 1
+    assert said.count(f"train.py: warning: {victim}: not a readable image") == 1
+    assert said.count(f"train.py: warning: {held_out_victim}: not a readable image") == 1
     assert "damaged files met and named above: 2; `python -m scripts.check_data" in said
     lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     counts = [line["damaged_files"] for line in lines]

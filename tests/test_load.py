@@ -92,7 +92,7 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path):
     assert advice in complaint(tmp_path / "genvs.pt")
     (tmp_path / "text.safetensors").write_text("no checkpoint at all")
     assert "no safetensors file" in complaint(tmp_path / "text.safetensors")
-    assert "device: 'gpu' is no device" in complaint(run, "gpu")
+    assert "device: 'gpu' is not a device" in complaint(run, "gpu")
     for change, words in (
         (lambda config: config["model"].update(family="gan"), "no model family 'gan'"),
         (lambda config: config["model"].update(surprise=1), "model.surprise"),

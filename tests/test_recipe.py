@@ -121,11 +121,11 @@ def test_what_is_wrong_with_a_recipe_is_one_line(write_recipe, stages, changes, 
 
 
 def test_a_recipe_is_no_config_of_one_run(write_recipe, tmp_path):
-    with pytest.raises(ValueError, match="recipe of stages"):
+    with pytest.raises(ValueError, match="recipe with stages"):
         load_config(write_recipe())
     path = tmp_path / "plain.json"
     path.write_text(json.dumps({"model": TINY_MODEL, "data": {"root": "x"}}))
-    assert "holds no stages" in complaint(path, only="volumes")
+    assert "has no stages" in complaint(path, only="volumes")
     assert "the config has no stages" in complaint(path, "stages.a.train.steps=2")
 
 
@@ -190,7 +190,7 @@ def test_processes_wait_for_what_the_next_stage_begins_with(write_recipe, monkey
 
 def test_a_stage_whose_forerunner_is_missing_is_refused(write_recipe, capsys):
     assert program.main([str(write_recipe()), "--stage", "denoiser", "train.preflight=false"]) == 2
-    assert "1_volumes, which is not there; train that stage first" in capsys.readouterr().err
+    assert "1_volumes, which does not exist; train that stage first" in capsys.readouterr().err
     assert program.main([str(write_recipe()), "--stage", "denoiser", "transfer=null"]) == 0
     assert checkpoints_of(load_stages(write_recipe())[1].folder)
 

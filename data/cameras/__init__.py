@@ -2,7 +2,7 @@
 
 from data.lazy import lazy_names
 
-# Public name -> module; imported when it is first asked for.
+# Public name -> module; imported lazily.
 _WHERE = {
     "Cameras": "pinhole",
     "pinhole": "pinhole",

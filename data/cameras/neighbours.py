@@ -1,4 +1,4 @@
-"""Which views look at the object from much the same side."""
+"""Find views whose cameras see the object from similar directions."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-NEAR_VIEWS = 3  # of an object's views; those of SRN's training set are 10 degrees apart
+NEAR_VIEWS = 3  # nearest views; in the SRN training set they are about 10 degrees apart
 
 
 def nearest_first(positions: Float[Tensor, "v 3"], view: int) -> list[int]:
-    """All other views, by how little the directions from the origin to their cameras differ from this one's.
+    """Sort all other views by the angle between their direction from the origin and this view's.
 
-    `positions` are those of the cameras, in scene units. Of equal ones the lower number comes first.
+    `positions` are the camera positions, in scene units. Ties go to the lower index.
     """
     directions = F.normalize(positions.double(), dim=-1)
     order = (directions @ directions[view]).argsort(descending=True, stable=True)
@@ -26,9 +26,10 @@ def with_near_view(
     positions: Float[Tensor, "v 3"],
     generator: torch.Generator,
 ) -> list[int]:
-    """The source views, one of those nearest to the first target among them: in place of the last, if needed.
+    """Return the source views with one of the views nearest to the first target among them.
 
-    Views go by their numbers in `positions`. No target becomes a source.
+    It replaces the last source if none is near already. Views are indices into `positions`; targets are never
+    used as sources.
     """
     near = [view for view in nearest_first(positions, target[0]) if view not in target][:NEAR_VIEWS]
     chosen = near[int(torch.randint(len(near), (), generator=generator))]

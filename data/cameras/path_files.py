@@ -1,17 +1,17 @@
-"""Camera paths from and to files, as `python -m scripts.view` writes them and sample_views.py reads them.
+"""Read and write camera path files (written by `python -m scripts.view`, read by sample_views.py).
 
-A path file is a JSON object of the keys
+A path file is a JSON object with the keys
 
     format      "camera path"
     version     1
-    views       how many views are made of it
-    loop        whether it leads back to its first keyframe (default: false)
+    views number of views along the path
+    loop whether the path returns to its first keyframe (default: false)
     keyframes   a list of cameras that the path of `data.cameras.keyframes` goes through
 
-A camera is `cam_to_world`, a pose of 4 rows of 4 numbers in OpenCV axes, and either `focal`, its focal
-length in widths of a square picture, or `intrinsics`, 3 rows of 3 numbers in units of the picture's width and
-height. Instead of `keyframes` there may be `cameras`, which are taken as they are, without `views` and
-`loop`. A `transforms.json` (`data.cameras.transforms_json`), known by its `frames`, is read as cameras, too.
+A camera has `cam_to_world`, a 4x4 pose in OpenCV axes, and either `focal`, the focal length in widths of a
+square image, or `intrinsics`, a 3x3 matrix normalised by image width and height. Instead of `keyframes` a
+file may have `cameras`, which are used as they are, without `views` and `loop`. A `transforms.json`
+(`data.cameras.transforms_json`), recognised by its `frames`, is also read as cameras.
 """
 
 import json
@@ -35,13 +35,13 @@ KEYS = {
 }
 CAMERA_KEYS = {"cam_to_world", "focal", "intrinsics"}
 MOST_VIEWS = 100_000
-FARTHEST = 1e6  # scene units from the origin, beyond which float32 tells no object any more
+FARTHEST = 1e6  # scene units from the origin; beyond, float32 cannot resolve the object
 
 
 def read_path(path: Path) -> CameraPath:
-    """The camera path in a file, which may also be a `transforms.json`.
+    """Read a camera path from a path file or a `transforms.json`.
 
-    Raises ValueError, in one line that begins with the file and names the key, where there is none.
+    Raises ValueError naming the file and the key if the file is invalid.
     """
     document = read_document(path)
     try:
@@ -53,9 +53,9 @@ def read_path(path: Path) -> CameraPath:
 
 
 def write_path(path: Path, camera_path: CameraPath, *, replace: bool = False) -> None:
-    """Write what `read_path` reads; the file appears whole or not at all.
+    """Write a path file atomically, as `read_path` reads it.
 
-    Raises ValueError where it cannot be written, or is there already and not to be replaced.
+    Raises ValueError if it cannot be written, or exists already and `replace` is not set.
     """
     text = json.dumps(to_document(camera_path), indent=1) + "\n"
 
@@ -68,7 +68,7 @@ def write_path(path: Path, camera_path: CameraPath, *, replace: bool = False) ->
 
 
 def to_document(camera_path: CameraPath) -> dict[str, Any]:
-    """What the file of a path holds, as JSON data."""
+    """Return the contents of a path file, as JSON data."""
     cameras = [
         {"cam_to_world": pose.tolist(), "intrinsics": matrix.tolist()}
         for pose, matrix in zip(camera_path.cam_to_world, camera_path.intrinsics, strict=True)
@@ -82,7 +82,7 @@ def to_document(camera_path: CameraPath) -> dict[str, Any]:
 def _from_transforms(document: dict[str, Any]) -> CameraPath:
     cameras, _ = from_transforms(document)
     if bool((cameras.positions == 0).all(dim=-1).any()):
-        raise ValueError("a camera stands at the world's origin, where the object must be; correct the file")
+        raise ValueError("a camera is at the world origin, where the object must be; correct the file")
     return CameraPath(cameras.cam_to_world, cameras.intrinsics, len(cameras.near), smooth=False)
 
 
@@ -92,11 +92,11 @@ def _from_document(document: dict[str, Any]) -> CameraPath:
         raise ValueError(f'`format` is {found} instead of "{FORMAT}"; give a path file')
     if document.get("version") != VERSION:
         found = _shown(document.get("version"))
-        raise ValueError(f"`version` is {found}, and this program knows {VERSION}; use a newer program")
+        raise ValueError(f"`version` is {found}, but only {VERSION} is supported; use a newer program")
     kind = "cameras" if "cameras" in document else "keyframes"
     surplus = sorted(document.keys() - KEYS[kind])
     if surplus:
-        raise ValueError(f"`{surplus[0]}` is no key of a path with `{kind}`; take it out")
+        raise ValueError(f"`{surplus[0]}` is not a key of a path with `{kind}`; remove it")
     found = document.get(kind)
     if not isinstance(found, list) or not found:
         raise ValueError(f"`{kind}` must be a list of at least one camera; add one")
@@ -110,12 +110,12 @@ def _from_document(document: dict[str, Any]) -> CameraPath:
     if not isinstance(loop, bool):
         raise ValueError(f"`loop` is {_shown(loop)}, but true or false is needed")
     camera_path = CameraPath(poses, intrinsics, views, loop)
-    camera_path.cameras(1)  # raises where there is no way from one keyframe to the next
+    camera_path.cameras(1)  # raises if there is no path between two keyframes
     return camera_path
 
 
 def _require_ordinary(camera_path: CameraPath) -> None:
-    """Raise ValueError where numbers are so large or small that the views of a path come to nothing."""
+    """Raise ValueError if numbers are so large or small that the views of a path are not finite."""
     far = (camera_path.cam_to_world[:, :3, 3].norm(dim=-1) > FARTHEST).nonzero()
     if len(far):
         raise ValueError(
@@ -128,15 +128,13 @@ def _require_ordinary(camera_path: CameraPath) -> None:
 
 
 def _claim(partial: Path, path: Path) -> None:
-    """Give a file another name as well. Raises ValueError where something has that name."""
+    """Link a file to its final name. Raises ValueError if that exists."""
     try:
-        os.link(partial, path)  # unlike a look beforehand, this cannot be too early
+        os.link(partial, path)  # atomic, unlike a check beforehand
     except OSError as error:
-        if not isinstance(error, FileExistsError) and not path.exists():  # no links on this file system
+        if not isinstance(error, FileExistsError) and not path.exists():  # no hard links on this file system
             return
-        raise ValueError(
-            f"{path}: is there already; give another name, or say that it may be replaced"
-        ) from error
+        raise ValueError(f"{path}: exists already; give another name, or allow it to be replaced") from error
 
 
 def _camera(entry: object, name: str) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "3 3"]]:
@@ -166,11 +164,11 @@ def _matrix(rows: object, size: int, name: str) -> Float[Tensor, "k k"]:
     if not shaped or not all(isinstance(row, list) and len(row) == size for row in rows):
         raise ValueError(f"`{name}` must be {size} rows of {size} numbers; correct it")
     if not all(is_number(value) for row in rows for value in row):
-        raise ValueError(f"`{name}` must hold finite numbers alone; correct it")
+        raise ValueError(f"`{name}` must hold finite numbers only; correct it")
     return torch.tensor(rows, dtype=torch.float32)
 
 
 def _shown(value: object) -> str:
-    """A value of the file, as short as a message wants it."""
+    """Return a value of the file, shortened for a message."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

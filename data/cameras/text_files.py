@@ -1,12 +1,12 @@
-"""Intrinsics as the SRN layout stores them, divided by the picture's size.
+"""Intrinsics and poses in the text files of the SRN layout. Intrinsics are normalised by the image size.
 
-Two forms occur, for a whole object (intrinsics.txt) or for each view (intrinsics/NAME.txt, which wins, since
-only a matrix can say fx != fy):
+Two formats occur, per object (intrinsics.txt) or per view (intrinsics/NAME.txt, which takes precedence since
+only a matrix can represent fx != fy):
 
-* SRN's own: `f cx cy 0.` on the first line and `height width` on the last, in pixels of that size;
-* a 3x3 or 4x4 matrix, without a size. Its pixels need not be the picture's: the cars say 525 and 256, pixels
-  of a 512 x 512 picture, beside pictures of 128. The unit is therefore taken to be the picture's size times
-  the power of two that brings the principal point closest to the middle.
+* the original: `f cx cy 0.` on the first line and `height width` on the last, in pixels of that size;
+* a 3x3 or 4x4 matrix, without a size. Its resolution may differ from the images': the cars have 525 and 256,
+for 512 x 512 pixels, with images of 128. The resolution is therefore taken to be the image size times the
+power of two that brings the principal point closest to the centre.
 """
 
 import math
@@ -21,9 +21,9 @@ from data.images.files import picture_size
 
 
 def read_intrinsics(folder: Path, picture: Path) -> Float[Tensor, "3 3"]:
-    """Intrinsics of one picture of the object in `folder`, in units of image width and height.
+    """Read the intrinsics of one image of the object in `folder`, normalised by image width and height.
 
-    Raises ValueError where neither file exists or the numbers make no camera.
+    Raises ValueError if neither file exists or the numbers are invalid.
     """
     own, shared = folder / "intrinsics" / f"{picture.stem}.txt", folder / "intrinsics.txt"
     if not own.exists() and not shared.exists():
@@ -32,9 +32,9 @@ def read_intrinsics(folder: Path, picture: Path) -> Float[Tensor, "3 3"]:
 
 
 def read_intrinsics_file(path: Path, picture: Path) -> Float[Tensor, "3 3"]:
-    """Intrinsics in a file of either form, for one picture, in units of image width and height.
+    """Read intrinsics in either format for one image, normalised by image width and height.
 
-    Raises ValueError where the numbers make no camera.
+    Raises ValueError if the numbers are invalid.
     """
     lines = read_numbers(path)
     if len(lines) > 1 and len(lines[0]) >= 3 and len(lines[-1]) == 2:
@@ -51,7 +51,7 @@ def read_intrinsics_file(path: Path, picture: Path) -> Float[Tensor, "3 3"]:
 
 
 def read_numbers(path: Path) -> list[list[float]]:
-    """The numbers of each line that has any. Raises ValueError for anything but finite numbers."""
+    """Read the numbers of each non-empty line. Raises ValueError for anything but finite numbers."""
     try:
         lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -61,7 +61,7 @@ def read_numbers(path: Path) -> list[list[float]]:
     try:
         numbers = [[float(word) for word in line] for line in lines]
     except ValueError as error:
-        raise ValueError(f"{path}: numbers are expected ({error}); correct the file") from error
+        raise ValueError(f"{path}: numbers expected ({error}); correct the file") from error
     if not all(math.isfinite(number) for line in numbers for number in line):
         raise ValueError(f"{path}: holds nan or inf; correct the file")
     return numbers
@@ -80,15 +80,15 @@ def _from_matrix(path: Path, matrix: Float[Tensor, "3 3"], height: int, width: i
     (fx, _, x), (shear, fy, y), bottom = matrix.tolist()
     if min(fx, fy, x, y) <= 0 or shear != 0 or bottom != [0, 0, 1]:
         raise ValueError(f"{path}: not of the form fx 0 cx, 0 fy cy, 0 0 1 with positive entries; correct it")
-    # The mean over both axes: a crop that moves one of them far off still finds its unit.
+    # The mean over both axes is robust to a crop that shifts one of them.
     unit = 2.0 ** round(0.5 * math.log2(4 * x * y / (width * height)))
     return matrix / matrix.new_tensor([[width * unit], [height * unit], [1.0]])
 
 
 def read_pose(path: Path) -> Float[Tensor, "4 4"]:
-    """The camera-to-world matrix in a text file of 16 numbers, in OpenCV axes.
+    """Read a camera-to-world matrix, in OpenCV axes, from a text file of 16 numbers.
 
-    Raises ValueError where they are something else.
+    Raises ValueError for anything else.
     """
     numbers = [number for line in read_numbers(path) for number in line]
     if len(numbers) != 16:

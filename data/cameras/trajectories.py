@@ -1,4 +1,4 @@
-"""Camera trajectories by name, fitted to a view of the object, or from a file."""
+"""Camera trajectories, by name relative to a reference view, or from a file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from data.cameras.path_files import read_path
 from data.cameras.pinhole import Cameras, cameras_from_poses
 from data.cameras.poses import circle, spiral, srn_test_path, turntable
 
-# name -> (poses of (number of views, reference pose, camera distance), customary number of views)
+# name -> (function of (number of views, reference pose, camera distance), default number of views)
 PATHS = {
     "spiral": (lambda num, pose, radius: spiral(num, radius), 40),
     "circle": (lambda num, pose, radius: circle(pose, num), 40),
@@ -20,12 +20,12 @@ PATHS = {
 def trajectory(
     name: str, reference: Cameras, num: int | None = None, *, object_radius: float | None = None
 ) -> Cameras:
-    """Cameras [num] of a path, with the intrinsics and at the distance of `reference`, a camera without axes.
+    """Return the cameras [num] of a path, with intrinsics and distance of the unbatched `reference`.
 
-    A circle carries the reference pose itself round the object. `num` None is the path's customary number of
-    views. Near and far are as in `cameras_from_poses`. A `name` other than those of `PATHS` is a path file
-    (`data.cameras.path_files`), whose cameras have places and intrinsics of their own; their working volume
-    is that of the reference. Raises ValueError where the file cannot be used.
+    "circle" rotates the reference pose around the object. `num` defaults to the path's usual number of views.
+    Near and far are as in `cameras_from_poses`. Any other `name` is a path file (`data.cameras.path_files`)
+    with its own poses and intrinsics; the working volume is that of the reference. Raises ValueError if the
+    file cannot be used.
     """
     if name not in PATHS:
         return _from_file(Path(name), reference, num)
@@ -47,5 +47,5 @@ def _from_file(path: Path, reference: Cameras, num: int | None) -> Cameras:
 
 
 def working_radius(camera: Cameras) -> float:
-    """Radius of the working volume, a sphere round the origin, of a camera without axes; scene units."""
+    """Return the radius (scene units) of the working volume of an unbatched camera, a sphere."""
     return float(camera.far - camera.near) / 2

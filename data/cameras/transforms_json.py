@@ -1,9 +1,9 @@
-"""Cameras from and to `transforms.json`, the format of nerfstudio and of the Blender scenes.
+"""Read and write cameras in `transforms.json`, the format of nerfstudio and the Blender scenes.
 
 A document has a list of frames, each with a file path and a camera-to-world matrix in OpenGL axes. Intrinsics
-are in pixels (fl_x, fl_y, cx, cy, of pictures of w x h) or angles of view (camera_angle_x, camera_angle_y, in
-radians; x_fov, y_fov, in degrees), for the whole document or for a frame, which wins. A key that is null is
-as good as missing. Which keys there are is said in data/cameras/scene_keys.py.
+are in pixels (fl_x, fl_y, cx, cy, for images of w x h) or fields of view (camera_angle_x, camera_angle_y, in
+radians; x_fov, y_fov, in degrees), per document or per frame, which takes precedence. A key that is null
+counts as missing. The keys are listed in data/cameras/scene_keys.py.
 """
 
 import json
@@ -29,9 +29,9 @@ FLOAT = torch.finfo(torch.float32)
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """What a file holds, without the keys that are null, of the document and of its frames.
+    """Read a document, dropping null keys of the document and its frames.
 
-    Raises ValueError, in one line that begins with the path, where it is no JSON object.
+    Raises ValueError, starting with the path, if it is not a JSON object.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -49,21 +49,21 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of a document is a number that a float32 holds, and not nan."""
+    """Whether a value is a number that is finite in float32."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
         return abs(float(value)) <= FLOAT.max
-    except OverflowError:  # a whole number of very many digits
+    except OverflowError:  # a huge integer
         return False
 
 
 def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, width: int) -> dict[str, Any]:
-    """The document for cameras [n] of pictures of height x width; what `from_transforms` reads.
+    """Return the document for cameras [n] of height x width images, as `from_transforms` reads it.
 
-    Intrinsics that all cameras share are written once, and also as angles of view, which is all that some
-    programs read. Near and far are not part of the format. Raises ValueError where cameras and file paths
-    differ in number, or where intrinsics are skewed, which the format cannot say.
+    Shared intrinsics are written once, also as fields of view for programs that read only those. Near and far
+    are not part of the format. Raises ValueError if the numbers of cameras and file paths differ, or if
+    intrinsics are skewed, which the format cannot represent.
     """
     if cameras.shape != (len(file_paths),):
         raise ValueError(
@@ -85,11 +85,10 @@ def to_transforms(cameras: Cameras, file_paths: Sequence[str], *, height: int, w
 def from_transforms(
     document: dict[str, Any], *, object_radius: float | None = None
 ) -> tuple[Cameras, list[str]]:
-    """Cameras [n] and file paths of the frames in order; near and far as in `cameras_from_poses`.
+    """Return cameras [n] and file paths of the frames in order; near and far as in `cameras_from_poses`.
 
-    What is missing is taken for granted: square pixels, the principal point in the middle, and, with angles
-    but without w and h, a square picture. Raises ValueError naming the key and the frame where the document
-    cannot be understood or asks for lens distortion.
+    Defaults: square pixels, a centred principal point and, for fields of view without w and h, a square
+    image. Raises ValueError naming the key and the frame if the document is invalid or has lens distortion.
     """
     frames = document.get("frames")
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
@@ -108,11 +107,11 @@ def from_transforms(
 
 
 def with_size(document: dict[str, Any], frame: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    """A frame with the `w` and `h` of the pictures that its intrinsics are about.
+    """Return a frame with the `w` and `h` that its intrinsics refer to.
 
-    They are the frame's or the document's. Where neither has any, they are those of the frame's own picture,
-    of height x width; one that is missing follows from the other and the picture's shape. Raises ValueError
-    where they are no positive numbers.
+    They are the frame's or the document's, or else the size of the frame's own image, height x width; if only
+    one is given, the other follows from the image's aspect ratio. Raises ValueError if they are not positive
+    numbers.
     """
     keys = merge_keys(document, frame)
     w, h = (_positive(keys, key, f"`{frame.get('file_path', 'frame')}`") for key in ("w", "h"))
@@ -131,7 +130,7 @@ def _pixel_intrinsics(intrinsics: Float[Tensor, "3 3"], height: int, width: int)
 
 
 def _angles(keys: dict[str, float], height: int, width: int) -> dict[str, float]:
-    """Angles of view in radians."""
+    """Return fields of view in radians."""
     sizes = {"camera_angle_x": width / keys["fl_x"], "camera_angle_y": height / keys["fl_y"]}
     return {key: 2 * math.atan(0.5 * size) for key, size in sizes.items()}
 
@@ -159,14 +158,14 @@ def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
         raise ValueError(
             f"{name}: `fl_x` or `camera_angle_x` is missing, for the frame and for the document; add it"
         )
-    # Pixels are square where nothing says otherwise.
+    # Pixels are square by default.
     fx, fy = (fy / aspect if fx is None else fx), (fx * aspect if fy is None else fy)
     cx, cy = _positive(keys, "cx", name), _positive(keys, "cy", name)
     x = 0.5 if cx is None else cx / _required(width, "w", name)
     y = 0.5 if cy is None else cy / _required(height, "h", name)
     if not all(is_number(number) and number >= FLOAT.tiny for number in (fx, fy, x, y)):
         raise ValueError(
-            f"{name}: its intrinsics are {fx:g}, {fy:g}, {x:g}, {y:g} pictures; correct the file"
+            f"{name}: its normalised intrinsics are {fx:g}, {fy:g}, {x:g}, {y:g}; correct the file"
         )
     return torch.tensor([[fx, 0.0, x], [0.0, fy, y], [0.0, 0.0, 1.0]])
 
@@ -174,9 +173,9 @@ def _intrinsics(keys: dict[str, Any], name: str) -> Float[Tensor, "3 3"]:
 def _focal_length(
     keys: dict[str, Any], names: tuple[str, str, str], size: float | None, name: str
 ) -> float | None:
-    """Focal length along an axis, in picture widths or heights; None where none of the keys is there.
+    """Return the focal length along an axis, in image widths or heights; None if no key is present.
 
-    `names` are the keys in pixels of a picture of `size`, as an angle in radians, and as one in degrees.
+    `names` are the keys for pixels (of an image of `size`), radians and degrees.
     """
     pixels, radians, degrees = names
     if (length := _positive(keys, pixels, name)) is not None:
@@ -189,9 +188,9 @@ def _focal_length(
 
 
 def _from_angle(angle_rad: float, given: float, key: str, limit: str) -> float:
-    """Focal length in picture widths or heights."""
+    """Convert a field of view to a focal length in image widths or heights."""
     if angle_rad >= math.pi:
-        raise ValueError(f"{key} is {given:g}, but an angle of view is below {limit}")
+        raise ValueError(f"{key} is {given:g}, but a field of view is below {limit}")
     return 0.5 / math.tan(angle_rad / 2)
 
 

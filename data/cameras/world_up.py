@@ -1,9 +1,8 @@
-"""Which way is up in a world, told by its cameras.
+"""Estimate the up direction of a world from its cameras.
 
-People and programs hold cameras level: what is right in a picture is perpendicular to up. So up is the
-direction that all right-hand axes are perpendicular to, on the side that is up in the pictures. It is known
-where there are views enough and one direction only that fits; a direction close to an axis of the world is
-taken to be that axis.
+Cameras are usually held level, so their right axes are perpendicular to up. Up is therefore the direction
+perpendicular to all right axes, with the sign of the images' up. It is determined if there are enough views
+and only one direction fits; a direction close to a world axis is snapped to that axis.
 """
 
 import math
@@ -13,19 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LEVEL = 0.15  # root mean square of right-hand axes along up, up to which hand-held cameras are level
-EXACTLY_LEVEL = 0.05  # the same, of cameras that tell an up that is no axis of the world
-CLEAR = 2.0  # factor by which another direction must fit worse
-MARKED = 0.3  # least mean of the upward axes along up
-ROLLED = 0.3  # root mean square of right-hand axes along z from which z is not up
-NUM_VIEWS = 3  # fewer views have such a direction by chance
+LEVEL = 0.15  # RMS component of right axes along up; below, hand-held cameras count as level
+EXACTLY_LEVEL = 0.05  # the same, for an up direction that is not a world axis
+CLEAR = 2.0  # factor by which any other direction must fit worse
+MARKED = 0.3  # least mean component of the cameras' up axes along up
+ROLLED = 0.3  # RMS component of right axes along z above which z is not up
+NUM_VIEWS = 3  # with fewer views a direction may fit by chance
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
 def find_up(cam_to_world: Float[Tensor, "n 4 4"]) -> Float[Tensor, "3"] | None:
-    """The unit vector that is up in the world of cameras in OpenCV axes; None: they do not tell.
+    """Return the up direction (unit vector) of a world from OpenCV cameras, or None if undetermined.
 
-    Where cameras are level about z and another axis as well, it is z.
+    If the cameras are level about z and another axis, it is z.
     """
     right, up = cam_to_world[:, :3, 0].double(), -cam_to_world[:, :3, 1].double().mean(dim=0)
     tilt = right.square().mean(dim=0).sqrt()
@@ -44,7 +43,7 @@ def find_up(cam_to_world: Float[Tensor, "n 4 4"]) -> Float[Tensor, "3"] | None:
 
 
 def is_z_up(cam_to_world: Float[Tensor, "n 4 4"]) -> bool:
-    """Whether cameras may well stand in a world whose z axis is up, as far as they tell."""
+    """Whether cameras are consistent with a world whose z axis is up."""
     up = find_up(cam_to_world)
     if up is not None:
         return bool(up[2] > 0.99)
@@ -55,7 +54,7 @@ def is_z_up(cam_to_world: Float[Tensor, "n 4 4"]) -> bool:
 
 
 def turn_upright(cam_to_world: Float[Tensor, "n 4 4"], up: Float[Tensor, "3"]) -> Float[Tensor, "n 4 4"]:
-    """The same cameras in the world turned by the smallest angle that makes the unit vector `up` its z."""
+    """Rotate the world by the smallest angle that maps the unit vector `up` to z."""
     x, y, z = up.double().tolist()
     if z < -1 + 1e-9:  # half a turn, about x
         turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -70,7 +69,7 @@ def turn_upright(cam_to_world: Float[Tensor, "n 4 4"], up: Float[Tensor, "3"]) -
 
 
 def name_of(up: Sequence[float] | Float[Tensor, "3"]) -> str:
-    """A direction in words: an axis, such as -y, or its three numbers."""
+    """Name a direction: an axis, such as -y, or its three components."""
     values = [float(value) for value in up]
     for name, place in AXES.items():
         if abs(values[place]) > 0.9999:

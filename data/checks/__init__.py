@@ -1,5 +1,6 @@
-"""What can be wrong with a data set, and how to find it.
+"""Checks of data sets.
 
-`opening` opens the splits, `reading` makes a `Subject` of each object, `objects` runs the checks of one and
-keeps a small `Summary`, `between` compares the summaries, `report` and `drawings` show what was found.
+`open_splits` opens the splits, `read_object` reads each object into a `Subject`, `check_object` runs the
+per-object checks and keeps a small `Summary`, `cross_object` compares the summaries, and `report` and `plots`
+show the findings.
 """

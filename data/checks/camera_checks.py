@@ -1,4 +1,4 @@
-"""Poses and intrinsics of one object: whether they make cameras that look at the object, upright."""
+"""Check the poses and intrinsics of one object: rigid, aimed at the object, upright, consistent."""
 
 from collections.abc import Iterator
 
@@ -12,25 +12,25 @@ from data.checks.findings import Finding
 from data.checks.object_record import Subject
 from data.formats.nmr.cameras import require_even_turn, view_angles
 
-SAME = 1e-4  # poses that differ by less are one pose; scene units and parts of an axis
-OFF_CENTRE, FAR_OFF_CENTRE = 0.05, 0.25  # of the picture's width or height, from its middle
-OFF_AIM = 0.15  # of the picture's width or height, between its middle and the world's origin
-ROLL = 0.05  # height of a camera's right-hand axis of length 1
-SQUARE = 0.02  # share by which pixels' widths and heights may differ
-TURN_VIEWS = 24  # of NMR's ShapeNet, on one circle
-ON_CIRCLE = 0.8  # share of the views that makes their common elevation and distance a rule
-DEVIATION = 0.1  # share by which cameras of one object may differ from their median distance and focal length
+SAME = 1e-4  # poses that differ by less are equal; scene units and components of unit axes
+OFF_CENTRE, FAR_OFF_CENTRE = 0.05, 0.25  # distance from the image centre, as a fraction of width or height
+OFF_AIM = 0.15  # distance of the projected world origin from the image centre, likewise
+ROLL = 0.05  # z component of a camera's right axis
+SQUARE = 0.02  # relative difference of pixel width and height
+TURN_VIEWS = 24  # views of NMR's ShapeNet, on one circle
+ON_CIRCLE = 0.8  # fraction of views that must share elevation and distance
+DEVIATION = 0.1  # relative deviation from the object's median distance and focal length
 
 
 def check_rigid(subject: Subject) -> Iterator[Finding]:
-    """Poses that a layout hands out although they are no rotation and position."""
+    """Find poses that are not rigid."""
     rotations = np.nan_to_num(subject.poses[:, :3, :3].astype(np.float64))
     products = rotations @ rotations.transpose(0, 2, 1)
     suspect = (np.abs(products - np.eye(3)).max(axis=(1, 2)) > 1e-4) | (np.linalg.det(rotations) < 0)
     suspect |= np.abs(subject.poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-4
     suspect |= ~subject.positions.any(axis=1) | ~np.isfinite(subject.poses).all(axis=(1, 2))
-    read = ~np.isnan(subject.poses).all(axis=(1, 2))  # where there is none, that was said already
-    # Only those go through the rule that readers go by, which is slow.
+    read = ~np.isnan(subject.poses).all(axis=(1, 2))  # missing poses were reported already
+    # Only those need the slow check that names the problem.
     for index in np.flatnonzero(suspect & read):
         try:
             require_rigid(torch.from_numpy(subject.poses[index].copy()), subject.pose_files[index])
@@ -39,66 +39,64 @@ def check_rigid(subject: Subject) -> Iterator[Finding]:
 
 
 def check_places(subject: Subject) -> Iterator[Finding]:
-    """Cameras that all stand in one place, and poses that occur twice."""
+    """Find cameras that are all in one place, and repeated poses."""
     known = np.flatnonzero(subject.has_camera)
     if len(known) < 2:
         return
     positions = subject.positions[known]
     if np.ptp(positions, axis=0).max() < SAME:
         hint = " (world-to-camera instead of camera-to-world?)" if _turns(subject.poses[known]) else ""
-        message = f"all {len(known)} cameras stand in one place{hint}; restore the poses"
+        message = f"all {len(known)} cameras are in one place{hint}; restore the poses"
         yield subject.about("same poses", "error", message)
         return
     first: dict[bytes, int] = {}
     for index, pose in zip(known.tolist(), np.round(subject.poses[known] / SAME), strict=True):
         earlier = first.setdefault((pose + 0.0).tobytes(), index)  # -0 is 0
         if earlier != index:
-            message = f"has the pose of view {subject.views[earlier]}; one of the two is wrong or superfluous"
+            message = f"has the pose of view {subject.views[earlier]}; one of the two is wrong or redundant"
             yield subject.about_view("repeated pose", "warning", index, message, pose=True)
 
 
 def check_aim(subject: Subject) -> Iterator[Finding]:
-    """Cameras whose optical axis misses the world's origin, where the object must be."""
+    """Find cameras whose optical axis misses the world origin, where the object must be."""
     for index in np.flatnonzero(subject.has_camera).tolist():
         pose, matrix = subject.poses[index], subject.intrinsics[index]
         origin = -pose[:3, :3].T @ pose[:3, 3]
         if origin[2] <= 0:
-            message = "looks away from the world's origin, where the object must be (OpenGL axes?)"
+            message = "looks away from the world origin, where the object must be (OpenGL axes?)"
             yield subject.about_view("aim", "error", index, f"{message}; correct the pose", pose=True)
             continue
         off = matrix[:2] @ (origin / origin[2]) - matrix[:2, 2]
         if (share := float(np.abs(off).max())) > OFF_AIM:
-            message = f"looks past the world's origin by {share:.2f} of the picture; put the object there"
+            message = f"misses the world origin by {share:.2f} of the image size; centre the object there"
             yield subject.about_view("aim", "error" if share > 0.5 else "warning", index, message, pose=True)
 
 
 def check_upright(subject: Subject) -> Iterator[Finding]:
-    """Cameras that are upright along another axis than z, rolled, or upside down."""
+    """Find cameras that are rolled, upside down, or upright along an axis other than z."""
     known = np.flatnonzero(subject.has_camera)
     if len(known) < 3:
         return
-    tilt = np.abs(subject.poses[known, :3, 0])  # of the right-hand axis against x, y and z
+    tilt = np.abs(subject.poses[known, :3, 0])  # of the right axis against x, y and z
     rolled = tilt[:, 2] > ROLL
     if rolled.mean() > 0.5:
         straight = [axis for axis, worst in zip("xy", tilt.max(0), strict=False) if worst < ROLL]
         if straight:
-            message = f"is upright along {straight[0]}, not z; turn the world so that z is up"
+            message = f"is upright along {straight[0]}, not z; rotate the world so that z is up"
             yield subject.about("upright", "warning", message)
         else:
-            yield subject.about(
-                "upright", "note", "its cameras are rolled in many ways, as hand-held ones are"
-            )
+            yield subject.about("upright", "note", "its cameras are rolled, as hand-held ones are")
         return
     for index in known[rolled].tolist():
         message = "is rolled, unlike the object's other cameras; correct the pose"
         yield subject.about_view("upright", "warning", index, message, pose=True)
     for index in known[~rolled & (subject.poses[known, 2, 1] > ROLL)].tolist():
-        message = "hangs upside down: the world's z axis points down in its picture; correct the pose"
+        message = "is upside down: the world's z axis points down in its image; correct the pose"
         yield subject.about_view("upright", "warning", index, message, pose=True)
 
 
 def check_placement(subject: Subject) -> Iterator[Finding]:
-    """Views of NMR's ShapeNet that leave its circle of even steps; random views are as they are."""
+    """Find views of NMR's ShapeNet off its evenly spaced circle; random views are not checked."""
     if len(subject.views) != TURN_VIEWS or subject.stored != TURN_VIEWS or not subject.has_camera.all():
         return
     poses = torch.from_numpy(subject.poses)
@@ -114,15 +112,15 @@ def check_placement(subject: Subject) -> Iterator[Finding]:
 
 
 def check_intrinsics(subject: Subject) -> Iterator[Finding]:
-    """Principal points far from the middle, pixels that are not square, focal lengths unlike the others'."""
+    """Find principal points far from the centre, non-square pixels and outlier focal lengths."""
     known = np.flatnonzero(subject.has_camera)
     for index in known.tolist():
         matrix = subject.intrinsics[index]
         off = float(np.abs(matrix[:2, 2] - 0.5).max())
         if off > OFF_CENTRE:
             message = (
-                f"the principal point is at {matrix[0, 2]:.2f}, {matrix[1, 2]:.2f} of the picture instead of "
-                "its middle; are the intrinsics those of another size?"
+                f"the principal point is at {matrix[0, 2]:.2f}, {matrix[1, 2]:.2f} of the image instead of "
+                "its centre; are the intrinsics for another image size?"
             )
             severity = "error" if off > FAR_OFF_CENTRE else "warning"
             yield subject.about_view("principal point", severity, index, message)
@@ -137,14 +135,14 @@ def check_intrinsics(subject: Subject) -> Iterator[Finding]:
                     "pixel shape", "warning", index, f"{message}; correct the intrinsics or the picture"
                 )
     yield from _unlike_median(subject, "focal length", subject.intrinsics[:, 0, 0])
-    # Hand-held cameras come and go; on a sphere, one that does not is wrong.
+    # Hand-held cameras vary in distance; on a sphere, an outlier is wrong.
     distance = np.linalg.norm(subject.positions, axis=1)
     if len(known) and np.mean(_deviation(distance[known]) < 0.01) > 0.8:
         yield from _unlike_median(subject, "distance", distance)
 
 
 def check_volume(subject: Subject, radius: float, source: str) -> Iterator[Finding]:
-    """Objects of this radius (from `source`) that reach out of the working volume."""
+    """Report an object whose radius (from `source`) exceeds the working volume."""
     limit = subject.object_radius or float(np.median(seen_radii(subject)))
     if radius > 1.05 * limit:
         message = (
@@ -155,7 +153,7 @@ def check_volume(subject: Subject, radius: float, source: str) -> Iterator[Findi
 
 
 def seen_radii(subject: Subject) -> Float[ndarray, "n"]:
-    """Radius of the largest sphere round the origin that each usable camera shows whole."""
+    """Return, for each usable camera, the radius of the largest fully visible sphere around the origin."""
     known = subject.has_camera
     focal = subject.intrinsics[known][:, [0, 1], [0, 1]].max(axis=1)
     return np.linalg.norm(subject.positions[known], axis=1) * np.sin(np.arctan(0.5 / focal))
@@ -167,7 +165,7 @@ def _unlike_median(subject: Subject, check: str, values: Float[ndarray, "v"]) ->
         return
     middle = float(np.median(values[known]))
     for index in known[_deviation(values[known]) > DEVIATION].tolist():
-        message = f"{check} {values[index]:.3f} instead of {middle:.3f} as the object's others; correct it"
+        message = f"{check} {values[index]:.3f} instead of {middle:.3f} as in the other views; correct it"
         yield subject.about_view(check, "warning", index, message, pose=check == "distance")
 
 

@@ -1,4 +1,4 @@
-"""All checks of one object, and what is kept of it to compare it with others."""
+"""Run all checks on one object, and summarise it for comparison with others."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,38 +34,38 @@ CHECKS_OF_OBJECT: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     contents.check_depth_range,
     check_shape,
 )
-# What makes the views' shape meaningless, so that nothing more needs to be said of it.
+# Findings that make the shape checks meaningless.
 SPOILS_SHAPE = {"pose", "same poses", "aim", "principal point"}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """An object that was checked: a few kilobytes."""
+    """A checked object, in a few kilobytes."""
 
     split: str
     object_id: str
     place: str
     findings: tuple[Finding, ...]
-    stored: int = 0  # views that it has
+    stored: int = 0  # number of views
     num_read: int = 0
-    size: tuple[int, int] | None = None  # height, width of its first readable picture
-    focal: float = np.nan  # median, in picture widths
+    size: tuple[int, int] | None = None  # height, width of its first readable image
+    focal: float = np.nan  # median, in image widths
     distance: float = np.nan  # median, scene units
     positions: Float[ndarray, "n 3"] | None = None  # of the usable cameras
-    digests: UInt64[ndarray, "m"] | None = None  # hashes of the pictures that show something
-    files: str = ""  # their files, line by line, without what is in `place`
+    digests: UInt64[ndarray, "m"] | None = None  # hashes of the non-blank images
+    files: str = ""  # their files, one per line, relative to `place`
     signatures: Signatures = ()
     thumbnail: UInt8[ndarray, "h w 3"] | None = None
 
     def file(self, number: int) -> str:
-        """The file of a picture, counted as in `digests`."""
+        """Return the file of an image, by its index in `digests`."""
         return self.place + self.files.split("\n")[number]
 
 
 def check_object(
     split: OpenSplit, index: int, *, max_views: int | None = None, object_radius: float | None = None
 ) -> Summary:
-    """Read and check one object; `max_views` of its views, evenly spread (None: all)."""
+    """Read and check one object; `max_views` of its views, evenly spread (None for all)."""
     # Read.
     object_id, place = split.raw.ids[index], split.raw.place(index)
     try:
@@ -84,7 +84,7 @@ def check_object(
     if isinstance(split.raw, NMRObjects):
         findings += cameras.check_placement(subject)
 
-    # Summarise for the comparison across objects.
+    # Summarise for comparison across objects.
     seen = list(subject.seen())
     showing = [(i, picture) for i, picture in seen if picture.covered > 0]
     known = subject.has_camera
@@ -108,7 +108,7 @@ def check_object(
 
 
 def _collapse(findings: list[Finding], subject: Subject) -> list[Finding]:
-    """Findings of one kind in every view as one of the object, since thousands of objects may have them."""
+    """Merge findings of one kind that affect every view into one per object."""
     kinds = Counter((f.check, f.severity) for f in findings if f.view is not None)
     everywhere = {kind for kind, number in kinds.items() if number == len(subject.views) > 1}
     kept, done = [], set()

@@ -1,4 +1,4 @@
-"""What only shows when objects are compared: odd ones out, and pictures or objects in two places."""
+"""Checks across objects: outliers, and duplicate images or objects."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -11,20 +11,20 @@ from numpy import ndarray
 from data.checks.check_object import Summary
 from data.checks.findings import Finding, Severity
 
-MAJORITY = 0.8  # share of the objects of a split that makes the others odd
-DEVIATION = 0.05  # share by which focal lengths and distances may differ between objects
-ALIKE, ALIKE_SOMEWHERE = 1.5, 12.0  # levels of 255 between small pictures, in the mean and at most
-BLOCK = 1024  # objects that are compared at once
+MAJORITY = 0.8  # fraction of a split's objects that must agree for the others to be outliers
+DEVIATION = 0.05  # relative difference allowed in focal lengths and distances
+ALIKE, ALIKE_SOMEWHERE = 1.5, 12.0  # mean and largest difference of thumbnails, in levels of 255
+BLOCK = 1024  # objects compared at once
 
 
 def check_between(summaries: Sequence[Summary]) -> list[Finding]:
-    """All findings about objects among others; `summaries` are of all splits."""
-    checks = (_odd_ones, _differing_splits, _same_pictures, _same_ids, _look_alikes)
+    """Return all cross-object findings; `summaries` are of all splits."""
+    checks = (_outliers, _differing_splits, _same_pictures, _same_ids, _look_alikes)
     return [finding for check in checks for finding in check(summaries)]
 
 
 def by_split(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """The objects of every split, in their order."""
+    """Group the objects by split, in order."""
     groups: dict[str, list[Summary]] = defaultdict(list)
     for summary in summaries:
         groups[summary.split].append(summary)
@@ -35,8 +35,8 @@ def _about(summary: Summary, check: str, severity: Severity, message: str, place
     return Finding(check, severity, summary.split, summary.object_id, place or summary.place, message)
 
 
-def _odd_ones(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Objects unlike the others of their split in number of views, size, focal length or distance."""
+def _outliers(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    """Find outliers in number of views, size, focal length or distance within each split."""
     for split, group in by_split(summaries).items():
         readable = [summary for summary in group if summary.stored]
         yield from _odd_counts(split, readable, "view count", lambda s: s.stored, "views")
@@ -60,7 +60,7 @@ def _odd_counts(
     for summary in group:
         if value(summary) != usual:
             yield _about(
-                summary, check, "warning", f"{value(summary)} {unit} instead of {usual} as the others"
+                summary, check, "warning", f"{value(summary)} {unit} instead of {usual} as for the others"
             )
 
 
@@ -79,12 +79,12 @@ def _odd_measures(
         yield Finding(check, "note", split, "", split, message)
         return
     for i in np.flatnonzero(odd):
-        message = f"{values[i]:.3f} {unit} instead of {usual:.3f} as the others; correct the cameras"
+        message = f"{values[i]:.3f} {unit} instead of {usual:.3f} as for the others; correct the cameras"
         yield _about(group[i], check, "warning", message)
 
 
 def _differing_splits(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Splits whose cameras are of different kinds, as where two sets were mixed."""
+    """Find splits with different kinds of cameras, as when two data sets were mixed."""
     groups = by_split(summaries)
     measures: tuple[tuple[str, Callable[[Summary], float]], ...] = (
         ("focal length", lambda s: s.focal),
@@ -95,12 +95,12 @@ def _differing_splits(summaries: Sequence[Summary]) -> Iterator[Finding]:
                  if any(np.isfinite(measure(s)) for s in group)}  # fmt: skip
         for (first, a), (second, b) in pairwise(usual.items()):
             if abs(a / b - 1) > DEVIATION:
-                message = f"{name} {a:.3f} in {first}, but {b:.3f} in {second}: are these of one data set?"
+                message = f"{name} {a:.3f} in {first}, but {b:.3f} in {second}: is this one data set?"
                 yield Finding("splits differ", "warning", second, "", second, message)
 
 
 def _same_pictures(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Objects that share pictures: an error between splits, a warning within one."""
+    """Find objects that share images: an error across splits, a warning within one."""
     counts = [0 if s.digests is None else len(s.digests) for s in summaries]
     owner = np.repeat(np.arange(len(summaries)), counts)
     number = np.concatenate([np.arange(0), *(np.arange(count) for count in counts)])
@@ -119,11 +119,7 @@ def _same_pictures(summaries: Sequence[Summary]) -> Iterator[Finding]:
         between = first.split != second.split
         message = (
             f"{len(pairs)} of its pictures are also in {first.place}, such as {first.file(pairs[0][0])}; "
-            + (
-                f"figures on {second.split} would be of what was trained on"
-                if between
-                else "keep one of the two"
-            )
+            + (f"results on {second.split} would include training data" if between else "keep one of the two")
         )
         yield _about(
             second, "same picture", "error" if between else "warning", message, second.file(pairs[0][1])
@@ -131,21 +127,21 @@ def _same_pictures(summaries: Sequence[Summary]) -> Iterator[Finding]:
 
 
 def _same_ids(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Ids that occur in several splits, other than a lone scene's, whose splits are views of one object."""
+    """Find ids in several splits, except for a single scene, whose splits are views of one object."""
     first: dict[str, Summary] = {}
     for summary in summaries:
         earlier = first.setdefault(summary.object_id, summary)
         if earlier.split != summary.split and earlier.place != summary.place:
-            message = f"the id is also that of {earlier.place}; if they are one object, keep one of them"
+            message = f"{earlier.place} has the same id; if they are the same object, keep one of them"
             yield _about(summary, "same id", "warning", message)
 
 
 def _look_alikes(summaries: Sequence[Summary]) -> Iterator[Finding]:
-    """Objects that look like one of an earlier split from the poses that both have."""
+    """Find objects that look like one of an earlier split from the same poses."""
     entries: dict[int, list[tuple[int, ndarray]]] = defaultdict(list)
     for i, summary in enumerate(summaries):
         for key, signature in summary.signatures:
-            if signature.min() < 250:  # what shows next to nothing is like everything
+            if signature.min() < 250:  # a nearly blank image resembles everything
                 entries[key].append((i, signature))
     best: dict[int, int] = {}
     unlike: set[tuple[int, int]] = set()
@@ -159,13 +155,13 @@ def _look_alikes(summaries: Sequence[Summary]) -> Iterator[Finding]:
     for a, b in sorted(alike - unlike):
         best.setdefault(b, a)
     for b, a in best.items():
-        if not np.isin(summaries[a].digests, summaries[b].digests).any():  # which is reported already
+        if not np.isin(summaries[a].digests, summaries[b].digests).any():  # reported already
             message = f"looks like {summaries[a].place} from the same poses; is it the same object?"
             yield _about(summaries[b], "look-alike", "warning", message)
 
 
 def _pairs(pictures: Float[ndarray, "n s"], splits: ndarray) -> Iterator[tuple[int, int, bool]]:
-    """Pairs (a, b) of different splits that are close in the mean, and whether they are close everywhere."""
+    """Yield pairs (a, b) of different splits that are close on average, and whether they are everywhere."""
     squares = (pictures**2).mean(axis=1)
     for start in range(0, len(pictures), BLOCK):
         block = pictures[start : start + BLOCK]

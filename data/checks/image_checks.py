@@ -1,4 +1,4 @@
-"""Pictures, alpha and depth of one object, each by itself and beside each other."""
+"""Check the images, alpha and depth of one object, separately and against each other."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from data.checks.object_record import Subject
 from data.images.masks import read_opacity
 from data.images.picture_files import profile_notice
 
-DISAGREE = 0.05  # share of the object's pixels; antialiased edges stay far below
+DISAGREE = 0.05  # fraction of the object's pixels; antialiased edges stay far below
 
 
 def check_sizes(subject: Subject) -> Iterator[Finding]:
-    """Pictures that are not square or not of one size."""
+    """Find images that are not square or differ in size."""
     sizes = Counter(picture.size for _, picture in subject.seen())
     if not sizes:
         return
     (height, width), _ = sizes.most_common(1)[0]
     if height != width:
-        message = f"pictures of {width} x {height} are squeezed into squares; crop them if that matters"
+        message = f"images of {width} x {height} are squeezed into squares; crop them if that matters"
         yield subject.about("size", "note", message)
     for index, picture in subject.seen():
         if picture.size != (height, width):
@@ -32,23 +32,21 @@ def check_sizes(subject: Subject) -> Iterator[Finding]:
 
 
 def check_blank(subject: Subject) -> Iterator[Finding]:
-    """Pictures of nothing."""
+    """Find blank images."""
     blank = [index for index, picture in subject.seen() if picture.covered == 0]
     if blank and len(blank) == len(list(subject.seen())):
-        message = f"all its {len(blank)} pictures are blank; leave it out of training and figures"
+        message = f"all its {len(blank)} images are blank; exclude it from training and evaluation"
         yield subject.about("blank", "error", message)
         return
     for index in blank:
-        yield subject.about_view(
-            "blank", "error", index, "shows nothing; leave the view out or make it again"
-        )
+        yield subject.about_view("blank", "error", index, "is blank; remove the view or render it again")
 
 
 def check_background(subject: Subject) -> Iterator[Finding]:
-    """Backgrounds of other colours than white, or of none."""
+    """Find backgrounds that are not plain white."""
     for index, picture in subject.seen():
         if picture.background is None:
-            message = "has no plain background; cut the object out and lay it on white"
+            message = "has no plain background; composite the object on white"
         elif min(picture.background) < 255 - 10:
             name = "black" if max(picture.background) <= 10 else f"of colour {picture.background}"
             message = f"the background is {name}; models expect white"
@@ -58,65 +56,65 @@ def check_background(subject: Subject) -> Iterator[Finding]:
 
 
 def check_transparency(subject: Subject) -> Iterator[Finding]:
-    """Transparent pixels, by the object's first file: others may read the colours that they hide."""
+    """Report transparency in the object's first file: other programs may read the hidden colours."""
     path = Path(subject.picture_files[0])
     if subject.pictures[0] is None or not path.is_file():
         return
     alpha = read_opacity(path)
     if alpha is not None and (share := float((alpha < 255).float().mean())) > 0:
-        message = f"{share:.0%} of its first picture is transparent; such pixels are laid on white"
+        message = f"{share:.0%} of its first image is transparent; it is composited on white"
         yield subject.about("transparency", "note", message)
 
 
 def check_profile(subject: Subject) -> Iterator[Finding]:
-    """Colour profiles that cannot be used, by the object's first file."""
+    """Report an unusable colour profile in the object's first file."""
     path = Path(subject.picture_files[0])
     if subject.pictures[0] is not None and path.is_file() and (notice := profile_notice(path)):
         yield subject.about_view("colour profile", "warning", 0, notice)
 
 
 def check_edges(subject: Subject) -> Iterator[Finding]:
-    """Objects that go on beyond the picture."""
+    """Find objects cut off by the image border."""
     for index, picture in subject.seen():
         if picture.touches_edge and picture.background is not None:
-            message = "the picture's edge cuts the object; widen the view, or raise data.object_radius"
+            message = "the image border cuts the object off; widen the view, or raise data.object_radius"
             yield subject.about_view("cut by edge", "warning", index, message)
 
 
 def check_repeated_pictures(subject: Subject) -> Iterator[Finding]:
-    """Pictures that occur twice in the object."""
+    """Find repeated images of the object."""
     first: dict[int, int] = {}
     for index, picture in subject.seen():
         earlier = first.setdefault(picture.digest, index)
         if earlier != index and picture.covered > 0:
-            message = f"is the picture of view {subject.views[earlier]} once more; one of the two is wrong"
+            message = f"has the same image as view {subject.views[earlier]}; one of the two is wrong"
             yield subject.about_view("repeated picture", "warning", index, message)
 
 
 def check_channels(subject: Subject) -> Iterator[Finding]:
-    """Alpha that leaves out what the picture shows, and depth that is not where alpha is."""
+    """Find alpha that misses parts of the image, and depth that disagrees with alpha."""
     for index, channels in enumerate(subject.channels):
         if channels.coloured_outside > DISAGREE:
-            hint = f"; the picture fits when it is {channels.better}" if channels.better else ""
-            message = f"alpha is 0 on {channels.coloured_outside:.0%} of what the picture shows{hint}"
+            hint = f"; it fits if the image is {channels.better}" if channels.better else ""
+            message = f"alpha is 0 on {channels.coloured_outside:.0%} of the object in the image{hint}"
             check = {"mirrored": "mirrored", "upside down": "upside down"}.get(channels.better, "alpha")
-            yield subject.about_view(check, "error", index, f"{message}; make the view again")
+            yield subject.about_view(check, "error", index, f"{message}; render the view again")
         if channels.only_depth > DISAGREE or channels.only_alpha > DISAGREE:
             message = (
-                f"{channels.only_depth:.0%} of its depth lies where alpha is 0, and "
-                f"{channels.only_alpha:.0%} of the object has no depth; make the view again"
+                f"{channels.only_depth:.0%} of its depth is where alpha is 0, and "
+                f"{channels.only_alpha:.0%} of the object has no depth; render the view again"
             )
             yield subject.about_view("depth", "error", index, message)
 
 
 def check_depth_range(subject: Subject) -> Iterator[Finding]:
-    """Depth in another unit than scene units, and views whose depth is far from where the object is."""
+    """Find depth that is not in scene units, and views whose depth is far from the object."""
     if subject.depth_factor != 1:
         message = (
-            f"depth comes out in a unit of {subject.depth_factor:g} scene units: the files have another step "
-            f"than the layout's; set data.depth_scale={subject.depth_factor:g} wherever depth is used"
+            f"depth seems to be in units of {subject.depth_factor:g} scene units: the files have a different "
+            f"step than the layout's; set data.depth_scale={subject.depth_factor:g} wherever depth is used"
         )
-        # Without alpha, nothing learns from depth or is judged by it.
+        # Without alpha, depth is used neither in training nor in evaluation.
         yield subject.about("depth", "error" if subject.has_alpha else "note", message)
     for index in np.flatnonzero(subject.has_camera).tolist():
         surface = subject.surfaces[index]
@@ -125,5 +123,5 @@ def check_depth_range(subject: Subject) -> Iterator[Finding]:
         distance = float(np.linalg.norm(subject.positions[index]))
         middle = float(np.median(surface.depth))
         if not 0.5 * distance < middle < 1.5 * distance:
-            message = f"depth is {middle:.3g} where the object is {distance:.3g} away; make the view again"
+            message = f"depth is {middle:.3g}, but the object is {distance:.3g} away; render the view again"
             yield subject.about_view("depth", "error", index, message)

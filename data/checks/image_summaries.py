@@ -1,4 +1,4 @@
-"""What a check keeps of a picture, its alpha and its depth: numbers, a small silhouette, some points."""
+"""Compact summaries of an image, its alpha and its depth: statistics, a small silhouette, some points."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,51 +8,51 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from PIL import Image
 
-MASK_SIDE = 64  # pixels, the largest side of a silhouette
-FRONT_SIDE = 128  # the same of a depth map
-NUM_POINTS = 256  # of a surface
+MASK_SIDE = 64  # pixels, longer side of a silhouette
+FRONT_SIDE = 128  # likewise of a depth map
+NUM_POINTS = 256  # points kept of a surface
 CONTRAST = 10  # levels of 255 by which the object differs from the background
-PLAIN_SHARE = 0.5  # of the picture's border has the background's colour
+PLAIN_SHARE = 0.5  # fraction of the border that must have the background's colour
 SIGNATURE_SIDE = 8
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture without most of its pixels."""
+    """Summary of an image."""
 
     size: tuple[int, int]  # height, width
-    digest: int  # 64 bits of a hash of size and pixels
-    background: tuple[int, int, int] | None  # colour; None: not plain
-    mask: Bool[ndarray, "k l"]  # silhouette; a pixel counts where any part of it is covered
-    covered: float  # share of the pixels that are not background
+    digest: int  # 64-bit hash of size and pixels
+    background: tuple[int, int, int] | None  # colour; None if not plain
+    mask: Bool[ndarray, "k l"]  # silhouette; partly covered pixels count
+    covered: float  # fraction of foreground pixels
     touches_edge: bool
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What a depth map tells: some points of the surface, and where along every ray nothing is."""
+    """Summary of a depth map: some surface points, and the free space along every ray."""
 
-    image_points: Float[ndarray, "p 2"]  # (u, v) in units of width and height
+    image_points: Float[ndarray, "p 2"]  # (u, v), normalised by width and height
     depth: Float[ndarray, "p"]  # scene units
-    front: Float[ndarray, "k l"]  # least depth of every block of pixels; inf where nothing is
+    front: Float[ndarray, "k l"]  # least depth of every block of pixels; inf if empty
 
     def scaled(self, factor: float) -> "Surface":
-        """The same with depth in another unit."""
+        """Return the surface with depth multiplied by `factor`."""
         return self if factor == 1 else Surface(self.image_points, self.depth * factor, self.front * factor)
 
 
 @dataclass(frozen=True)
 class Channels:
-    """How well alpha, depth and picture of a view fit each other: shares of the object's pixels."""
+    """Agreement of alpha, depth and image of a view, as fractions of the object's pixels."""
 
-    coloured_outside: float = 0.0  # where the picture shows something and alpha says nothing is there
-    only_depth: float = 0.0  # of depth where alpha is 0
-    only_alpha: float = 0.0  # of alpha 255 where no depth is
-    better: str = ""  # how the picture must be turned for alpha to fit, if that helps
+    coloured_outside: float = 0.0  # foreground in the image where alpha is 0
+    only_depth: float = 0.0  # depth where alpha is 0
+    only_alpha: float = 0.0  # alpha 255 without depth
+    better: str = ""  # how the image must be flipped to match alpha, if that helps
 
 
 def summarise_picture(pixels: UInt8[ndarray, "h w 3"], mask_size: tuple[int, int]) -> Picture:
-    """What is kept of a picture; `mask_size` is the height and width of its silhouette."""
+    """Summarise an image; `mask_size` is the height and width of its silhouette."""
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(pixels))
@@ -70,13 +70,13 @@ def summarise_picture(pixels: UInt8[ndarray, "h w 3"], mask_size: tuple[int, int
 
 
 def mask_size_of(height: int, width: int) -> tuple[int, int]:
-    """Size of the silhouettes of pictures of this size."""
+    """Return the silhouette size for images of this size."""
     shrink = max(1.0, max(height, width) / MASK_SIDE)
     return max(1, round(height / shrink)), max(1, round(width / shrink))
 
 
 def summarise_depth(depth: Float[ndarray, "h w"]) -> Surface | None:
-    """What is kept of a depth map; None where it is empty."""
+    """Summarise a depth map; None if it is empty."""
     height, width = depth.shape
     rows, columns = np.nonzero(depth > 0)
     if not len(rows):
@@ -98,7 +98,7 @@ def compare_channels(
     alpha: UInt8[ndarray, "h w"] | None,
     depth: Float[ndarray, "h w"] | None,
 ) -> Channels:
-    """How alpha, depth and picture fit; they must be of one size to be compared."""
+    """Compare alpha, depth and image, which must have the same size."""
     background = _background(pixels)
     if alpha is None or background is None or alpha.shape != pixels.shape[:2]:
         return Channels()
@@ -115,14 +115,14 @@ def compare_channels(
 
 
 def signature(pixels: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "s s 3"]:
-    """A few pixels by which pictures of one object from one pose are known again."""
+    """Return a tiny version of an image, to recognise the same object from the same pose."""
     return np.asarray(Image.fromarray(pixels).resize((SIGNATURE_SIDE,) * 2, Image.Resampling.BOX))
 
 
 def fill_holes(masks: Bool[ndarray, "v k l"]) -> Bool[ndarray, "v k l"]:
-    """Masks with all that is not connected to the picture's border outside of them.
+    """Fill the parts of the background that are not connected to the image border.
 
-    Parts of an object that have the background's colour would otherwise look like holes through it.
+    Object parts in the background's colour would otherwise appear as holes.
     """
     free = np.pad(~masks, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     outside = np.zeros_like(free)
@@ -137,13 +137,13 @@ def fill_holes(masks: Bool[ndarray, "v k l"]) -> Bool[ndarray, "v k l"]:
 
 
 def _spread(outside: Bool[ndarray, "n v m"], free: Bool[ndarray, "n v m"]) -> None:
-    """Carry `outside` from each line to the next, as far as it is free; in place."""
+    """Propagate `outside` from each line to the next through free pixels, in place."""
     for line in range(1, len(outside)):
         outside[line] |= outside[line - 1] & free[line]
 
 
 def dilate(masks: Bool[ndarray, "*v k l"], times: int = 1) -> Bool[ndarray, "*v k l"]:
-    """Masks grown by a pixel in all eight directions, `times` times."""
+    """Dilate masks by one pixel in all eight directions, `times` times."""
     for _ in range(times):
         grown = masks.copy()
         grown[..., 1:, :] |= masks[..., :-1, :]
@@ -155,7 +155,7 @@ def dilate(masks: Bool[ndarray, "*v k l"], times: int = 1) -> Bool[ndarray, "*v 
 
 
 def _background(pixels: UInt8[ndarray, "h w 3"]) -> tuple[int, int, int] | None:
-    """The colour of the picture's border: white or black rather than what is in between."""
+    """Return the colour of the image border, preferring white or black to values in between."""
     border = _border(pixels)
     for colour in ((255, 255, 255), (0, 0, 0), tuple(int(x) for x in np.median(border, axis=0))):
         if 1 - _differs(border[None], colour, CONTRAST).mean() >= PLAIN_SHARE:
@@ -176,7 +176,7 @@ def _differs(pixels: UInt8[ndarray, "h w 3"], colour: tuple[int, int, int], by: 
 
 
 def _reduce_blocks(function: np.ufunc, values: ndarray, size: tuple[int, int]) -> ndarray:
-    """`function` over the blocks that a grid of `size` cuts a map into; small maps repeat pixels."""
+    """Reduce the blocks of a grid of `size` over a map with `function`; small maps repeat pixels."""
     for axis, (old, new) in enumerate(zip(values.shape, size, strict=True)):
         if old != new:
             values = function.reduceat(values, np.arange(new) * old // new, axis=axis)

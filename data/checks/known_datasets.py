@@ -1,12 +1,12 @@
-"""Which of the known multi-view sets a set looks like, by its cameras.
+"""Identify known multi-view data sets by their cameras.
 
-Two sets called "ShapeNet cars" circulate. That of scene representation networks (Sitzmann et al. 2019) has
-pictures of 128 x 128, a focal length of 131.25 pixels, cameras 1.3 scene units from the origin, 50 views on
-the sphere for each training object and 251 views on a spiral for each object of the other splits. It comes
-with intrinsics as `f cx cy 0.` and a size, or as matrices in pixels of 512 (525, 256), which are the same
-cameras. The other one is no single set: re-renders of the same meshes, with other distances, focal lengths
-and numbers of views. Figures on the one say nothing about the other, and weights carry over badly: the object
-is larger or smaller in the picture. The same goes for chairs; the first set's stand 2 scene units away.
+Several sets called "ShapeNet cars" are in use. The one of Scene Representation Networks (Sitzmann et al.
+2019) has 128 x 128 images, a focal length of 131.25 pixels, cameras 1.3 scene units from the origin, 50 views
+on the sphere for each training object and 251 views on a spiral for each object of the other splits. Its
+intrinsics are stored as `f cx cy 0.` with a size, or as matrices for 512 pixels (525, 256), which are the
+same cameras. Others are re-renders of the same meshes with different distances, focal lengths and numbers of
+views. Results are not comparable between them, and weights transfer poorly, since the object appears larger
+or smaller. The same holds for chairs, where the original cameras are 2 scene units away.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ from data.checks.check_object import Summary
 from data.checks.cross_object import by_split
 from data.checks.findings import Finding
 
-SRN_FOCAL, SRN_CARS, SRN_CHAIRS = 131.25 / 128, 1.3, 2.0  # picture widths; scene units
+SRN_FOCAL, SRN_CARS, SRN_CHAIRS = 131.25 / 128, 1.3, 2.0  # image widths; scene units
 TRAIN_VIEWS, TEST_VIEWS = 50, 251
-CLOSE = 0.01  # share by which figures of one set may differ
+CLOSE = 0.01  # relative tolerance of these values
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What tells data sets apart: medians over the objects of a split."""
+    """What identifies a data set: medians over the objects of a split."""
 
-    focal: float  # picture widths
+    focal: float  # image widths
     distance: float  # scene units
     num_views: int
-    on_spiral: bool  # whether the cameras are those of the SRN test spiral
+    on_spiral: bool  # whether the cameras follow the SRN test spiral
 
 
 def check_origin(summaries: Sequence[Summary]) -> list[Finding]:
-    """A note on each split: the set that its cameras are those of, or what differs."""
+    """Return a note on each split: the set its cameras belong to, or how they differ."""
     findings = []
     for split, group in by_split(summaries).items():
         traits = traits_of(group)
@@ -45,7 +45,7 @@ def check_origin(summaries: Sequence[Summary]) -> list[Finding]:
 
 
 def traits_of(group: Sequence[Summary]) -> Traits | None:
-    """Traits of the objects of a split; None where no camera could be read."""
+    """Return the traits of a split; None if no camera could be read."""
     known = [summary for summary in group if np.isfinite(summary.distance)]
     if not known:
         return None
@@ -58,7 +58,7 @@ def traits_of(group: Sequence[Summary]) -> Traits | None:
 
 
 def describe(traits: Traits) -> str:
-    """What a split looks like, in a sentence."""
+    """Describe a split in a sentence."""
     cameras = (
         f"{traits.num_views} views, distance {traits.distance:.3f}, focal length {traits.focal:.4f} widths"
     )
@@ -78,7 +78,7 @@ def describe(traits: Traits) -> str:
 
 
 def _is_spiral(summary: Summary, distance: float) -> bool:
-    """Whether cameras stand on the SRN test spiral, as far as they were read."""
+    """Whether the cameras that could be read are on the SRN test spiral."""
     if summary.positions is None or summary.stored != TEST_VIEWS or not len(summary.positions):
         return False
     path = srn_test_path(TEST_VIEWS, distance)[:, :3, 3].numpy()

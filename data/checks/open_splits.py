@@ -1,4 +1,4 @@
-"""The splits of a data set of any layout, and what keeps objects from being opened."""
+"""Open the splits of a data set of any layout, and report objects that prevent that."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class OpenSplit:
 
 
 def open_splits(root: Path, layout: str = "auto") -> tuple[list[OpenSplit], list[Finding]]:
-    """All splits that are there, each once, and what is wrong with the others.
+    """Open all splits that exist, each once, and report what is wrong with the others.
 
-    A split that stands in for another is not checked twice. Raises ValueError where no split can be opened.
+    A split used in place of another is not checked twice. Raises ValueError if no split can be opened.
     """
     opened: list[OpenSplit] = []
     findings: list[Finding] = []
@@ -39,27 +39,27 @@ def open_splits(root: Path, layout: str = "auto") -> tuple[list[OpenSplit], list
             opened.append(OpenSplit(split, raw))
     if not opened:
         raise ValueError(findings[0].message)
-    # The same broken object keeps several splits from opening where these share its folder.
+    # One broken object can prevent several splits that share its folder from opening.
     unique = {(finding.place, finding.message): finding for finding in findings}
     return opened, list(unique.values())
 
 
 def contents_of(raw: RawObjects) -> tuple:
-    """What two splits have in common where one stands in for the other.
+    """Return a key that is equal for two splits with the same contents.
 
-    The splits of a lone scene are other views of one object, told apart by their poses.
+    The splits of a single scene are different views of one object, distinguished by their poses.
     """
     poses = b""
     if len(raw) == 1:
-        with suppress(ValueError):  # what is wrong with the cameras is said where they are used
+        with suppress(ValueError):  # problems with cameras are reported where they are used
             poses = raw.cameras(0)[0].numpy().tobytes()
     return *(raw.place(index) for index in range(len(raw))), poses
 
 
 def view_files(raw: RawObjects, index: int) -> list[tuple[str, str]] | None:
-    """(picture, pose) files of every view where the object is a folder of the SRN layout.
+    """Return the (image, pose) files of every view if the object is a folder of the SRN layout.
 
-    Raises ValueError where pictures and poses do not pair.
+    Raises ValueError if images and poses do not match.
     """
     folder = Path(raw.place(index))
     if not (folder / "rgb").is_dir():
@@ -68,9 +68,9 @@ def view_files(raw: RawObjects, index: int) -> list[tuple[str, str]] | None:
 
 
 def _without_broken(root: Path, split: Split, reason: str) -> tuple[RawObjects | None, list[Finding]]:
-    """A split that its layout does not open, without the objects that keep it from it."""
+    """Open a split without the objects that prevent it from being opened."""
     if reason.startswith((f"{root}: ", f"data.root={root}: ")):
-        # The layout misses the split, not something in it.
+        # The split itself is missing.
         return None, [Finding("layout", "note", split, "", str(root), reason)]
     folders = [folder for folder in root.iterdir() if folder.name in (split, f"{root.name}_{split}")]
     folders += [folder for folder in root.glob(f"*_{split}") if folder not in folders]
@@ -81,13 +81,13 @@ def _without_broken(root: Path, split: Split, reason: str) -> tuple[RawObjects |
             whole.append(folder)
         except ValueError as error:
             findings.append(Finding("layout", "error", split, folder.name, str(folder), str(error)))
-    if not findings:  # another layout's error, or one of the split as a whole
+    if not findings:  # another layout's error, or one of the whole split
         return None, [Finding("layout", "error", split, "", str(root), reason)]
     return SRNObjects(root, whole) if whole else None, findings
 
 
 def _objects_below(folders: list[Path]) -> list[Path]:
-    """Folders, one or two levels down, that hold rgb/ or pose/, sorted."""
+    """List folders, one or two levels down, that contain rgb/ or pose/, sorted."""
     patterns = [f"{level}/{kind}" for level in ("*", "*/*") for kind in ("rgb", "pose")]
     found = {path.parent for folder in folders for pattern in patterns for path in folder.glob(pattern)}
     return sorted(folder for folder in found if not folder.name.startswith((".", "__")))

@@ -1,4 +1,4 @@
-"""Pictures of what was checked: a sheet of the objects, and where cameras stand. Drawn with Pillow alone."""
+"""Plots of a checked data set, with Pillow alone: a contact sheet of the objects, and camera positions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,18 +18,18 @@ FRAMES = {"error": (214, 39, 40), "warning": (255, 140, 0)}
 SPLIT_COLOURS = {"train": (31, 119, 180), "val": (214, 39, 40), "test": (44, 160, 44)}
 TILE, CAPTION, COLUMNS, MOST_TILES = 104, 14, 12, 240  # pixels, pixels, and numbers
 PANEL, MARGIN = 460, 46  # pixels
-MOST_POINTS = 20_000  # cameras that are drawn
+MOST_POINTS = 20_000  # cameras plotted at most
 INK, FAINT = (60, 60, 60), (205, 205, 205)
 BINS = 36
 
 
 def write_sheet(path: Path, summaries: Sequence[Summary], findings: Sequence[Finding]) -> None:
-    """One picture of each object, framed where there are errors (red) or warnings (orange).
+    """Write a contact sheet with one image per object, framed if it has errors (red) or warnings (orange).
 
-    Where there are too many, those with findings come first, then others evenly spread. Raises ValueError
-    where the file cannot be written.
+    If there are too many objects, those with findings come first, then others evenly spaced. Raises
+    ValueError if the file cannot be written.
     """
-    grave = _gravest(findings)
+    grave = _worst_severities(findings)
     chosen = _choose([s for s in summaries if s.thumbnail is not None], grave)
     columns = max(1, min(COLUMNS, len(chosen)))
     rows = -(-len(chosen) // columns)
@@ -45,9 +45,9 @@ def write_sheet(path: Path, summaries: Sequence[Summary], findings: Sequence[Fin
 
 
 def write_camera_plot(path: Path, summaries: Sequence[Summary]) -> None:
-    """Where the cameras stand, from above and from the side, and their distances and elevations.
+    """Plot the camera positions from above and from the side, and histograms of distance and elevation.
 
-    Raises ValueError where the file cannot be written.
+    Raises ValueError if the file cannot be written.
     """
     clouds = {split: _positions(group) for split, group in by_split(summaries).items()}
     clouds = {split: points for split, points in clouds.items() if len(points)}
@@ -69,8 +69,8 @@ def write_camera_plot(path: Path, summaries: Sequence[Summary]) -> None:
     _save(path, canvas)
 
 
-def _gravest(findings: Sequence[Finding]) -> dict[tuple[str, str], str]:
-    """The gravest severity of every object that has an error or a warning."""
+def _worst_severities(findings: Sequence[Finding]) -> dict[tuple[str, str], str]:
+    """Return the highest severity for every object with an error or a warning."""
     grave: dict[tuple[str, str], str] = {}
     for severity in ("warning", "error"):
         for finding in findings:
@@ -108,7 +108,7 @@ def _draw_tile(
 
 
 def _positions(group: Sequence[Summary]) -> Float[ndarray, "n 3"]:
-    """Camera positions of a split, evenly thinned out where there are too many to draw."""
+    """Return the camera positions of a split, evenly subsampled if there are too many to plot."""
     clouds = [s.positions for s in group if s.positions is not None]
     points = np.concatenate([np.zeros((0, 3), np.float32), *clouds])
     points = points[np.isfinite(points).all(axis=1)]
@@ -122,7 +122,7 @@ def _scatter(
     clouds: dict[str, Float[ndarray, "n 2"]],
     reach: float,
 ) -> None:
-    """Points within +-reach, with circles round the origin."""
+    """Plot points within +-reach, with circles around the origin."""
     middle = np.array(corner) + PANEL / 2 + np.array([0, 8])
     scale = (PANEL / 2 - MARGIN) / reach
     step = _round_step(reach / 2.5)
@@ -148,7 +148,7 @@ def _histogram(
     values: dict[str, Float[ndarray, "n"]],
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """Shares of every split in equal bins, as outlines."""
+    """Plot normalised histograms of every split, as outlines."""
     left, bottom = corner[0] + MARGIN, corner[1] + PANEL - MARGIN
     width, height = PANEL - 2 * MARGIN, PANEL - 2 * MARGIN - 10
     everything = np.concatenate(list(values.values()))
@@ -185,7 +185,7 @@ def _legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int], counts: dict[str
 
 
 def _round_step(step: float) -> float:
-    """1, 2 or 5 times a power of ten, near `step`."""
+    """Round `step` to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(max(step, 1e-12)))
     return float(power * min((1, 2, 5, 10), key=lambda digit: abs(digit * power - step)))
 

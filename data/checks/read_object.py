@@ -1,4 +1,4 @@
-"""An object of any layout as a `Subject`, whatever of it cannot be read."""
+"""Read an object of any layout into a `Subject`, tolerating unreadable parts."""
 
 import hashlib
 from dataclasses import dataclass
@@ -32,17 +32,17 @@ Signatures = tuple[tuple[int, UInt8[ndarray, "s s 3"]], ...]
 
 @dataclass(frozen=True)
 class Reading:
-    """An object that was read."""
+    """Result of reading an object."""
 
     subject: Subject
-    findings: tuple[Finding, ...]  # of what cannot be read
+    findings: tuple[Finding, ...]  # about what cannot be read
     thumbnail: UInt8[ndarray, "h w 3"] | None
-    signatures: Signatures  # hash of a pose, and what the object looks like from there
+    signatures: Signatures  # hash of a pose, and the object's appearance from there
 
 
 @dataclass
 class _Views:
-    """The views of an object while they are read."""
+    """The views of an object, collected while reading."""
 
     pictures: list[Picture | None]
     channels: list[Channels]
@@ -55,9 +55,9 @@ class _Views:
 def read_subject(
     split: OpenSplit, index: int, *, max_views: int | None = None, object_radius: float | None = None
 ) -> Reading:
-    """Read an object's cameras and pictures, `max_views` of them evenly spread.
+    """Read an object's cameras and images, `max_views` of them evenly spaced.
 
-    Raises ValueError where its layout cannot even say which views it has.
+    Raises ValueError if not even the views can be listed.
     """
     # Cameras.
     raw, object_id, place = split.raw, split.raw.ids[index], split.raw.place(index)
@@ -73,7 +73,7 @@ def read_subject(
     ]
     found += [Finding("notices", "note", split.split, object_id, place, line) for line in raw.notices(index)]
 
-    # Pictures, depth and alpha; a damaged view leaves gaps and a finding.
+    # Images, depth and alpha; damaged views are left empty and reported.
     kept = _Views([], [], [], [])
     for i, view in enumerate(views):
         try:
@@ -102,7 +102,7 @@ def read_subject(
 
 
 def sample(num: int, most: int | None) -> tuple[int, ...]:
-    """Numbers below `num`, evenly spread, `most` of them at most."""
+    """Return at most `most` evenly spaced indices below `num`."""
     if most is None or num <= most:
         return tuple(range(num))
     return tuple(np.linspace(0, num - 1, most).round().astype(int).tolist())
@@ -111,7 +111,7 @@ def sample(num: int, most: int | None) -> tuple[int, ...]:
 def _read_cameras(
     raw: RawObjects, index: int, views: tuple[int, ...]
 ) -> tuple[tuple[ndarray, ndarray], list[tuple[int | None, str]]]:
-    """Poses and intrinsics, nan where there are none, and (view, message) of those."""
+    """Return poses and intrinsics, nan if missing, and a (view, message) for each missing one."""
     try:
         poses, intrinsics = raw.cameras(index)
         chosen = list(views)
@@ -120,7 +120,7 @@ def _read_cameras(
         broken: list[tuple[int | None, str]] = [(None, str(error))]
     cameras = [NO_CAMERA] * len(views)
     files = view_files(raw, index)
-    if files is not None:  # one by one, to know all that are broken and to go on with the others
+    if files is not None:  # one by one, to find all that are broken and keep the others
         broken = []
         for i, view in enumerate(views):
             picture, pose = map(Path, files[view])
@@ -149,9 +149,9 @@ def _read_view(raw: RawObjects, index: int, view: int, *, key: int | None, into:
 
 
 def _depth_factor(surfaces: list[Surface | None], poses: ndarray) -> float:
-    """1, 2 or 5 times a power of ten that brings depth to where the object is, if it is far from there.
+    """Return the factor (1, 2 or 5 times a power of ten) that brings depth to the object, 1 if it is there.
 
-    The files do not say in which unit their depth is, but the object must be about as far as the origin.
+    The files do not state the unit of their depth, but the object must be near the origin.
     """
     distances = np.linalg.norm(poses[:, :3, 3], axis=1)
     pairs = zip(distances, surfaces, strict=True)
@@ -165,7 +165,7 @@ def _depth_factor(surfaces: list[Surface | None], poses: ndarray) -> float:
 
 
 def _pose_keys(poses: ndarray) -> dict[int, int]:
-    """Hashes of the poses of a few views: of the same ones in every object that has the same poses."""
+    """Return hashes of the poses of a few views, chosen by the poses so that objects can be compared."""
     rounded = np.where(np.isfinite(poses), np.round(poses * 1000), 0).astype(np.int64)
     keys = {
         i: int.from_bytes(hashlib.blake2b(rounded[i].tobytes(), digest_size=8).digest(), "big")

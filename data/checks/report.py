@@ -1,4 +1,4 @@
-"""What was found, as a table, a document and JSON."""
+"""Write findings as a table, a Markdown report and JSON."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ COLUMNS = ("check", "severity", "objects", "views", "first examples")
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """A line for each kind of finding: the gravest first, with the first files."""
+    """Return a line for each kind of finding, most severe first, with the first files."""
     rows = [COLUMNS, *_rows(findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS) - 1)]
     return [
@@ -25,7 +25,7 @@ def table(findings: Sequence[Finding]) -> list[str]:
 
 
 def counts_of(summaries: Sequence[Summary]) -> list[str]:
-    """A line for each split: objects, views, sizes."""
+    """Return a line for each split: objects, views, sizes."""
     lines = []
     for split, group in by_split(summaries).items():
         views = Counter(summary.stored for summary in group if summary.stored)
@@ -41,7 +41,7 @@ def counts_of(summaries: Sequence[Summary]) -> list[str]:
 
 
 def totals(findings: Sequence[Finding]) -> str:
-    """How many there are of every severity."""
+    """Return the number of findings of each severity."""
     number = Counter(finding.severity for finding in findings)
     return ", ".join(
         f"{number[severity]} {severity}{'s' * (number[severity] != 1)}" for severity in SEVERITIES
@@ -51,7 +51,7 @@ def totals(findings: Sequence[Finding]) -> str:
 def write_reports(
     folder: Path, root: Path, summaries: Sequence[Summary], findings: Sequence[Finding]
 ) -> None:
-    """REPORT.md and report.json with all findings. Raises ValueError where they cannot be written."""
+    """Write REPORT.md and report.json with all findings. Raises ValueError if that fails."""
     document = {
         "root": str(root),
         "objects": {split: len(group) for split, group in by_split(summaries).items()},
@@ -77,7 +77,7 @@ def _rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
 
 
 def _example(finding: Finding) -> str:
-    # Messages of the layouts begin with the place already.
+    # Messages of the layouts already start with the place.
     if finding.message.startswith(finding.place):
         return finding.message
     return f"{finding.place}: {finding.message}"

@@ -1,1 +1,1 @@
-"""Layouts of data sets, behind one interface."""
+"""Data set layouts behind one interface."""

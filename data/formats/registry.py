@@ -1,4 +1,4 @@
-"""Data sets by what their files look like: one way in for all layouts."""
+"""Open data sets of any layout, recognised by their files."""
 
 import json
 from collections.abc import Callable, Collection
@@ -20,13 +20,13 @@ from data.splits import SPLITS, Split
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to arrange a data set in files."""
+    """A file layout of data sets."""
 
-    recognises: Callable[[Path], bool]  # whether this is what lies at a path that exists
+    recognises: Callable[[Path], bool]  # whether an existing path has this layout
     open: Callable[[Path, Split], RawObjects]
 
 
-# In this order they are asked whether they recognise a data set; the last one says what is missing.
+# In order of recognition; the last one reports what is missing.
 LAYOUTS: dict[str, Layout] = {
     "packed": Layout(is_packed, open_packed),
     "nmr": Layout(is_nmr, open_nmr),
@@ -39,7 +39,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def open_split(config: DataConfig, split: Split) -> Objects:
-    """The objects of a split of `config.root`. Raises ValueError where there are none."""
+    """Open the objects of a split of `config.root`. Raises ValueError if there are none."""
     root = Path(config.root)
     if config.shards == "rank" and split == "train":
         raw = open_raw(root, split, "packed", partial=True)
@@ -52,9 +52,9 @@ def open_split(config: DataConfig, split: Split) -> Objects:
 
 
 def at_root(config: DataConfig, root: str) -> DataConfig:
-    """The same reading of another set: what is known of the files of the one is not of those of the other.
+    """Return the config for another data set, without what is specific to the files of the first.
 
-    Its layout is the same where that fits, so that of the lists of NMR those of the config stay.
+    The layout is kept if it fits, so that the choice of NMR lists is preserved.
     """
     fits = config.layout.startswith("nmr") and LAYOUTS[config.layout].recognises(Path(root))
     layout = config.layout if fits else "auto"
@@ -63,9 +63,9 @@ def at_root(config: DataConfig, root: str) -> DataConfig:
 
 
 def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = False) -> RawObjects:
-    """The objects of a split as they are stored; `partial`: of a packed set, those whose files are here.
+    """Open the objects of a split as stored; `partial` allows missing shards of a packed set.
 
-    Raises ValueError where there are none.
+    Raises ValueError if there are none.
     """
     _require_folder(root)
     if layout == "auto":
@@ -76,13 +76,13 @@ def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = 
 
 
 def _require_folder(root: Path) -> None:
-    """Raise ValueError where no folder is, naming what is there and what to do with it."""
+    """Raise ValueError unless `root` is a folder, naming what it is and what to do."""
     if root.is_dir():
         return
     if not root.exists():
         problem = "there is no such folder; give the folder of a data set"
     elif root.suffix == ".safetensors":
-        problem = "this is one file of a packed set; give the folder that it is in"
+        problem = "this is one file of a packed set; give the folder that contains it"
     elif SUFFIX.search(root.name):
         problem = f"is an archive; pack it with `python -m scripts.prepare_srn {root} --output FOLDER`"
     else:
@@ -91,10 +91,10 @@ def _require_folder(root: Path) -> None:
 
 
 def _names(root: Path, layout: str) -> set[str] | None:
-    """What the objects of all splits may be called; None where files of the set are on other machines."""
+    """Return the names of the objects of all splits; None if files of the set are on other machines."""
     names: set[str] = set()
     for split in SPLITS:
-        with suppress(ValueError):  # not every set has every split
+        with suppress(ValueError):  # not every data set has every split
             raw = open_raw(root, split, layout, partial=True)
             if len(raw.shards) < raw.num_shards:
                 return None
@@ -103,7 +103,7 @@ def _names(root: Path, layout: str) -> set[str] | None:
 
 
 def read_view_list(path: Path, root: Path, known: Collection[str] | None) -> dict[str, list[int]]:
-    """The JSON list of views; every object that it names must be `known`; None: that cannot be told."""
+    """Read the JSON list of views; every object in it must be `known`, unless that is None."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -117,13 +117,13 @@ def read_view_list(path: Path, root: Path, known: Collection[str] | None) -> dic
             f"data.views={path}: is not JSON ({error}); write {{object id: [view numbers]}}"
         ) from error
     if not isinstance(views, dict):
-        raise ValueError(f"data.views={path}: holds no object; write {{object id: [view numbers]}}")
+        raise ValueError(f"data.views={path}: is not a JSON object; write {{object id: [view numbers]}}")
     for name, chosen in views.items():
         whole = isinstance(chosen, list) and all(type(view) is int and view >= 0 for view in chosen)
         if not whole or not chosen or len(set(chosen)) < len(chosen):
-            raise ValueError(f"data.views={path}: {name} needs a list of different whole numbers from 0")
+            raise ValueError(f"data.views={path}: {name} needs a list of distinct whole numbers from 0")
     if known is not None and (unknown := sorted(views.keys() - set(known))):
         raise ValueError(
-            f"data.views={path}: names {unknown[0]}, which is not in {root}; take it out of the list"
+            f"data.views={path}: names {unknown[0]}, which is not in {root}; remove it from the list"
         )
     return views

@@ -1,4 +1,4 @@
-"""One rendered picture with its depth and coverage, as the writers of data sets take it."""
+"""A rendered image with depth and coverage, as taken by the data set writers."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy import ndarray
 
 @dataclass(frozen=True)
 class MeshView:
-    """A picture of a mesh; `MeshViews` says what of."""
+    """One rendered view of a mesh; see `MeshViews` for the fields."""
 
     rgb: UInt8[ndarray, "h w 3"]
     alpha: UInt8[ndarray, "h w"]

@@ -1,12 +1,12 @@
-"""Scenes: a few objects in many views each, as programs that reconstruct from photos keep them.
+"""Scenes: a few objects with many views each, as stored by photo reconstruction programs.
 
-A data set is the folder of one scene, or a folder of such folders, one or two levels down. Several scenes are
-split into training and held-out scenes: by folders called train, val and test or *_train, *_val and *_test
-where there are any, otherwise a tenth, chosen by a hash of their names, is held out for val and test. A lone
-scene is the same object in all splits, in other views: those that its files assign, otherwise every eighth
-picture in order of names, from the first on, is held out for val and test. No picture is both.
+A data set is the folder of one scene, or contains such folders one or two levels down. Several scenes are
+split by scene: by folders called train, val and test or *_train, *_val and *_test if there are any, otherwise
+a tenth, chosen by a hash of the names, is held out for val and test. A single scene is split by view: as its
+files specify, otherwise every eighth image in order of names, starting with the first, is held out for val
+and test. No image is both a training view and held out.
 
-Views are in natural order of their pictures' paths. Every problem is a ValueError of one line.
+Views are in natural order of their image paths. Every problem is a one-line ValueError.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from data.images.scene_masks import Masks, read_masked_opacity, read_masked_pict
 from data.scenes.objects import RawObjects
 from data.splits import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
 
-LOOK_AT = 8  # folders, to tell what a data set is
-EVERY = 8  # of the views of a lone scene, one is held out
+LOOK_AT = 8  # folders inspected to recognise the layout
+EVERY = 8  # one in so many views of a single scene is held out
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The views of one scene; `splits` where its files say to which splits each belongs, which may be none.
+    """The views of one scene; `splits` has the splits of each view (possibly none) if its files specify them.
 
-    `notices` are what the user should know of how the files were read, lines that begin with one of them.
+    `notices` are messages about how the files were read, each starting with a file.
     """
 
     pictures: tuple[Path, ...]
@@ -41,7 +41,7 @@ class Scene:
     notices: tuple[str, ...] = ()
 
     def __getitem__(self, views: list[int]) -> "Scene":
-        """Some of the views."""
+        """Select some of the views."""
         return replace(
             self,
             pictures=tuple(self.pictures[view] for view in views),
@@ -53,9 +53,9 @@ class Scene:
 
 
 class SceneObjects(RawObjects):
-    """Scenes in folders that `read` understands, read when they are asked for.
+    """Scenes in folders, read by `read` on access.
 
-    With a `split`, only the views that belong to it.
+    With a `split`, only the views of that split.
     """
 
     def __init__(
@@ -73,31 +73,31 @@ class SceneObjects(RawObjects):
         return str(self._folders[index])
 
     def num_views(self, index: int) -> int:
-        """Number of pictures with cameras."""
+        """The number of images with cameras."""
         return len(self._scene(index).pictures)
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Poses and intrinsics in the order of the pictures' names."""
+        """Poses and intrinsics in the order of the image names."""
         scene = self._scene(index)
         return scene.cam_to_world, scene.intrinsics
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
-        """RGB on white, with all white that masks leave out."""
+        """RGB on white, masked if there are masks."""
         scene = self._scene(index)
         return read_masked_picture(scene.pictures[view], scene.masks[view])
 
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
-        """Of pictures that know transparency or have a mask of the object."""
+        """Opacity of images with transparency or an object mask."""
         scene = self._scene(index)
         return read_masked_opacity(scene.pictures[view], scene.masks[view])
 
     def notices(self, index: int) -> tuple[str, ...]:
-        """Keys without effect, worlds that were turned, masks, models and splits that were passed over."""
+        """Notices on keys without effect, rotated worlds, and masks, models and splits that are ignored."""
         scene = self._scene(index)
         if self._split is not None or scene.splits is None:
             return scene.notices
         place = self.place(index)
-        return *scene.notices, f"{place}: which split its views are for does not count among several scenes"
+        return *scene.notices, f"{place}: the splits of its views are ignored among several scenes"
 
     def _scene(self, index: int) -> Scene:
         if index not in self._scenes:
@@ -115,9 +115,9 @@ class SceneObjects(RawObjects):
 def open_scenes(
     root: Path, split: Split, *, is_scene: Callable[[Path], bool], read: Callable[[Path], Scene], what: str
 ) -> SceneObjects:
-    """The scenes of a split, or the lone scene in the views of that split.
+    """Open the scenes of a split, or a single scene with the views of that split.
 
-    `what` says what makes a folder a scene. Raises ValueError where there is none.
+    `what` describes a scene folder in messages. Raises ValueError if there is none.
     """
     folders = find_scenes(root, is_scene)
     if not folders:
@@ -128,7 +128,7 @@ def open_scenes(
 
 
 def find_scenes(root: Path, is_scene: Callable[[Path], bool]) -> list[Path]:
-    """The root if it is a scene, otherwise the scenes in it and in its folders, sorted."""
+    """Return the root if it is a scene, otherwise the scenes one or two levels down, sorted."""
     if not root.is_dir():
         return []
     if is_scene(root):
@@ -140,7 +140,7 @@ def find_scenes(root: Path, is_scene: Callable[[Path], bool]) -> list[Path]:
 
 
 def holds_scenes(root: Path, is_scene: Callable[[Path], bool]) -> bool:
-    """Whether there are scenes, by the look of the first folders: thousands of others may lie there."""
+    """Whether there are scenes among the first few folders."""
     if not root.is_dir():
         return False
     children = subfolders(root)[:LOOK_AT]
@@ -149,15 +149,15 @@ def holds_scenes(root: Path, is_scene: Callable[[Path], bool]) -> bool:
 
 
 def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
-    """The views of a lone scene that belong to a split; val and test stand in for one another.
+    """Return the views of a single scene that belong to a split; val and test substitute for one another.
 
-    Raises ValueError, beginning with `name`, where there are none, or where a picture is both trained on and
-    held out.
+    Raises ValueError, starting with `name`, if there are none, or if an image is in both training and
+    held-out views.
     """
     count, files = len(scene.pictures), [os.path.realpath(picture) for picture in scene.pictures]
     assigned = scene.splits or (frozenset(),) * count
     views = {part: [view for view in range(count) if part in assigned[view]] for part in SPLITS}
-    if not (views["val"] or views["test"]):  # all are of one kind, or none is assigned
+    if not (views["val"] or views["test"]):  # all are training views, or none is assigned
         numbers = {file: number for number, file in enumerate(dict.fromkeys(files))}
         held_out = [view for view in range(count) if numbers[files[view]] % EVERY == 0]
         views = {"train": [view for view in range(count) if numbers[files[view]] % EVERY]}
@@ -167,7 +167,7 @@ def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
         if both := [view for view in views[part] if files[view] in trained_on]:
             raise ValueError(
                 f"{name}: {scene.pictures[both[0]]} is for train and for {part} (of {len(both)} such "
-                "pictures); keep each in one of the two"
+                "images); keep each in one of the two"
             )
     stand_in = {"train": [], "val": views["test"], "test": views["val"]}[split]
     chosen = views[split] or stand_in
@@ -186,4 +186,4 @@ def _scenes_of_split(root: Path, folders: list[Path], split: Split) -> list[Path
     stand_in = {"train": [], "val": named["test"], "test": named["val"]}[split]
     if chosen := named[split] or stand_in:
         return chosen
-    raise ValueError(f"data.root={root}: there are no scenes for {split} beside the other splits; add some")
+    raise ValueError(f"data.root={root}: there are no scenes for {split}; add some")

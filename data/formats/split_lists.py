@@ -1,4 +1,4 @@
-"""The lists of files in a `transforms.json` that say which views are for training and which are held out."""
+"""The file lists in a `transforms.json` that assign views to splits."""
 
 import os
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ HELD_OUT: frozenset[Split] = frozenset(("val", "test"))
 def split_of_lists(
     document: dict[str, Any], folder: Path, pictures: Sequence[Path]
 ) -> tuple[tuple[frozenset[Split], ...] | None, list[str]]:
-    """The splits of every picture by the lists of a document, None without lists, and what to say of them.
+    """Return the splits of every image by the lists of a document (None without lists), and notices.
 
-    Files are named as in `file_path`. What is in no list is for training where there is no list for that,
-    held out where there is no other, and otherwise left out. Raises ValueError where a list names no picture
-    of a frame, or a picture is both in the list for training and in another.
+    Files are named as in `file_path`. Images in no list are for training if there is no training list, held
+    out if there is no other list, and otherwise left out. Raises ValueError if a list names a file that is
+    not in a frame, or an image is in both the training list and another.
     """
     lists = {key: document[key] for key in SPLIT_LISTS if document.get(key)}
     if not lists:
@@ -33,9 +33,7 @@ def split_of_lists(
         for file in _files(key, names, folder, places):
             other = listed_in.setdefault(file, key)
             if other != key and "train_filenames" in (other, key):
-                raise ValueError(
-                    f"`{key}` and `{other}` both have {file}; keep each picture in one of the two"
-                )
+                raise ValueError(f"`{key}` and `{other}` both have {file}; keep each image in one of the two")
             for view in places[file]:
                 members[view].add(SPLIT_LISTS[key])
     bare = [view for view, splits in enumerate(members) if not splits]
@@ -44,16 +42,16 @@ def split_of_lists(
             members[view].add("train")
         elif len(lists) == 1:
             members[view] |= HELD_OUT
-    said = []
+    notices = []
     if len(lists) == 1 and "train_filenames" in lists and not bare:
-        said = ["`train_filenames` leaves nothing to hold out, so every eighth of its pictures is held out"]
+        notices = ["`train_filenames` leaves nothing to hold out, so every eighth of its images is held out"]
     elif "train_filenames" in lists and len(lists) > 1 and bare:
-        said = [f"{len(bare)} of {len(pictures)} pictures are in none of its lists and are left out"]
-    return tuple(map(frozenset, members)), said
+        notices = [f"{len(bare)} of {len(pictures)} images are in none of its lists and are left out"]
+    return tuple(map(frozenset, members)), notices
 
 
 def _files(key: str, names: object, folder: Path, places: dict[str, list[int]]) -> list[str]:
-    """The files that a list names, which must be pictures of frames."""
+    """Return the files of a list, which must be images of frames."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"`{key}` must be a list of file names; correct the file")
     files = []
@@ -61,6 +59,6 @@ def _files(key: str, names: object, folder: Path, places: dict[str, list[int]]) 
         found = find_file(folder, name)
         file = None if found is None else os.path.realpath(found)
         if file not in places:
-            raise ValueError(f"`{key}` has {name!r}, which is the picture of no frame; correct the list")
+            raise ValueError(f"`{key}` has {name!r}, which is not the image of a frame; correct the list")
         files.append(file)
     return files

@@ -1,20 +1,20 @@
-"""Scenes described by `transforms.json`: nerfstudio, instant-ngp, Blender's synthetic scenes, our own output.
+"""Read scenes with `transforms.json`: nerfstudio, instant-ngp, Blender's synthetic scenes, our own output.
 
     SCENE/transforms.json                       or transforms_train.json, transforms_val.json,
-                                                transforms_test.json, of which any may be missing
-    SCENE/...                                   pictures, where the frames' file paths say
+                                                transforms_test.json, any of which may be missing
+    SCENE/... images, at the frames' file paths
 
-File paths are relative to the scene's folder or absolute, with or without the pictures' suffix. Transparent
-parts become white, and so does what masks leave out (see data/images/scene_masks.py). Intrinsics in pixels
-are those of pictures of w x h, or where neither is said, of each frame's own picture. Poses may be in any
-units: the working volume is as large as is seen from the cameras (a radius of about 1.4 for Blender's at a
-distance of 4), unless data.object_radius says otherwise. A world in which the cameras do not look at the
-origin is normalised (see data/cameras/normalise.py). Any other is left as it is, but for being turned so that
-z is up where the key `up` or the cameras tell that another direction is (see data/cameras/world_up.py).
+File paths are relative to the scene's folder or absolute, with or without the images' suffix. Transparent and
+masked parts become white (see data/images/scene_masks.py). Intrinsics in pixels refer to images of w x h or,
+without these, to the frame's own image. Poses may be in any units: the working volume is as large as visible
+to the cameras (a radius of about 1.4 for Blender's at a distance of 4), unless data.object_radius is set. A
+world in which the cameras do not look at the origin is normalised (see data/cameras/normalise.py). Otherwise
+it is only rotated to z-up if the key `up` or the cameras indicate another up direction (see
+data/cameras/world_up.py).
 
-The lists `train_filenames`, `val_filenames` and `test_filenames` are the split of a lone scene; without one
-for train, or without any other, that is what the others leave. How scenes and views are split otherwise is
-said in data/formats/scene_folders.py, and which keys are understood in data/cameras/scene_keys.py.
+The lists `train_filenames`, `val_filenames` and `test_filenames` split a single scene; a missing train list,
+or missing held-out lists, are the complement. Other splits are described in data/formats/scene_folders.py,
+and the supported keys in data/cameras/scene_keys.py.
 """
 
 from dataclasses import dataclass
@@ -40,19 +40,19 @@ WHOLE = "transforms.json"
 
 @dataclass(frozen=True)
 class _Document:
-    """What a file describes; see `Scene`."""
+    """The contents of a file; see `Scene`."""
 
     pictures: tuple[Path, ...]
     cam_to_world: Float[Tensor, "v 4 4"]
     intrinsics: Float[Tensor, "v 3 3"]
     masks: tuple[Masks, ...]
     splits: tuple[frozenset[Split], ...] | None
-    up: Float[Tensor, "3"] | None  # as the file says, a unit vector
-    notices: tuple[str, ...]  # without the file
+    up: Float[Tensor, "3"] | None  # from the file, a unit vector
+    notices: tuple[str, ...]  # without the file name
 
 
 def open_transforms(root: Path, split: Split) -> SceneObjects:
-    """The scenes of a split. Raises ValueError where there are none."""
+    """Open the scenes of a split. Raises ValueError if there are none."""
     return open_scenes(
         root, split, is_scene=_is_scene, read=read_transforms_scene, what=f"folders with {WHOLE}"
     )
@@ -64,14 +64,14 @@ def is_transforms(root: Path) -> bool:
 
 
 def read_transforms_scene(folder: Path) -> Scene:
-    """All views that the documents of a scene describe, split by split where there is one for each.
+    """Read all views of a scene's documents, with their splits if there is a document per split.
 
-    Raises ValueError where a document or a picture cannot be used.
+    Raises ValueError if a document or an image cannot be used.
     """
     files = _documents(folder)
     parts = [_read_document(path, split) for path, split in files]
     poses, intrinsics, masks, splits, pictures = [], [], [], [], []
-    said: dict[str, str] = {}
+    first_file: dict[str, str] = {}
     for (path, _), part in zip(files, parts, strict=True):
         poses.append(part.cam_to_world)
         intrinsics.append(part.intrinsics)
@@ -79,17 +79,17 @@ def read_transforms_scene(folder: Path) -> Scene:
         masks += part.masks
         splits += part.splits or ()
         for notice in part.notices:
-            said.setdefault(notice, str(path))
+            first_file.setdefault(notice, str(path))
     first, up = str(files[0][0]), next((part.up for part in parts if part.up is not None), None)
     world, notice = _upright(torch.cat(poses), torch.cat(intrinsics), up, first)
     if notice:
-        said.setdefault(notice, first)
-    notices = tuple(f"{path}: {notice}" for notice, path in said.items())
+        first_file.setdefault(notice, first)
+    notices = tuple(f"{path}: {notice}" for notice, path in first_file.items())
     return Scene(tuple(pictures), world, torch.cat(intrinsics), tuple(masks), tuple(splits) or None, notices)
 
 
 def _documents(folder: Path) -> list[tuple[Path, Split | None]]:
-    """The files of a scene and what they are for; those for one split win."""
+    """List the documents of a scene and their splits; documents per split take precedence."""
     parts = [(folder / f"transforms_{split}.json", split) for split in SPLITS]
     return [part for part in parts if part[0].is_file()] or [(folder / WHOLE, None)]
 
@@ -103,7 +103,7 @@ def _read_document(path: Path, split: Split | None) -> _Document:
     try:
         names, frames = _file_paths(document), document["frames"]
         pictures = tuple(_find_picture(path.parent, name) for name in names)
-        # Angles of view mean nothing without the shape of the picture, and pixels nothing without its size.
+        # Fields of view need the image's aspect ratio, and pixels its size.
         frames = [
             with_size(document, frame, *picture_size(picture))
             for frame, picture in zip(frames, pictures, strict=True)
@@ -113,15 +113,15 @@ def _read_document(path: Path, split: Split | None) -> _Document:
         mask_names = [merge_keys(document, frame).get("mask_path") for frame in frames]
         masks, notices = find_masks(path.parent, pictures, mask_names, path.name)
         if split is None:
-            splits, said = split_of_lists(document, path.parent, pictures)
+            splits, list_notices = split_of_lists(document, path.parent, pictures)
         else:
-            splits, said = (frozenset((split,)),) * len(pictures), []
+            splits, list_notices = (frozenset((split,)),) * len(pictures), []
     except ValueError as error:
         message = str(error)
         raise ValueError(message if message.startswith(str(path.parent)) else f"{path}: {message}") from error
     for picture, frame in zip(pictures, frames, strict=True):
         require_aspect(picture, frame["w"], frame["h"], str(path))
-    notices = (*key_notices(document), *notices, *said)
+    notices = (*key_notices(document), *notices, *list_notices)
     return _Document(pictures, cameras.cam_to_world, cameras.intrinsics, masks, splits, up, notices)
 
 
@@ -131,23 +131,25 @@ def _upright(
     up: Float[Tensor, "3"] | None,
     name: str,
 ) -> tuple[Float[Tensor, "n 4 4"], str | None]:
-    """Poses in a world whose z is up, and what to say of it; `up` is what the file says, if it does."""
+    """Rotate poses to a z-up world and return a notice, if needed; `up` is the file's, if given."""
     if not looks_at_origin(poses, intrinsics):
         return normalise_world(poses, name, up=up), None
     found = find_up(poses) if up is None else up
     if found is None:
-        unsure = "its cameras are not level about z, nor clearly about another direction; z is taken to be up"
-        return poses, None if is_z_up(poses) else f"{unsure}, so turn the world if it is not"
+        unsure = (
+            "its cameras are not level about z, nor clearly about another direction; z is assumed to be up"
+        )
+        return poses, None if is_z_up(poses) else f"{unsure}, so rotate the world if it is not"
     if found[2] > 0.9999:
         return poses, None
-    source = "its cameras are level about" if up is None else "its key `up` says"
+    source = "its cameras are level about" if up is None else "its key `up` is"
     return turn_upright(
         poses, found
-    ), f"{source} {name_of(found)}, so the world was turned to make that z, up"
+    ), f"{source} {name_of(found)}, so the world was rotated to make that z, up"
 
 
 def _up_vector(document: dict[str, Any]) -> Float[Tensor, "3"] | None:
-    """The direction that instant-ngp's key `up` says. Raises ValueError where it says none."""
+    """Read instant-ngp's key `up`. Raises ValueError if it is not a direction."""
     values = document.get("up")
     if values is None:
         return None
@@ -170,9 +172,9 @@ def _file_paths(document: dict[str, Any]) -> list[str]:
 
 
 def _find_picture(folder: Path, name: str) -> Path:
-    """The picture that a frame names; Blender's names lack the suffix, and may have dots."""
+    """Find the image of a frame; Blender's names lack the suffix, and may contain dots."""
     found = find_file(folder, name)
     if found is None:
         path = folder / name.replace("\\", "/")
-        raise ValueError(f"{path}: there is no such picture, with or without suffix; restore it")
+        raise ValueError(f"{path}: there is no such image, with or without suffix; restore it")
     return found

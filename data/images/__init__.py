@@ -1,8 +1,8 @@
-"""Images: pixels, files, display, quality."""
+"""Images: pixels, files, display, quality metrics."""
 
 from data.lazy import lazy_names
 
-# Public name -> module; imported when it is first asked for.
+# Public name -> module; imported lazily.
 _WHERE = {
     "to_uint8": "pixels",
     "from_uint8": "pixels",

@@ -1,4 +1,4 @@
-"""Pictures for people: grids, colour maps, enlargement."""
+"""Display of images: grids, colour maps, enlargement."""
 
 import numpy as np
 import torch
@@ -6,17 +6,17 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-# Dark blue to pale yellow: lightness rises all the way, so the order survives a grey print.
+# Dark blue to pale yellow with monotonic lightness, so that it also works in greyscale.
 RAMP = ((8, 10, 40), (62, 24, 112), (136, 34, 116), (204, 66, 84), (242, 128, 50), (254, 250, 214))
 
 
 def enlarge(pictures: UInt8[Tensor, "*batch h w c"], factor: int) -> UInt8[Tensor, "*batch k l c"]:
-    """Every pixel repeated `factor` times each way, so that tiny pictures can be looked at."""
+    """Repeat every pixel `factor` times in both directions."""
     return pictures.repeat_interleave(factor, dim=-3).repeat_interleave(factor, dim=-2)
 
 
 def grid(pictures: UInt8[Tensor, "n h w 3"], *, columns: int, gap: int = 2) -> UInt8[Tensor, "k l 3"]:
-    """A contact sheet, row by row, with white gaps of `gap` pixels; places left over are white."""
+    """Arrange images in a grid, row by row, with white gaps of `gap` pixels; unused cells are white."""
     missing = -len(pictures) % columns
     padded = torch.cat([pictures, pictures.new_full((missing, *pictures.shape[1:]), 255)])
     tiles = torch.nn.functional.pad(padded, (0, 0, 0, gap, 0, gap), value=255)
@@ -27,7 +27,7 @@ def grid(pictures: UInt8[Tensor, "n h w 3"], *, columns: int, gap: int = 2) -> U
 def colourise(
     values: Float[Tensor, "*batch h w"], low: float | int, high: float | int
 ) -> UInt8[Tensor, "*batch h w 3"]:
-    """Numbers as colours, from dark at `low` to light at `high`; values outside are clipped."""
+    """Map values to colours, from dark at `low` to light at `high`; values outside are clipped."""
     ramp = torch.tensor(RAMP, dtype=torch.float32, device=values.device)
     place = ((values.detach().float() - low) / max(high - low, 1e-12)).clamp(0, 1) * (len(RAMP) - 1)
     below = place.long().clamp_max(len(RAMP) - 2)
@@ -35,7 +35,7 @@ def colourise(
     return (ramp[below] * (1 - part) + ramp[below + 1] * part).round().to(torch.uint8)
 
 
-SIDE = 256  # pixels; smaller pictures are enlarged by a whole factor to about this side
+SIDE = 256  # pixels; smaller images are enlarged by an integer factor to about this side
 
 
 BAR, GAP, TEXT, MARGIN = (
@@ -43,16 +43,16 @@ BAR, GAP, TEXT, MARGIN = (
     8,
     34,
     6,
-)  # pixels: widths of the bar, of gaps and of the numbers; above and below
+)  # pixels: widths of the bar, of gaps and of the labels; margins above and below
 
 
 TICKS = 5
 
 
 def with_scale(picture: UInt8[Tensor, "h w 3"], low: float, high: float) -> UInt8[Tensor, "k l 3"]:
-    """A picture that `colourise` made for numbers from `low` to `high`, enlarged, and the scale on its right.
+    """Enlarge an image made by `colourise` for values from `low` to `high`, and add a colour bar.
 
-    The middle of each number stands at the height of its colour.
+    Each label is vertically centred on its colour.
     """
     picture = enlarge(picture.cpu(), max(1, round(SIDE / picture.shape[0])))
     height, width, _ = picture.shape

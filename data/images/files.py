@@ -1,7 +1,7 @@
-"""Pictures: files to tensors and back, sizes, sheets and films.
+"""Read and write images and videos.
 
-A picture is uint8, channels last, as files hold it; an image is a float in [-1, 1], channels first, as models
-see it.
+A "picture" is uint8, channels last, as in files; an "image" is float in [-1, 1], channels first, as in
+models.
 """
 
 from collections.abc import Iterable
@@ -18,23 +18,23 @@ from data.files import write_whole
 from data.images.display import enlarge
 from data.images.picture_files import decoded, opened
 
-ASPECT_TOLERANCE = 0.02  # of width / height, between pictures and what their cameras' file says
+ASPECT_TOLERANCE = 0.02  # relative difference of width / height between images and their cameras' file
 
 
-ROWS = 256  # of a picture that are put on white at once, so that huge ones need little memory
+ROWS = 256  # rows composited on white at once, to save memory for huge images
 
 
 def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
-    """The picture in a file in sRGB, transparent parts composited on white.
+    """Read an image file as sRGB, composited on white.
 
     Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
-    `data.images.picture_files`. Raises ValueError where the file is no readable picture.
+    `data.images.picture_files`. Raises ValueError if the file is not a readable image.
     """
     return on_white_ground(decoded(path))
 
 
 def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
-    """A decoded picture as RGB, transparent parts composited on white."""
+    """Return a decoded image as RGB, composited on white."""
     if not image.has_transparency_data:
         return torch.from_numpy(np.array(image.convert("RGB")))
     pixels = np.asarray(image.convert("RGBA"))
@@ -47,24 +47,24 @@ def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
 
 
 def read_channel(path: Path, *, bits: Literal[8, 16]) -> Float[Tensor, "h w"]:
-    """The values of a grey picture of 8 or 16 bits. Raises ValueError where there is none in the file."""
+    """Read the values of a grey image of 8 or 16 bits. Raises ValueError for any other file."""
     with opened(path) as file:
         mode, values = file.mode, np.asarray(file)
     if not mode.startswith({8: "L", 16: "I"}[bits]) or values.ndim != 2:
-        raise ValueError(f"{path}: is a picture of mode {mode} instead of {bits}-bit grey; write it as such")
+        raise ValueError(f"{path}: is an image of mode {mode} instead of {bits}-bit grey; convert it")
     return torch.from_numpy(values.astype(np.float32))
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture file, from its header. Raises ValueError where there is none."""
+    """Return (height, width) of an image file, from its header. Raises ValueError if it is unreadable."""
     with opened(path) as file:
         return file.height, file.width
 
 
 def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
-    """One picture (c = 1, 3 or 4) as a PNG; the file appears whole or not at all.
+    """Write an image (c = 1, 3 or 4) as a PNG, atomically.
 
-    Raises ValueError where it cannot be written.
+    Raises ValueError if it cannot be written.
     """
     pixels = picture.cpu().contiguous().numpy()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -72,10 +72,9 @@ def write_png(path: Path | str, picture: UInt8[Tensor, "h w c"]) -> None:
 
 
 def write_depth(path: Path, depth: Float[Tensor, "h w"], *, step: float) -> None:
-    """Depth in scene units, 0 where there is none, as a 16-bit PNG of which a value is `step` units.
+    """Write depth in scene units (0 for none) as a 16-bit PNG with a resolution of `step` units, atomically.
 
-    What `read_channel` reads. The file appears whole or not at all. Raises ValueError where it cannot be
-    written.
+    The counterpart of `read_channel`. Raises ValueError if it cannot be written.
     """
     values = (depth.cpu().double() / step).round().clamp(0, 65535).numpy().astype(np.uint16)
     write_whole(path, lambda partial: Image.fromarray(values).save(partial, format="PNG"))
@@ -84,11 +83,11 @@ def write_depth(path: Path, depth: Float[Tensor, "h w"], *, step: float) -> None
 def write_mp4(
     path: Path | str, frames: Iterable[UInt8[Tensor, "h w 3"]], *, fps: float | int = 10, scale: int = 1
 ) -> None:
-    """Frames as an H.264 film that browsers play; the file appears whole or not at all.
+    """Write frames as an H.264 video that browsers can play, atomically.
 
-    They are taken as they come: no more than one is held. Each pixel becomes `scale` x `scale` pixels. The
-    codec wants even sizes, so an odd height or width repeats its last row or column. Raises ValueError where
-    the file cannot be written.
+    Frames are streamed: at most one is held in memory. Each pixel becomes `scale` x `scale` pixels. The codec
+    needs even sizes, so an odd height or width repeats the last row or column. Raises ValueError if the file
+    cannot be written.
     """
     write_whole(
         Path(path), lambda partial: _encode_film(partial, (_film_frame(f, scale) for f in frames), fps)
@@ -104,7 +103,7 @@ def _film_frame(frame: UInt8[Tensor, "h w 3"], scale: int) -> np.ndarray:
 def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> None:
     import imageio.v2 as imageio
 
-    # A macro block of 1: imageio would otherwise stretch the picture to a multiple of 16.
+    # Otherwise imageio would resize the frames to a multiple of 16.
     options = {"codec": "libx264", "quality": 8, "macro_block_size": 1, "ffmpeg_log_level": "error"}
     with imageio.get_writer(path, format="FFMPEG", fps=fps, **options) as writer:
         for frame in frames:
@@ -112,13 +111,13 @@ def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> 
 
 
 def require_aspect(picture: Path, width: float | int, height: float | int, described: str) -> None:
-    """Raise ValueError where a picture has another shape than `described`, the file of its camera, says.
+    """Raise ValueError if an image's aspect ratio differs from that in `described`, the file of its camera.
 
-    The picture's header tells it, before any turn of its EXIF entry.
+    Read from the image's header, before EXIF rotation.
     """
     found_height, found_width = picture_size(picture)
     if abs(width / height * found_height / found_width - 1) > ASPECT_TOLERANCE:
         raise ValueError(
-            f"{picture}: is {found_width} x {found_height}, but {described} describes pictures of "
-            f"{width:g} x {height:g}; give the picture that this camera took, uncropped"
+            f"{picture}: is {found_width} x {found_height}, but {described} describes images of "
+            f"{width:g} x {height:g}; give the uncropped image of this camera"
         )

@@ -1,7 +1,7 @@
-"""Which part of a picture is the object, and pictures put on white by it.
+"""Object masks, and compositing on white.
 
-Opacity is 255 times the share of a pixel that the object covers. Every problem with a file is a ValueError of
-one line that begins with its path.
+Opacity is 255 times the fraction of a pixel covered by the object. Every problem with a file is a one-line
+ValueError that starts with its path.
 """
 
 from pathlib import Path
@@ -15,29 +15,29 @@ from torch import Tensor
 from data.images.files import ROWS
 from data.images.picture_files import decoded, opened, shrunk, turn_upright
 
-GROUND_TOLERANCE = 8  # levels of 255 by which a background of one colour may vary
+GROUND_TOLERANCE = 8  # levels of 255 by which a uniform background may vary
 
 
 def read_opacity(path: Path) -> UInt8[Tensor, "h w"] | None:
-    """Opacity of the pixels of a picture; None: the file knows no transparency.
+    """Read the opacity of an image file; None if the file has no transparency.
 
-    Raises ValueError where the file is no readable picture.
+    Raises ValueError if the file is not a readable image.
     """
     return opacity_of(decoded(path))
 
 
 def opacity_of(image: Image.Image) -> UInt8[Tensor, "h w"] | None:
-    """Opacity of the pixels of a decoded picture; None: it knows no transparency."""
+    """Return the opacity of a decoded image; None if it has no transparency."""
     if not image.has_transparency_data:
         return None
     return torch.from_numpy(np.array(image.convert("RGBA").getchannel("A")))
 
 
 def read_mask(path: Path, *, upright: bool = False) -> UInt8[Tensor, "h w"]:
-    """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
+    """Read a mask file as opacity: its transparency if it has any, otherwise its brightness.
 
-    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. `upright`: turned as its
-    EXIF entry says. Raises ValueError where the file is no readable picture.
+    If all values are 0 or 1, as some programs write masks, they mean 0 and 255. With `upright`, its EXIF
+    orientation is applied. Raises ValueError if the file is not a readable image.
     """
     with opened(path) as file:
         image = shrunk(file)
@@ -50,18 +50,18 @@ def read_mask(path: Path, *, upright: bool = False) -> UInt8[Tensor, "h w"]:
 
 
 def on_white(picture: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w"]) -> UInt8[Tensor, "h w 3"]:
-    """The object of a picture on white.
+    """Composite the object of an image on white.
 
-    Edges that hold some of a background of one colour are given as much white instead; so a picture that is
-    on white already stays as it is. Of any other background, edges are taken to hold nothing.
+    At edges, a uniform background colour is replaced by white in proportion, so that an image already on
+    white is unchanged. Any other background is assumed not to bleed into edges.
     """
-    # The ground's colour, where it has one.
+    # The background colour, if it is uniform.
     ground = picture[opacity == 0]
     colour = ground.sum(dim=0).float() / max(1, len(ground))
     extremes = torch.stack([ground.amin(dim=0), ground.amax(dim=0)]) if len(ground) else None
     plain = extremes is not None and bool((extremes - colour).abs().max() <= GROUND_TOLERANCE)
 
-    # Few rows at a time: the numbers need 12 bytes a pixel, and huge photos have many pixels.
+    # A few rows at a time to save memory: floats need 12 bytes per pixel.
     composite = torch.empty_like(picture)
     for start in range(0, len(picture), ROWS):
         rows = slice(start, start + ROWS)
@@ -76,7 +76,7 @@ def on_white(picture: UInt8[Tensor, "h w 3"], opacity: UInt8[Tensor, "h w"]) -> 
 
 
 def _brightness(file: Image.Image) -> np.ndarray:
-    if file.mode.startswith("I"):  # 16 bits, of which Pillow would keep the lower ones
+    if file.mode.startswith("I"):  # 16 bits, of which Pillow would keep the low byte
         values = np.asarray(file).astype(np.float64)
         return (values / 257 if values.max() > 255 else values).round().clip(0, 255).astype(np.uint8)
     return np.array(file.convert("L"))

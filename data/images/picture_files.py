@@ -1,9 +1,9 @@
-"""Decode picture files: the one place where files become pixels, for photos, data sets and textures alike.
+"""Decode image files, for photos, data sets and textures alike.
 
-Pixels come out as 8-bit sRGB (`data.images.colour_profiles`). A picture of more than `LARGE` pixels is halved
-in both directions until it has no more, JPEG files while they are decoded; whatever belongs to it, such as a
-mask of the same size, shrinks alike. One of more than `MOST` pixels is refused. Every problem with a file is
-a ValueError of one line that begins with its path.
+Pixels are returned as 8-bit sRGB (`data.images.colour_profiles`). Images of more than `LARGE` pixels are
+halved in both directions until they fit, JPEG files during decoding; a mask of the same size shrinks alike.
+Images of more than `MOST` pixels are rejected. Every problem with a file is a one-line ValueError that starts
+with its path.
 """
 
 import math
@@ -21,21 +21,21 @@ from data.images.colour_profiles import in_srgb, profile_problem
 
 LARGE = 32_000_000  # pixels
 MOST = 250_000_000  # pixels
-# Pillow's own limit would print a warning at 89 million pixels and speak of attacks at twice as many.
+# Replaces Pillow's own limit, which warns at 89 million pixels and raises at twice as many.
 Image.MAX_IMAGE_PIXELS = None
-READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)  # Pillow's, on bad files
-EIGHT_BITS = np.round(np.arange(65536) / 257).astype(np.uint8)  # of 16
+READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError)  # raised by Pillow for bad files
+EIGHT_BITS = np.round(np.arange(65536) / 257).astype(np.uint8)  # rounded from 16 bits
 
 
 class TooLargeError(ValueError):
-    """A picture has more than `MOST` pixels; the message says how many are allowed."""
+    """An image has more than `MOST` pixels."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture file whose header has been read; its pixels are not decoded yet.
+    """Open an image file and read its header; pixels are not decoded yet.
 
-    Raises ValueError where it is no readable picture, also for what goes wrong with it inside the context.
+    Raises ValueError if it is not a readable image, also for errors inside the context.
     """
     try:
         with Image.open(path) as file:
@@ -46,10 +46,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def decoded(path: Path, *, upright: bool = False) -> Image.Image:
-    """The picture in a file in 8 bits, sRGB; `upright`: turned as its EXIF entry says, if that is readable.
+    """Decode an image file to 8-bit sRGB; with `upright`, apply a readable EXIF orientation.
 
-    Modes: RGB, RGBA, L, LA, or another that Pillow converts to RGBA. Raises ValueError where the file is no
-    readable picture.
+    Modes: RGB, RGBA, L, LA, or another that Pillow converts to RGBA. Raises ValueError if the file is not a
+    readable image.
     """
     with opened(path) as file:
         image = shrunk(file)
@@ -59,9 +59,9 @@ def decoded(path: Path, *, upright: bool = False) -> Image.Image:
 
 
 def standard(image: Image.Image, *, profiles: bool = True) -> Image.Image:
-    """A decoded picture in 8 bits and sRGB; with `profiles` unset, its colour profile is not looked at.
+    """Convert a decoded image to 8-bit sRGB; its colour profile is ignored unless `profiles` is set.
 
-    Raises ValueError where the pixels are floating-point numbers.
+    Raises ValueError if the pixels are floating-point numbers.
     """
     if image.mode == "F":
         raise ValueError("floating-point pixels")
@@ -71,19 +71,19 @@ def standard(image: Image.Image, *, profiles: bool = True) -> Image.Image:
     elif image.mode == "P" and profile:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode in ("L", "RGB") and profile and image.has_transparency_data:
-        image = image.convert("RGBA")  # one colour is transparent: before it changes
+        image = image.convert("RGBA")  # a colour key for transparency must be applied before colours change
     return in_srgb(image, profile)
 
 
 def shrunk(file: Image.Image) -> Image.Image:
-    """The pixels of a file as they are stored, halved in both directions until there are at most `LARGE`.
+    """Return the pixels of a file as stored, halved in both directions until there are at most `LARGE`.
 
-    Every pixel of the result is a mean, of colours weighted by opacity.
+    Pixels are averaged, with colours weighted by opacity.
     """
     factor = shrink_factor(file.width, file.height)
     full = file.size
     if factor > 1:
-        # JPEG files are decoded at a fraction of their size; others ignore this.
+        # JPEG files are decoded at reduced size; other formats ignore this.
         file.draft(None, (file.width // factor, file.height // factor))
     file.load()
     if factor == 1 or file.size != full:
@@ -102,12 +102,12 @@ def shrunk(file: Image.Image) -> Image.Image:
 
 
 def shrink_factor(width: int, height: int) -> int:
-    """By how much pictures of this size shrink, a power of two."""
+    """Return the factor by which images of this size are shrunk, a power of two."""
     return 2 ** max(0, math.ceil(math.log2(width * height / LARGE) / 2))
 
 
 def require_size(image: Image.Image) -> None:
-    """Raise TooLargeError where a picture has more than `MOST` pixels."""
+    """Raise TooLargeError if an image has more than `MOST` pixels."""
     if image.width * image.height > MOST:
         raise TooLargeError(
             f"{image.width} x {image.height} is larger than {MOST // 10**6} megapixels; shrink it"
@@ -115,16 +115,16 @@ def require_size(image: Image.Image) -> None:
 
 
 def turn_upright(image: Image.Image) -> None:
-    """Turn a picture as its EXIF entry says, in place; a broken entry is no reason to refuse the picture."""
+    """Apply an image's EXIF orientation in place; a broken entry is ignored."""
     with warnings.catch_warnings(), suppress(*READ_ERRORS, struct.error, TypeError, KeyError):
         warnings.simplefilter("ignore")
         ImageOps.exif_transpose(image, in_place=True)
 
 
 def profile_notice(path: Path) -> str | None:
-    """Without the path, what the owner of a file whose colour profile is ignored should know; None: nothing.
+    """Return a notice, without the path, if the colour profile of a file is ignored, else None.
 
-    Raises ValueError where the file is no readable picture.
+    Raises ValueError if the file is no readable picture.
     """
     with opened(path) as file:
         problem = profile_problem(file.info.get("icc_profile"), file.mode)
@@ -132,9 +132,9 @@ def profile_notice(path: Path) -> str | None:
 
 
 def unreadable(path: Path, error: BaseException) -> ValueError:
-    """What to raise where one of `READ_ERRORS` kept a picture from being read."""
+    """Return the error to raise when reading an image failed with one of `READ_ERRORS`."""
     if isinstance(error, FileNotFoundError):
-        return ValueError(f"{path}: there is no such file; give the path of a picture")
+        return ValueError(f"{path}: there is no such file; give the path of an image")
     if isinstance(error, TooLargeError):
         return ValueError(f"{path}: {error}")
-    return ValueError(f"{path}: not a readable picture ({first_line(error)}); copy the file again")
+    return ValueError(f"{path}: not a readable image ({first_line(error)}); copy the file again")

@@ -14,7 +14,7 @@ from data.images.pixels import to_uint8
 def psnr(
     images: Float[Tensor, "*batch 3 h w"], truth: Float[Tensor, "*batch 3 h w"]
 ) -> Float[Tensor, "*batch"]:
-    """Peak signal-to-noise ratio in dB of each picture; [-1, 1] is first rounded to 8 bits, as if saved."""
+    """Peak signal-to-noise ratio in dB of each image, after rounding to 8 bits as if saved."""
     error = (to_uint8(images).float() - to_uint8(truth).float()) / 255
     return -10 * error.square().flatten(-3).mean(dim=-1).clamp_min(1e-10).log10()
 
@@ -31,21 +31,21 @@ UNIFORM_WINDOW = 7  # pixels
 def ssim(
     images: Float[Tensor, "*batch 3 h w"], truth: Float[Tensor, "*batch 3 h w"]
 ) -> Float[Tensor, "*batch"]:
-    """Structural similarity of each picture, 1 where equal, by torchmetrics in float64.
+    """Structural similarity of each image, 1 if equal, by torchmetrics in float64.
 
-    That of Wang et al. 2004 on each colour channel: 8-bit pixels (data range 255), a Gaussian window of 11
-    pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; the mean is taken where the window lies within the picture.
-    Raises ValueError where the picture is smaller than the window, or torchmetrics is missing.
+    Wang et al. 2004 per colour channel: 8-bit pixels (data range 255), a Gaussian window of 11 pixels and
+    sigma 1.5, K1 = 0.01, K2 = 0.03, averaged where the window is within the image. Raises ValueError if the
+    image is smaller than the window, or torchmetrics is missing.
     """
     if min(images.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(
-            f"pictures of {_size(images)} are smaller than SSIM's window; use {SSIM_WINDOW} or more"
+            f"images of {_size(images)} are smaller than SSIM's window; use {SSIM_WINDOW} or more"
         )
     function = extra("torchmetrics.functional.image").structural_similarity_index_measure
     pictures = [to_uint8(part).movedim(-1, -3).flatten(0, -4).double() for part in (images, truth)]
     options = {"kernel_size": SSIM_WINDOW, "sigma": SSIM_SIGMA, "data_range": 255.0, "reduction": "none"}
     _, everywhere = function(*pictures, **options, return_full_image=True)
-    # Near the border torchmetrics mirrors the picture, and versions differ in whether that counts.
+    # Near the border torchmetrics pads by reflection, and versions differ in whether that is averaged.
     margin = SSIM_WINDOW // 2
     inside = everywhere[..., margin:-margin, margin:-margin]
     return inside.mean(dim=(1, 2, 3)).reshape(images.shape[:-3]).float()
@@ -54,15 +54,15 @@ def ssim(
 def uniform_ssim(
     images: Float[Tensor, "*batch 3 h w"], truth: Float[Tensor, "*batch 3 h w"]
 ) -> Float[Tensor, "*batch"]:
-    """Structural similarity of each picture as scikit-image has it unless told otherwise, in float64.
+    """Structural similarity of each image with scikit-image's defaults, in float64.
 
-    pixelNeRF's evaluation and those that followed it take this one: 8-bit pixels, each colour channel, a
-    window of 7 x 7 pixels of equal weight that lies within the picture, sample covariances, K1 = 0.01,
-    K2 = 0.03. Raises ValueError where the picture is smaller than the window.
+    Used by pixelNeRF's evaluation and its successors: 8-bit pixels, per colour channel, a uniform window of 7
+    x 7 pixels within the image, sample covariances, K1 = 0.01, K2 = 0.03. Raises ValueError if the image is
+    smaller than the window.
     """
     if min(images.shape[-2:]) < UNIFORM_WINDOW:
         raise ValueError(
-            f"pictures of {_size(images)} are smaller than SSIM's window; use {UNIFORM_WINDOW} or more"
+            f"images of {_size(images)} are smaller than SSIM's window; use {UNIFORM_WINDOW} or more"
         )
     x, y = (to_uint8(part).movedim(-1, -3).flatten(0, -4).double() for part in (images, truth))
     local_mean = partial(torch.nn.functional.avg_pool2d, kernel_size=UNIFORM_WINDOW, stride=1)
@@ -77,7 +77,7 @@ def uniform_ssim(
 
 
 def extra(name: str) -> ModuleType:
-    """A module that only measuring needs. Raises ValueError naming the remedy where it is not installed."""
+    """Import a module used only for metrics. Raises ValueError with the remedy if it is not installed."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -1,13 +1,13 @@
-"""Masks beside the pictures of a scene, in which white is the object, or in which white is to be ignored.
+"""Mask files of a scene: object masks (white is the object) and ignore masks (white is ignored).
 
-The object's mask of SCENE/images/NAME.png is, the first that is there:
+The object mask of SCENE/images/NAME.png is the first of these that exists:
 
     the file that `mask_path` of its frame names
     SCENE/images/NAME.alpha.png                 instant-ngp
     SCENE/masks/NAME.png or NAME.png.png        nerfstudio, COLMAP; also `mask`, also below `images`
 
-and what is white in SCENE/images/dynamic_mask_NAME.png is to be ignored, as in instant-ngp. What is not the
-object, or is to be ignored, becomes white. Suffixes may differ. Every problem is a ValueError of one line.
+The ignore mask is SCENE/images/dynamic_mask_NAME.png, as in instant-ngp. Background and ignored pixels become
+white. Suffixes may differ. Every problem is a one-line ValueError.
 """
 
 import os
@@ -28,20 +28,20 @@ FOLDERS = ("masks", "mask")
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of one picture."""
+    """The masks of one image."""
 
     shown: Path | None = None  # white is the object
-    ignored: Path | None = None  # white, or in a dark one anything but black, is to be ignored
+    ignored: Path | None = None  # white, or in a dark mask anything but black, is ignored
 
 
 class _Files:
-    """What is in folders, each listed once: there are many pictures, and slow disks."""
+    """Folder listings, each read once, since there are many images and slow disks."""
 
     def __init__(self):
         self._names: dict[Path, set[str]] = {}
 
     def find(self, path: Path) -> Path | None:
-        """The picture of this name but for its suffix."""
+        """Find an image with this name and any suffix."""
         folder = path.parent
         if folder not in self._names:
             self._names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
@@ -52,10 +52,10 @@ class _Files:
 def find_masks(
     folder: Path, pictures: Sequence[Path], named: Sequence[str | None], described: str
 ) -> tuple[tuple[Masks, ...], list[str]]:
-    """The masks of the pictures of the scene in `folder`, and what to say of them.
+    """Find the masks of the images of the scene in `folder`, and notices about them.
 
-    `named` are the files that the frames name in the file `described`. Raises ValueError where a file is
-    missing, or is not of its picture's size.
+    `named` are the mask files that the frames name in the file `described`. Raises ValueError if a file is
+    missing or differs in size from its image.
     """
     files = _Files()
     if any(named):
@@ -65,7 +65,7 @@ def find_masks(
         shown, notices = _beside(folder, pictures, files)
     ignored = [files.find(picture.with_name(f"dynamic_mask_{picture.stem}")) for picture in pictures]
     if (number := sum(path is not None for path in ignored)) > 0:
-        notices.append(f"{number} dynamic masks are honoured: what they mark becomes white")
+        notices.append(f"{number} dynamic masks are applied: what they mark becomes white")
     found = tuple(map(Masks, shown, ignored))
     for picture, masks in zip(pictures, found, strict=True):
         for mask in filter(None, (masks.shown, masks.ignored)):
@@ -74,7 +74,7 @@ def find_masks(
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """The file that a scene's file names, with or without suffix, in Windows' way of writing or not."""
+    """Resolve a file name from a scene file, with or without suffix, also with Windows separators."""
     for path in dict.fromkeys((folder / name, folder / name.replace("\\", "/"))):
         suffixed = (path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES) if path.name else ()
         if (found := next((p for p in (path, *suffixed) if p.is_file()), None)) is not None:
@@ -83,12 +83,12 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def read_masked_picture(picture: Path, masks: Masks) -> UInt8[Tensor, "h w 3"]:
-    """RGB on white: transparent parts, what is not the object and what is to be ignored become white."""
+    """Read an image as RGB on white; transparent, background and ignored pixels become white."""
     return apply_masks(read_picture(picture), masks)
 
 
 def apply_masks(pixels: UInt8[Tensor, "h w 3"], masks: Masks) -> UInt8[Tensor, "h w 3"]:
-    """A picture in which what is not the object and what is to be ignored is white."""
+    """Make the background and ignored pixels of an image white."""
     if masks.shown is not None:
         pixels = on_white(pixels, read_mask(masks.shown))
     if masks.ignored is not None:
@@ -98,7 +98,7 @@ def apply_masks(pixels: UInt8[Tensor, "h w 3"], masks: Masks) -> UInt8[Tensor, "
 
 
 def read_masked_opacity(picture: Path, masks: Masks) -> UInt8[Tensor, "h w"] | None:
-    """Opacity by the picture's own transparency and the object's mask; None: there is neither."""
+    """Read the opacity from the image's transparency and the object mask; None if there is neither."""
     opacity = read_opacity(picture)
     if masks.shown is None:
         return opacity
@@ -109,33 +109,33 @@ def read_masked_opacity(picture: Path, masks: Masks) -> UInt8[Tensor, "h w"] | N
 def _named(folder: Path, name: str | None, index: int, described: str) -> Path:
     if not isinstance(name, str) or not name:
         raise ValueError(
-            f"{described}: frame {index} has no `mask_path` (a file's name), but other frames have; add it"
+            f"{described}: frame {index} has no `mask_path` (a file name), but other frames have one; add it"
         )
     found = find_file(folder, name)
     if found is None:
         raise ValueError(
-            f"{folder / name}: there is no such mask, but frame {index} of {described} names it; restore it, "
+            f"{folder / name}: does not exist, but frame {index} of {described} refers to it; restore it, "
             "or remove `mask_path` from all frames"
         )
     return found
 
 
 def _beside(folder: Path, pictures: Sequence[Path], files: _Files) -> tuple[list[Path | None], list[str]]:
-    """Masks that no key names. Raises ValueError where some pictures have one and others do not."""
+    """Find masks by naming convention. Raises ValueError if some images have one and others do not."""
     places = [folder / name for name in FOLDERS if (folder / name).is_dir()]
     shown = [_mask_of(picture, folder, places, files) for picture in pictures]
     found = [path for path in shown if path is not None]
     if not found:
         return shown, [
-            f"{place.name}: no file in it belongs to a picture, so it is not used" for place in places
+            f"{place.name}: no file in it belongs to an image, so it is not used" for place in places
         ]
     if len(found) < len(shown):
         bare = pictures[shown.index(None)]
         raise ValueError(
-            f"{bare}: has no mask, but other pictures have (such as {found[0]}); add it, or remove all masks"
+            f"{bare}: has no mask, but other images have (such as {found[0]}); add it, or remove all masks"
         )
     kind = f"{found[0].parent.name}/{found[0].name}"
-    return shown, [f"masks (such as {kind}) are honoured: what is black in them becomes white"]
+    return shown, [f"masks (such as {kind}) are applied: what is black in them becomes white"]
 
 
 def _mask_of(picture: Path, folder: Path, places: Sequence[Path], files: _Files) -> Path | None:
@@ -147,7 +147,7 @@ def _mask_of(picture: Path, folder: Path, places: Sequence[Path], files: _Files)
 
 
 def _below(picture: Path, folder: Path) -> Iterator[Path]:
-    """What the picture may be called in a folder of masks."""
+    """Yield the possible names of an image's mask in a folder of masks."""
     if picture.is_relative_to(folder):
         relative = picture.relative_to(folder)
         yield relative
@@ -160,6 +160,6 @@ def _require_size(mask: Path, picture: Path) -> None:
     (height, width), (found_height, found_width) = picture_size(picture), picture_size(mask)
     if (height, width) != (found_height, found_width):
         raise ValueError(
-            f"{mask}: is {found_width} x {found_height}, but its picture {picture} is {width} x {height}; "
+            f"{mask}: is {found_width} x {found_height}, but its image {picture} is {width} x {height}; "
             "give a mask of that size"
         )

@@ -1,4 +1,4 @@
-"""The files that a mesh file refers to (materials, textures, buffers), in a folder or in an archive."""
+"""Resolve the files a mesh file refers to (materials, textures, buffers), in a folder or archive."""
 
 import os
 import posixpath
@@ -12,10 +12,10 @@ from data.meshes.sources import MeshSource
 
 
 class FolderAssets:
-    """Files beside a mesh file, as trimesh's loaders ask for them.
+    """Files beside a mesh file, as requested by trimesh's loaders.
 
-    Names may have the wrong case, backslashes, options before them (as in an MTL file) or a path on somebody
-    else's disk. Nothing outside the base folder is read. `missing` collects what was not found.
+    Names may have the wrong case, backslashes, leading options (as in an MTL file) or an absolute path from
+    another computer. Nothing outside the base folder is read. `missing` collects what was not found.
     """
 
     def __init__(self, source: MeshSource):
@@ -23,7 +23,7 @@ class FolderAssets:
         self._base, self._folder = source.base.absolute(), source.path.absolute().parent
 
     def get(self, name: str) -> bytes:
-        """The file's content. Raises FileNotFoundError where there is none."""
+        """Return a file's content. Raises FileNotFoundError if it is missing."""
         for spelling in _spellings(name):
             if (content := self._read(spelling)) is not None:
                 return content
@@ -47,7 +47,7 @@ class FolderAssets:
 
 
 class ArchiveAssets(FolderAssets):
-    """The same within an open archive."""
+    """Files in an open archive."""
 
     def __init__(self, source: MeshSource, archive: zipfile.ZipFile):
         super().__init__(source)
@@ -66,7 +66,7 @@ def _whatever_case(folder: Path, name: str) -> Path | None:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """What a reference may mean, the likeliest first."""
+    """Yield the possible meanings of a reference, likeliest first."""
     name = name.strip().strip('"').replace("\\", "/")
     yield name
     yield unquote(name)

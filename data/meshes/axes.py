@@ -1,6 +1,6 @@
-"""Which way is up, which way is front: from the axes of mesh files to those of our worlds.
+"""Convert the up and front axes of mesh files to our world axes.
 
-Here z is up and an object's front looks towards -x, as that of the cars in `data.shapes.cars` does.
+Our worlds are z-up, with the object's front towards -x, like the cars in `data.shapes.cars`.
 """
 
 from dataclasses import replace
@@ -17,23 +17,23 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 def customary_front(up: Axis) -> Axis:
-    """Where the front is by custom: z where y is up (glTF), -y where z is up (Blender, CAD)."""
+    """Return the usual front axis: z if y is up (glTF), -y if z is up (Blender, CAD)."""
     return "-y" if up in ("z", "-z") else "z"
 
 
 def file_to_world(up: Axis, front: Axis) -> Float[ndarray, "3 3"]:
-    """The rotation that brings the axes of a file to ours.
+    """Return the rotation from a file's axes to ours.
 
-    Raises ValueError where up and front lie along one line.
+    Raises ValueError if up and front are parallel.
     """
     if up[-1] == front[-1]:
-        raise ValueError(f"front is {front} where up is {up}; give two axes at right angles")
+        raise ValueError(f"front is {front} and up is {up}; give two perpendicular axes")
     upward, forward = _unit(up), _unit(front)
     return np.stack([-forward, np.cross(forward, upward), upward])
 
 
 def upright(mesh: Mesh, up: Axis, front: Axis) -> Mesh:
-    """The mesh turned from the axes of its file to ours. Raises ValueError as `file_to_world` does."""
+    """Rotate a mesh from its file's axes to ours. Raises ValueError as `file_to_world` does."""
     return replace(mesh, vertices=mesh.vertices @ file_to_world(up, front).T)
 
 

@@ -1,7 +1,7 @@
-"""Mesh files of any format that trimesh reads, as one mesh with its colours.
+"""Load mesh files of any format that trimesh reads, as one coloured mesh.
 
-Scenes are flattened. A surface shows its material's colour times its vertex or face colours times its
-texture; transparency is left out, so that windows are opaque as in the SRN pictures. Axes: f face.
+Scenes are flattened. Colours are the product of material colour, vertex or face colour, and texture;
+transparency is ignored, so that windows are opaque as in the SRN images. Axes: f face.
 """
 
 import io
@@ -30,26 +30,26 @@ from data.meshes.polygons.off import plain_off
 from data.meshes.polygons.ply import plain_ply
 from data.meshes.sources import MeshSource
 
-Z_UP = (".stl", ".3mf")  # what is printed or milled lies on the xy plane; other formats mean y, as glTF does
-GLTF = (".glb", ".gltf")  # their factors and vertex colours are linear; textures never are
-# What makes triangles of the polygons of a file, for formats that have them.
+Z_UP = (".stl", ".3mf")  # formats for printing or milling are z-up; others are y-up, like glTF
+GLTF = (".glb", ".gltf")  # their factors and vertex colours are linear; textures are sRGB
+# Triangulation of the polygons in a file, by format.
 CUT = {".obj": plain_obj, ".ply": plain_ply, ".off": plain_off, ".dae": plain_dae}
 
 
 @dataclass(frozen=True)
 class LoadedMesh:
-    """A mesh as it is stored."""
+    """A mesh as stored."""
 
     mesh: Mesh
-    up: Axis  # as the file says, or by the custom of its format
-    notes: tuple[str, ...]  # what is missing from it, each in a line
-    credits: dict[str, str]  # title, creator and licence, where the file itself tells them
+    up: Axis  # from the file, or by the convention of its format
+    notes: tuple[str, ...]  # what is missing, one line each
+    credits: dict[str, str]  # title, creator and licence, if stated in the file
 
 
 def load_mesh(source: MeshSource) -> LoadedMesh:
-    """Read a mesh with its materials, turned as its catalogue says.
+    """Read a mesh with its materials, rotated as its catalogue specifies.
 
-    Raises ValueError where that is impossible, or where the mesh has no surface.
+    Raises ValueError if that fails, or if the mesh has no surface.
     """
     notes: list[str] = []
     try:
@@ -60,7 +60,7 @@ def load_mesh(source: MeshSource) -> LoadedMesh:
         raise ValueError(
             f"{source.file}: reading {source.suffix} files needs a package ({_one_line(error)})"
         ) from error
-    except Exception as error:  # a loader may raise anything on a file that somebody has damaged
+    except Exception as error:  # loaders may raise anything on a damaged file
         raise ValueError(f"{source.file}: cannot be read ({_one_line(error)})") from error
     notes += [f"{name} is missing" for name in file.assets.missing]
     mesh = _with_surface(mesh, source, notes)
@@ -79,7 +79,7 @@ class _File:
 
 @contextmanager
 def _opened(source: MeshSource) -> Iterator[_File]:
-    """A mesh file and the files that it refers to, in a folder or an archive."""
+    """Open a mesh file and the files it refers to, in a folder or an archive."""
     if source.problem:
         raise ValueError(source.problem)
     with ExitStack() as stack:
@@ -89,7 +89,7 @@ def _opened(source: MeshSource) -> Iterator[_File]:
             content, assets = read_member(archive, source.member), ArchiveAssets(source, archive)
         else:
             content = read_limited(source.path)
-        if source.suffix == ".zae":  # a zip file, of which the first DAE file counts
+        if source.suffix == ".zae":  # a zip file; the first DAE file is used
             archive = stack.enter_context(zipfile.ZipFile(io.BytesIO(content)))
             first = next((name for name in archive.namelist() if name.lower().endswith(".dae")), None)
             if first is None:
@@ -101,16 +101,16 @@ def _opened(source: MeshSource) -> Iterator[_File]:
 
 
 def _read(file: _File, notes: list[str]) -> tuple[list[Part], Axis, dict[str, str]]:
-    """The meshes of a file, which axis is up, and whose it is."""
+    """Read the meshes of a file, its up axis and credits."""
     up: Axis = "z" if file.suffix in Z_UP else "y"
     if file.suffix in GLTF:
         document = Document(file.content, file.assets)
         return read_parts(document, notes), up, credits_of(document)
-    if file.suffix == ".dae" and (said := re.search(rb"<up_axis>\s*([XYZ])_UP", file.content)):
-        up = {b"X": "x", b"Y": "y", b"Z": "z"}[said[1]]
+    if file.suffix == ".dae" and (match := re.search(rb"<up_axis>\s*([XYZ])_UP", file.content)):
+        up = {b"X": "x", b"Y": "y", b"Z": "z"}[match[1]]
     cut = CUT.get(file.suffix)
     content = cut(file.content, notes) if cut else file.content
-    # `process` would merge vertices, and their colours with them.
+    # `process` would merge vertices and their colours.
     scene = trimesh.load_scene(
         io.BytesIO(content), file_type=file.suffix[1:], resolver=file.assets, process=False
     )
@@ -118,7 +118,7 @@ def _read(file: _File, notes: list[str]) -> tuple[list[Part], Axis, dict[str, st
 
 
 def _flattened(parts: list[Part], notes: list[str], *, linear: bool) -> Mesh | None:
-    """All parts in the axes of the scene; None where there are none."""
+    """Join all parts in the axes of the scene; None if there are none."""
     textures: Textures = {}
     placed = []
     for part in parts:
@@ -130,22 +130,20 @@ def _flattened(parts: list[Part], notes: list[str], *, linear: bool) -> Mesh | N
 
 
 def _with_surface(mesh: Mesh | None, source: MeshSource, notes: list[str]) -> Mesh:
-    """The faces that can be seen, and their vertices alone. Raises ValueError where there are none."""
+    """Keep the visible faces and their vertices. Raises ValueError if there are none."""
     if mesh is None:
         reason = f" ({notes[0]})" if notes else ""
-        raise ValueError(f"{source.file}: holds no triangles, only points, lines or nothing{reason}")
+        raise ValueError(f"{source.file}: contains no triangles{reason}")
     finite = np.isfinite(mesh.vertices).all(1)[mesh.faces].all(1)
     if not finite.all():
-        notes.append(
-            f"{(~finite).sum()} of its {len(finite)} triangles have a corner that is nowhere (inf, nan)"
-        )
+        notes.append(f"{(~finite).sum()} of its {len(finite)} triangles have a corner that is not finite")
     mesh = take_faces(mesh, finite)
     size = np.ptp(mesh.vertices, axis=0).max() if len(mesh.faces) else 0.0
-    corners = mesh.vertices[mesh.faces] / (size or 1.0)  # so that no square overflows
+    corners = mesh.vertices[mesh.faces] / (size or 1.0)  # to avoid overflow
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     if not (areas > 0).any():
         reason = f" ({notes[0]})" if notes else ""
-        raise ValueError(f"{source.file}: none of its {len(finite)} triangles has an area{reason}")
+        raise ValueError(f"{source.file}: all of its {len(finite)} triangles are degenerate{reason}")
     return take_faces(mesh, areas > 0)
 
 
@@ -160,7 +158,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def _log_of_trimesh(lines: list[str]) -> Iterator[None]:
-    """Let its warnings become `lines`, instead of going to the terminal."""
+    """Collect trimesh's warnings in `lines` instead of printing them."""
     logger, collector = logging.getLogger("trimesh"), _Collector(lines)
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(collector)

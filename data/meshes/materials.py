@@ -1,6 +1,6 @@
-"""The colours of a mesh that trimesh has read: materials, textures, vertex and face colours.
+"""Extract the colours of a trimesh mesh: materials, textures, vertex and face colours.
 
-Axes: f face. Materials that say nothing are light grey.
+Axes: f face. Materials without colour are light grey.
 """
 
 from typing import Any
@@ -19,21 +19,20 @@ from data.meshes.textures import REPEATED, Skin
 
 GREY = (184, 184, 184)
 WHITE = (255, 255, 255)
-UNSAID = (102, 102, 102)  # what trimesh has for a colour that no file gives
-HOLE = 0.25  # opacity
-LEAST_SOLID = 0.02  # share of a texture
+UNSAID = (102, 102, 102)  # trimesh's default colour
+HOLE = 0.25  # opacity below which a texel is a hole
+LEAST_SOLID = 0.02  # fraction of a texture
 Colour = tuple[int, int, int]
-# By the identity of trimesh's picture and the opacity below which it has a hole.
+# By the id of trimesh's image and the opacity below which it has holes.
 Textures = dict[tuple[int, float], tuple[Any, UInt8[ndarray, "_ _ 4"] | None]]
 
 
 def painted(geometry: trimesh.Trimesh, textures: Textures, notes: list[str], *, linear: bool) -> Mesh:
-    """The mesh with its colours; `textures` keeps what several meshes share, `notes` what cannot be read.
+    """Convert a mesh with its colours; `textures` is a cache, `notes` collects what cannot be read.
 
-    `linear` says (of glTF) that factors and vertex colours, but not textures, are proportional to light, and
-    that the textures' colour profiles do not count. A product of
-    the two is then the same to the eye when the factors are turned to sRGB first (exact but for sRGB's
-    straight piece near black).
+    With `linear` (glTF), factors and vertex colours, but not textures, are linear, and the textures' colour
+    profiles are ignored. The factors are converted to sRGB before multiplying, which is exact except for
+    sRGB's linear segment near black.
     """
     vertices, faces = np.asarray(geometry.vertices, float), np.asarray(geometry.faces, np.int64)
     if faces.min() < 0 or faces.max() >= len(vertices):
@@ -83,9 +82,9 @@ def _with_material(
 def _picture(
     material: Any, textures: Textures, notes: list[str], *, profiles: bool
 ) -> UInt8[ndarray, "_ _ 4"] | None:
-    """The texture of the material's own colour in sRGB, with holes where it is next to transparent.
+    """Return the base colour texture in sRGB, with holes where it is nearly transparent.
 
-    `profiles`: whether colour profiles count. glTF 2.0 (3.8.3) demands that they are ignored.
+    `profiles`: whether colour profiles apply. glTF 2.0 (3.8.3) requires that they are ignored.
     """
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if image is None or _is_stand_in(image):
@@ -103,26 +102,26 @@ def _picture(
             notes.append(f"a texture of {material.name} cannot be read ({error})")
         if texels is not None:
             solid = texels[..., 3] >= 255 * least
-            # Hardly anything would be left: more likely, the file means something else by its fourth channel.
+            # Almost nothing would be left: more likely, the fourth channel is not opacity.
             texels[..., 3] = np.where(solid | (solid.mean() < LEAST_SOLID), 255, 0)
-        textures[id(image), least] = (image, texels)  # the image is kept, and with it its identity
+        textures[id(image), least] = (image, texels)  # keeps the image alive, so that its id stays unique
     return textures[id(image), least][1]
 
 
 def _options(material: Any) -> MapOptions:
-    """How the material's texture lies: what an MTL file or the sampler of a glTF file says."""
+    """Return the texture mapping of a material, from an MTL file or a glTF sampler."""
     reference = getattr(getattr(material, "image", None), "info", {}).get("file_path")
     return read_options(reference) if reference else MapOptions(wraps=getattr(material, "wraps", REPEATED))
 
 
 def _is_stand_in(image: Any) -> bool:
-    """Whether trimesh has put a few grey pixels where a file has coordinates but no texture."""
+    """Whether an image is trimesh's placeholder for a missing texture."""
     grey = empty_material().image
     return image.size == grey.size and image.tobytes() == grey.tobytes()
 
 
 def _least_opacity(material: Any) -> float:
-    """Opacity, 0 to 1, below which there is a hole. Tinted glass is not one, being opaque here."""
+    """Return the opacity, 0 to 1, below which there is a hole. Tinted glass is rendered opaque."""
     if not hasattr(material, "alphaMode"):
         return HOLE
     cutoff = 0.5 if material.alphaCutoff is None else float(material.alphaCutoff)
@@ -130,22 +129,22 @@ def _least_opacity(material: Any) -> float:
 
 
 def _factor(material: Any, picture: UInt8[ndarray, "_ _ 4"] | None) -> Colour:
-    """The material's colour, as yet in the terms of its file.
+    """Return the material's colour, in the colour space of its file.
 
-    Where an MTL material has a texture, its Kd is not a factor: nearly all programs write there what the
-    material would look like without the texture, or a grey that means nothing.
+    If an MTL material has a texture, its Kd is not a factor: most programs write there the colour without the
+    texture, or an arbitrary grey.
     """
     if hasattr(material, "baseColorFactor"):
         return WHITE if material.baseColorFactor is None else _triple(_bytes(material.baseColorFactor))
     if picture is not None:
         return WHITE
-    said = material.kwargs.get("kd", material.diffuse)
-    colour = _triple(_bytes(np.resize(np.asarray(said), 3)))
+    stored = material.kwargs.get("kd", material.diffuse)
+    colour = _triple(_bytes(np.resize(np.asarray(stored), 3)))
     return GREY if "kd" not in material.kwargs and colour == UNSAID else colour
 
 
 def _bytes(colours: ndarray) -> UInt8[ndarray, "*n 3"]:
-    """RGB bytes of colours of any number type, without alpha."""
+    """Convert colours of any number type to RGB bytes, without alpha."""
     colours = np.asarray(colours)[..., :3]
     if colours.dtype == np.uint8:
         return colours

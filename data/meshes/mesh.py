@@ -12,10 +12,10 @@ from data.meshes.textures import REPEATED, Skin
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles. Lengths are scene units; colours are sRGB bytes.
+    """A triangle mesh. Lengths are scene units; colours are sRGB bytes.
 
-    A point of a face shows the product of the face's colour, of what lies between the colours of its corners
-    and of its texture, as far as there are any, each taken as 0 to 1.
+    The colour at a point is the product of the face colour, the interpolated corner colours and the texture,
+    as far as they exist, each scaled to 0 to 1.
     """
 
     vertices: Float[ndarray, "n 3"]
@@ -26,7 +26,7 @@ class Mesh:
 
 
 def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh that holds all faces of `meshes`, in their order."""
+    """Join meshes into one, with faces in order."""
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
     return Mesh(
         vertices=np.concatenate([mesh.vertices for mesh in meshes]),
@@ -38,7 +38,7 @@ def join_meshes(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def take_faces(mesh: Mesh, chosen: Bool[ndarray, "f"]) -> Mesh:
-    """The chosen faces, and of the vertices those that they use."""
+    """Select faces, and the vertices they use."""
     used = np.zeros(len(mesh.vertices), bool)
     used[mesh.faces[chosen]] = True
     skin = mesh.skin
@@ -52,13 +52,13 @@ def take_faces(mesh: Mesh, chosen: Bool[ndarray, "f"]) -> Mesh:
 
 
 def normalised(mesh: Mesh) -> Mesh:
-    """Centred on the origin, bounding box of unit diagonal, as ShapeNet's models are."""
+    """Centre a mesh on the origin with a bounding box of unit diagonal, as in ShapeNet."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     return replace(mesh, vertices=(mesh.vertices - (low + high) / 2) / np.linalg.norm(high - low))
 
 
 def _join_corner_colours(meshes: Sequence[Mesh]) -> UInt8[ndarray, "f 3 3"] | None:
-    """White where a mesh has none; None where none has any."""
+    """Join corner colours, white for meshes without; None if no mesh has any."""
     if all(mesh.corner_colours is None for mesh in meshes):
         return None
     white = [np.full((len(mesh.faces), 3, 3), 255, np.uint8) for mesh in meshes]
@@ -69,7 +69,7 @@ def _join_corner_colours(meshes: Sequence[Mesh]) -> UInt8[ndarray, "f 3 3"] | No
 
 
 def _join_skins(meshes: Sequence[Mesh]) -> Skin | None:
-    """All textures, one after the other; None where no mesh has any."""
+    """Join textures; None if no mesh has any."""
     if all(mesh.skin is None for mesh in meshes):
         return None
     textures, texture_of, uv, wraps = [], [], [], []

@@ -10,13 +10,13 @@ PLACES = {
     "-s": 1.0,
     "-o": 0.0,
     "-t": 0.0,
-}  # up to three numbers; those that are not there
+}  # up to three numbers; defaults for missing ones
 MOST_NUMBERS = {**dict.fromkeys(PLACES, 3), "-mm": 2}
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How a texture lies: (u, v) of the file times `scale` plus `offset`, and `wraps` beyond its edges."""
+    """A texture mapping: (u, v) of the file times `scale` plus `offset`, with `wraps` outside [0, 1]."""
 
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
@@ -24,7 +24,7 @@ class MapOptions:
 
 
 def read_options(reference: str) -> MapOptions:
-    """Return the options of a texture reference. Those that do not move a texture are passed over."""
+    """Return the options of a texture reference that affect its mapping."""
     words, found = reference.split(), {}
     while len(words) > 1 and re.fullmatch(r"-[A-Za-z]+", words[0]):
         option, words = words[0].lower(), words[1:]

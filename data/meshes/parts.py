@@ -1,4 +1,4 @@
-"""Meshes as trimesh has them, each with the places where it stands. Axes: k place."""
+"""trimesh meshes with their transforms in a scene. Axes: k instance."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from numpy import ndarray
 
 @dataclass(frozen=True)
 class Part:
-    """One mesh that is drawn once or more often."""
+    """One mesh with one or more instances."""
 
     geometry: trimesh.Trimesh
-    transforms: Float[ndarray, "k 4 4"]  # from its own axes to the scene's, columns of coordinates
+    transforms: Float[ndarray, "k 4 4"]  # from its own axes to the scene's, for column vectors
 
 
 def parts_of_scene(scene: trimesh.Scene) -> list[Part]:

@@ -1,6 +1,6 @@
-"""Simple solids as meshes: grids, boxes, ellipsoids and surfaces of revolution. Lengths are scene units.
+"""Meshes of simple shapes: grids, boxes, ellipsoids and surfaces of revolution. Lengths are scene units.
 
-A surface has one colour, or an array that broadcasts to (rows, columns, 3): one for each of its cells.
+A surface has one colour, or an array that broadcasts to (rows, columns, 3): one per cell.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ Triple = tuple[Number, Number, Number] | Float[ndarray, "3"]
 
 
 def grid_mesh(points: Float[ndarray, "rows columns 3"], colour: CellColours) -> Mesh:
-    """Surface through a grid of points: two triangles for each of its (rows - 1) x (columns - 1) cells."""
+    """Return a surface through a grid of points: two triangles per cell."""
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
     near, right, down, far = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
@@ -26,23 +26,23 @@ def grid_mesh(points: Float[ndarray, "rows columns 3"], colour: CellColours) -> 
 
 
 def mirrored(mesh: Mesh) -> Mesh:
-    """The mesh reflected to the other side of the plane y = 0."""
+    """Reflect a mesh in the plane y = 0."""
     return Mesh(mesh.vertices * [1.0, -1.0, 1.0], mesh.faces, mesh.face_colours)
 
 
 def both_sides(mesh: Mesh) -> Mesh:
-    """The mesh together with its reflection in the plane y = 0."""
+    """Return the mesh together with its reflection in the plane y = 0."""
     return join_meshes([mesh, mirrored(mesh)])
 
 
 def fan_mesh(outline: Float[ndarray, "k 3"], colour: CellColours) -> Mesh:
-    """Flat face inside a closed convex outline, as triangles around its centre."""
+    """Return a flat convex face, as triangles around its centre."""
     centre = np.broadcast_to(outline.mean(0), outline.shape)
     return grid_mesh(np.stack([centre, outline]), colour)
 
 
 def box(centre: Triple, size: Triple, colour: CellColours, *, taper: float = 1.0) -> Mesh:
-    """Box with sides along the axes; its top is `taper` times as long and wide as its bottom."""
+    """Return an axis-aligned box; its top is `taper` times as long and wide as its bottom."""
     signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]) / 2
     half_height = np.asarray(size)[2] / 2
     bottom = np.column_stack([signs * np.asarray(size)[:2], np.full(5, -half_height)])
@@ -52,7 +52,7 @@ def box(centre: Triple, size: Triple, colour: CellColours, *, taper: float = 1.0
 
 
 def ellipsoid(centre: Triple, radii: Triple, colour: CellColours, *, segments: int = 12) -> Mesh:
-    """Ellipsoid with axes along x, y and z."""
+    """Return an axis-aligned ellipsoid."""
     latitude = np.linspace(-np.pi / 2, np.pi / 2, segments // 2 + 1)[:, None]
     longitude = np.linspace(0, 2 * np.pi, segments + 1)[None]
     unit = [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude)]
@@ -68,7 +68,7 @@ def lathe(
     axis: str = "y",
     segments: int = 24,
 ) -> Mesh:
-    """Surface of revolution about "x", "y" or "z"; `profile` lists (position along it, radius)."""
+    """Return a surface of revolution about "x", "y" or "z"; `profile` lists (position along it, radius)."""
     along, radius = np.asarray(profile, float).T[..., None]
     angle = np.linspace(0, 2 * np.pi, segments + 1)[None]
     points = np.stack([along + 0 * angle, radius * np.cos(angle), radius * np.sin(angle)], axis=-1)

@@ -1,7 +1,7 @@
-"""Triangle meshes to pictures by exact ray casting: colour, coverage and z-depth, in plain numpy.
+"""Render triangle meshes by exact ray casting: colour, coverage and z-depth.
 
-Axes: n vertex, f face, v view, r ray, h and w the picture. Cameras are OpenCV (x right, y down, z forward),
-camera-to-world; intrinsics are divided by the image size, so they do not depend on the resolution.
+Axes: n vertex, f face, v view, r ray, h and w the image. Cameras are OpenCV (x right, y down, z forward),
+camera-to-world; intrinsics are normalised by the image size.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,17 +16,17 @@ from data.meshes.lighting import soft_lights
 from data.meshes.mesh import Mesh
 from data.meshes.textures import SkinReader
 
-BACKGROUND = 255  # white; shaded surfaces are never brighter than their own colour
-MOST_LAYERS = 24  # of surfaces that a ray can pass by their holes
-STEP = 2e-5  # how far behind a hole a ray goes on, in diagonals of the mesh
+BACKGROUND = 255  # white; shading never brightens surfaces
+MOST_LAYERS = 24  # largest number of surfaces a ray can pass through holes
+STEP = 2e-5  # offset of the continued ray behind a hole, in diagonals of the mesh
 
 
 @dataclass(frozen=True)
 class MeshViews:
-    """Pictures of one mesh.
+    """Rendered images of one mesh.
 
-    `rgb` lies on white. `alpha` is 255 times the covered share of a pixel. `depth` is the z-depth at the
-    centre of a pixel in scene units, and 0 where the ray through the centre meets nothing.
+    `rgb` is on white. `alpha` is 255 times the pixel coverage. `depth` is the z-depth at the pixel centre in
+    scene units, 0 for background.
     """
 
     rgb: UInt8[ndarray, "v h w 3"]
@@ -35,9 +35,9 @@ class MeshViews:
 
 
 def look_at_origin(position: Float[ndarray, "3"]) -> Float[ndarray, "4 4"]:
-    """Camera-to-world matrix (OpenCV axes) of an upright camera at `position` that looks at the origin.
+    """Return the camera-to-world matrix (OpenCV axes) of an upright camera looking at the origin.
 
-    World z points up. Raises ValueError for a position on the z axis, where upright has no meaning.
+    World z is up. Raises ValueError for a position on the z axis, where upright is undefined.
     """
     if np.hypot(position[0], position[1]) < 1e-9:
         raise ValueError(f"a camera at {position} looks straight along z; move it off the z axis")
@@ -59,7 +59,7 @@ def render_meshes(
     samples: int = 2,
     lighting: Callable[[ndarray], ndarray] = soft_lights,
 ) -> MeshViews:
-    """All of what `render_views` makes, at once."""
+    """Render all views at once; see `render_views`."""
     size = {"height": height, "width": width, "samples": samples}
     views = list(render_views(mesh, cam_to_world, intrinsics=intrinsics, lighting=lighting, **size))
     kinds = ("rgb", "alpha", "depth")
@@ -76,12 +76,12 @@ def render_views(
     samples: int = 2,
     lighting: Callable[[ndarray], ndarray] = soft_lights,
 ) -> Iterator[MeshView]:
-    """Pictures of `mesh` from each camera, one after the other, `samples` x `samples` colour rays a pixel.
+    """Yield images of `mesh` from each camera, with `samples` x `samples` colour rays per pixel.
 
-    `lighting` gives the share of their colour that surfaces show, by their unit normals [f, 3]. Both sides of
-    a triangle are visible and lit alike, so the winding of the faces does not matter. Textures are averaged
-    over what a sample covers at the cameras' mean distance. Raises ValueError for a mesh without faces or a
-    picture without pixels.
+    `lighting` gives the brightness of surfaces by their unit normals [f, 3]. Both sides of a triangle are
+    visible and lit alike, so the winding of the faces does not matter. Textures are averaged over the
+    footprint of a sample at the cameras' mean distance. Raises ValueError for a mesh without faces or an
+    image without pixels.
     """
     if len(mesh.faces) == 0 or min(height, width, samples) < 1:
         raise ValueError(f"nothing to render: {len(mesh.faces)} faces, {height}x{width} pixels, {samples=}")
@@ -93,7 +93,7 @@ def render_views(
 
 
 class _Caster:
-    """What a mesh needs once for all its views: ray-casting scene, planes, brightness of both sides, skin."""
+    """Precomputed data of a mesh for all views: ray-casting scene, planes, brightness of both sides, skin."""
 
     def __init__(self, mesh: Mesh, lighting: Callable[[ndarray], ndarray], *, spacing: float):
         import trimesh
@@ -110,7 +110,7 @@ class _Caster:
         self.face_colours, self.corner_colours = mesh.face_colours, mesh.corner_colours
         self.skin = None if mesh.skin is None else SkinReader(mesh.skin, corners, spacing=spacing)
         self.step = STEP * np.linalg.norm(np.ptp(mesh.vertices, axis=0))
-        # The share of a corner at a point is the point's offset from the anchor times one of these.
+        # A barycentric coordinate is the dot product of the offset from the anchor with one of these.
         squared = np.maximum((normals**2).sum(1, keepdims=True), 1e-40)
         self.duals = (
             np.stack([np.cross(second, normals), np.cross(normals, first)], axis=1) / squared[:, None]
@@ -122,7 +122,7 @@ class _Caster:
         directions: Float[ndarray, "r 3"],
         least_opacity: Float[ndarray, "r"],
     ) -> Int[ndarray, "r"]:
-        """Index of the first face along each ray that is opaque enough there (0 to 1), -1: there is none."""
+        """Return the index of the first face along each ray with enough opacity (0 to 1), or -1."""
         hits = self.scene.intersects_first(np.broadcast_to(origin, directions.shape), directions)
         if self.skin is None or not self.skin.holed.any():
             return hits
@@ -142,7 +142,7 @@ class _Caster:
     def depth(
         self, hits: Int[ndarray, "r"], directions: Float[ndarray, "r 3"], origin: Float[ndarray, "3"]
     ) -> Float[ndarray, "r"]:
-        """Depth where rays, one unit deep, meet the planes of the faces they hit, in double precision."""
+        """Return the depth at which rays (of unit depth) intersect the planes of their faces, as doubles."""
         normals = self.normals[hits]
         slope = (normals * directions).sum(1)
         slope = np.where(np.abs(slope) < 1e-12, 1e-12, slope)
@@ -151,7 +151,7 @@ class _Caster:
     def colours(
         self, hits: Int[ndarray, "r"], directions: Float[ndarray, "r 3"], origin: Float[ndarray, "3"]
     ) -> Float[ndarray, "r 3"]:
-        """Shaded colour, 0 to 255, of the side of the faces that the rays see."""
+        """Return the shaded colour, 0 to 255, of the visible side of the faces."""
         seen_from_behind = (self.normals[hits] * directions).sum(1) > 0
         brightness = np.where(seen_from_behind, self.back[hits], self.front[hits])
         colours = self.face_colours[hits] * brightness[:, None]
@@ -166,13 +166,13 @@ class _Caster:
         return np.minimum(colours, BACKGROUND)
 
     def _inside(self, hits, directions, depth, origin) -> Float[ndarray, "r 2"]:
-        """Shares of the second and third corner where rays meet faces."""
+        """Return the barycentric coordinates of the second and third corner at the intersections."""
         offset = directions * depth[:, None] + origin - self.anchors[hits]
         return np.clip((self.duals[hits] * offset[:, None]).sum(2), 0, 1)
 
 
 def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], samples: int) -> MeshView:
-    """One view; rays are cast only inside the projected bounding box."""
+    """Render one view; rays are cast only inside the projected bounding box."""
     height, width = size
     rgb = np.full((height, width, 3), BACKGROUND, np.uint8)
     alpha, depth = np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32)
@@ -182,11 +182,11 @@ def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], sampl
     window = np.s_[top:bottom, left:right]
 
     steps = (np.arange(samples) + 0.5) / samples
-    # The centre, where the depth is measured, comes last: one call for all rays is the fastest.
+    # The centre ray, for depth, comes last: one call for all rays is fastest.
     places = np.array([(across, down) for down in steps for across in steps] + [(0.5, 0.5)])[..., None, None]
     rows, columns = np.mgrid[window]
     directions = ray_directions(columns + places[:, 0], rows + places[:, 1], pose, intrinsics, size)
-    # Of a pixel's samples as many meet a half-open texture as there is of it.
+    # Dithered thresholds: the fraction of samples that hit a texture equals its opacity.
     least_opacity = np.array([*(np.arange(samples**2) + 0.5) / samples**2, 0.5])
     hits = caster.first_hits(pose[:3, 3], directions, np.repeat(least_opacity, rows.size))
     hits, directions = hits.reshape(len(places), *rows.shape), directions.reshape(len(places), *rows.shape, 3)
@@ -201,7 +201,7 @@ def _render_view(caster: _Caster, pose, intrinsics, size: tuple[int, int], sampl
     hits, directions, met = hits[-1], directions[-1], hits[-1] >= 0
     corner_depths = vertex_depth[caster.faces[hits[met]]]
     crossing = caster.depth(hits[met], directions[met], pose[:3, 3])
-    # A face seen edge-on has no stable crossing, so the depth stays between those of its own corners.
+    # Intersections with faces seen edge-on are unstable, so clamp the depth to that of the corners.
     depth[window][met] = np.clip(crossing, corner_depths.min(1), corner_depths.max(1))
     return MeshView(rgb, alpha, depth)
 
@@ -212,10 +212,10 @@ def project_box(
     intrinsics: Float[ndarray, "3 3"],
     size: tuple[int, int],
 ) -> tuple[Float[ndarray, "n"], tuple[int, int, int, int]]:
-    """Depth of every vertex, and the pixels (top, bottom, left, right) that can see any of them."""
+    """Return the depth of every vertex, and the pixel bounds (top, bottom, left, right) of the mesh."""
     height, width = size
     in_camera = (vertices - pose[:3, 3]) @ pose[:3, :3]
-    if in_camera[:, 2].min() < 1e-6:  # the mesh reaches behind the camera: its projection has no bounds
+    if in_camera[:, 2].min() < 1e-6:  # the mesh extends behind the camera: its projection is unbounded
         return in_camera[:, 2], (0, height, 0, width) if in_camera[:, 2].max() > 0 else (0, 0, 0, 0)
     projected = in_camera @ intrinsics.T
     points = projected[:, :2] / projected[:, 2:] * [width, height]
@@ -231,7 +231,7 @@ def ray_directions(
     intrinsics: Float[ndarray, "3 3"],
     size: tuple[int, int],
 ) -> Float[ndarray, "r 3"]:
-    """World directions, one unit deep, through pixel positions (0.5: centre of the first pixel)."""
+    """Return world directions of unit depth through pixel positions (0.5: centre of the first pixel)."""
     height, width = size
     pixels = np.stack([x.ravel() / width, y.ravel() / height, np.ones(x.size)], axis=1)
     return pixels @ np.linalg.inv(intrinsics).T @ pose[:3, :3].T

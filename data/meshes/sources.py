@@ -1,8 +1,7 @@
-"""Mesh files in folders and archives: which there are, what they are called, whose they are.
+"""Find mesh files in folders and archives, with unique names and credits.
 
-An archive is a zip file of meshes. Where it holds a catalogue, as Sweet Home 3D's furniture libraries (.sh3f)
-do, the catalogue says which of its files are models, how they must be turned, their category, author and
-licence.
+An archive is a zip file of meshes. If it has a catalogue, as in Sweet Home 3D's furniture libraries (.sh3f),
+the catalogue lists the models with rotation, category, author and licence.
 """
 
 import os
@@ -17,50 +16,50 @@ from pathlib import Path
 from data.meshes.bounded_reads import ZIP_ERRORS, read_member
 
 CATALOGUE = "PluginFurnitureCatalog.properties"
-CATALOGUE_BYTES = 2**26  # more is no catalogue, but a trap
+CATALOGUE_BYTES = 2**26  # a larger catalogue is not trusted
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".dae", ".zae", ".3mf", ".3dxml", ".xaml")
 ARCHIVE_SUFFIXES = (".zip", ".sh3f")
-RESERVED = ("rgb", "pose", "depth", "alpha", "intrinsics")  # names that mean something in the SRN layout
+RESERVED = ("rgb", "pose", "depth", "alpha", "intrinsics")  # reserved names in the SRN layout
 Rotation = tuple[float, float, float, float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class MeshSource:
-    """One mesh: where it is, and what is known of it."""
+    """One mesh file and its metadata."""
 
-    name: str  # of the object to be made of it: unique, fit for a folder
+    name: str  # of the resulting object: unique, valid as a folder name
     path: Path  # a mesh file or an archive
-    base: Path  # the folder out of which no texture is read
-    member: str = ""  # of the archive; "": the path is the mesh itself
-    rotation: Rotation | None = None  # 3 x 3, row by row, to be applied to the mesh as it is stored
+    base: Path  # no texture outside this folder is read
+    member: str = ""  # in the archive; "" if the path is the mesh itself
+    rotation: Rotation | None = None  # 3 x 3, row-major, applied to the stored mesh
     title: str = ""
     category: str = ""
     creator: str = ""
     licence: str = ""
-    problem: str = ""  # of an archive in which no mesh could be found
+    problem: str = ""  # why no mesh was found in an archive
 
     @property
     def file(self) -> str:
-        """What to call it to a user."""
+        """Its name in messages."""
         return f"{self.path}:{self.member}" if self.member else str(self.path)
 
     @property
     def origin(self) -> str:
-        """The same without the folders above the base, so that it means something elsewhere, too."""
+        """The same relative to the base, so that it is valid on other computers."""
         path = self.path.absolute().relative_to(self.base.absolute()).as_posix()
         return f"{path}:{self.member}" if self.member else path
 
     @property
     def suffix(self) -> str:
-        """Of the mesh file, lower case, with its dot."""
+        """The mesh file's suffix, lower case, with dot."""
         return Path(self.member or self.path.name).suffix.lower()
 
 
 def find_meshes(place: Path, *, only: str | None = None, without: Path | None = None) -> list[MeshSource]:
-    """The meshes in a folder, an archive or a file, in order of their paths; `without` a folder within.
+    """Find the meshes in a folder, an archive or a file, in order of their paths; skips the folder `without`.
 
-    `only` is a regular expression: those alone are kept whose name, title, category or path has a match,
-    whatever its case. Raises ValueError where there are none.
+    `only` is a case-insensitive regular expression that must match the name, title, category or path. Raises
+    ValueError if there are none.
     """
     if place.is_dir():
         base, files = place, sorted(path for path in _files_below(place) if _wanted(path, place, without))
@@ -69,14 +68,14 @@ def find_meshes(place: Path, *, only: str | None = None, without: Path | None = 
     else:
         base, files = place.absolute().parent.parent, [place]
         if place.suffix.lower() not in MESH_SUFFIXES + ARCHIVE_SUFFIXES:
-            raise ValueError(f"{place}: is no mesh that can be read ({' '.join(MESH_SUFFIXES)}); convert it")
+            raise ValueError(f"{place}: is not a readable mesh ({' '.join(MESH_SUFFIXES)}); convert it")
     found = []
     for path in files:
         archive = path.suffix.lower() in ARCHIVE_SUFFIXES
         found += _in_archive(path, base) if archive else [MeshSource("", path, base)]
     if not found:
         raise ValueError(
-            f"{place}: holds no mesh ({' '.join(MESH_SUFFIXES)}) and no archive of any; add some"
+            f"{place}: contains no mesh ({' '.join(MESH_SUFFIXES)}) and no archive with any; add some"
         )
     named = _name(found, place)
     if only is not None:
@@ -88,7 +87,7 @@ def find_meshes(place: Path, *, only: str | None = None, without: Path | None = 
 
 
 def _files_below(place: Path) -> Iterator[Path]:
-    """Those in folders that are links, too; each folder once, so that links to folders above end."""
+    """List files recursively, following links; each folder once, so that cycles end."""
     seen = set()
     for folder, folders, files in os.walk(place, followlinks=True):
         status = os.stat(folder)
@@ -121,7 +120,7 @@ def _in_archive(path: Path, base: Path) -> list[MeshSource]:
 
 
 def _catalogued(path: Path, base: Path, archive: zipfile.ZipFile, members: Sequence[str]) -> list[MeshSource]:
-    """The models of a catalogue, in its order, each file once."""
+    """Return the models of a catalogue, in order, each file once."""
     properties = _read_properties(read_member(archive, CATALOGUE, limit=CATALOGUE_BYTES))
     licence = properties.get("license") or _licence_link(archive, members)
     found: dict[str, MeshSource] = {}
@@ -149,7 +148,7 @@ def _catalogued(path: Path, base: Path, archive: zipfile.ZipFile, members: Seque
 
 
 def _read_properties(content: bytes) -> dict[str, str]:
-    """Java's format: `key=value`, comments, lines that end in a backslash go on, escapes such as \\u00e9."""
+    """Parse Java properties: `key=value`, comments, line continuations and escapes such as \\u00e9."""
     text = content.decode("latin-1").replace("\r\n", "\n")
     text = re.sub(r"\\\n[ \t]*", "", text)
     text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
@@ -158,7 +157,7 @@ def _read_properties(content: bytes) -> dict[str, str]:
 
 
 def _licence_link(archive: zipfile.ZipFile, members: Sequence[str]) -> str:
-    """The first link in the archive's licence file, or that file's name."""
+    """Return the first link in the archive's licence file, or that file's name."""
     for member in members:
         if Path(member).stem.lower() in ("license", "licence", "copying"):
             text = read_member(archive, member, limit=CATALOGUE_BYTES).decode("latin-1")
@@ -177,7 +176,7 @@ def _rotation(key: str, properties: Mapping[str, str]) -> Rotation | None:
 
 
 def _name(sources: Sequence[MeshSource], place: Path) -> list[MeshSource]:
-    """Names from what tells the paths apart: the file's own, or as many folders as it takes."""
+    """Assign unique names: the file name, with as many parent folders as needed."""
     parts = [[*_folders(source, place), Path(source.member or source.path).stem] for source in sources]
     common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
     stems = Counter(path[-1].lower() for path in parts)
@@ -196,6 +195,6 @@ def _name(sources: Sequence[MeshSource], place: Path) -> list[MeshSource]:
 
 
 def _folders(source: MeshSource, place: Path) -> tuple[str, ...]:
-    """The folders above the mesh file, below the place that was searched; an archive is one of them."""
+    """Return the folders between the search root and the mesh file; an archive counts as one."""
     below = source.path.relative_to(place) if place.is_dir() else Path(source.path.name)
     return (below.with_suffix("") / Path(source.member).parent if source.member else below.parent).parts

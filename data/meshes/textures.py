@@ -1,7 +1,7 @@
-"""Pictures on the faces of a mesh, read at many points at once.
+"""Texture lookup on the faces of a mesh, at many points at once.
 
 Axes: f face, r point, h and w a texture. Texture coordinates (u, v) run from the lower left corner (0, 0) of
-a picture to its upper right one (1, 1). Beyond that the picture repeats, unless its wrap mode says otherwise.
+a texture to its upper right (1, 1). Outside, it repeats by default, or as its wrap mode says.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
-Wrap = Literal["repeat", "mirror", "clamp"]  # again; again and turned round; the pixels of the edge for ever
+Wrap = Literal["repeat", "mirror", "clamp"]  # tile; tile with reflection; extend the border
 Wraps = tuple[Wrap, Wrap]  # along u and along v
 REPEATED: Wraps = ("repeat", "repeat")
 _CODES = {"repeat": 0, "mirror": 1, "clamp": 2}
@@ -19,19 +19,18 @@ _CODES = {"repeat": 0, "mirror": 1, "clamp": 2}
 
 @dataclass(frozen=True)
 class Skin:
-    """Which picture lies on which face, and how."""
+    """The textures of a mesh and their mapping to faces."""
 
-    textures: tuple[UInt8[ndarray, "_ _ 4"], ...]  # sRGB and opacity (0: a hole), first row at the top
-    texture_of: Int[ndarray, "f"]  # number of the face's texture, -1: none
+    textures: tuple[UInt8[ndarray, "_ _ 4"], ...]  # sRGB and opacity (0 is a hole), first row at the top
+    texture_of: Int[ndarray, "f"]  # index of the face's texture, -1 if none
     uv: Float[ndarray, "f 3 2"]  # texture coordinates of the face's corners
-    wraps: tuple[Wraps, ...] = ()  # of each texture; those that are not there repeat
+    wraps: tuple[Wraps, ...] = ()  # per texture; missing ones repeat
 
 
 class SkinReader:
-    """A skin prepared for one distance, where samples of the picture lie `spacing` apart on the surface.
+    """Texture sampler for one viewing distance, at which image samples are `spacing` apart on the surface.
 
-    Where a face's texture is finer than that, it is halved as often as it takes (the mean of 2 x 2 texels
-    each time), so that what is too fine for the picture becomes its mean instead of noise. `holed` says of
+    Finer textures are mipmapped (repeatedly averaged over 2 x 2 texels) to avoid aliasing. `holed` says for
     each face whether its texture has holes.
     """
 
@@ -44,16 +43,16 @@ class SkinReader:
         self._uv, self._page_of = skin.uv, page_of
         self._wraps = np.array([_wrap_codes(skin, number) for number, _ in pages.tolist()])
         self._rows, self._columns = np.array([picture.shape[:2] for picture in pictures]).T
-        # A half of an odd number of texels is rounded up, but the texture itself becomes no larger by that.
+        # Halves of odd sizes are rounded up, without enlarging the texture itself.
         full = [skin.textures[n].shape[1::-1] if n >= 0 else (1, 1) for n, _ in pages.tolist()]
         self._size = np.array(full, float) / 2.0 ** pages[:, 1:]
         self._start = np.cumsum([0] + [picture.shape[0] * picture.shape[1] for picture in pictures[:-1]])
         self._texels = np.concatenate([picture.reshape(-1, 4) for picture in pictures])
 
     def read(self, faces: Int[ndarray, "r"], inside: Float[ndarray, "r 2"]) -> Float[ndarray, "r 4"]:
-        """Colour and opacity, 0 to 255, mixed of the four nearest texels; white on faces without texture.
+        """Return bilinear colour and opacity, 0 to 255; white on faces without texture.
 
-        `inside` are a point's shares of the second and third corner of its face.
+        `inside` are barycentric coordinates: the weights of the second and third corner of the face.
         """
         uv = self._uv[faces]
         uv = uv[:, 0] + ((uv[:, 1:] - uv[:, :1]) * inside[..., None]).sum(1)
@@ -83,7 +82,7 @@ def _wrap_codes(skin: Skin, number: int) -> tuple[int, int]:
 
 
 def _folded(uv: Float[ndarray, "r 2"], wraps: Int[ndarray, "r 2"]) -> Float[ndarray, "r 2"]:
-    """Texture coordinates within the picture that show the same."""
+    """Apply the wrap modes to texture coordinates."""
     folded = uv - np.floor(uv)
     if wraps.any():
         there_and_back = uv - 2 * np.floor(uv / 2)
@@ -95,12 +94,12 @@ def _folded(uv: Float[ndarray, "r 2"], wraps: Int[ndarray, "r 2"]) -> Float[ndar
 def _neighbour(
     place: Int[ndarray, "r"], count: Int[ndarray, "r"], repeats: Bool[ndarray, "r"]
 ) -> Int[ndarray, "r"]:
-    """Row or column numbers within a picture: beyond its edge come those of the other, or the edge again."""
+    """Wrap or clamp row or column indices to the texture."""
     return np.where(repeats, place % count, np.clip(place, 0, count - 1))
 
 
 def _page(skin: Skin, number: int, times: int) -> UInt8[ndarray, "_ _ 4"]:
-    """A texture halved `times` times, its colours times its opacity, so that holes have none to mix in."""
+    """Return a mipmap level with premultiplied alpha, so that holes do not bleed."""
     from PIL import Image
 
     if number < 0:
@@ -109,7 +108,7 @@ def _page(skin: Skin, number: int, times: int) -> UInt8[ndarray, "_ _ 4"]:
 
 
 def _halvings(skin: Skin, corners: Float[ndarray, "f 3 3"], spacing: float) -> Int[ndarray, "f"]:
-    """How often to halve the texture of each face, so that its texels are about `spacing` wide."""
+    """Return the mipmap level of each face at which its texels are about `spacing` wide."""
     if not skin.textures:
         return np.zeros(len(corners), int)
     sizes = np.array([texture.shape[1::-1] for texture in skin.textures])

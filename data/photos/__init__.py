@@ -1,8 +1,8 @@
-"""A user's own photos."""
+"""Photos as input: reading, cropping and background removal."""
 
 from data.lazy import lazy_names
 
-# Public name -> module; imported when it is first asked for.
+# Public name -> module; imported lazily.
 _WHERE = {
     "read_photos": "photos",
     "framed_views": "photos",

@@ -1,11 +1,11 @@
-"""One's own photos with the cameras that took them.
+"""Read photos with their cameras.
 
 A camera file is a text file of 16 numbers (a camera-to-world matrix in OpenCV axes, as in the SRN layout) or
-a `transforms.json` whose frames name the photos, and may name masks of them. A photo that is not square is
-given white borders rather than squeezed. Photos are turned upright as their EXIF entry says, except with a
-`transforms.json`, since the programs that write these take photos as they are stored.
+a `transforms.json` whose frames name the photos, and may name masks of them. Photos that are not square are
+padded with white. EXIF orientation is applied, except with a `transforms.json`, since the programs that write
+these ignore it.
 
-Photos without camera files are framed first (`data.photos.framing`) and then given cameras that look at the
+Photos without camera files are framed first (`data.photos.framing`) and then get cameras that look at the
 origin.
 """
 
@@ -31,7 +31,7 @@ from data.images.scene_masks import Masks, apply_masks, find_masks
 from data.photos.framing import FramedPhoto, bounding_box, object_mask, read_upright
 from data.scenes.batch import Views, all_valid
 
-FAR = 0.2  # of a picture's width; in 280 views of real cars, rendered as in training, it is 0.14 at most
+FAR = 0.2  # relative to the image width; at most 0.14 in 280 views of real cars, rendered as in training
 
 
 def read_photos(
@@ -43,11 +43,10 @@ def read_photos(
     object_radius: float | None = None,
     resampling: str = "area",
 ) -> Views:
-    """Photos of one object as a batch of one scene, as squares of `image_size`.
+    """Read photos of one object as a batch of one scene, as squares of `image_size`.
 
-    `camera_files` are one for each photo, or one `transforms.json` for all. Intrinsics are those of
-    `intrinsics_file`, or of the `transforms.json`, or `pinhole()`. Raises ValueError where a file cannot be
-    used.
+    `camera_files` has one file per photo, or one `transforms.json` for all. Intrinsics come from
+    `intrinsics_file`, the `transforms.json`, or `pinhole()`. Raises ValueError if a file cannot be used.
     """
     if len(camera_files) == 1 and _is_json(camera_files[0]):
         camera_files = list(camera_files) * len(photos)
@@ -72,10 +71,9 @@ def read_photos(
 
 
 def placement_notices(photos: Sequence[Path], views: Views) -> list[str]:
-    """What the owner of photos with cameras should know, one line for each that shows its object at the edge
-    or far from where its camera sees the origin, round which the object should stand.
+    """Return a line for each photo whose object is at the image border or far from the projected origin.
 
-    `views` are those of `read_photos`. Nothing is said of a photo whose ground is not white.
+    `views` are those of `read_photos`. Photos without a white background are skipped.
     """
     notices = []
     origins = views.cameras.project(views.images.new_zeros(*views.images.shape[:2], 1, 3))[0, :, 0, :2]
@@ -89,38 +87,40 @@ def placement_notices(photos: Sequence[Path], views: Views) -> list[str]:
         distance = math.dist(middle, origin)
         if distance > FAR:
             notices.append(
-                f"{photo}: the middle of the object lies {distance:.2f} of the picture's width from where "
-                "its camera sees the origin, where objects stand in training; check --camera and --intrinsics"
+                f"{photo}: the object's centre is {distance:.2f} of the image width from where "
+                "its camera sees the origin, where objects are in training; check --camera and --intrinsics"
             )
         elif min(box.top, box.left) == 0 or max(box.bottom, box.right) == side:
             notices.append(
-                f"{photo}: the object touches the edge of the picture, so that part of it may be missing; "
-                "take a photo that shows all of it"
+                f"{photo}: the object touches the image border, so part of it may be missing; "
+                "give a photo that shows all of it"
             )
     return notices
 
 
 def camera_notices(camera_files: Sequence[Path]) -> list[str]:
-    """What the owner of camera files should know: keys of a `transforms.json` that are not honoured, and that
-    its cameras stand in a world whose z axis is not up, round which novel views go.
+    """Return notices about camera files: unsupported keys of a `transforms.json`, and worlds that are not
+    z-up, since novel views rotate around z.
 
-    Nothing is said of what `read_photos` refuses.
+    Errors are left to `read_photos`.
     """
     notices = []
     for path in filter(_is_json, dict.fromkeys(camera_files)):
         with suppress(ValueError):
             document = read_document(path)
             notices += [f"{path}: {line}" for line in key_notices(document)]
-            size = {"w": 1, "h": 1} | document  # of which the poses do not depend
+            size = {"w": 1, "h": 1} | document  # irrelevant for poses
             if not is_z_up(from_transforms(size)[0].cam_to_world):
-                notices.append(f"{path}: its cameras are not upright along z; turn the world so that z is up")
+                notices.append(
+                    f"{path}: its cameras are not upright along z; rotate the world so that z is up"
+                )
     return notices
 
 
 def framed_views(
     photos: Sequence[FramedPhoto], cameras: Cameras, *, image_size: int, resampling: str = "area"
 ) -> Views:
-    """Framed photos of one object and their cameras [n] as a batch of one scene, of `image_size`."""
+    """Batch framed photos of one object and their cameras [n] as one scene, of `image_size`."""
     resize = RESAMPLING[resampling]
     images = [from_uint8(resize(photo.picture, image_size, image_size)) for photo in photos]
     return all_valid(torch.stack(images)[None], cameras.apply(lambda tensor: tensor[None]))
@@ -134,9 +134,9 @@ def orbit_cameras(
     focal: float | None = None,
     object_radius: float | None = None,
 ) -> Cameras:
-    """Cameras [n] at a distance from the origin that look at it, upright; `focal` in picture widths.
+    """Return upright cameras [n] at a distance from the origin that look at it; `focal` in image widths.
 
-    Azimuths go from x towards y, elevations from the ground. None is the focal length of the SRN cars. Near
+    Azimuths are from x towards y, elevations from the ground. `focal` defaults to that of the SRN cars. Near
     and far are as in `cameras_from_poses`.
     """
     angles = (
@@ -149,13 +149,13 @@ def orbit_cameras(
 def square_on_white(
     picture: UInt8[Tensor, "h w 3"], intrinsics: Float[Tensor, "3 3"]
 ) -> tuple[UInt8[Tensor, "k k 3"], Float[Tensor, "3 3"]]:
-    """The picture in the middle of a white square, with the intrinsics of that square."""
+    """Centre an image in a white square and adapt its intrinsics."""
     height, width = picture.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = picture.new_full((side, side, 3), 255)
     square[top : top + height, left : left + width] = picture
-    # Picture coordinates to those of the square: both run from 0 to 1.
+    # Image coordinates to those of the square: both run from 0 to 1.
     grow = intrinsics.new_tensor(
         [[width / side, 0.0, left / side], [0.0, height / side, top / side], [0.0, 0.0, 1.0]]
     )
@@ -163,7 +163,7 @@ def square_on_white(
 
 
 def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tuple[Tensor, Tensor, Masks]:
-    """Pose, intrinsics and masks of a photo, which is `alone` where there are no others."""
+    """Read the pose, intrinsics and masks of a photo; `alone` if it is the only one."""
     height, width = picture.shape[:2]
     if not _is_json(path):
         side = max(height, width)
@@ -184,7 +184,7 @@ def _read_camera(path: Path, photo: Path, picture: Tensor, *, alone: bool) -> tu
 
 
 def _frame_of(document: dict[str, Any], photo: Path, path: Path, *, alone: bool) -> dict[str, Any]:
-    """The frame that names the photo, with or without suffix; for a lone photo, a lone frame is it anyway."""
+    """Find the frame that names the photo, with or without suffix; a single frame matches a single photo."""
     frames = document.get("frames")
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise ValueError(f"{path}: `frames` must be a list of frames; correct the file")

@@ -1,4 +1,4 @@
-"""Rectangles of pixels and the white squares that photos are placed in."""
+"""Pixel boxes and the white squares that photos are centred in."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from data.images.files import picture_size
 
-LARGEST = 1024  # pixels, side of a framed picture; larger ones are shrunk
+LARGEST = 1024  # pixels, side of a framed image; larger ones are shrunk
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of pixels: rows and columns from the first to before the last."""
+    """A half-open range of rows and columns."""
 
     top: int
     left: int
@@ -27,16 +27,16 @@ class Box:
 
 
 def pixel_box(box: Sequence[int], photo: Path, picture: UInt8[Tensor, "h w 3"]) -> Box:
-    """A box (x0, y0, x1, y1) of the upright photo in pixels of `picture`, which may have been shrunk.
+    """Convert a box (x0, y0, x1, y1) of the upright photo to pixels of `picture`, which may have been shrunk.
 
-    Raises ValueError where it reaches beyond the photo.
+    Raises ValueError if it exceeds the photo.
     """
     sizes = sorted(picture_size(photo))
     height, width = sizes if picture.shape[0] <= picture.shape[1] else sizes[::-1]
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ValueError(
-            f"{photo}: --box {x0} {y0} {x1} {y1} does not lie in it ({width} x {height} when upright); "
+            f"{photo}: --box {x0} {y0} {x1} {y1} is not inside it ({width} x {height} when upright); "
             "give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
         )
     rows, columns = picture.shape[0] / height, picture.shape[1] / width
@@ -44,7 +44,7 @@ def pixel_box(box: Sequence[int], photo: Path, picture: UInt8[Tensor, "h w 3"]) 
 
 
 def frame_round(box: Box, fill: float) -> Box:
-    """The square round a box of which its larger side fills a share."""
+    """Return the square around a box of which its longer side is a fraction `fill`."""
     side = max(1, round(max(box.bottom - box.top, box.right - box.left) / fill))
     top = math.floor((box.top + box.bottom - side) / 2 + 0.5)
     left = math.floor((box.left + box.right - side) / 2 + 0.5)
@@ -52,7 +52,7 @@ def frame_round(box: Box, fill: float) -> Box:
 
 
 def whole_square(picture: UInt8[Tensor, "h w 3"]) -> Box:
-    """The smallest square round the picture."""
+    """Return the smallest square around the image."""
     height, width = picture.shape[:2]
     side = max(height, width)
     top, left = -((side - height) // 2), -((side - width) // 2)
@@ -60,7 +60,7 @@ def whole_square(picture: UInt8[Tensor, "h w 3"]) -> Box:
 
 
 def cut_square(picture: UInt8[Tensor, "h w 3"], frame: Box) -> UInt8[Tensor, "k k 3"]:
-    """What is in the frame, with white beyond the picture."""
+    """Crop to the frame, padding with white."""
     height, width = picture.shape[:2]
     square = picture.new_full((frame.bottom - frame.top, frame.right - frame.left, 3), 255)
     top, left = max(0, frame.top), max(0, frame.left)
@@ -71,7 +71,7 @@ def cut_square(picture: UInt8[Tensor, "h w 3"], frame: Box) -> UInt8[Tensor, "k 
 
 
 def shrunk_square(picture: UInt8[Tensor, "k k 3"]) -> UInt8[Tensor, "l l 3"]:
-    """Area means by Pillow, which need no floating-point copy of millions of pixels."""
+    """Shrink by Pillow's box filter, which needs no float copy of a huge image."""
     if len(picture) <= LARGEST:
         return picture
     small = Image.fromarray(picture.numpy()).resize((LARGEST, LARGEST), Image.Resampling.BOX)

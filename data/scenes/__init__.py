@@ -1,1 +1,1 @@
-"""Scenes: batches of views, the objects they come from, and the loader that orders them."""
+"""Scenes: batches of views, data set objects, and the training loader."""

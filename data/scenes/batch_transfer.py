@@ -1,8 +1,8 @@
-"""Batches on their way from loading processes to training, through shared memory.
+"""Transfer batches from loader processes through shared memory.
 
-torch's DataLoader moves tensors into shared memory in a thread of the loading process. An error there is
-printed and the batch is lost, so training waits for it forever. Here the loading process packs each batch
-itself, where an error can be sent in its place.
+torch's DataLoader moves tensors to shared memory in a thread of the loader process. An error there is printed
+and the batch is lost, so training hangs. Here the loader process packs each batch itself, so that an error
+can be sent instead.
 """
 
 import errno
@@ -23,28 +23,28 @@ LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed b
 
 @dataclass(frozen=True)
 class Parcel:
-    """A batch whose tensors lie in shared memory, and which costs nothing to send."""
+    """A batch whose tensors are in shared memory, and which is cheap to send."""
 
     content: bytes
 
     def opened(self) -> SceneBatch | ValueError:
-        """The batch, or a ValueError if this process cannot map its memory. Call it once."""
+        """Return the batch, or a ValueError if its memory cannot be mapped. Call it once."""
         try:
-            # From a process of our own; the DataLoader would do the same.
+            # From our own process; the DataLoader would do the same.
             return ForkingPickler.loads(self.content)
-        except (ConnectionError, FileNotFoundError, EOFError):  # its sender is no longer there
-            return ValueError(f"a loading process ended; {MEMORY}")
+        except (ConnectionError, FileNotFoundError, EOFError):  # the sender is gone
+            return ValueError(f"a loader process ended; {MEMORY}")
         except (OSError, RuntimeError) as error:
             return _refusal(error)
 
     def pin_memory(self) -> SceneBatch | ValueError:
-        """The batch in pinned memory; torch's DataLoader calls this."""
+        """Return the batch in pinned memory; torch's DataLoader calls this."""
         batch = self.opened()
         return batch if isinstance(batch, ValueError) else batch.pin_memory()
 
 
 def pack(batch: SceneBatch) -> Parcel | ValueError:
-    """Put a batch into shared memory; returns a ValueError for the user if it does not fit."""
+    """Move a batch to shared memory; returns a ValueError for the user if it does not fit."""
     try:
         return Parcel(bytes(ForkingPickler.dumps(batch)))
     except (OSError, RuntimeError) as error:
@@ -52,7 +52,7 @@ def pack(batch: SceneBatch) -> Parcel | ValueError:
 
 
 def require_shared_memory() -> None:
-    """Raise ValueError if there is not even room for what processes synchronise by."""
+    """Raise ValueError if there is no shared memory even for synchronisation."""
     try:
         multiprocessing.Semaphore()
     except OSError as error:
@@ -60,7 +60,7 @@ def require_shared_memory() -> None:
 
 
 def lost_process(error: BaseException) -> str | None:
-    """A line for the user if torch reports by this error that a loading process died; None if it does not."""
+    """Return a message if this error of torch reports that a loader process died, else None."""
     found = re.match(
         r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(?: is killed by signal: (.+?)\.)?", str(error)
     )
@@ -69,11 +69,11 @@ def lost_process(error: BaseException) -> str | None:
     if "Bus error" in str(found[2]):
         return _refusal(OSError(errno.ENOSPC, "Bus error")).args[0]
     cause = f"was killed by a signal ({found[2]})" if found[2] else "ended"
-    return f"loading process {found[1]} {cause}; {MEMORY}"
+    return f"loader process {found[1]} {cause}; {MEMORY}"
 
 
 def _refusal(error: BaseException) -> ValueError:
-    """What to tell the user."""
+    """Return an error message for the user."""
     reason = str(error).partition("\n")[0]
     number = getattr(error, "errno", None) or int((re.findall(r"\((\d+)\)\s*$", reason) or [0])[-1])
     if number in FULL:

@@ -1,7 +1,7 @@
 """Damaged files of a data set: reported, and skipped if `data.damaged` is "skip".
 
-What a layout cannot read is a `DamagedFileError`; what is asked for in vain, such as depth of a set that has
-none, is any other ValueError, and stops a run always.
+A `DamagedFileError` is raised for a file that cannot be read. Other errors, such as requesting depth from a
+data set without depth, are plain ValueErrors and always stop a run.
 """
 
 import os
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-ATTEMPTS = 50  # for a scene; where they all fail, nearly all of the set is damaged
+ATTEMPTS = 50  # per scene; if all fail, nearly all of the data set is damaged
 
 Read = TypeVar("Read")
 
 
 class DamagedFileError(ValueError):
-    """A file of the data set cannot be used; the message is one line that begins with it."""
+    """A file of the data set cannot be used; the message is one line that starts with it."""
 
 
 def damaged(error: ValueError | OSError, place: str) -> DamagedFileError:
-    """What to raise where `error` kept a layout from reading something in a `place`."""
+    """Return the error to raise when reading from `place` failed with `error`."""
     if isinstance(error, ValueError):
         return DamagedFileError(str(error))
     reason = error.strerror or type(error).__name__
@@ -27,10 +27,10 @@ def damaged(error: ValueError | OSError, place: str) -> DamagedFileError:
 
 
 def first_usable(read: Callable[[int], Read], *, root: str, skip: bool) -> tuple[Read, tuple[str, ...]]:
-    """What the first of the attempts 0, 1, ... reads that meets no damage, and what the others met.
+    """Return the result of the first attempt 0, 1, ... without damage, and the errors of the ones before.
 
-    Raises ValueError at the first damage unless `skip` is set; with it where every attempt meets some, or
-    where the data set at `root` is gone altogether.
+    Raises ValueError at the first damage unless `skip` is set; with it, if all attempts fail or the data set
+    at `root` is gone.
     """
     problems: list[str] = []
     for attempt in range(ATTEMPTS):
@@ -42,13 +42,13 @@ def first_usable(read: Callable[[int], Read], *, root: str, skip: bool) -> tuple
             _require_contents(root)
             problems.append(str(error))
     raise ValueError(
-        f"{ATTEMPTS} attempts at a scene in a row met files that cannot be used, the last: {problems[-1]}; "
+        f"{ATTEMPTS} consecutive attempts at a scene failed on unusable files, the last:  {problems[-1]}; "
         f"`python -m scripts.check_data {root}` lists them"
     )
 
 
 def with_advice(error: DamagedFileError, root: str) -> str:
-    """What is wrong, and what to do about it before or while a model is trained."""
+    """Return the error message with advice for training."""
     return (
         f"{error}; `python -m scripts.check_data {root}` finds all such files, data.damaged=skip trains "
         "without them"
@@ -56,11 +56,13 @@ def with_advice(error: DamagedFileError, root: str) -> str:
 
 
 def _require_contents(root: str) -> None:
-    """Raise ValueError where nothing is left of a data set: a disk that is gone is no damaged file."""
+    """Raise ValueError if the data set is gone: a missing disk is not a damaged file."""
     path = Path(root)
     try:
         there = path.is_file() or any(os.scandir(path))
     except OSError:
         there = False
     if not there:
-        raise ValueError(f"data.root={root}: is gone or empty now; bring it back, the same command resumes")
+        raise ValueError(
+            f"data.root={root}: is missing or empty now; restore it, then rerun the same command to resume"
+        )

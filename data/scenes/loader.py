@@ -1,16 +1,16 @@
-"""Scenes for training: an endless shuffled sequence shared out among ranks, every scene reproducible.
+"""Training scenes: an endless shuffled sequence, distributed over ranks and reproducible.
 
-Scene number g is the same in whichever process loads it: its object, its views and its seed follow from
-(seed, g). Step s of rank r holds the numbers s * world * batch + r * batch + (0 .. batch - 1), so two
-processes with half the batch see what one process sees, and a resumed run goes on where it stopped.
+Scene number g does not depend on the process that loads it: its object, views and seed follow from (seed, g).
+Step s of rank r has the numbers s * world * batch + r * batch + (0 .. batch - 1), so two processes with half
+the batch see the same scenes as one, and a resumed run continues where it stopped.
 
-With `data.shards` "rank" a rank draws from its own shards of the set alone: those whose number modulo the
-ranks is its own. Its scenes still follow from (seed, g) and the number of ranks, but every rank goes through
-its own objects, so its epochs are as long as its shards, and another number of ranks sees other scenes.
+With `data.shards` "rank" a rank reads only its own shards: those whose index modulo the number of ranks is
+its own. Its scenes still follow from (seed, g) and the number of ranks, but each rank iterates over its own
+objects, so epochs depend on its shards, and another number of ranks sees other scenes.
 
-With `data.damaged` "skip" another scene takes the place of one with a file that cannot be used: a second
-attempt at scene number g draws an object and views from a stream of its own, which follows from (seed, g) and
-the number of the attempt, and so on. So the sequence is still the same for every process.
+With `data.damaged` "skip" a scene with an unusable file is replaced: each further attempt at scene number g
+draws an object and views from its own stream, which follows from (seed, g) and the number of the attempt. So
+the sequence is still the same for every process.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from data.scenes.worker_signals import ignore_signals, shared_ending
 
 @dataclass(frozen=True)
 class Choice:
-    """One scene before anything is read."""
+    """A scene to be read: its object, views and seed."""
 
     object_index: int
     source: tuple[int, ...]
@@ -46,11 +46,11 @@ class Choice:
 class SceneLoader:
     """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
 
-    `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
-    it stays as it begins. Views hold what `requires` names: with "geometry", their depth and alpha.
+    `total` is the number of batches of the whole run, for scheduling the number of sources; None keeps the
+    initial number. Views have the fields in `requires`: with "geometry", also depth and alpha.
 
-    Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
-    ranks are to read their own shards and these are not here, or not as many for every rank.
+    Raises ValueError if an object has too few views for the fewest sources and the targets, or if ranks read
+    their own shards and these are missing or unequal in number.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SceneLoader:
             if count < needed:
                 raise ValueError(
                     f"{name}: has {count} views, but {fewest} source and "
-                    f"{config.targets} target views are asked of it; lower data.sources or data.targets"
+                    f"{config.targets} target views are needed; lower data.sources or data.targets"
                 )
         self.objects, self.config, self.seed = objects, config, seed
         self.batch, self.rank, self.world = batch, rank, world
@@ -82,9 +82,9 @@ class SceneLoader:
             self._own = own_objects(objects, rank=rank, world=world)
 
     def choose(self, number: int, attempt: int = 0) -> Choice:
-        """Scene `number` of the sequence; where ranks read their own shards, a number of this rank.
+        """Choose scene `number` of the sequence; if ranks read their own shards, a number within this rank.
 
-        Attempts from 1 on are what takes its place if files of all attempts before cannot be used.
+        Attempts from 1 on are the replacements if files of all previous attempts cannot be used.
         """
         config, seed = self.config, scene_seed(self.seed, number)
         turn = number
@@ -92,13 +92,13 @@ class SceneLoader:
             turn = number // (self.world * self.batch) * self.batch + number % self.batch
         epoch, place = divmod(turn, len(self._own))
         index = self._own[_permutation(self.seed, epoch, len(self._own))[place]]
-        # A stream of its own: what draws noise from the scene's seed must not meet the same numbers.
+        # A separate stream, independent of the noise drawn from the scene's seed.
         generator = _generator("views", seed)
         if attempt:
             generator = _generator("instead", seed, attempt)
             index = self._own[int(torch.randint(len(self._own), (), generator=generator))]
         num_views = self.objects.num_views(index)
-        # By the scene's own place in the run: however an update is cut into batches, its scenes are the same.
+        # By the scene's own position in the run, so that scenes do not depend on gradient accumulation.
         progress = min(1.0, number / self._num_scenes) if self._num_scenes else 0.0
         fewest, most = config.sources_at(progress)
         most = min(most, num_views - config.targets)
@@ -110,7 +110,7 @@ class SceneLoader:
         return Choice(index, tuple(source), tuple(target), seed)
 
     def load(self, step: int) -> SceneBatch:
-        """The scenes of a step, the sources padded to the most of the whole run by repeating the first."""
+        """Load the scenes of a step; sources are padded to the run's maximum by repeating the first."""
         first = (step * self.world + self.rank) * self.batch
         return _joined(self.objects, [self._load_scene(first + i) for i in range(self.batch)])
 
@@ -123,15 +123,15 @@ class SceneLoader:
         return replace(scene, damage=damage)
 
     def batches(self, start_step: int = 0) -> Iterator[SceneBatch]:
-        """The batches of steps `start_step`, `start_step + 1`, ... without end.
+        """Yield the batches of steps `start_step`, `start_step + 1`, ... indefinitely.
 
-        `config.workers` processes prepare them ahead, and for a GPU a thread puts what they made into pinned
-        memory. Raises ValueError where a file cannot be used, with `data.damaged` "skip" where most cannot,
-        or where shared memory does not suffice.
+        `config.workers` processes prefetch them, and for a GPU a thread moves them to pinned memory. Raises
+        ValueError if a file cannot be used (with `data.damaged` "skip", if most cannot), or if shared memory
+        is insufficient.
         """
         if self.config.workers:
             require_shared_memory()
-        # The generator keeps DataLoader from drawing its workers' seed out of the global stream.
+        # With its own generator, DataLoader does not draw the workers' seed from the global one.
         steps = DataLoader(
             _Steps(self),
             batch_size=None,
@@ -151,18 +151,18 @@ class SceneLoader:
 def collate(
     objects: Objects, choices: Sequence[Choice], *, num_sources: int, geometry: bool = False
 ) -> SceneBatch:
-    """Read the scenes, on demand with their `geometry`.
+    """Read the scenes, optionally with their `geometry`.
 
-    Sources are padded to `num_sources`, and `valid` marks those that are no padding.
+    Sources are padded to `num_sources`; `valid` is False for padding.
     """
     scenes = [_read_scene(objects, choice, num_sources, geometry=geometry) for choice in choices]
     return _joined(objects, scenes)
 
 
 def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = None, seed: int = 0) -> Choice:
-    """A fixed source view of an object and `num_targets` evenly spaced others (None: all others), in order.
+    """Choose a fixed source view of an object and `num_targets` evenly spaced others (default: all).
 
-    The source is view 64 where there is one, otherwise view 0. Raises ValueError where the object has fewer
+    The source is view 64 if there is one, otherwise view 0. Raises ValueError if the object has fewer
     views.
     """
     num_views, source = objects.num_views(index), customary_view(objects, index)
@@ -171,16 +171,16 @@ def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = N
     if not 1 <= count <= len(others):
         raise ValueError(
             f"{objects.ids[index]}: has {num_views} views, but 1 source and {max(count, 1)} target views are "
-            "asked of it; ask for fewer"
+            "needed; request fewer"
         )
     return Choice(index, (source,), tuple(evenly_spaced(others, count)), scene_seed(seed, index))
 
 
 def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0) -> SceneBatch:
-    """The first `num` objects (or all, where there are fewer) with the views of `held_out_choice`.
+    """Load the first `num` objects (or all, if there are fewer) with the views of `held_out_choice`.
 
-    With `data.damaged` "skip" the next object takes the place of one with a file that cannot be used. Raises
-    ValueError at such a file otherwise, and where no object can be used.
+    With `data.damaged` "skip" an object with an unusable file is replaced by the next. Otherwise raises
+    ValueError for such a file, and always if no object can be used.
     """
     scenes, damage, root = [], [], objects.config.root
     for index in range(len(objects)):
@@ -200,7 +200,7 @@ def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0)
 
 
 def scene_seed(seed: int, number: int) -> int:
-    """A hash of 63 bits, fit for an int64 tensor and for torch.Generator."""
+    """Return a 63-bit hash, valid for an int64 tensor and torch.Generator."""
     return int.from_bytes(hashlib.sha256(f"scene {seed} {number}".encode()).digest()[:8], "big") >> 1
 
 
@@ -209,20 +209,20 @@ class _Scene:
     """One scene that has been read."""
 
     choice: Choice
-    source: Views  # a batch of one, as is the target
+    source: Views  # a batch of one, like the target
     target: Views
-    damage: tuple[str, ...] = ()  # of scenes whose place it takes
+    damage: tuple[str, ...] = ()  # of the scenes it replaces
 
 
 class _Steps(Dataset):
-    """What the loading processes see: steps, or the error that a step met."""
+    """The data set of the loader processes: batches by step, or the error of a step."""
 
     def __init__(self, loader: SceneLoader):
         self._loader = loader
         self.ending = shared_ending() if loader.config.workers else None
 
     def __getitem__(self, step: int) -> SceneBatch | Parcel | ValueError:
-        # Returned rather than raised: a worker's exception would arrive wrapped in its traceback.
+        # Returned, not raised: a worker's exception would be wrapped in its traceback.
         try:
             batch = self._loader.load(step)
         except ValueError as error:
@@ -235,7 +235,7 @@ def _begin_loading(_: int) -> None:
 
 
 def _counts(objects: Objects, config: DataConfig) -> Iterator[tuple[str, int]]:
-    """Name and number of views of every object, of those that can be listed where damage is skipped."""
+    """Yield the name and number of views of every object; unreadable ones are skipped if damage is."""
     for index, name in enumerate(objects.ids):
         try:
             yield name, objects.num_views(index)
@@ -277,15 +277,15 @@ def _generator(*key: str | int) -> torch.Generator:
 
 
 def own_objects(objects: Objects, *, rank: int, world: int) -> Sequence[int]:
-    """The objects of the shards of a rank: those whose number modulo `world` is `rank`.
+    """Return the objects of a rank's shards: those whose index modulo `world` is `rank`.
 
-    Raises ValueError where one of them is not here, or where ranks would have different numbers of shards.
+    Raises ValueError if one of them is missing, or if ranks would have different numbers of shards.
     """
     raw = objects.raw
     if raw.num_shards % world:
         raise ValueError(
-            f"data.shards=rank: {raw.num_shards} shards cannot be dealt out evenly to {world} ranks; pack "
-            "again with another --shards, or run on another number of ranks"
+            f"data.shards=rank: {raw.num_shards} shards cannot be divided evenly among {world} ranks; pack "
+            "again with another --shards, or use another number of ranks"
         )
     if missing := sorted(set(range(rank, raw.num_shards, world)) - set(raw.shards)):
         raise ValueError(

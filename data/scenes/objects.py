@@ -1,8 +1,8 @@
-"""Objects seen in many views: what a data set holds, and how training asks for it.
+"""Objects with many views: the interface of data set layouts, and access for models.
 
-A layout of files is a `RawObjects`: it lists objects and reads their pictures and cameras as they are stored.
-`Objects` is made of one and hands out what models work with: squares of one size, and cameras with a working
-volume. Every problem with a file is a ValueError of one line that begins with its path.
+A file layout is a `RawObjects`: it lists objects and reads their images and cameras as stored. `Objects`
+wraps one and returns what models use: square images of one size, and cameras with near and far. Every problem
+with a file is a one-line ValueError that starts with its path.
 """
 
 from abc import ABC, abstractmethod
@@ -22,75 +22,75 @@ from data.images.pixels import RESAMPLING, area_means
 from data.scenes.batch import Geometry, Views, all_valid
 from data.scenes.damaged_files import damaged
 
-NOTICED = 32  # objects that are asked for what the user should know
+NOTICED = 32  # objects queried for notices
 
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
 
 
 class RawObjects(ABC):
-    """The objects of one split as their files have them. Objects and views are counted from 0.
+    """The objects of one split as stored. Objects and views are indexed from 0.
 
-    Making one lists the objects; pictures and cameras are read when they are asked for, and nothing is kept
-    that grows with the number of pictures read. `ids` are different from each other and fit for file names.
-    Every method raises ValueError, in one line that begins with the file, where one cannot be used.
+    Construction lists the objects; images and cameras are read on access, and nothing is cached that grows
+    with the number of images read. `ids` are unique and valid in file names. Every method raises a one-line
+    ValueError that starts with the file if one cannot be used.
     """
 
     ids: tuple[str, ...]
-    mapped: bool = False  # whether pictures lie in memory already, so that to keep a copy gains nothing
-    num_shards: int = 1  # files that the split is cut into
-    shards: tuple[int, ...] = (0,)  # those that are here, counted from 0
+    mapped: bool = False  # whether images are memory-mapped, so that caching gains nothing
+    num_shards: int = 1  # number of shards of the split
+    shards: tuple[int, ...] = (0,)  # indices of the available shards
 
     def __len__(self) -> int:
-        """Number of objects."""
+        """The number of objects."""
         return len(self.ids)
 
     def shard_of(self, index: int) -> int:
-        """The number of the shard that holds an object."""
+        """The index of the shard that contains an object."""
         return self.shards[0]
 
     def names(self, index: int) -> tuple[str, ...]:
-        """What a list of views may call an object, the most specific name first."""
+        """The accepted names of an object in a list of views, most specific first."""
         return (self.ids[index],)
 
     @abstractmethod
     def place(self, index: int) -> str:
-        """Where the object is, for messages: a folder, or a file and what it is called in there."""
+        """The object's location for messages: a folder, or a file and the name in it."""
 
     @abstractmethod
     def num_views(self, index: int) -> int:
-        """Number of views of an object."""
+        """The number of views of an object."""
 
     @abstractmethod
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Camera-to-world poses (OpenCV axes, world z up) and intrinsics divided by the picture's size."""
+        """Camera-to-world poses (OpenCV axes, world z up) and intrinsics normalised by the image size."""
 
     @abstractmethod
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
-        """RGB on white, of the size that is stored."""
+        """RGB on white, at the stored size."""
 
     def depth(self, index: int, view: int) -> Float[Tensor, "h w"] | None:
-        """Depth along the optical axis in scene units, 0 where nothing is; None: the set has none."""
+        """Z-depth in scene units, 0 for background; None if the data set has no depth."""
         return None
 
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
-        """255 times the share of a pixel that the object covers; None: the set has none."""
+        """255 times the pixel coverage; None if the data set has no alpha."""
         return None
 
     def notices(self, index: int) -> tuple[str, ...]:
-        """What the user should know of how an object was read, lines that begin with a file or a folder."""
+        """Messages about how an object was read, each starting with a file or folder."""
         return ()
 
     def verify(self, index: int) -> None:  # noqa: B027 (most layouts have nothing to add)
-        """Raise ValueError where an object is not as it was written and reading it would not tell."""
+        """Raise ValueError if an object is corrupted in a way that reading does not detect."""
 
 
 class Objects:
-    """The objects of one split, as models see them.
+    """The objects of one split, prepared for models.
 
-    `views` are the views that may be used, for objects of which not all are: by any of their names. A file
-    that cannot be used raises DamagedFileError, which is a ValueError, everywhere. Where damage is to be
-    skipped, an object is verified when it is first read.
+    `views` restricts the views of objects, by any of their names. All methods raise DamagedFileError, a
+    ValueError, for a file that cannot be used. If damage is skipped, an object is verified when it is first
+    read.
     """
 
     def __init__(self, config: DataConfig, raw: RawObjects, *, views: dict[str, list[int]] | None = None):
@@ -103,54 +103,54 @@ class Objects:
         self._unverified = set(range(len(raw))) if config.damaged == "skip" else set()
         self._black = torch.full((config.image_size, config.image_size, 3), -1.0)
         self._half_scale = torch.tensor(127.5)
-        # Every loading process keeps its own pictures, in so many bytes.
+        # Each loader process has its own cache, of so many bytes.
         self._room = config.cache_mb * 2**20 // max(1, config.workers)
 
     def __len__(self) -> int:
-        """Number of objects."""
+        """The number of objects."""
         return len(self.ids)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know of how the objects were read, a line each; see `notices_of`."""
+        """Messages about how the objects were read; see `notices_of`."""
         return notices_of(self.raw)
 
     def num_views(self, index: int) -> int:
-        """Number of views of an object that may be used."""
+        """The number of usable views of an object."""
         return len(self._views(index))
 
     def cameras(self, index: int) -> Cameras:
-        """Cameras [v] of all views of an object that may be used. Raises ValueError where there are none."""
+        """The cameras [v] of all usable views of an object. Raises ValueError if there are none."""
         if index not in self._cameras:
-            poses, intrinsics = self._ask(self.raw.cameras, index)
+            poses, intrinsics = self._call(self.raw.cameras, index)
             chosen = torch.tensor(self._views(index))
             radius = self.config.object_radius
             self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
         return self._cameras[index]
 
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras]:
-        """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
+        """Read images in [-1, 1] and cameras of views of one object; views are indexed in order of names.
 
-        Raises ValueError where the object has no such view or one of its files cannot be used.
+        Raises ValueError if the object has no such view or one of its files cannot be used.
         """
         self._check(index, views)
-        # `from_uint8`, to the last bit, in half the time: each picture by itself, so that it stays in the
-        # processor's cache, and in two passes instead of three.
+        # Bit-identical to `from_uint8`, in half the time: per image, to stay in the CPU cache, and in two
+        # passes instead of three.
         images = torch.empty(len(views), *self._black.shape)
         for image, view in zip(images, views, strict=True):
             torch.addcdiv(self._black, image.copy_(self._picture(index, view)), self._half_scale, out=image)
         return images.movedim(-1, -3), self.cameras(index)[torch.tensor(views)]
 
     def stored_picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
-        """RGB on white, of the size that is stored. Raises ValueError where there is no such view."""
+        """RGB on white, at the stored size. Raises ValueError if there is no such view."""
         self._check(index, [view])
-        return self._ask(self.raw.picture, index, self._views(index)[view])
+        return self._call(self.raw.picture, index, self._views(index)[view])
 
     def read_geometry(self, index: int, views: Sequence[int]) -> Geometry:
-        """Depth and opacity of views of one object, batch shape [v].
+        """Read depth and opacity of views of one object, batch shape [v].
 
-        Without alpha pictures, the object covers the pixels that have a depth. Raises ValueError where there
-        is no such view, or no depth with it.
+        Without alpha, the pixels with depth are the object. Raises ValueError if there is no such view, or if
+        it has no depth.
         """
         self._check(index, views)
         parts = [self._geometry(index, view) for view in views]
@@ -158,11 +158,11 @@ class Objects:
         return Geometry(depth, alpha)
 
     def has_geometry(self, index: int) -> bool:
-        """Whether there is depth with the first view of an object."""
-        return self._ask(self.raw.depth, index, self._views(index)[0]) is not None
+        """Whether the first view of an object has depth."""
+        return self._call(self.raw.depth, index, self._views(index)[0]) is not None
 
     def read_views(self, index: int, views: Sequence[int], *, geometry: bool = False) -> Views:
-        """The same as a batch of one scene, on demand with its `geometry`."""
+        """Read views as a batch of one scene, optionally with its `geometry`."""
         images, cameras = self.read(index, views)
         found = all_valid(images[None], cameras.apply(lambda tensor: tensor[None]))
         if not geometry:
@@ -174,15 +174,15 @@ class Objects:
         beyond = [view for view in views if not 0 <= view < count]
         if beyond:
             raise ValueError(
-                f"{self.raw.place(index)}: view {beyond[0]} is asked of an object that has {count}; "
-                f"ask for views 0 to {count - 1}"
+                f"{self.raw.place(index)}: view {beyond[0]} requested, but the object has {count}; "
+                f"give views 0 to {count - 1}"
             )
         if index in self._unverified:
-            self._ask(self.raw.verify, index)
+            self._call(self.raw.verify, index)
             self._unverified.remove(index)
 
-    def _ask(self, read: Callable[..., Answer], index: int, *rest: int) -> Answer:
-        """What the layout reads of an object. Raises DamagedFileError where it cannot."""
+    def _call(self, read: Callable[..., Answer], index: int, *rest: int) -> Answer:
+        """Call a method of the layout. Raises DamagedFileError if it fails."""
         try:
             return read(index, *rest)
         except (ValueError, OSError) as error:
@@ -191,7 +191,7 @@ class Objects:
     def _picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         found = self._pictures.get((index, view))
         if found is None:
-            stored = self._ask(self.raw.picture, index, self._views(index)[view])
+            stored = self._call(self.raw.picture, index, self._views(index)[view])
             size = self.config.image_size
             found = RESAMPLING[self.config.resampling](stored, size, size)
             if not (self.raw.mapped and found is stored):
@@ -209,29 +209,29 @@ class Objects:
         self, cache: dict[tuple[int, int], Kept], key: tuple[int, int], found: Kept, pixel_bytes: int
     ) -> None:
         needed = pixel_bytes * self.config.image_size**2
-        # Random access returns to every picture equally often, so the first come may stay.
+        # Random access reuses all images equally often, so the cache needs no eviction.
         if needed <= self._room:
             self._room -= needed
             cache[key] = found
 
     def _read_geometry(self, index: int, view: int) -> Geometry:
         stored = self._views(index)[view]
-        depth, alpha = self._ask(self.raw.depth, index, stored), self._ask(self.raw.alpha, index, stored)
+        depth, alpha = self._call(self.raw.depth, index, stored), self._call(self.raw.alpha, index, stored)
         if depth is None:
             raise ValueError(
-                f"{self.raw.place(index)}: has no depth pictures, which model.loss.depth_supervised and "
-                "model.loss.opacity_supervised learn from; set both to 0 or add them"
+                f"{self.raw.place(index)}: has no depth images, which model.loss.depth_supervised and "
+                "model.loss.opacity_supervised need; set both to 0 or add them"
             )
         size, met = self.config.image_size, (depth > 0).to(depth)
         covered = _square(met, size)
         share = covered if alpha is None else _square(alpha.to(depth) / 255, size)
-        # A mean over what the rays met; where they met nothing, there is no depth.
+        # Average the valid depths; pixels without any have no depth.
         mean = _square(depth * met, size) / covered.clamp_min(1e-6)
         return Geometry(self.config.depth_scale * mean, share)
 
     def _views(self, index: int) -> Sequence[int]:
-        """The stored views of an object that may be used, in their order."""
-        count = self._ask(self.raw.num_views, index)
+        """The stored views of an object that are usable, in order."""
+        count = self._call(self.raw.num_views, index)
         chosen = next((self._chosen[name] for name in self.raw.names(index) if name in self._chosen), None)
         if chosen is None:
             return range(count)
@@ -239,17 +239,17 @@ class Objects:
         if beyond:
             raise ValueError(
                 f"{self.config.views}: names view {beyond[0]} of {self.ids[index]}, which has "
-                f"{count} in {self.raw.place(index)}; take it out of the list"
+                f"{count} in {self.raw.place(index)}; remove it from the list"
             )
         return chosen
 
 
 def notices_of(raw: RawObjects, most: int = NOTICED) -> tuple[str, ...]:
-    """What the user should know of how objects were read, a line for each kind of notice.
+    """Return messages about how objects were read, one line per kind.
 
-    A kind is said once, of the first object, with the number of the others. The first `most` objects are
-    asked, since thousands made by one program differ little, and of the first of all it is said if its
-    cameras are not upright along z. What cannot be read says nothing here: that is said where it is used.
+    Each kind is reported once, for the first object, with the number of others. Only the first `most` objects
+    are queried, since thousands written by one program differ little. The first is also checked for cameras
+    that are not upright along z. Unreadable objects are skipped here and reported where they are used.
     """
     kinds: dict[str, list[str]] = {}
     for index in range(min(len(raw), most)):
@@ -258,7 +258,7 @@ def notices_of(raw: RawObjects, most: int = NOTICED) -> tuple[str, ...]:
                 kinds.setdefault(notice.replace(raw.place(index), ""), []).append(notice)
     with suppress(ValueError, OSError):
         if not kinds and not is_z_up(raw.cameras(0)[0]):
-            notice = f"{raw.place(0)}: its cameras are not upright along z; turn the world so that z is up"
+            notice = f"{raw.place(0)}: its cameras are not upright along z; rotate the world so that z is up"
             kinds[notice] = [notice]
     return tuple(
         first + (f" (and {len(others)} of the other objects)" if others else "")

@@ -1,4 +1,4 @@
-"""Which objects of a data set to draw, by the look of which of their views, and from where."""
+"""Choose objects of a data set, their input views, and the cameras to sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from data.cameras.trajectories import trajectory
 from data.scenes.batch import Views
 from data.scenes.objects import Objects
 
-CUSTOMARY_VIEW = 64  # input view of the SRN test spiral, in the papers
+CUSTOMARY_VIEW = 64  # usual input view of the SRN test spiral in papers
 
 
 @dataclass(frozen=True)
 class Job:
-    """One object: what the model is given, and from where to draw it."""
+    """One object: its source views, and the target cameras."""
 
     name: str
     source: Views  # a batch of one scene
@@ -30,10 +30,10 @@ def data_job(
     num: int | None,
     object_radius: float | None,
 ) -> Job:
-    """An object as `views` show it, to be drawn along a path by name, or, for "data", from its other views.
+    """Return an object's source `views` and target cameras: a named path or, for "data", its other views.
 
-    `views` None is view 64 where there is one, else view 0; `num` None is as many as is customary. Raises
-    ValueError where the object has fewer views, or a file cannot be used.
+    `views` defaults to view 64 if it exists, else 0; `num` to the path's usual number. Raises ValueError if
+    the object has fewer views, or a file cannot be used.
     """
     if views is None:
         views = [customary_view(objects, index)]
@@ -46,13 +46,13 @@ def data_job(
 
 
 def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | None = None) -> list[int]:
-    """Indices of the first `num` objects, or of those called `names`.
+    """Return the indices of the first `num` objects, or of the objects called `names`.
 
-    Raises ValueError where there are fewer, or none of that name, or a name is given twice.
+    Raises ValueError if there are fewer, or if a name is unknown or repeated.
     """
     if names is None:
         if num > len(objects):
-            raise ValueError(f"{num} objects asked for, but the split has {len(objects)}; ask for fewer")
+            raise ValueError(f"{num} objects requested, but the split has {len(objects)}; request fewer")
         return list(range(num))
     for place, name in enumerate(names):
         if name not in objects.ids:
@@ -62,30 +62,30 @@ def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | Non
                 f"{', '.join(close)}"
             )
         if name in names[:place]:
-            raise ValueError(f"object {name} is asked for twice; name it once")
+            raise ValueError(f"object {name} is given twice; name it once")
     return [objects.ids.index(name) for name in names]
 
 
 def other_views(objects: Objects, index: int, views: Sequence[int], *, num: int | None = None) -> list[int]:
-    """`num` evenly spaced views of an object, without `views`; None is all.
+    """Return `num` evenly spaced views of an object (default: all) other than `views`.
 
-    Raises ValueError where there are fewer.
+    Raises ValueError if there are fewer.
     """
     others = [view for view in range(objects.num_views(index)) if view not in views]
     count = len(others) if num is None else num
     if not 1 <= count <= len(others):
         raise ValueError(
-            f"{objects.ids[index]}: {max(count, 1)} views to draw are asked for, but it has {len(others)} "
-            "beside the conditioning views; ask for fewer"
+            f"{objects.ids[index]}: {max(count, 1)} target views requested, but it has {len(others)} "
+            "besides the conditioning views; request fewer"
         )
     return evenly_spaced(others, count)
 
 
 def customary_view(objects: Objects, index: int) -> int:
-    """The input view that papers use: 64 where there is one, otherwise 0."""
+    """Return the usual input view in papers: 64 if it exists, otherwise 0."""
     return CUSTOMARY_VIEW if objects.num_views(index) > CUSTOMARY_VIEW else 0
 
 
 def evenly_spaced(views: Sequence[int], num: int) -> list[int]:
-    """`num` of the views: the middle one of each of `num` equal parts."""
+    """Return `num` of the views: the middle of each of `num` equal parts."""
     return [views[int((part + 0.5) * len(views) / num)] for part in range(num)]

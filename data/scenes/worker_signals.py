@@ -1,7 +1,7 @@
-"""Loading processes outlive the signals that launchers and terminals send to whole groups of processes.
+"""Let loader processes ignore signals that launchers and terminals send to the whole process group.
 
-The process that they load for decides when to leave, and until it has saved, it must not lose them: torch's
-DataLoader takes the end of one for an error, wherever the process is. When that process ends, they do.
+The training process decides when to stop, and must not lose its loaders before it has saved: torch's
+DataLoader raises an error when one dies. When the training process ends, so do they.
 """
 
 import atexit
@@ -12,15 +12,15 @@ from typing import Any
 
 
 def shared_ending() -> Any:
-    """A number that processes share, of which this one is the first: 0 until it ends."""
+    """Create a flag shared with child processes: 0 until this process ends."""
     ending = multiprocessing.RawValue("b", 0)
-    # Run before multiprocessing ends those that are left, by SIGTERM: what was registered last comes first.
+    # Runs before multiprocessing terminates the remaining children: last registered, first run.
     atexit.register(_set, ending)
     return ending
 
 
 def ignore_signals(ending: Any) -> None:
-    """Have this process ignore SIGTERM and SIGINT unless the first one, whose `ending` this is, ends."""
+    """Ignore SIGTERM and SIGINT in this process until the parent sets its flag `ending`."""
 
     def ignore(*_: object) -> None:
         if ending.value:

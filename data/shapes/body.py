@@ -1,4 +1,4 @@
-"""The sheet metal of procedural cars: a lower body lofted along its length from a side profile.
+"""The lower body of procedural cars, lofted along its length from a side profile.
 
 Lengths are metres. x runs from the nose (0) to the tail, y is 0 in the middle, z is 0 on the road.
 """
@@ -14,7 +14,7 @@ from data.shapes.styles import CarPlan, Paint
 ARCH_RATIO = 1.14  # wheel arch radius over wheel radius
 UNDERSIDE: Colour = (34, 34, 36)
 
-Metres = ndarray | float  # any shape; functions of several broadcast them
+Metres = ndarray | float  # any shape; arguments are broadcast
 
 
 class Body:
@@ -28,7 +28,7 @@ class Body:
         self._heights = _smooth(polyline, max(1, round(400 * plan.smoothing)))
 
     def half_width(self, x: Metres) -> Metres:
-        """Greatest |y| at x: the outline seen from above, with round corners."""
+        """Greatest |y| at x: the outline seen from above, with rounded corners."""
         plan = self.plan
         front, rear = np.clip(x / 0.65, 0, 1), np.clip((plan.length - x) / 0.55, 0, 1)
         nose = plan.ends[0] + (1 - plan.ends[0]) * np.sqrt(1 - (1 - front) ** 2)
@@ -36,7 +36,7 @@ class Body:
         return plan.width / 2 * nose * tail
 
     def top(self, x: Metres) -> Metres:
-        """Height on the middle line."""
+        """Height on the centre line."""
         return np.interp(x, self._positions, self._heights)
 
     def bottom(self, x: Metres) -> Metres:
@@ -59,7 +59,7 @@ class Body:
         return self.half_width(x) * (1 - above**power) ** (1 / power) * (1 - 0.05 * below**2)
 
     def deck(self, x: Metres, y: Metres) -> Metres:
-        """Height of the surface at length x and offset y from the middle line."""
+        """Height of the surface at length x and offset y from the centre line."""
         waist, power = self.waist(x), self.plan.squareness
         across = np.clip(np.abs(y) / self.half_width(x), 0, 1)
         return waist + (self.top(x) - waist) * (1 - across**power) ** (1 / power)
@@ -69,13 +69,13 @@ class Body:
 
         Negative `reach` goes to the left side. The points lie `lift` metres outside the surface.
         """
-        steps = 1.2 * np.linspace(0, 1, 97) ** 2  # metres from the end; dense where the corner is sharp
+        steps = 1.2 * np.linspace(0, 1, 97) ** 2  # metres from the end; denser at the sharp corner
         x, z = self.plan.length - steps if rear else steps, np.asarray(z, float)[..., None]
         inside = z < self.top(x)
         path_y = np.where(inside, self.side(x, z), 0)
         path_x = np.maximum(steps, steps[inside.argmax(-1)][..., None])
         path_x = np.concatenate([path_x[..., :1], path_x], axis=-1)
-        path_y = np.concatenate([np.zeros_like(z), path_y], axis=-1)  # the walk begins on the middle line
+        path_y = np.concatenate([np.zeros_like(z), path_y], axis=-1)  # starts on the centre line
 
         leap_x, leap_y = np.diff(path_x), np.diff(path_y)
         leap = np.hypot(leap_x, leap_y)
@@ -114,14 +114,14 @@ def body_mesh(body: Body, paint: Paint) -> Mesh:
     radius, floor = plan.wheel_radius, plan.clearance
     size = (plan.length - 0.9, plan.width * 0.6, radius * 1.2)
     blocks = [box((plan.length / 2, 0, floor + size[2] / 2), size, UNDERSIDE)]
-    for axle in plan.axles:  # up to the arches, so that nobody looks through from side to side
+    for axle in plan.axles:  # up to the arches, so that one cannot see through the car
         height = 2.05 * radius - floor
         blocks.append(box((axle, 0, floor + height / 2), (1.3 * radius, size[1], height), UNDERSIDE))
     return join_meshes([surface, *ends, *blocks])
 
 
 def _smooth(heights: Float[ndarray, "k"], reach: int) -> Float[ndarray, "k"]:
-    """Two box filters turn a polyline into a quadratic spline."""
+    """Smooth a polyline to a quadratic spline by two box filters."""
     kernel = np.ones(reach) / reach
     for _ in range(2):
         padded = np.pad(heights, (reach // 2, reach - 1 - reach // 2), mode="reflect", reflect_type="odd")

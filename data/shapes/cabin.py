@@ -27,7 +27,7 @@ def cabin_mesh(body: Body, cabin: Cabin, paint: Paint) -> Mesh:
     colours = np.empty((len(middle), len(glazed), 3), np.uint8)
     colours[:] = paint.body
     colours[middle > GLASS_LEVELS[1]] = paint.roof
-    # Glass mirrors the sky: it is lighter towards the roof.
+    # Glass reflects the sky: it is lighter towards the roof.
     sky = np.linspace(0.8, 1.25, len(middle))[:, None, None] * np.array(paint.glass)
     colours = np.where((window_rows[:, None] & glazed)[..., None], sky.astype(np.uint8), colours)
 
@@ -77,7 +77,7 @@ def _cabin_walls(body: Body, cabin: Cabin):
     front_x, front_y = front - cabin.bow * bulge, side_y[:, :1] * across
     rear_x, rear_y = rear + 0.4 * cabin.bow * bulge, side_y[:, -1:] * across
 
-    # Once round: windscreen from left to right, right side, rear window from right to left, left side.
+    # All around: windscreen from left to right, right side, rear window from right to left, left side.
     x = np.concatenate([front_x[:, ::-1], side_x[:, 1:], rear_x[:, 1:], side_x[:, -2::-1]], axis=1)
     y = np.concatenate([front_y[:, ::-1], side_y[:, 1:], rear_y[:, 1:], -side_y[:, -2::-1]], axis=1)
     glazed = [*ends_glass, *side_glass, *(g and cabin.rear_window for g in ends_glass), *side_glass[::-1]]

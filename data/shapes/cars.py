@@ -47,19 +47,19 @@ TRIMS: tuple[Colour, ...] = ((36, 36, 38), (60, 60, 64), (150, 152, 156))
 SEATS: tuple[Colour, ...] = ((150, 80, 40), (60, 60, 66), (200, 180, 150), (140, 30, 30))
 RIMS: tuple[Colour, ...] = ((206, 208, 212), (176, 180, 186), (140, 144, 150), (226, 226, 222))
 DARK_GLASS: Colour = (40, 58, 82)
-LIGHT_GLASS: Colour = (78, 104, 134)  # so that windows show in dark bodies
+LIGHT_GLASS: Colour = (78, 104, 134)  # so that windows stand out in dark bodies
 
 FENDER_REACH = 0.14  # metres
 TALL = ("suv", "offroad", "pickup", "minibus", "delivery")  # dark bumpers, tall grilles and tail lamps
 
 
 def car_style(object_id: int) -> str:
-    """Name of the body style that `car(object_id)` has."""
+    """Return the name of the body style of `car(object_id)`."""
     return _pick(np.random.default_rng(object_id), tuple(STYLES))
 
 
 def car(object_id: int, *, style: str | None = None) -> Mesh:
-    """Procedural car number `object_id`, normalised; `style` overrides its own body style.
+    """Return procedural car number `object_id`, normalised; `style` overrides its body style.
 
     Raises ValueError for a negative id or an unknown style.
     """
@@ -89,13 +89,13 @@ def _pick(random: Generator, choices: tuple):
 
 
 def _normalised(mesh: Mesh) -> Mesh:
-    """Centred on the origin, bounding box of unit diagonal."""
+    """Centre a mesh on the origin with a bounding box of unit diagonal."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     return replace(mesh, vertices=(mesh.vertices - (low + high) / 2) / np.linalg.norm(high - low))
 
 
 def _varied(plan: CarPlan, random: Generator) -> CarPlan:
-    """The style's measures, each stretched by a few percent."""
+    """Vary the style's measures by a few percent."""
     long, wide, high, wheel_size = random.uniform(0.95, 1.05, 4).tolist()
     cabin = plan.cabin
     if cabin is not None:
@@ -114,7 +114,7 @@ def _varied(plan: CarPlan, random: Generator) -> CarPlan:
 
 
 def _paint(style: str, random: Generator) -> Paint:
-    """Colours of one car; one in three is two-tone."""
+    """Choose the colours of one car; one in three is two-tone."""
     colour = _shade(_pick(random, TAXI_COLOURS if style == "taxi" else BODY_COLOURS), random)
     second = _pick(random, BODY_COLOURS)
     two_tone = random.random()
@@ -155,7 +155,7 @@ def _faces(style: str, body: Body, paint: Paint, random: Generator) -> list[Mesh
 
 
 def _equipment(style: str, body: Body, paint: Paint, random: Generator) -> list[Mesh]:
-    """Doors, mirrors, rack, seats, spare wheel, spoiler, taxi sign: by style, some by chance."""
+    """Return doors, mirrors, rack, seats, spare wheel, spoiler, taxi sign: by style, some at random."""
     plan, cabin = body.plan, body.plan.cabin
     chance = random.random(3).tolist()
     front = cabin.base_front if cabin is not None else plan.well.front - 0.02
@@ -187,7 +187,7 @@ def _equipment(style: str, body: Body, paint: Paint, random: Generator) -> list[
 
 
 def _markings(style: str, body: Body, paint: Paint, random: Generator) -> list[Mesh]:
-    """Stripes by chance, a fuel cap, and always one large marking on one side only."""
+    """Return random stripes, a fuel cap, and always one large marking on one side only."""
     # The marking on one side.
     plan = body.plan
     start, stop = plan.axles[0] + 0.55, plan.axles[1] - 0.55

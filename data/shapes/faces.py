@@ -77,7 +77,7 @@ def _rectangle(left: float, right: float, bottom: float, top: float) -> Corners:
 def _lamp(
     body: Body, inner: float, outer: float, bottom: float, top: float, colour: Colour, *, rear: bool
 ) -> Mesh:
-    """Lamps that wrap round the corners of the body, narrower towards the sides, in a dark surround."""
+    """Lamps that wrap around the corners of the body, narrower towards the sides, in a dark surround."""
     rim = 0.018
     slant = 0.25 * (top - bottom)
     corners = (inner, bottom), (outer, bottom + slant), (outer, top), (inner, top - 0.3 * slant)

@@ -1,4 +1,4 @@
-"""The parts that make a procedural car read as one: wheels, arches, doors, mirrors, racks and seats.
+"""Parts of procedural cars: wheels, arches, doors, mirrors, racks and seats.
 
 Lengths are metres, axes as in data/shapes/body.py. Thin parts are draped over the body,
 `LIFT` above its surface.
@@ -35,7 +35,7 @@ def wheels(body: Body, rim: Colour, *, num_spokes: int, reach: float = 0.0) -> M
 
 
 def wheel(centre, radius: float, rim: Colour, *, num_spokes: int, axis: str = "y") -> Mesh:
-    """One wheel; `centre` is the middle of its outer face, which looks along the positive axis."""
+    """One wheel; `centre` is the middle of its outer face, which points along the positive axis."""
     profile = [(-0.22, 0.6), (-0.22, 0.92), (-0.19, 1.0), (-0.03, 1.0), (0, 0.94), (0, 0.70)]
     profile += [(-0.012, 0.68), (-0.03, 0.60), (-0.035, 0.24), (-0.01, 0.20), (-0.005, 0.0)]
     segments = 24 if num_spokes in (0, 6) else 2 * num_spokes

@@ -60,7 +60,7 @@ class Paint:
     trim: Colour  # sills, bumper lips, mirrors, racks
     seats: Colour
     rim: Colour
-    accent: Colour  # whatever tells the left from the right
+    accent: Colour  # marking that distinguishes left from right
 
 
 STYLES: dict[str, CarPlan] = {

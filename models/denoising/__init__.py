@@ -1,1 +1,1 @@
-"""What families that denoise share."""
+"""Shared by families with a denoiser."""

@@ -1,6 +1,6 @@
-"""What families with a denoiser share: how it learns, and how views are drawn with it.
+"""Training and sampling of a conditional denoiser, shared by families.
 
-A condition is an image of features for each view, as large as the view. Axes: b scene, t target view,
+A condition is a feature image for each view, of the view's size. Axes: b scene, t target view,
 f feature, h, w.
 """
 
@@ -25,19 +25,19 @@ ImageRange = Literal["symmetric", "unit"]
 
 
 class DenoisingConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """The denoiser and how it learns."""
+    """The denoiser and its training."""
 
     denoiser: DenoiserConfig = DenoiserConfig()
     noise: NoiseConfig = NoiseConfig()
     augment: AugmentConfig = AugmentConfig()
     image_range: ImageRange = Field(
-        "symmetric", description="of the images that the denoiser learns: -1 to 1, or 0 to 1 (published)"
+        "symmetric", description="value range of the denoiser's images: -1 to 1, or 0 to 1 (published)"
     )
     drop_condition_prob: Probability = Field(
-        0.1, description="share of views trained without condition, which guidance needs"
+        0.1, description="probability of training a view without condition, needed for guidance"
     )
     denoised_targets: int | None = Field(
-        None, ge=1, description="target views that train the denoiser; null = all. The volume learns from all"
+        None, ge=1, description="target views that train the denoiser; null = all. Volumes always use all"
     )
 
     @model_validator(mode="after")
@@ -56,10 +56,10 @@ def denoising_loss(
     *,
     progress: float,
 ) -> Float[Tensor, ""]:
-    """Mean denoising loss (Karras et al. 2022, equation 8) of images in [-1, 1].
+    """Compute the mean denoising loss (Karras et al. 2022, equation 8) of images in [-1, 1].
 
-    Noise levels, lost conditions and augmentation suit the progress, from 0 to 1. All that is random follows
-    from the seeds of the scenes.
+    Noise levels, condition dropout and augmentation follow their schedules at `progress`, from 0 to 1. All
+    randomness follows from the seeds of the scenes.
     """
     clean, condition = images.flatten(0, 1), condition.flatten(0, 1)
     clean = to_model_range(clean, config.image_range)
@@ -90,12 +90,12 @@ def draw_views(
     init_images: Float[Tensor, "b t 3 h w"] | None = None,
     callback: SampleCallback | None = None,
 ) -> Float[Tensor, "b t 3 h w"]:
-    """Views in [-1, 1] that their conditions suggest; those of all scenes share the denoiser's batch axis.
+    """Sample views in [-1, 1] given their conditions; views of all scenes form one batch.
 
-    Where there are `init_images`, denoising starts from them under noise of level sigma_max.
+    With `init_images`, denoising starts from these plus noise of level sigma_max.
     """
     b, t, _, h, w = condition.shape
-    given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn there
+    given, seeds = condition.flatten(0, 1), seeds.flatten().cpu()  # noise is drawn on the CPU
     guidance = 0.0 if options.unconditional else options.guidance
     nothing = given if guidance == 1 else no_condition(given, seeds, denoiser)
     if init_images is not None:
@@ -128,16 +128,16 @@ def draw_views(
 def to_model_range(
     images: Float[Tensor, "*batch 3 h w"], image_range: ImageRange
 ) -> Float[Tensor, "*batch 3 h w"]:
-    """Images in [-1, 1] as a denoiser of that range knows them."""
+    """Map images from [-1, 1] to the denoiser's range."""
     return (images + 1) / 2 if image_range == "unit" else images
 
 
 def no_condition(
     condition: Float[Tensor, "n f h w"], seeds: Int[Tensor, "n"], denoiser: EDMDenoiser
 ) -> Float[Tensor, "n f h w"]:
-    """Stand-in for missing conditions: noise from 0 to 1, their range.
+    """Replacement for dropped conditions: noise in their range, 0 to 1.
 
-    For a denoiser that is centred on its condition, their middle, so that the centre is 0.
+    For a denoiser centred on its condition, the middle of the range, so that the centre is 0.
     """
     if denoiser.config.centre == "condition":
         return torch.full_like(condition, 0.5)
@@ -145,7 +145,7 @@ def no_condition(
 
 
 def check_image_size(config: DenoiserConfig, image_size: int) -> None:
-    """Raise ValueError where the denoiser's levels do not divide the size."""
+    """Raise ValueError if the image size does not suit the denoiser's levels."""
     if image_size % config.multiple or image_size < config.smallest:
         raise ValueError(
             f"data.image_size {image_size} does not suit model.denoiser, which has "
@@ -154,10 +154,10 @@ def check_image_size(config: DenoiserConfig, image_size: int) -> None:
 
 
 def adapt_denoiser(weights: dict[str, Tensor], denoiser: EDMDenoiser) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights of a model whose part `denoiser` has no condition, or fewer levels, made to fit that one.
+    """Adapt weights of a model whose `denoiser` has no condition, or fewer levels.
 
-    Returns them with what was done, line by line for the user. Raises ValueError where levels differ in
-    anything but their number.
+    Returns them with a message for each change. Raises ValueError if levels differ in anything but their
+    number.
     """
     prefix = "denoiser."
     theirs = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Diagnostics of denoisers: does the condition matter, and does the network denoise?"""
+"""Diagnostics of denoisers: whether the network denoises, and whether the condition matters."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ from models.device import to_device_of
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # clean views from noisy ones, levels and conditions
 
 
-SIGMA = 5.0  # noise level at which a view says little of itself, and which all training meets
+SIGMA = 5.0  # noise level at which little of the view is visible, and which occurs in any training
 
 
-DIFFERENT = 0.01  # mean squared difference of scenes that differ, relative to the variance of their views
+DIFFERENT = 0.01  # least mean squared difference between scenes, relative to the variance of their views
 
 
 def denoiser_figures(
@@ -24,11 +24,11 @@ def denoiser_figures(
     condition: Float[Tensor, "b t f k l"],
     seeds: Int[Tensor, "b t"],
 ) -> dict[str, float]:
-    """Squared error of views denoised at level SIGMA, as a share of their variance, at most 1; and the share
-    of the error that they would have with the next scene's conditions which their own save them.
+    """Compute the squared error of views denoised at level SIGMA, relative to their variance, at most 1; and
+    its relative reduction compared with another scene's conditions.
 
-    The latter is 0 where the condition is ignored. It takes scenes that differ, and a denoiser that has
-    already learnt to do better than one colour.
+    The latter is 0 if the condition is ignored. It needs scenes that differ, and a denoiser that is already
+    better than a constant colour.
     """
     noise = to_device_of(clean, normal(seeds.flatten(), clean.shape[2:], stream="health")).view_as(clean)
     noisy, sigma = clean + SIGMA * noise, clean.new_full(clean.shape[:2], SIGMA)

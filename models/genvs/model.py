@@ -1,8 +1,8 @@
 """GeNVS: generative novel view synthesis with 3D-aware diffusion models (Chan et al. 2023, arXiv:2304.02602).
 
-Source photos become feature volumes, volumes become a latent image at the target camera, and a denoiser
-conditioned on the latent image draws the view. Axes: b scene, s source view, t target view, f latent channel,
-h, w.
+Source photos are encoded as feature volumes, the volumes are rendered to a latent image at the target camera,
+and a denoiser conditioned on the latent image samples the view. Axes: b scene, s source view, t target view,
+f latent channel, h, w.
 """
 
 from typing import Literal
@@ -34,25 +34,25 @@ from nerf.volume import FrustumVolume
 
 
 class LossConfig(VolumeLossConfig, frozen=True):
-    """The same beside a denoiser."""
+    """Volume losses plus the denoising loss."""
 
     diffusion: NonNegative = Field(1.0, description="denoising of the target views")
 
     @property
     def teaches_volume(self) -> bool:
-        """Whether a term looks at what the volumes show."""
+        """Whether any term supervises the volumes."""
         return self.terms != ("diffusion",)
 
 
 class GeNVSConfig(DenoisingConfig, VolumeConfig, frozen=True):
-    """The model's three parts and how they learn together."""
+    """The model's three parts and their training."""
 
     family: Literal["genvs"] = "genvs"
     loss: LossConfig = LossConfig()
 
     @property
     def denoiser_alone(self) -> bool:
-        """Whether only the denoiser learns, and that without condition, so that no volume is needed."""
+        """Whether only the denoiser is trained, and without condition, so that no volume is needed."""
         return self.drop_condition_prob == 1 and not self.loss.teaches_volume
 
 
@@ -73,15 +73,14 @@ class GeNVS(VolumeModel):
     def __init__(self, config: GeNVSConfig, *, init_weights: bool = True):
         super().__init__(config, init_weights=init_weights)
         self.denoiser = EDMDenoiser(config.denoiser, condition_channels=config.renderer.latent_channels)
-        # Parts that the loss does not reach take no part: data-parallel training would wait for their
-        # gradients.
+        # Freeze parts without gradient: data-parallel training would wait for them.
         self.denoiser.requires_grad_("diffusion" in config.loss.terms)
         for part in (self.encoder, self.renderer):
             part.requires_grad_(not config.denoiser_alone)
 
     @staticmethod
     def check_image_size(config: GeNVSConfig, image_size: int) -> None:
-        """Raise ValueError where the denoiser's levels do not divide the size."""
+        """Raise ValueError if the image size does not suit the denoiser's levels."""
         check_image_size(config.denoiser, image_size)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -93,7 +92,7 @@ class GeNVS(VolumeModel):
         return *super().networks(), self.denoiser.inner_model
 
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
-        """Diffusion loss of the target views, and losses that teach the volume colour and shape."""
+        """Compute the diffusion loss of the target views, and colour and shape losses of the volume."""
         images, weights = batch.target.images, self.config.loss.weights_at(progress)
         if self.config.denoiser_alone:
             b, t, _, h, w = images.shape
@@ -114,22 +113,22 @@ class GeNVS(VolumeModel):
         init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Render the volumes at the target cameras and draw the views that the latent images suggest."""
+        """Render the volumes at the target cameras and sample views given the latent images."""
         scene, cameras = self._in_frame(scene, cameras)
         rendering = self.renderer(scene, cameras)
         condition = self.condition(rendering, scene.features.shape[-2:])
-        ways = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
-        images = draw_views(self.denoiser, condition, seeds, options, **ways)
+        settings = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
+        images = draw_views(self.denoiser, condition, seeds, options, **settings)
         return Prediction(
             images, 2 * condition[:, :, :3] - 1, *surfaces(rendering, cameras, images.shape[-2:])
         )
 
     def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
-        """Diagnostics of the volumes, and of the denoiser where it is taught to heed them."""
+        """Compute diagnostics of the volumes, and of the denoiser if it is trained with its condition."""
         config = self.config
         conditioned = "diffusion" in config.loss.terms and largest(config.drop_condition_prob) < 1
-        taught = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)
-        if not taught:
+        trained = conditioned or not {"rgb", "rgb_source"}.isdisjoint(config.loss.terms)
+        if not trained:
             return {}
         rendering = self.render(scene, target.cameras)
         found = self._diagnose_volumes(rendering, scene, target)
@@ -141,13 +140,13 @@ class GeNVS(VolumeModel):
         return found
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Fit a denoiser without condition, or of one level less."""
+        """Adapt a denoiser without condition, or with fewer levels."""
         return adapt_denoiser(weights, self.denoiser)
 
     def _diffusion_loss(
         self, batch: SceneBatch, latent: Float[Tensor, "b t f h w"], progress: float
     ) -> Float[Tensor, ""]:
-        """Denoising loss of the target views that train the denoiser."""
+        """Compute the denoising loss of the target views that train the denoiser."""
         config, num = self.config, self.config.denoised_targets
         shown = batch.target.images[:, :num], latent[:, :num]
         return denoising_loss(self.denoiser, *shown, batch.seeds, config, progress=progress)

@@ -1,9 +1,9 @@
-"""A diffusion model of novel views without a volume, as a baseline: GeNVS without its encoder and renderer.
+"""A diffusion baseline for novel views without a volume: GeNVS without its encoder and renderer.
 
-The denoiser sees a source photo, and where the rays of both cameras run, as channels beside the noisy view:
-the simplest way to ask for another view of a picture (3DiM, Watson et al. 2022, arXiv:2210.04628, does better
-with a network that attends from view to view). Several sources are averaged after a small convolution that
-they share. Axes: b scene, s source view, t target view, f feature, h, w.
+The denoiser takes a source photo and the rays of both cameras as channels concatenated to the noisy view: the
+simplest conditioning (3DiM, Watson et al. 2022, arXiv:2210.04628, improves on it with cross-view attention).
+Several sources are averaged after a small shared convolution. Axes: b scene, s source view, t target view, f
+feature, h, w.
 """
 
 from dataclasses import replace
@@ -34,11 +34,11 @@ NUM_CONDITION_CHANNELS = 3 + 3 + 6  # channels of a photo, of its pixels' direct
 
 
 class ImageDiffusionConfig(DenoisingConfig, frozen=True):
-    """The denoiser, what it sees of the sources, and how it learns."""
+    """The denoiser, its conditioning and its training."""
 
     family: Literal["image_diffusion"] = "image_diffusion"
     condition_channels: int = Field(
-        16, ge=1, le=1024, description="features by which the denoiser sees the sources"
+        16, ge=1, le=1024, description="feature channels of the sources' embedding"
     )
 
     @model_validator(mode="after")
@@ -49,7 +49,7 @@ class ImageDiffusionConfig(DenoisingConfig, frozen=True):
 
 
 class ImageDiffusion(NVSModel):
-    """A denoiser and the convolution through which it sees the source photos."""
+    """A denoiser and the convolution that embeds the source photos."""
 
     Config = ImageDiffusionConfig
     training_settings = (
@@ -70,7 +70,7 @@ class ImageDiffusion(NVSModel):
 
     @staticmethod
     def check_image_size(config: ImageDiffusionConfig, image_size: int) -> None:
-        """Raise ValueError where the denoiser's levels do not divide the size."""
+        """Raise ValueError if the image size does not suit the denoiser's levels."""
         check_image_size(config.denoiser, image_size)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -82,11 +82,11 @@ class ImageDiffusion(NVSModel):
         return (self.denoiser.inner_model,)
 
     def scheduled(self, progress: float) -> dict[str, float]:
-        """Noise levels, and keys of the config that are ramps."""
+        """Return the current noise levels, and values of ramps in the config."""
         return scheduled_values(self.config, progress)
 
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
-        """Diffusion loss of the target views."""
+        """Compute the diffusion loss of the target views."""
         num = self.config.denoised_targets
         diffusion = denoising_loss(
             self.denoiser,
@@ -99,7 +99,7 @@ class ImageDiffusion(NVSModel):
         return {"diffusion": diffusion}
 
     def encode(self, source: Views) -> Views:
-        """The photos themselves, without their geometry."""
+        """Return the photos themselves, without their geometry."""
         return replace(source, geometry=None)
 
     def draw(
@@ -112,42 +112,43 @@ class ImageDiffusion(NVSModel):
         init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Draw the views that the source photos suggest. There is no volume, so there are images alone."""
+        """Sample views given the source photos. Without a volume there are only images."""
         condition = self.condition(scene, cameras)
-        ways = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
-        return Prediction(draw_views(self.denoiser, condition, seeds, options, **ways))
+        settings = {"image_range": self.config.image_range, "init_images": init_images, "callback": callback}
+        return Prediction(draw_views(self.denoiser, condition, seeds, options, **settings))
 
     def condition(self, source: Views, cameras: Cameras) -> Float[Tensor, "b t f h w"]:
-        """What the denoiser is told, 0 to 1: the mean over the sources of features of each photo, of its own
-        rays, and of the rays of `cameras` [b, t] as they run in front of that photo's camera."""
+        """Compute the denoiser's condition, 0 to 1: the mean over the sources of features of each photo, its
+        own rays, and the rays of `cameras` [b, t] in that photo's camera frame.
+        """
         (s, t), size = (source.valid.shape[1], cameras.shape[1]), source.images.shape[-2:]
         one = source.cameras.apply(lambda tensor: tensor[:, None].expand(-1, t, *tensor.shape[1:]))
         other = cameras.apply(lambda tensor: tensor[:, :, None].expand(-1, -1, s, *tensor.shape[2:]))
         photos = source.images[:, None].expand(-1, t, -1, -1, -1, -1)
-        told = torch.cat([photos, ray_map(one, one, size)[:, :, :, :3], ray_map(other, one, size)], dim=3)
-        features = self.embedding(told.flatten(0, 2)).sigmoid().unflatten(0, told.shape[:3])
+        channels = torch.cat([photos, ray_map(one, one, size)[:, :, :, :3], ray_map(other, one, size)], dim=3)
+        features = self.embedding(channels.flatten(0, 2)).sigmoid().unflatten(0, channels.shape[:3])
         share = source.valid / source.valid.sum(dim=1, keepdim=True).clamp_min(1)
         return torch.einsum("btsfhw,bs->btfhw", features, share.to(features))
 
     def diagnose(self, scene: Views, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
-        """What `models.volumes.diagnostics` finds of a denoiser that is taught to heed its condition."""
+        """Compute diagnostics of the denoiser, if it is trained with its condition."""
         if largest(self.config.drop_condition_prob) == 1:
             return {}
         images = to_model_range(target.images, self.config.image_range)
         return denoiser_figures(self.denoiser, images, self.condition(scene, target.cameras), seeds)
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Fit a denoiser without condition, or of one level less."""
+        """Adapt a denoiser without condition, or with fewer levels."""
         return adapt_denoiser(weights, self.denoiser)
 
 
 def ray_map(
     cameras: Cameras, frame: Cameras, size: tuple[int, int]
 ) -> Float[Tensor, "*batch 6 {size[0]} {size[1]}"]:
-    """Pluecker coordinates of the ray of each pixel, in the axes of the cameras `frame` of the same shape.
+    """Compute Pluecker coordinates of the ray of each pixel, in the axes of the cameras `frame`.
 
-    First the direction, of unit length, then the moment, position x direction, in scene units, which is the
-    same for all positions on the ray (Sitzmann et al. 2021, arXiv:2106.02634).
+    First the unit direction, then the moment, position x direction, in scene units, which is the same for all
+    points of the ray (Sitzmann et al. 2021, arXiv:2106.02634).
     """
     rays = cameras.rays(*size)
     rotation = frame.cam_to_world[..., :3, :3]

@@ -1,8 +1,7 @@
-"""A regression model of novel views, as a baseline (after pixelNeRF: Yu et al. 2021, arXiv:2012.02190).
+"""A regression baseline for novel views (after pixelNeRF: Yu et al. 2021, arXiv:2012.02190).
 
-GeNVS without its denoiser: the same encoder and renderer, but the latent image is the picture itself. Where
-the photos leave open what is there, it draws the mean of what might be, which is blurred. Axes: b scene,
-t target view, h, w.
+GeNVS without its denoiser: the same encoder and renderer, but the latent image is the output. Where the
+photos are ambiguous, it predicts the mean, which is blurred. Axes: b scene, t target view, h, w.
 """
 
 from typing import Literal
@@ -20,26 +19,26 @@ from nerf.volume import FrustumVolume
 
 
 class ColourRendererConfig(RendererConfig, frozen=True):
-    """A renderer of colours alone."""
+    """A renderer of RGB only."""
 
     latent_channels: Literal[3] = 3  # red, green, blue
 
 
 class PixelNeRFConfig(VolumeConfig, frozen=True):
-    """The encoder, the renderer and how they learn."""
+    """The encoder, the renderer and their training."""
 
     family: Literal["pixelnerf"] = "pixelnerf"
     renderer: ColourRendererConfig = ColourRendererConfig()
 
 
 class PixelNeRF(VolumeModel):
-    """Encoder and volume renderer. Views are rendered: seeds and sampling options change nothing."""
+    """Encoder and volume renderer. Views are rendered: seeds and sampling options have no effect."""
 
     Config = PixelNeRFConfig
     deterministic = True
 
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
-        """Squared error of the rendered colours, and losses that teach the volume shape."""
+        """Compute the squared error of the rendered colours, and shape losses of the volume."""
         return self.volume_losses(self.render_batch(batch, progress=progress), progress=progress)
 
     def draw(
@@ -52,7 +51,7 @@ class PixelNeRF(VolumeModel):
         init_images: Float[Tensor, "b t 3 h w"] | None = None,
         callback: SampleCallback | None = None,
     ) -> Prediction:
-        """Render the volumes at the target cameras: the picture and its preview are the same.
+        """Render the volumes at the target cameras: the image and its preview are the same.
 
         There is no denoising: seeds, options, `init_images` and `callback` are not used.
         """

@@ -1,1 +1,1 @@
-"""Sampling of view sequences, whatever the family."""
+"""Sampling of view sequences, for all families."""

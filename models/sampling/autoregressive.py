@@ -1,11 +1,11 @@
-"""Novel views of one scene after another, for every family of models. Nothing here is random but by seed.
+"""Sampling of novel views: independent, autoregressive or joint, for all families. Randomness follows seeds.
 
-Views are independent of each other (`sample_in_batches`), or each looks at those before it, which keeps a
-long trajectory consistent (`sample_autoregressive`), or at its neighbours on both sides while it is denoised
-once more (`sample_jointly`). All hand over their views as they are made, and hold no more in memory than a
-few encodings: pictures may lie elsewhere. What is looked at is always the picture in 8 bits, as files have
-it, so that drawing can be interrupted and go on without a difference. `torch.no_grad()` is the caller's.
-Axes: b scene, s source view, t target view.
+Views are independent (`sample_in_batches`), or each is conditioned on previous ones, which keeps a long
+trajectory consistent (`sample_autoregressive`), or on its neighbours on both sides while it is denoised again
+(`sample_jointly`). All yield views as they are sampled, and keep only a few encodings in memory: images may
+be stored elsewhere. Generated views are conditioned on as 8-bit images, as in files, so that an interrupted
+sampling resumes identically. The caller is responsible for `torch.no_grad()`. Axes: b scene, s source view, t
+target view.
 """
 
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -23,16 +23,16 @@ from diffusion.samplers import SampleOptions, last_part
 from models.base import NVSModel, Prediction, SampleCallback
 from models.sampling.conditioning import ConditioningContext, ConditioningPolicy, make_policy, nearest
 
-# The picture [b h w 3] of the view of that number, uint8 on any device.
+# View index -> its image [b h w 3], uint8 on any device.
 Recall = Callable[[int], Tensor]
-CACHED = 32  # encodings of generated views that are kept
-JOINT_SIGMA = 1.0  # noise level from which views are denoised once more; images span -1 to 1
+CACHED = 32  # cached encodings of generated views
+JOINT_SIGMA = 1.0  # noise level from which views are denoised again; images span -1 to 1
 
 
 def batches(num: int, size: int, done: Container[int] = (), *, group: int = 1) -> list[list[int]]:
-    """Numbers of views up to `num`, in batches; those of which all views are `done` are left out.
+    """Split view indices up to `num` into batches, skipping batches whose views are all `done`.
 
-    Batches hold whole groups of `group` consecutive views, at least one, as `NVSModel.max_joint_views` asks.
+    Batches have whole groups of `group` consecutive views, as `NVSModel.max_joint_views` requires.
     """
     size = max(1, size // group) * group
     parts = [list(range(first, min(first + size, num))) for first in range(0, num, size)]
@@ -50,9 +50,9 @@ def sample_in_batches(
     done: Container[int] = (),
     callback: SampleCallback | None = None,
 ) -> Iterator[Prediction]:
-    """Independent views from `cameras` [b, t], up to `batch` of every scene at once: those of `batches`.
+    """Sample independent views from `cameras` [b, t], up to `batch` per scene at once, in `batches`.
 
-    The source views are encoded once. Whatever `batch` is, the views are the same but for rounding.
+    The source views are encoded once. The views do not depend on `batch`, up to rounding.
     """
     scene = model.encode(source)
     for part in batches(seeds.shape[1], batch, done, group=model.max_joint_views):
@@ -73,12 +73,12 @@ def sample_autoregressive(
     cached: int = CACHED,
     callback: SampleCallback | None = None,
 ) -> Iterator[Prediction]:
-    """Views from `cameras` [b, t], one after another, each looking at the source and at generated views.
+    """Sample views from `cameras` [b, t] sequentially, each conditioned on the source and generated views.
 
-    Which ones, `policy` says (None: as published, Chan et al. 2023). They are drawn in `order`, a list of
-    their numbers (None: as they come), without those that are `done`. Pictures are asked of `recall`, which
-    must know a view when the next one is asked for; without it they are kept here. `cached` encodings are
-    kept; others are worked out again when they are needed.
+    `policy` chooses these (default: as published, Chan et al. 2023). Views are sampled in `order`, a list of
+    indices (default: along the path), skipping those that are `done`. Images are read through `recall`, which
+    must have a view before the next one is requested; without it they are kept in memory. `cached` encodings
+    are kept; others are recomputed.
     """
     policy = policy or make_policy("published")
     kept: dict[int, UInt8[Tensor, "b h w 3"]] = {}
@@ -114,11 +114,11 @@ def sample_jointly(
     cached: int = CACHED,
     callback: SampleCallback | None = None,
 ) -> Iterator[Prediction]:
-    """Views that are there as `drafts`, denoised once more from noise level `sigma`, one after another.
+    """Denoise existing views, `drafts`, again from noise level `sigma`, sequentially.
 
-    Each looks at the source and at the `window` - 1 others nearest to it in camera angle, so that the windows
-    of neighbouring views overlap: at those drawn before it, asked of `finals` as `sample_autoregressive` asks
-    `recall`, and else at drafts. What is coarser than the noise stays as it was drafted.
+    Each is conditioned on the source and the `window` - 1 other views nearest in camera angle, so that the
+    windows of neighbouring views overlap: on final views if already sampled, read through `finals` like
+    `recall` in `sample_autoregressive`, else on drafts. Structure coarser than the noise is preserved.
     """
     options = last_part(options, sigma)
     known, positions = model.encode(source), cameras.positions.cpu()
@@ -143,7 +143,7 @@ def sample_jointly(
 
 
 def _encodings(model: NVSModel, cameras: Cameras, recall: Recall, cached: int) -> Callable[[int], Applicable]:
-    """The encodings of views that were drawn, by number; `cached` of them are kept."""
+    """Return a function from view index to encoding, caching `cached` of them."""
 
     @lru_cache(maxsize=cached)
     def encoded(view: int) -> Applicable:
@@ -156,7 +156,7 @@ def _encodings(model: NVSModel, cameras: Cameras, recall: Recall, cached: int) -
 def _joined(
     known: Applicable, encoded: Callable[[int], Applicable], chosen: Sequence[Sequence[int]]
 ) -> Applicable:
-    """What is `known`, and the views that each scene has `chosen`, of all scenes as many."""
+    """Append the `chosen` views of each scene, equally many for all, to the `known` encoding."""
     generated = [
         concatenate([encoded(i).apply(lambda tensor, b=b: tensor[b : b + 1]) for i in views], axis=1)
         for b, views in enumerate(chosen)

@@ -1,6 +1,6 @@
-"""Which of the views drawn so far condition the next one, and in which order views are drawn.
+"""Policies for conditioning on generated views, and orders of sampling.
 
-A policy is a function of a `ConditioningContext`; POLICIES has them by name. Source views always condition.
+A policy is a function of a `ConditioningContext`; POLICIES has them by name. Source views are always used.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,40 +20,40 @@ from data.seeds import derived_seed, uniform
 
 @dataclass(frozen=True)
 class ConditioningContext:
-    """What a policy knows when a view is about to be drawn. Views go by their numbers on the trajectory."""
+    """The input of a policy for the view to sample. Views are indices on the trajectory."""
 
-    view: int  # the one to draw
-    drawn: Sequence[int]  # those drawn so far, the latest last
-    positions: Float[Tensor, "t 3"]  # of the cameras of all views, on the CPU; the object is at the origin
-    num_source: int  # views that were given
-    seed: int  # of the view to draw
+    view: int  # to sample
+    drawn: Sequence[int]  # sampled so far, the latest last
+    positions: Float[Tensor, "t 3"]  # camera positions of all views, on the CPU; the object is at the origin
+    num_source: int  # number of source views
+    seed: int  # of the view to sample
 
 
-ConditioningPolicy = Callable[[ConditioningContext], list[int]]  # numbers of different views out of `drawn`
+ConditioningPolicy = Callable[[ConditioningContext], list[int]]  # distinct views out of `drawn`
 
 
 def published(context: ConditioningContext, num: int) -> list[int]:
-    """Up to `num` earlier views at random and the latest one (Chan et al. 2023)."""
+    """Choose up to `num` earlier views at random and the latest one (Chan et al. 2023)."""
     chosen = views_to_look_at(context.seed, len(context.drawn), earlier=num)
     return [context.drawn[index] for index in chosen]
 
 
 def nearest(context: ConditioningContext, num: int) -> list[int]:
-    """The `num` views whose cameras see the object from the directions most like that of the view to draw."""
+    """Choose the `num` views whose viewing directions are closest to that of the view to sample."""
     drawn = set(context.drawn)
     order = nearest_first(context.positions, context.view)
     return sorted([view for view in order if view in drawn][:num])
 
 
 def everything(context: ConditioningContext, num: int) -> list[int]:
-    """All views, however many: their volumes need memory in proportion."""
+    """Choose all views; memory for their volumes grows linearly."""
     return list(context.drawn)
 
 
 def budget(context: ConditioningContext, num: int) -> list[int]:
-    """As many views as `num` volumes hold beside those of the source views, and the latest one in any case.
+    """Choose as many views as fit in `num` volumes besides the sources, but always the latest one.
 
-    Where that is not all, they are evenly spaced among those drawn.
+    If that is not all, they are evenly spaced among the sampled ones.
     """
     room = max(1, num - context.num_source)
     if len(context.drawn) <= room:
@@ -61,7 +61,7 @@ def budget(context: ConditioningContext, num: int) -> list[int]:
     return [*evenly_spaced(context.drawn[:-1], room - 1), context.drawn[-1]]
 
 
-# Name -> the policy, and how many views it looks at (`budget`: volumes) where no number is asked for.
+# Name -> the policy, and its default number of views (`budget`: volumes).
 POLICIES: dict[str, tuple[Callable[[ConditioningContext, int], list[int]], int]] = {
     "published": (published, 4),
     "nearest": (nearest, 4),
@@ -71,43 +71,43 @@ POLICIES: dict[str, tuple[Callable[[ConditioningContext, int], list[int]], int]]
 
 
 def make_policy(name: str, num: int | None = None) -> ConditioningPolicy:
-    """The policy of that name, looking at `num` views (None: as many as is customary).
+    """Return the policy of that name with `num` views (default: its usual number).
 
-    Raises ValueError where there is no such policy, or the number means nothing to it.
+    Raises ValueError if there is no such policy, or it takes no number.
     """
     if name not in POLICIES:
         raise ValueError(f"there is no policy '{name}'; choose one of {', '.join(POLICIES)}")
     if name == "all" and num is not None:
-        raise ValueError("policy all: looks at all views, not at a number of them; leave the number out")
+        raise ValueError("policy all: uses all views, so it takes no number; omit it")
     function, customary = POLICIES[name]
     return partial(function, num=customary if num is None else num)
 
 
 def views_to_look_at(seed: int, num_generated: int, *, earlier: int) -> list[int]:
-    """Which of the views generated so far the next one, of that seed, looks at: in order, the last one last.
+    """Choose which generated views condition the next one, of that seed: in order, the latest last.
 
-    Up to `earlier` different ones are drawn from those before the last.
+    Up to `earlier` distinct ones are drawn at random from those before the latest.
     """
     if num_generated == 0:
         return []
     last = num_generated - 1
-    # Views may share their seed, and should not all look at the same ones.
+    # Views may share their seed, but should not all choose the same ones.
     own = torch.tensor([derived_seed(seed, num_generated)])
     lots = uniform(own, (last,), stream="views to look at")[0]
     return [*sorted(lots.argsort()[:earlier].tolist()), last]
 
 
 def along_path(source: Views, cameras: Cameras) -> list[int]:
-    """The views of `cameras` [1, t] as they come."""
+    """Order the views of `cameras` [1, t] along the path."""
     return list(range(cameras.shape[1]))
 
 
 def outward(source: Views, cameras: Cameras) -> list[int]:
-    """The views of `cameras` [1, t] by the distance of their cameras from the nearest source camera."""
+    """Order the views of `cameras` [1, t] by distance to the nearest source camera."""
     known = source.cameras.positions[0][source.valid[0]]
     distance = torch.cdist(cameras.positions[0].double(), known.double()).amin(dim=1)
     return distance.argsort(stable=True).tolist()
 
 
-# Name -> the numbers of the views of a lone scene, in the order of drawing.
+# Name -> view indices of a single scene, in the order of sampling.
 ORDERS: dict[str, Callable[[Views, Cameras], list[int]]] = {"path": along_path, "outward": outward}

@@ -1,9 +1,9 @@
-"""The direction from which a photo was taken, estimated from training views that look like it.
+"""Estimate the direction from which a photo was taken, from training views with known cameras.
 
-No trained network takes part. A framed picture is described by its outline and by histograms of oriented
-gradients (Dalal and Triggs 2005), and kernel ridge regression from training views, whose cameras are known,
-gives the direction of the camera. Every training view is also estimated without the views of its own object;
-the errors of the views that look most like a photo say how far to trust its estimate.
+No trained network is used. A framed image is described by its outline and histograms of oriented gradients
+(Dalal and Triggs 2005), and kernel ridge regression on training views predicts the camera direction.
+Leave-one-object-out errors of the training views most similar to a photo give the uncertainty of its
+estimate.
 
 Directions are unit vectors from the origin towards the camera; z is up. Axes: n view, m photo, f feature.
 """
@@ -21,25 +21,25 @@ from data.images.pixels import resize_area
 from data.photos.framing import WHITE, frame_picture
 from data.scenes.objects import Objects
 
-SIDE = 64  # pixels of the pictures that are described
-CELLS = 8  # histograms along each side
-ORIENTATIONS = 8  # bins of a histogram, over half a turn
+SIDE = 64  # pixels of the described images
+CELLS = 8  # cells along each side
+ORIENTATIONS = 8  # bins per histogram, over half a turn
 OUTLINE = 16  # cells along each side of the outline
-OUTLINE_WEIGHT = 0.1  # of the outline, against histograms of length 1
-BANDWIDTH = 0.5  # of the kernel exp(-d^2 / s): s over the median of d^2
-RIDGE = 0.03  # added to the diagonal of the kernel matrix, whose own entries there are 2
-NUM_EXAMPLES = 4096  # training views; the time for the fit grows with the cube of their number
-NUM_OBJECTS = 512  # at most, from which these are taken: all cameras of an object are read
-NUM_ALIKE = 64  # training views whose errors are those to expect
-CONFIDENCE = 0.9  # share of those errors that lie within the stated one
+OUTLINE_WEIGHT = 0.1  # of the outline, relative to unit-norm histograms
+BANDWIDTH = 0.5  # of the kernel exp(-d^2 / s): s relative to the median of d^2
+RIDGE = 0.03  # added to the diagonal of the kernel matrix, whose entries are 2
+NUM_EXAMPLES = 4096  # training views; the fit takes cubic time
+NUM_OBJECTS = 512  # most objects they are taken from: all cameras of an object are read
+NUM_ALIKE = 64  # similar training views that give the expected error
+CONFIDENCE = 0.9  # fraction of those errors within the reported one
 
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """Where a photo was taken from, in degrees, and how far off that may be.
+    """Estimated camera direction of a photo, with uncertainty, in degrees.
 
-    Of `NUM_ALIKE` training views that look like it, each estimated without its own object, nine in ten are
-    off by `elevation_error_deg` and `azimuth_error_deg` at most.
+    Among the `NUM_ALIKE` most similar training views, each estimated without its own object, 90 % have errors
+    of at most `elevation_error_deg` and `azimuth_error_deg`.
     """
 
     elevation_deg: float
@@ -50,28 +50,28 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class Examples:
-    """Training views of known direction."""
+    """Training views with known directions."""
 
     pictures: UInt8[Tensor, "n k k 3"]  # framed; k is SIDE
     directions: Float[Tensor, "n 3"]
-    objects: Int[Tensor, "n"]  # the number of the object of each
+    objects: Int[Tensor, "n"]  # object index of each
 
 
 @dataclass(frozen=True)
 class PoseRegression:
-    """A regression from descriptions of pictures to directions."""
+    """A regression from image features to directions."""
 
     features: Float[Tensor, "n f"]
     weights: Float[Tensor, "n 4"]
     scale: float  # s of the kernel
-    errors_deg: Float[Tensor, "n 2"]  # of each example without its object: elevation, azimuth
+    errors_deg: Float[Tensor, "n 2"]  # leave-one-object-out, of each example: elevation, azimuth
 
     def predict(self, features: Float[Tensor, "m f"]) -> Float[Tensor, "m 2"]:
-        """Elevation and azimuth in degrees."""
+        """Predict elevation and azimuth in degrees."""
         return _angles_deg(_kernel(features, self.features, self.scale) @ self.weights)
 
     def estimate(self, pictures: Sequence[UInt8[Tensor, "_ _ 3"]]) -> list[PoseEstimate]:
-        """An estimate for each framed photo, which does not depend on the others."""
+        """Estimate each framed photo independently."""
         found = []
         for picture in pictures:
             features = describe(_small(picture)[None])
@@ -84,10 +84,9 @@ class PoseRegression:
 
 
 def read_examples(objects: Objects, num: int = NUM_EXAMPLES) -> Examples:
-    """`num` framed views or somewhat fewer, as many of each object; views of nothing but white are left out.
+    """Read about `num` framed views, equally many per object; blank views are skipped.
 
-    The same set gives the same views. Raises ValueError where a file cannot be used, or where there are not
-    two objects.
+    Deterministic. Raises ValueError if a file cannot be used, or if there are fewer than two objects.
     """
     count = min(num, NUM_OBJECTS, len(objects))
     chosen = [place * len(objects) // count for place in range(count)]
@@ -104,17 +103,17 @@ def read_examples(objects: Objects, num: int = NUM_EXAMPLES) -> Examples:
                 numbers.append(index)
     if len(set(numbers)) < 2:
         raise ValueError(
-            f"data.root={objects.config.root}: to estimate where a photo was taken from needs training views "
+            f"data.root={objects.config.root}: estimating a photo's pose needs training views "
             "of two objects or more; give --elevation and --azimuth in degrees"
         )
     return Examples(torch.stack(pictures), torch.stack(directions), torch.tensor(numbers))
 
 
 def fit(examples: Examples, *, scale: float | None = None) -> PoseRegression:
-    """Kernel ridge regression in double precision; `scale` of the kernel None: from the examples."""
+    """Fit kernel ridge regression in double precision; the kernel's `scale` defaults to the data's."""
     features = describe(examples.pictures)
     if scale is None:
-        step = max(1, len(features) // 512)  # the median of some rows is that of all, nearly
+        step = max(1, len(features) // 512)  # the median over a subset is accurate enough
         distances = _squared_distances(features[::step], features)
         scale = BANDWIDTH * max(distances.median().item(), 1e-9)
     targets = _targets(examples.directions)
@@ -123,7 +122,7 @@ def fit(examples: Examples, *, scale: float | None = None) -> PoseRegression:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel))
     weights = inverse @ targets
 
-    # Without the rows B of an object, the prediction there is off by (inverse_BB)^-1 weights_B: the block
+    # The leave-one-object-out residual for the rows B of an object is (inverse_BB)^-1 weights_B: the block
     # form of the leave-one-out residual of ridge regression.
     without = torch.empty_like(targets)
     for number in examples.objects.unique():
@@ -135,14 +134,14 @@ def fit(examples: Examples, *, scale: float | None = None) -> PoseRegression:
 
 
 def angles_deg(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 2"]:
-    """Elevation and azimuth, from the x axis towards y, of directions of any length, in double precision."""
+    """Return elevation and azimuth (from x towards y) of directions of any length, in double precision."""
     return _angles_deg(_targets(directions))
 
 
 def describe(pictures: UInt8[Tensor, "n k k 3"]) -> Float[Tensor, "n f"]:
-    """Histograms of oriented gradients, of length 1 together, and the outline, in double precision.
+    """Compute unit-norm histograms of oriented gradients, and the outline, in double precision.
 
-    The square root of a gradient's length counts, shared linearly between the two nearest orientations.
+    Votes are the square roots of gradient magnitudes, split linearly between the two nearest orientations.
     """
     return torch.cat([_describe(part) for part in pictures.split(256)])
 
@@ -167,19 +166,19 @@ def _small(picture: UInt8[Tensor, "_ _ 3"]) -> UInt8[Tensor, "_ _ 3"]:
 
 
 def _targets(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
-    """Directions and their distance from the z axis, from which both angles follow smoothly."""
+    """Return directions and their distances from the z axis, which determine both angles smoothly."""
     directions = directions.double()
     return torch.cat([directions, directions[:, :2].norm(dim=-1, keepdim=True)], dim=-1)
 
 
 def _angles_deg(targets: Float[Tensor, "n 4"]) -> Float[Tensor, "n 2"]:
-    """Elevation and azimuth; lengths do not matter."""
+    """Return elevation and azimuth; lengths do not matter."""
     x, y, z, across = targets.unbind(-1)
     return torch.rad2deg(torch.stack([torch.atan2(z, across.clamp_min(0)), torch.atan2(y, x)], dim=-1))
 
 
 def _kernel(first: Float[Tensor, "m f"], second: Float[Tensor, "n f"], scale: float) -> Float[Tensor, "m n"]:
-    """A Gaussian and a constant, which stands for the mean."""
+    """Gaussian kernel plus a constant, which models the mean."""
     return (-_squared_distances(first, second) / scale).exp() + 1
 
 

@@ -1,1 +1,1 @@
-"""What families with feature volumes share: encoder, rendering, losses, diagnostics."""
+"""Shared by families with feature volumes: encoder, rendering, losses, diagnostics."""

@@ -1,4 +1,4 @@
-"""Image encoders of segmentation-models-pytorch, with their initial weights and with frozen batch norm."""
+"""Image encoders of segmentation-models-pytorch, with pretrained weights and frozen batch norm."""
 
 import logging
 import socket
@@ -16,16 +16,16 @@ from torchvision.ops import FrozenBatchNorm2d
 from models.volumes.packaged_weights import load_packaged_weights
 
 STRIDE = 16  # input pixels per pixel of the deepest features
-DEPTH = 5  # stages; with the input itself, six maps of features
-HUB = "huggingface.co"  # where segmentation-models-pytorch keeps weights
+DEPTH = 5  # stages; six feature maps including the input
+HUB = "huggingface.co"  # host of segmentation-models-pytorch's weights
 
 WeightSource = Literal["imagenet", "imagenet-if-available", "imagenet-package"]
 
 
 class FrozenNorm(FrozenBatchNorm2d):
-    """torchvision's frozen batch norm, in one pass over the activations and in their precision.
+    """torchvision's frozen batch norm, in one pass over the activations and in their dtype.
 
-    torchvision's turns what autocast has computed in bfloat16, and all that comes next, back into float32.
+    torchvision's would convert bfloat16 activations under autocast, and all that follow, back to float32.
     """
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -38,10 +38,9 @@ class FrozenNorm(FrozenBatchNorm2d):
 def make_backbone(
     name: str, weights: WeightSource | None, *, init_weights: bool = True
 ) -> tuple[nn.Module, str | None]:
-    """An encoder of output stride 16 with frozen batch norm, and a notice where wanted weights were not to be
-    had.
+    """Build an encoder of output stride 16 with frozen batch norm, and a notice if weights are unavailable.
 
-    Without `init_weights`, all weights will be loaded, so none are fetched or prepared. Raises ValueError if
+    Without `init_weights`, no weights are fetched or prepared, since all will be loaded. Raises ValueError if
     the name is unknown, the encoder lacks one of its six feature maps, or required weights are not available.
     """
     weights = weights if init_weights else None
@@ -53,10 +52,10 @@ def make_backbone(
         try:
             with _cache_only_when_offline():
                 backbone = _make(name, "imagenet")
-        # Hub, network, certificate and cache problems are exceptions of many unrelated libraries.
+        # Hub, network, certificate and cache problems raise exceptions of many unrelated libraries.
         except (OSError, RuntimeError, KeyError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
-            notice = f"ImageNet weights for {name} are not to be had ({reason})"
+            notice = f"ImageNet weights for {name} are not available ({reason})"
             if weights == "imagenet":
                 raise ValueError(
                     f"model.encoder.weights: {notice}; go online, or set model.encoder.weights=null"
@@ -90,7 +89,7 @@ def _make(name: str, weights: str | None) -> nn.Module:
 
 @contextmanager
 def _cache_only_when_offline() -> Iterator[None]:
-    """Without a network, look in the local cache alone: at once, where the hub would retry for long."""
+    """Use only the local cache if there is no network, where the hub would retry for a long time."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -104,7 +103,7 @@ def _cache_only_when_offline() -> Iterator[None]:
 
 def _hub_has_address() -> bool:
     if urllib.request.getproxies():
-        return True  # the proxy looks names up
+        return True  # the proxy resolves names
     try:
         return bool(socket.getaddrinfo(HUB, 443))
     except OSError:
@@ -112,10 +111,10 @@ def _hub_has_address() -> bool:
 
 
 def _measure_statistics(backbone: nn.Module) -> None:
-    """Set the batch norms' statistics from smooth noise.
+    """Set the statistics of the batch norms from smooth noise.
 
-    Frozen at (0, 1) they would leave a random network unnormalised, and the variance of its activations would
-    double with every residual block.
+    Frozen at (0, 1), a random network would be unnormalised, and its activation variance would double with
+    every residual block.
     """
     generator = torch.Generator().manual_seed(0)
     blobs = torch.randn(8, 3, 16, 16, generator=generator)
@@ -134,7 +133,7 @@ def _freeze_batch_norm(module: nn.Module) -> nn.Module:
             frozen = FrozenNorm(child.num_features, eps=child.eps)
             state = {key: value for key, value in child.state_dict().items() if key != "num_batches_tracked"}
             frozen.load_state_dict(state)
-            # timm has batch norms that end in an activation (BatchNormAct2d), which must not be lost.
+            # timm's BatchNormAct2d includes an activation, which must be kept.
             activation = getattr(child, "act", None)
             setattr(module, name, nn.Sequential(frozen, activation) if activation else frozen)
         else:

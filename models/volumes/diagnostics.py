@@ -1,6 +1,6 @@
-"""Figures from 0 to 1 that tell whether volumes, latent images or the denoiser have collapsed, and how.
+"""Diagnostics, from 0 to 1, for collapsed volumes or latent images.
 
-Where there is too little to judge by, a figure is left out. Axes: b scene, t target view, r ray, f latent
+A figure is omitted if there is too little data. Axes: b scene, t target view, r ray, f latent
 channel, h, w; k, l of the true views.
 """
 
@@ -12,21 +12,21 @@ from data.cameras.pinhole import Rays
 from nerf.composite import BACKGROUND
 from nerf.renderer import LatentImages
 
-WHITE = 0.98  # of [-1, 1]: a pixel that is brighter in every channel shows background
-FEWEST = 0.01  # share of the pixels below which they say nothing
-NEAR = 0.05  # of a ray: what lies before it lies on the near plane
-OPAQUE = 0.5  # opacity above which a pixel tells the colour of a surface
-END = 0.01  # of a latent channel's range, 0 to 1
-FLAT = 1e-3  # standard deviation below which a latent channel shows nothing
+WHITE = 0.98  # in [-1, 1]: a pixel brighter than this in every channel is background
+FEWEST = 0.01  # fraction of pixels below which a figure is omitted
+NEAR = 0.05  # fraction of a ray that counts as the near plane
+OPAQUE = 0.5  # opacity above which a pixel shows a surface
+END = 0.01  # distance from an end of a latent channel's range, 0 to 1
+FLAT = 1e-3  # standard deviation below which a latent channel is constant
 
 
 def volume_figures(
     rendering: LatentImages, rays: Rays, images: Float[Tensor, "b t 3 k l"], *, num_samples: int
 ) -> dict[str, float]:
-    """Mean opacity, everywhere and where the true views show object and background, and the share of what is
-    seen that lies on the near plane.
+    """Compute the mean opacity, overall and on object and background of the true views, and the fraction of
+    opacity on the near plane.
 
-    `rays` [b, t, r] are those that were rendered, with `num_samples` even samples each.
+    `rays` [b, t, r] are the rendered rays, with `num_samples` even samples each.
     """
     opacity = rendering.opacity[:, :, 0]
     size = opacity.shape[-2:]
@@ -45,8 +45,7 @@ def volume_figures(
 
 
 def latent_figures(rendering: LatentImages) -> dict[str, float]:
-    """Of the latent channels beyond RGB, on surfaces: the share of pixels at an end of the range, and the
-    share of channels that look the same everywhere."""
+    """For latent channels beyond RGB, on surfaces: fractions of saturated pixels and constant channels."""
     opacity, latent = (part.movedim(2, -1).flatten(0, 3) for part in (rendering.opacity, rendering.latent))
     solid = opacity[:, 0] > OPAQUE
     if latent.shape[1] == 3 or solid.float().mean() < FEWEST:

@@ -1,4 +1,4 @@
-"""Photo to feature volume: a DeepLabV3+ (Chen et al. 2018) whose output channels are read as depth planes.
+"""Photo to feature volume: a DeepLabV3+ (Chen et al. 2018) whose output channels form depth planes.
 
 Chan et al. 2023 lift an image into a frustum-aligned volume with such a network. Axes: b scene,
 s source view, k photo (the valid views of all scenes), c feature, d depth plane, h, w.
@@ -29,32 +29,33 @@ SHALLOW_CHANNELS = 48  # width to which DeepLabV3+ reduces the quarter-resolutio
 
 
 class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
-    """The image encoder and the size of the volumes it makes."""
+    """The image encoder and the size of its volumes."""
 
     backbone: str = Field("resnet34", description="name of a segmentation-models-pytorch encoder")
     weights: WeightSource | None = Field(
         "imagenet-if-available",
-        description="initial weights; null = random; imagenet-package: of an installed Python package, "
+        description="initial weights; null = random; imagenet-package: from an installed Python package, "
         f"offline, for {packaged_weights.BACKBONE}",
     )
     normalisation: Literal["imagenet", "symmetric"] = Field(
-        "imagenet", description="colours that the backbone takes: by ImageNet's statistics, or from -1 to 1"
+        "imagenet", description="input normalisation: by ImageNet's statistics, or to -1 to 1"
     )
-    channels: int = Field(16, ge=1, le=1024, description="features of each point of the volume")
+    channels: int = Field(16, ge=1, le=1024, description="features per grid point of the volume")
     planes: int = Field(64, ge=2, le=1024, description="depth planes of the volume")
     dilations: tuple[int, int, int] = Field((12, 24, 36), description="rates of the atrous pyramid")
     upside_down: bool = Field(
-        False, description="photos enter with their bottom row first, as in the published code"
+        False, description="feed photos with their bottom row first, as in the published code"
     )
     first_plane: Literal["near", "far"] = Field(
-        "near", description="depth plane that the first features of every point belong to; published: far"
+        "near", description="depth plane of the first output channels; published: far"
     )
     align_corners: bool = Field(
         False,
-        description="centres of the outermost texels lie on the photo's edges, half a texel off (published)",
+        description="centres of the outermost texels are on the image border, half a texel off (published)",
     )
     checkpointing: bool = Field(
-        False, description="less memory in training for more time: the decoder is computed twice"
+        False,
+        description="activation checkpointing: less memory in training, but the decoder is computed twice",
     )
 
     @model_validator(mode="after")
@@ -63,17 +64,17 @@ class EncoderConfig(BaseModel, frozen=True, extra="forbid"):
             self.backbone != packaged_weights.BACKBONE or self.normalisation != "symmetric"
         ):
             raise ValueError(
-                f"weights: imagenet-package is of {packaged_weights.BACKBONE} with normalisation symmetric; "
-                "set backbone and normalisation so, or weights=null"
+                f"weights: imagenet-package is for {packaged_weights.BACKBONE} with normalisation symmetric; "
+                "set backbone and normalisation accordingly, or weights=null"
             )
         return self
 
 
 class Encoder(nn.Module):
-    """Turns every valid source photo into a feature volume over that photo's frustum.
+    """Encode every valid source photo as a feature volume over its frustum.
 
-    Without `init_weights`, all weights will be loaded: initial ones are not fetched. `notice` is what the
-    user should know about the initial weights, if anything.
+    Without `init_weights`, initial weights are not fetched, since all will be loaded. `notice` is a message
+    about the initial weights, if any.
     """
 
     def __init__(self, config: EncoderConfig, *, init_weights: bool = True):
@@ -89,10 +90,10 @@ class Encoder(nn.Module):
         )
 
     def forward(self, views: Views, places: Int[Tensor, "k"] | None = None) -> FrustumVolume:
-        """Volumes of the source views at the photos' resolution. Views that are padding cost nothing.
+        """Return the volumes of the source views at the photos' resolution. Padding views are not computed.
 
-        `places` are those that are not (`valid_indices`), where that is known on the CPU: otherwise the host
-        waits for a GPU to say how many they are.
+        `places` are the valid views (`valid_indices`), if known on the CPU: otherwise counting them
+        synchronises with the GPU.
         """
         photos = views.images.flatten(0, 1)
         places = valid_indices(views.valid) if places is None else to_device_of(photos, places)
@@ -101,20 +102,20 @@ class Encoder(nn.Module):
         else:
             found = self._volumes(photos[places])
             _, c, d, h, w = found.shape
-            # Not a view, of which writing into a part would cost a copy of the whole in the backward pass.
+            # Not a view: writing into a part of one would cost a full copy in the backward pass.
             room = found.new_empty_strided(
                 (len(photos), *found.shape[1:]), (h * w * d * c, 1, c, w * d * c, d * c)
             )
             volumes = room.zero_().index_copy_(0, places, found)
         volumes = volumes.unflatten(0, views.valid.shape)
-        # However the network learnt to see, a volume's first row is the top and its first plane the nearest.
+        # For any variant of the network, the volume's first row is the top and its first plane the nearest.
         turned = [3] * (self.config.first_plane == "far") + [4] * self.config.upside_down
         volumes = volumes.flip(turned) if turned else volumes
         return FrustumVolume(volumes, views.cameras, views.valid, align_corners=self.config.align_corners)
 
     def _volumes(self, photos: Float[Tensor, "k 3 h w"]) -> Float[Tensor, "k c d h w"]:
         h, w = photos.shape[-2:]
-        # Channel by channel: numbers for all of them would first have to be copied to the device.
+        # Per channel: a tensor of statistics would first have to be copied to the device.
         colours = ((photos + 1) / 2).unbind(1)
         statistics = zip(colours, *STATISTICS[self.config.normalisation], strict=True)
         normalised = torch.stack([(colour - mean) / std for colour, mean, std in statistics], dim=1)
@@ -124,10 +125,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The DeepLabV3+ decoder carried on to full resolution by learned up-sampling with skip connections.
+    """The DeepLabV3+ decoder, extended to full resolution by learned upsampling with skip connections.
 
     Without normalisation and without dropout. `skips` are the channels of the backbone's features at strides
-    1, 2, 4, 8, 16 and 16 again. With `checkpointing`, training keeps the inputs of each stage alone.
+    1, 2, 4, 8, 16 and 16 again. With `checkpointing`, training stores only the inputs of each stage.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class Decoder(nn.Module):
         self.apply(_keep_variance)
 
     def forward(self, features: list[Tensor]) -> Float[Tensor, "k c d h w"]:
-        """Backbone features, finest first, to volumes at full resolution, pixel by pixel in memory."""
+        """Decode backbone features, finest first, to volumes at full resolution, channels last."""
         full, half, quarter, eighth, _, deepest = features
         x = F.relu(self.refine(self.pyramid(deepest)))
         x = F.relu(self._stage(self.up_to_8, x, eighth))
@@ -171,7 +172,7 @@ class Decoder(nn.Module):
 
 
 class AtrousPyramid(nn.Module):
-    """Atrous spatial pyramid pooling: the same features seen through five fields of view."""
+    """Atrous spatial pyramid pooling with five branches."""
 
     def __init__(self, channels: int, width: int, dilations: tuple[int, int, int]):
         super().__init__()
@@ -181,14 +182,14 @@ class AtrousPyramid(nn.Module):
         self.project = nn.Conv2d((2 + len(dilations)) * width, width, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "k e h w"]) -> Float[Tensor, "k o h w"]:
-        """Five branches side by side, projected to one width."""
+        """Concatenate the five branches and project them."""
         everywhere = F.relu(self.pooled(x.mean(dim=(2, 3), keepdim=True))).expand(-1, -1, *x.shape[2:])
         branches = [F.relu(branch(x)) for branch in (self.point, *self.atrous)]
         return F.relu(self.project(torch.cat([*branches, everywhere], dim=1)))
 
 
 class UpBlock(nn.Module):
-    """Doubles the resolution by a transposed convolution, then unites the result with a skip connection."""
+    """Double the resolution by a transposed convolution, then fuse a skip connection."""
 
     def __init__(self, width: int, skip: int):
         super().__init__()
@@ -211,8 +212,7 @@ class UpBlock(nn.Module):
 
 
 class VolumeUpBlock(UpBlock):
-    """An up block whose result is read as a volume, and lies in memory as renderers read it: pixel by pixel,
-    of a pixel plane by plane, and of a plane feature by feature."""
+    """An up block that returns a volume in the memory layout of the renderers: pixel, plane, feature."""
 
     def __init__(self, width: int, skip: int, channels: int):
         super().__init__(width, skip)
@@ -231,11 +231,9 @@ class VolumeUpBlock(UpBlock):
 
 
 def _keep_variance(module: nn.Module) -> None:
-    """Start convolutions so that activations keep their size through the decoder (He et al. 2015, equation
-    10).
+    """Initialise convolutions so that activations keep their variance (He et al. 2015, equation 10).
 
-    torch's own start would make them smaller with every layer, and drown the deep features in the shallow
-    ones.
+    torch's default would shrink them with every layer, so that shallow features would dominate deep ones.
     """
     if isinstance(module, nn.ConvTranspose2d):
         num_inputs, gain = (
@@ -243,7 +241,8 @@ def _keep_variance(module: nn.Module) -> None:
             1.0,
         )  # stride = kernel: every output sees one input pixel, no ReLU
     elif isinstance(module, nn.Conv2d):
-        # A depthwise convolution is followed by a pointwise one at once; the others, but the last, by a ReLU.
+        # A depthwise convolution is directly followed by a pointwise one; the others, except the last, by a
+        # ReLU.
         num_inputs, gain = module.weight[0].numel(), 1.0 if module.groups > 1 else 2.0
     else:
         return

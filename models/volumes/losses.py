@@ -1,4 +1,4 @@
-"""What teaches the volumes colour and shape, beside the denoising loss.
+"""Losses on the colour and shape of the volumes, in addition to the denoising loss.
 
 Axes: b scene, s source view, t target view, f latent channel, h, w.
 """
@@ -20,49 +20,51 @@ EPSILON = 1e-6  # opacity below which a ray has no surface
 
 
 class VolumeLossConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """Weight of each term, a number or a ramp; 0 leaves it out.
+    """Weight of each term, a number or a ramp; 0 omits it.
 
-    A term whose ramp touches 0 is worked out there too: its parameters then have gradients, of zero, which
-    data-parallel training waits for.
+    A term whose ramp reaches 0 is still computed there, so that its parameters have (zero) gradients, as
+    data-parallel training needs.
     """
 
     rgb: NonNegative = Field(1.0, description="latent channels 0-2 against the target views")
-    rgb_source: NonNegative = Field(0.0, description="the same against the first source view")
-    opacity: NonNegative = Field(0.001, description="mean opacity: what is not seen to be there is air")
-    depth: NonNegative = Field(0.0, description="surfaces near the middle of the working volume")
+    rgb_source: NonNegative = Field(0.0, description="likewise against the first source view")
+    opacity: NonNegative = Field(0.001, description="mean opacity: favours empty space")
+    depth: NonNegative = Field(0.0, description="surfaces towards the middle of the working volume")
     depth_along: Literal["axis", "ray"] = Field(
-        "axis", description="how that measures depth: along the optical axis, or along the ray (published)"
+        "axis", description="depth measure of `depth`: along the optical axis, or along the ray (published)"
     )
     depth_supervised: NonNegative = Field(
-        0.0, description="surfaces where the data set's depth pictures say; needs depth"
+        0.0, description="surface depth against the data set's depth; needs depth"
     )
     opacity_supervised: NonNegative = Field(
-        0.0, description="opacity against the data set's alpha, or where it has depth"
+        0.0, description="opacity against the data set's alpha, or its depth mask"
     )
-    depth_consistency: NonNegative = Field(0.0, description="volumes of different sources agree about depth")
+    depth_consistency: NonNegative = Field(
+        0.0, description="depth consistency between volumes of different sources"
+    )
     opacity_consistency: NonNegative = Field(
-        0.0, description="volumes of different sources agree about opacity"
+        0.0, description="opacity consistency between volumes of different sources"
     )
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> "VolumeLossConfig":
         if not self.terms:
-            raise ValueError("every weight is 0, so nothing would be learnt; raise one of them")
+            raise ValueError("every weight is 0, so nothing would be learned; raise one of them")
         return self
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The terms that count at any time of the run."""
+        """Return the terms with nonzero weight at any time of the run."""
         weights = [(name, weight) for name, weight in self if name != "depth_along"]
         return tuple(name for name, weight in weights if largest(weight) > 0)
 
     def weights_at(self, progress: float) -> dict[str, float]:
-        """The current weight of each of the `terms`, at a progress from 0 to 1."""
+        """Return the current weight of each of the `terms`, at a progress from 0 to 1."""
         return {name: value_at(getattr(self, name), progress) for name in self.terms}
 
 
 def rgb(latent: Float[Tensor, "b t f h w"], images: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, ""]:
-    """Mean squared error of the latent's first three channels, with images taken from [-1, 1] to [0, 1]."""
+    """Mean squared error of the latent's first three channels against images mapped to [0, 1]."""
     return F.mse_loss(latent[:, :, :3], (images + 1) / 2)
 
 
@@ -74,10 +76,10 @@ def opacity(rendering: LatentImages) -> Float[Tensor, ""]:
 def depth_prior(
     rendering: LatentImages, cameras: Cameras, *, along: Literal["axis", "ray"] = "axis"
 ) -> Float[Tensor, ""]:
-    """Squared distance of surfaces, in scene units, from the middle of the target camera's working volume.
+    """Squared distance (scene units) of surfaces from the middle of the target camera's working volume.
 
-    Depth is that along the optical axis, or the distance along the ray (published: a sphere round the camera
-    instead of a plane).
+    Measured along the optical axis, or along the ray (published: a sphere around the camera instead of a
+    plane).
     """
     middle = (cameras.near + cameras.far)[:, :, None, None, None] / 2
     depth = rendering.depth
@@ -89,10 +91,10 @@ def depth_prior(
 
 
 def depth_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, ""]:
-    """Squared distance of surfaces from the true ones, in scene units, where a pixel shows nothing else.
+    """Squared error of surface depth (scene units), on pixels fully covered by the object.
 
-    Weighted by opacity, as in `depth_prior`; pixels count that the object covers whole, and whose depth is
-    known everywhere. Opacity is no way out: it gets no gradient from here.
+    Weighted by opacity, as in `depth_prior`; only pixels with full coverage and valid depth everywhere count.
+    The opacity is detached, so that the loss cannot be reduced by lowering it.
     """
     size = rendering.depth.shape[-2:]
     alpha = _shrink(truth.alpha, size)
@@ -104,19 +106,19 @@ def depth_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, 
 
 
 def opacity_supervised(rendering: LatentImages, truth: Geometry) -> Float[Tensor, ""]:
-    """Mean squared error of the opacity against the share of a pixel that the object covers."""
+    """Mean squared error of the opacity against the pixel coverage."""
     return F.mse_loss(rendering.opacity[:, :, 0], _shrink(truth.alpha, rendering.opacity.shape[-2:]))
 
 
 def _shrink(values: Float[Tensor, "b t h w"], size: tuple[int, int]) -> Float[Tensor, "b t k l"]:
-    """Means over the rectangles of a coarser grid."""
+    """Average over the cells of a coarser grid."""
     return F.interpolate(values, size, mode="area")
 
 
 def consistency(
     depth: Float[Tensor, "b s t 1 h w"], opacity: Float[Tensor, "b s t 1 h w"], valid: Bool[Tensor, "b s"]
 ) -> dict[str, Float[Tensor, ""]]:
-    """Variance over the sources, of the depth of surfaces that all of them see and of the opacity.
+    """Variance over the sources of opacity, and of the depth of surfaces that all of them see.
 
     `depth` is weighted by opacity. Scenes with one source count as zero.
     """

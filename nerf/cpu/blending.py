@@ -1,7 +1,7 @@
-"""Samples that were placed and evaluated in rounds, and their blending along the rays of a block.
+"""Composite samples, evaluated in two rounds (coarse and fine), along the rays of a block.
 
-The sums of `nerf.composite.composite`, over the samples that a source knows. Axes: r ray, n sample, k sample
-that a source knows, c feature, f latent channel, p rows that enter the MLP.
+Computes `nerf.composite.composite` over the samples visible in a source. Axes: r ray, n sample, k visible
+sample, c feature, f latent channel, p MLP row.
 """
 
 from collections.abc import Sequence
@@ -22,32 +22,32 @@ from nerf.sampling import RaySamples
 
 @dataclass(frozen=True)
 class Round:
-    """Samples of a block that were placed at the same time, and what the sources know about them."""
+    """Samples of a block that were placed together, and the field at the visible ones."""
 
     distance: Float[Tensor, "r m"]
-    index: Int[Tensor, "k"] | None  # of the samples that a source knows, ray by ray; None: all
-    density: Float[Tensor, "k"]  # logits, united over the sources
+    index: Int[Tensor, "k"] | None  # of the visible samples, in ray order; None for all
+    density: Float[Tensor, "k"]  # logits, pooled over the sources
     colour: Float[Tensor, "k f"]  # likewise
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the samples of a block are: all that is kept of them until the backward pass."""
+    """Sample placement of a block: all that is saved for the backward pass."""
 
-    distances: list[Float[Tensor, "r _"]]  # of each round
-    samples: RaySamples  # of all rounds, in the order of their distance
-    order: Int[Tensor, "r n"] | None  # which of the rounds' samples, laid end to end, each was
+    distances: list[Float[Tensor, "r _"]]  # per round
+    samples: RaySamples  # of all rounds, sorted by distance
+    order: Int[Tensor, "r n"] | None  # index of each sample among the rounds' concatenated samples
 
 
 def density_of(logits: Float[Tensor, "k"], config: FieldConfig) -> Float[Tensor, "k"]:
-    """Density per scene unit."""
+    """Convert logits to density per scene unit."""
     return config.density_scale * F.softplus(logits)
 
 
 def blend(
     plan: Plan, rounds: Sequence[Round], rays: Rays, config: FieldConfig
 ) -> tuple[Float[Tensor, "r f"], Float[Tensor, "r"], Float[Tensor, "r"]]:
-    """Latent image, depth and opacity of a block's rays."""
+    """Composite latent colour, depth and opacity of a block's rays."""
     num_rays, samples = len(plan.samples.distance), plan.samples
     density = [spread(turn, density_of(turn.density, config)) for turn in rounds]
     density = density[0] if plan.order is None else torch.cat(density, dim=-1).gather(-1, plan.order)
@@ -71,7 +71,7 @@ def blend(
 def blend_backward(
     plan: Plan, rounds: Sequence[Round], rays: Rays, config: FieldConfig, given: Sequence[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Gradients of the logits of density and colour, round by round, from those of what `blend` returns."""
+    """Backward pass of `blend`: gradients of the density and colour logits, per round."""
     with torch.enable_grad():
         leaves = [
             replace(
@@ -87,7 +87,7 @@ def blend_backward(
 
 
 class _RaySums(torch.autograd.Function):
-    """Weighted sums of the samples of each ray."""
+    """Weighted sums over the samples of each ray."""
 
     @staticmethod
     def forward(ctx: Any, colour: Tensor, weight: Tensor, ray: Tensor, num_rays: int) -> Tensor:
@@ -106,7 +106,7 @@ class _RaySums(torch.autograd.Function):
 
 
 def spread(turn: Round, values: Float[Tensor, "k"]) -> Float[Tensor, "r m"]:
-    """Values of the known samples among zeros for the others."""
+    """Scatter values of the visible samples into zeros."""
     if turn.index is not None:
         values = values.new_zeros(turn.distance.numel()).index_copy(0, turn.index, values)
     return values.view_as(turn.distance)

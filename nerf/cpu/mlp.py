@@ -1,7 +1,7 @@
-"""The field's MLP on the CPU: as few passes over memory as there are, and its gradient by hand.
+"""The field's MLP on the CPU, with a manual gradient and few passes over memory.
 
-Samples go through in groups whose hidden layer stays in the second-level cache. Axes: p samples, c feature,
-f latent channel; i hidden unit.
+Samples are processed in groups whose hidden layer fits in the L2 cache. Axes: p samples, c feature, f latent
+channel; i hidden unit.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nerf.field import RadianceField
 
-GROUP = 2**18  # hidden values of the samples that go through together; a megabyte
-STEEPEST = 80.0  # the exp of less is finite in float32
+GROUP = 2**18  # hidden activations per group; one megabyte
+STEEPEST = 80.0  # exp is finite in float32 below this
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class Layers:
 
     @staticmethod
     def of(field: RadianceField) -> "Layers":
-        """The layers of a field."""
+        """Return the layers of a field."""
         return Layers(field.hidden.weight, field.hidden.bias, field.output.weight, field.output.bias)
 
     @cached_property
     def reach(self) -> tuple[float, float]:
-        """How far hidden units can go: this factor times the largest feature, plus this bias."""
+        """Bound of the hidden units: factor of the largest feature, and bias."""
         return self.hidden.abs().sum(dim=1).max().item(), self.hidden_bias.max().item()
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """All four, in the order of the fields."""
+        """Return all four tensors, in the order of the fields."""
         return self.hidden, self.hidden_bias, self.output, self.output_bias
 
 
 def forward(
     features: Float[Tensor, "p c"], layers: Layers
 ) -> tuple[Float[Tensor, "p"], Float[Tensor, "p f"]]:
-    """Logits of density and of latent colour."""
+    """Return the logits of density and latent colour."""
     density = features.new_empty(len(features))
     colour = features.new_empty(len(features), len(layers.output_bias) - 1)
     softplus_ = _softplus_ if _is_moderate(features, layers) else _safe_softplus_
@@ -66,8 +66,9 @@ def backward(
     colour: Float[Tensor, "p f"],
     sums: Layers,
 ) -> Float[Tensor, "p c"]:
-    """Gradient of the features from those of the logits, `density` and `colour`; the layers' are added to
-    `sums`."""
+    """Return the gradient of the features from those of the logits, `density` and `colour`; gradients of the
+    layers are added to `sums`.
+    """
     found, of_output = torch.empty_like(features), torch.cat([density[:, None], colour], dim=1)
     moderate = _is_moderate(features, layers)
     entry, rooms = layers.hidden.t().contiguous(), [_room(features, layers) for _ in range(3)]
@@ -86,7 +87,7 @@ def backward(
 
 
 def _room(features: Tensor, layers: Layers) -> Float[Tensor, "g i"]:
-    """Memory for the hidden layer of as many samples as go through together."""
+    """Allocate a buffer for the hidden layer of one group."""
     num_units = len(layers.hidden)
     return features.new_empty(max(1, GROUP // num_units), num_units)
 
@@ -97,16 +98,15 @@ def _hidden(
     bias: Float[Tensor, "i"],
     room: Float[Tensor, "g i"],
 ) -> Float[Tensor, "p i"]:
-    """The hidden layer before its softplus, in the memory of `room`: new memory for each group would cost
-    more than the product."""
-    # Faster than `addmm`, which first writes the bias everywhere.
+    """Compute hidden pre-activations in the buffer `room`: allocating would cost more than the product."""
+    # Faster than `addmm`, which first broadcasts the bias.
     return torch.mm(features, weight, out=room[: len(features)]).add_(bias)
 
 
 def _softplus_(hidden: Tensor) -> Tensor:
-    """log(1 + exp x) in three passes, in place, for x below `STEEPEST`; torch's own takes twice the time.
+    """Compute log(1 + exp x) in place for x below `STEEPEST`, in three passes; torch's takes twice the time.
 
-    Far below zero it is exact to the rounding of 1, not of itself.
+    For very negative x the absolute error is that of rounding 1.
     """
     return hidden.exp_().add_(1).log_()
 
@@ -116,7 +116,7 @@ def _safe_softplus_(hidden: Tensor) -> Tensor:
 
 
 def _softplus_and_slope(hidden: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
-    """The same and its derivative, exp x / (1 + exp x), in the memory of both."""
+    """Compute softplus and its derivative, exp x / (1 + exp x), in place of the two buffers."""
     power = hidden.exp_()
     above = torch.add(power, 1, out=room)
     slope = power.div_(above)
@@ -128,7 +128,7 @@ def _safe_softplus_and_slope(hidden: Tensor, room: Tensor) -> tuple[Tensor, Tens
 
 
 def _is_moderate(features: Float[Tensor, "p c"], layers: Layers) -> bool:
-    """Whether no hidden unit can exceed `STEEPEST`, by the largest feature and the weights."""
+    """Whether all hidden units are below `STEEPEST`, by a bound from the largest feature and the weights."""
     if not len(features):
         return True
     factor, bias = layers.reach

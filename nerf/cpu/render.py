@@ -1,10 +1,10 @@
-"""The renderer for the CPU: the sums of `nerf.composite`, block by block of rays.
+"""Volume renderer for the CPU: `nerf.composite` computed in blocks of rays.
 
-The reference writes every intermediate of every sample to memory, several times. Here a block of rays goes
-through the whole calculation while it is in the caches, and of a sample only its place is kept, for the
-backward pass. A pass evaluates a sample once, also where a second round follows the first, and none that
-lies outside all sources' frustums. Axes: b scene, s source view, r ray, n sample, m sample of a round,
-c feature, d depth plane, h, w; v volume points of all sources, p look-ups.
+The reference writes every intermediate of every sample to memory. Here a block of rays is fully computed
+while it is in the caches, and only the sample placement is saved for the backward pass. Each sample is
+evaluated once, also with a second round, and samples outside all source frustums are skipped. Axes: b scene,
+s source view, r ray, n sample, m sample of a round, c feature, d depth plane, h, w; v grid points of all
+sources, p lookups.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from nerf.field import FieldConfig, RadianceField
 from nerf.sampling import RaySamples, Refinement
 from nerf.volume import FrustumVolume
 
-BLOCK = 65536  # samples; with fewer, threads would mostly wait for each other's turn in Python
+BLOCK = 65536  # samples; with fewer, threads would mostly wait for the GIL
 
 
 def render_blocked(
@@ -38,14 +38,14 @@ def render_blocked(
     samples: RaySamples,
     refinement: Refinement | None = None,
 ) -> Rendering:
-    """What `render_reference` returns at `samples` and those that `refinement` adds to them.
+    """Render at `samples` and those added by `refinement`, as `render_reference`.
 
-    Gradients reach the volume's features and the field's weights, once. Raises ValueError where rays, samples
-    or cameras want one.
+    Supports first-order gradients of the volume's features and the field's weights. Raises ValueError if
+    rays, samples or cameras require one.
     """
     refuse_gradients(volume, rays, samples)
     inputs = (volume.features, *Layers.of(field).tensors())
-    # In `forward`, gradients are off, and what wants one is said also where nobody will ask for it.
+    # Record this here: in `forward`, gradients are off and `requires_grad` is unreliable.
     remember = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     task = _Task(
         volume.cameras, volume.valid, volume.align_corners, field.config, rays, samples, refinement, remember
@@ -55,7 +55,7 @@ def render_blocked(
 
 @dataclass(frozen=True)
 class _Block:
-    """Some rays of one scene."""
+    """A block of rays of one scene."""
 
     scene: int
     number: int  # within the scene
@@ -67,7 +67,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Task:
-    """All that `_Render` takes beside the tensors that want gradients."""
+    """The inputs of `_Render` besides the differentiable tensors."""
 
     cameras: Cameras
     valid: Bool[Tensor, "b s"]
@@ -76,13 +76,13 @@ class _Task:
     rays: Rays
     samples: RaySamples
     refinement: Refinement | None
-    remember: bool  # what the backward pass needs
+    remember: bool  # whether to save for the backward pass
 
     def scenes(self, features: Float[Tensor, "b s c d h w"], layers: Layers) -> list["_Scene"]:
-        """All scenes, ready for look-ups."""
+        """Prepare all scenes for lookups."""
         volume = FrustumVolume(features, self.cameras, self.valid, align_corners=self.align_corners)
         scenes = []
-        # Threads are never in inference mode, and could not write to what is made in it.
+        # Threads are not in inference mode, and cannot write to inference tensors.
         with torch.autocast("cpu", enabled=False), torch.inference_mode(False), torch.no_grad():
             for scene, part in enumerate(features):
                 sources = Sources(volume, scene, self.rays.apply(itemgetter(scene)))
@@ -90,7 +90,7 @@ class _Task:
         return scenes
 
     def blocks(self) -> list[_Block]:
-        """The rays of all scenes, a few at a time."""
+        """Split the rays of all scenes into blocks."""
         b, num_rays, num = self.samples.distance.shape
         step = max(1, BLOCK // (num + (self.refinement.num if self.refinement else 0)))
         firsts = range(0, num_rays, step)
@@ -111,7 +111,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Found:
-    """What the field says of some samples, and what it takes to say how that would change."""
+    """The field at some samples, with the intermediates for its gradient."""
 
     places: Places
     corners: Corners
@@ -121,7 +121,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Scene:
-    """The source volumes of a scene, and the MLP that reads them."""
+    """The source volumes of a scene, and the MLP."""
 
     sources: Sources
     table: Float[Tensor, "v c"]
@@ -129,7 +129,7 @@ class _Scene:
     config: FieldConfig
 
     def evaluate(self, block: _Block, distance: Float[Tensor, "r m"]) -> _Found:
-        """The samples at these distances along the rays of a block."""
+        """Evaluate the field at these distances along the rays of a block."""
         places = self.sources.place(block.rows, distance, self.config.outside)
         corners = self.sources.corners(places, pooled=self.config.pool == "before")
         features = corners.gather(self.table)
@@ -142,7 +142,7 @@ class _Scene:
     def decode_backward(
         self, found: _Found, of_logits: tuple[Tensor, Tensor], sums: Layers
     ) -> Float[Tensor, "p c"]:
-        """Gradient of the features; the layers' are added to `sums`."""
+        """Return the gradient of the features; gradients of the layers are added to `sums`."""
         density, colour = of_logits
         if self.config.pool == "after":
             share = found.places.share
@@ -151,7 +151,7 @@ class _Scene:
 
 
 class _Render(torch.autograd.Function):
-    """The rendering as one operation, so that its intermediates live for a block only."""
+    """Rendering as one autograd function, so that intermediates exist for one block only."""
 
     @staticmethod
     def forward(ctx: Any, task: _Task, features: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,7 +159,7 @@ class _Render(torch.autograd.Function):
         latent = features.new_empty(b, num_rays, len(layers[3]) - 1)
         depth, opacity = features.new_empty(2, b, num_rays)
         ctx.task, ctx.plans = task, []
-        # What was made in inference mode cannot be saved.
+        # Inference tensors cannot be saved for backward.
         features = features.clone() if features.is_inference() else features
         ctx.save_for_backward(features, *layers)
         blocks, work = task.blocks(), _Forward(task.scenes(features, Layers(*layers)))
@@ -189,13 +189,13 @@ class _Render(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Forward:
-    """What is done with each block."""
+    """The forward pass of a block."""
 
     scenes: list[_Scene]
 
     @torch.no_grad()
     def __call__(self, block: _Block) -> tuple[Plan, tuple[Tensor, Tensor, Tensor]]:
-        """How its samples were placed, and what is seen."""
+        """Return the sample placement and the rendering of a block."""
         scene = self.scenes[block.scene]
         with torch.autocast("cpu", enabled=False):
             first = scene.evaluate(block, block.samples.distance).round
@@ -212,21 +212,19 @@ class _Forward:
 
 @dataclass(frozen=True)
 class _Backward:
-    """What is done with each block afterwards: its samples are evaluated once more, which takes a seventh of
-    the time and saves half of the memory.
+    """The backward pass of a block. Evaluating samples again takes 1/7 of the time and saves half the memory.
 
-    In their order the blocks of a scene add to its volumes' gradient, so that its rounding does not depend on
-    who comes first.
+    Blocks of a scene add to its volumes' gradient in order, so that rounding is deterministic.
     """
 
     scenes: list[_Scene]
     given: Sequence[Tensor]  # gradients of latent image, depth and opacity
-    tables: list[Float[Tensor, "v c"]] | None  # gradients of the volumes; None: not wanted
-    turns: list[OrderedSection]  # of the scenes
+    tables: list[Float[Tensor, "v c"]] | None  # gradients of the volumes; None if not required
+    turns: list[OrderedSection]  # per scene
 
     @torch.no_grad()
     def __call__(self, item: tuple[_Block, Plan]) -> Layers:
-        """The layers' gradients."""
+        """Return the gradients of the layers."""
         block, plan = item
         scene = self.scenes[block.scene]
         with self.turns[block.scene].number(block.number) as wait, torch.autocast("cpu", enabled=False):

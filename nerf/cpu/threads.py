@@ -1,7 +1,7 @@
-"""Work shared out among as many threads as torch uses on the CPU, each of which keeps to one core.
+"""Run work on as many threads as torch uses on the CPU, each single-threaded in torch.
 
-torch itself shares out single operations, which only pays for large ones. Blocks of rays keep their operands
-small, so that they stay in the caches; what is shared out is the blocks.
+torch parallelises single operations, which only pays for large ones. Blocks of rays have small operands, to
+stay in the caches, so the blocks are parallelised instead.
 """
 
 import os
@@ -19,16 +19,16 @@ Result = TypeVar("Result")
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results of `function` for the items, in their order, whatever thread found them.
+    """Yield the results of `function` for the items, in order.
 
-    Gradients, autocast and inference mode are a thread's own: `function` switches on or off what it needs.
+    Gradient, autocast and inference modes are per thread: `function` must set what it needs.
     """
     num_threads = torch.get_num_threads()
     return map(function, items) if num_threads == 1 else _pool(num_threads).map(function, items)
 
 
 class OrderedSection:
-    """Lets parallel pieces of work take turns in the order of their numbers, from 0, where it matters."""
+    """A section that parallel tasks enter in the order of their numbers, from 0."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -36,7 +36,7 @@ class OrderedSection:
 
     @contextmanager
     def number(self, number: int) -> Iterator[Callable[[], None]]:
-        """Context of a piece of work; it gets a function that waits for its turn, which the end passes on."""
+        """Context of a task: yields a function that waits for its turn, and passes the turn on at exit."""
 
         def wait() -> None:
             with self._changed:
@@ -58,16 +58,16 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
     for _ in range(num_threads):
         pool.submit(started.wait)
     started.wait()
-    # What the threads have set is also what later ones begin with.
+    # The threads' setting is also the default of later ones.
     torch.set_num_threads(num_threads)
     return pool
 
 
-# Threads do not survive a fork; a child process begins with new ones.
+# Threads do not survive a fork; a child process starts new ones.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _keep_to_one_core() -> None:
-    torch.get_num_threads()  # a thread takes over the number of all others when it is first asked
+    torch.get_num_threads()  # a thread adopts the global setting at the first query
     torch.set_num_threads(1)

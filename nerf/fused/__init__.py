@@ -1,1 +1,1 @@
-"""The volume renderer for GPUs: Triton kernels."""
+"""Volume renderer for GPUs: Triton kernels."""

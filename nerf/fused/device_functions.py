@@ -1,11 +1,11 @@
 # ruff: noqa: N803, SIM108
-"""Mathematics on the device for the fused kernels: softplus, places in a frustum, trilinear reads and writes.
+"""Device functions of the fused kernels: softplus, frustum coordinates, trilinear reads and writes.
 
-Imported only where Triton is. One row is one sample of one ray; the rows of a tile are the rows of its
-matrix products. Names in capitals are compile-time constants (of sizes: c, d, h, w, hidden units, latent
-channels); `*_PAD` are powers of two, at least 16, that hold such a size.
+Imported only if Triton is installed. One row is one sample of one ray; the rows of a tile are the rows of its
+matrix products. Names in capitals are compile-time constants (sizes: c, d, h, w, hidden units, latent
+channels); `*_PAD` are sizes padded to powers of two, at least 16.
 
-`no_type_check` keeps run-time checks of shapes, which tests install, away from functions that are compiled.
+`no_type_check` excludes compiled functions from the run-time shape checks installed by tests.
 """
 
 from typing import no_type_check
@@ -18,14 +18,14 @@ from nerf.volume import SMALLEST_DEPTH
 NEAREST = tl.constexpr(SMALLEST_DEPTH)
 FRUSTUM = tl.constexpr(21)  # numbers that describe a source: see `nerf.fused.render._frusta`
 NEAR, FAR, VALID = tl.constexpr(18), tl.constexpr(19), tl.constexpr(20)
-# By identity: the interpreter knows this function, and adds everything up at once instead of one by one.
+# This exact function: Triton's interpreter recognises it and sums all at once instead of one by one.
 ADD = tl.standard._sum_combine
 
 
 @triton.jit
 @no_type_check
 def soften(x):
-    """softplus(x) and its derivative. Beyond 20 both are x and 1 in float32, as with a threshold there."""
+    """Return softplus(x) and its derivative. Beyond 20 they are x and 1 in float32."""
     small = tl.exp(-tl.abs(x))
     slope = tl.where(x >= 0, 1.0, small) / (1.0 + small)
     return tl.maximum(x, 0.0) + tl.log(1.0 + small), slope
@@ -34,9 +34,9 @@ def soften(x):
 @triton.jit
 @no_type_check
 def soften_exactly(x):
-    """As `soften`, with a small relative error also where the result is tiny: a scale may enlarge it.
+    """As `soften`, with a small relative error also for tiny results, which may be scaled up.
 
-    log(1 + e) is 2 atanh(e / (2 + e)), whose argument is a third at most: seven terms of its series.
+    log(1 + e) is 2 atanh(e / (2 + e)), whose argument is at most 1/3: seven terms of its series.
     """
     small = tl.exp(-tl.abs(x))
     slope = tl.where(x >= 0, 1.0, small) / (1.0 + small)
@@ -52,7 +52,7 @@ def soften_exactly(x):
 @triton.jit
 @no_type_check
 def absorbed(thickness):
-    """1 - exp(-thickness), also where that is tiny: the series below one half is good to 2e-9."""
+    """Return 1 - exp(-thickness), also if tiny: the series below one half is accurate to 2e-9."""
     x = tl.minimum(thickness, 0.5)
     series = 1.0 / 120 - x * (1.0 / 720 - x * (1.0 / 5040 - x * (1.0 / 40320 - x * (1.0 / 362880))))
     series = x * (1.0 - x * (0.5 - x * (1.0 / 6 - x * (1.0 / 24 - x * series))))
@@ -62,7 +62,7 @@ def absorbed(thickness):
 @triton.jit
 @no_type_check
 def edges(at, SIZE: tl.constexpr, SCALE: tl.constexpr, ALIGN: tl.constexpr):
-    """The two texels beside a coordinate from -1 to 1, clamped to the border, and the share of the second."""
+    """Return the two texels around a coordinate (-1 to 1), clamped to the border; the second's weight."""
     if ALIGN:
         place = (at + 1.0) * (0.5 * (SIZE - 1))
     else:
@@ -76,7 +76,7 @@ def edges(at, SIZE: tl.constexpr, SCALE: tl.constexpr, ALIGN: tl.constexpr):
 @triton.jit
 @no_type_check
 def locate(frustum, px, py, pz):
-    """World points in a source's frustum, from -1 to 1 between its faces, as `FrustumVolume.coordinates`."""
+    """Project world points to a source's frustum, from -1 to 1, as `FrustumVolume.coordinates`."""
     rx, ry, rz = px - tl.load(frustum), py - tl.load(frustum + 1), pz - tl.load(frustum + 2)
     x = rx * tl.load(frustum + 3) + ry * tl.load(frustum + 6) + rz * tl.load(frustum + 9)
     y = rx * tl.load(frustum + 4) + ry * tl.load(frustum + 7) + rz * tl.load(frustum + 10)
@@ -96,10 +96,10 @@ def visit(
     C: tl.constexpr, D: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C_PAD: tl.constexpr,
     MASK: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, SCATTER: tl.constexpr,
 ):  # fmt: skip
-    """Trilinear features [rows, channels] of a source at the points, and which points it sees.
+    """Return trilinear features [rows, channels] of a source at the points, and which points it sees.
 
-    With SCATTER the transpose: `change` [rows, channels] is added to `volume`, the gradient, where features
-    would be read; without, it is passed by. Where MASK, points outside of the frustum have no say.
+    With SCATTER, the transpose: `change` [rows, channels] is added to `volume`, the gradient, where features
+    would be read; otherwise it is unused. With MASK, points outside the frustum have no weight.
     """
     u, v, z = locate(frustum, px, py, pz)
     if MASK:

@@ -1,11 +1,11 @@
 # ruff: noqa: N803
-"""Gradients of a tile of samples within the fused kernels: from a ray's outputs to its samples, the weights
-and the volume.
+"""Gradients of a tile of samples in the fused kernels: from a ray's outputs to its samples, the weights and
+the volume.
 
-With q = d_latent . (colour - white) + d_depth * depth + d_opacity of a sample, the loss changes with its
-thickness by q times the light left behind it, less the sum of weight * q of all samples behind it. That sum
-over the whole ray, its balance, follows from the ray's outputs; what lies in front is taken off on the way,
-so that one pass from front to back is enough. Imported only where Triton is; see
+With q = d_latent . (colour - white) + d_depth * depth + d_opacity of a sample, the gradient of its optical
+thickness is q times the transmittance behind it, minus the sum of weight * q of all samples behind it. That
+sum over the whole ray, its balance, follows from the ray's outputs; the part in front is subtracted on the
+way, so that one front-to-back pass suffices. Imported only if Triton is installed; see
 `nerf.fused.device_functions` for the conventions.
 """
 
@@ -28,8 +28,9 @@ def balance(
     latent_out, depth_out, opacity_out, d_latent_out, d_depth_out, d_opacity_out, cosine, at, on_ray,
     LATENT: tl.constexpr, LATENT_PAD: tl.constexpr,
 ):  # fmt: skip
-    """For the ray of each row, at `at`: what the loss gains per colour, distance and opacity that a sample
-    adds with all of the light, and what it gained from all samples."""
+    """For the ray of each row, at `at`: gradients with respect to colour, distance and opacity of a sample
+    with full transmittance, and the balance over all samples.
+    """
     column = tl.arange(0, LATENT_PAD)[None, :]
     at_colour, real = at[:, None] * LATENT + column, on_ray[:, None] & (column < LATENT)
     to_colour = tl.load(d_latent_out + at_colour, mask=real, other=0.0)
@@ -47,8 +48,9 @@ def claims(
     density, latent, count, known, far, length, density_scale, passed, taken,
     to_colour, to_depth, to_opacity, total, BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of the logits of density [rows] and latent [rows, latent], and for each ray the thickness
-    and the share of its balance up to the end of the tile."""
+    """Return gradients of the logits of density [rows] and latent [rows, latent], and for each ray the
+    thickness and the part of its balance up to the end of the tile.
+    """
     dense, slope = soften_exactly(density)
     thickness = tl.where(count > 0, density_scale * dense, 0.0) * length
     in_front, passed = before(thickness, passed, False, BLOCK_RAYS, BLOCK_SAMPLES)
@@ -73,8 +75,8 @@ def spread(
     POOL_AFTER: tl.constexpr, MASK: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr,
     PRECISION: tl.constexpr, SCATTER: tl.constexpr,
 ):  # fmt: skip
-    """From the gradients of the logits to those of the weights and, where SCATTER, of the volume."""
-    # Pooled before the MLP: one backward pass, whose gradient the sources share.
+    """Propagate gradients of the logits to the weights and, with SCATTER, to the volume."""
+    # Pooled before the MLP: one backward pass, whose gradient is distributed to the sources.
     share = 1.0 / tl.maximum(count, 1.0)
     d_source = united
     if not POOL_AFTER:
@@ -84,8 +86,8 @@ def spread(
         )  # fmt: skip
         d_source = d_united * share[:, None]
 
-    # Source by source: a backward pass each if pooled after the MLP, then the volume.
-    # Pointers that move on from source to source: an offset from the first may need more than 32 bits.
+    # Per source: a backward pass each if pooled after the MLP, then the volume.
+    # Advance pointers per source: an offset from the first may exceed 32 bits.
     volume, d_volume = features, d_features
     for source in range(num_source):
         frustum = frusta + source * FRUSTUM

@@ -1,8 +1,8 @@
 # ruff: noqa: N803
-"""The kernels of `nerf.fused.render`: a program walks front to back along the rays of a block, a tile of
-samples at a time, and keeps everything about a sample in registers.
+"""The kernels of `nerf.fused.render`: a program marches front to back along the rays of a block, one tile of
+samples at a time, and keeps samples in registers.
 
-Imported only where Triton is; see `nerf.fused.device_functions` for the conventions.
+Imported only if Triton is installed; see `nerf.fused.device_functions` for the conventions.
 """
 
 from typing import no_type_check
@@ -28,20 +28,20 @@ def render_kernel(
     PRECISION: tl.constexpr, BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr,
     DENSITY_ONLY: tl.constexpr,
 ):  # fmt: skip
-    """Latent, depth and opacity of a block of rays; or, with DENSITY_ONLY, the density of their samples."""
+    """Render latent, depth and opacity of a block of rays; with DENSITY_ONLY, density at the samples."""
     features, frusta, begun, left, ray, step = start(
         features, frusta, num_source, num_rays, source_size, BLOCK_RAYS, BLOCK_SAMPLES
     )
     mine, on_ray = tl.arange(0, BLOCK_RAYS), ray < left
 
     # Accumulators.
-    # Sums per row of the tiles; a ray's rows are added up once, at the end.
+    # Sums per row of the tiles; rows are reduced per ray once, at the end.
     blended = tl.full([BLOCK_RAYS * BLOCK_SAMPLES, LATENT_PAD], 0.0, tl.float32)
     reached = tl.full([BLOCK_RAYS * BLOCK_SAMPLES], 0.0, tl.float32)
     stopped = tl.full([BLOCK_RAYS * BLOCK_SAMPLES], 0.0, tl.float32)
     passed = tl.full([BLOCK_RAYS], 0.0, tl.float32)  # optical thickness in front of the tile
 
-    # Tile by tile along the rays, until all of them are opaque.
+    # Loop over tiles along the rays, until all rays are opaque.
     begin = 0
     lit = 1
     while (begin < num_samples) & (lit > 0):
@@ -86,12 +86,12 @@ def backward_kernel(
     PRECISION: tl.constexpr, BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr,
     SCATTER: tl.constexpr, COPIES: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of the weights and, where SCATTER, of the volume, from those of latent, depth and opacity."""
+    """Gradients of the weights and, with SCATTER, of the volume, from those of latent, depth and opacity."""
     features, frusta, begun, left, ray, step = start(
         features, frusta, num_source, num_rays, source_size, BLOCK_RAYS, BLOCK_SAMPLES
     )
 
-    # Where this program adds its gradients, and what each ray owes to its samples.
+    # This program's gradient buffer, and the balance of each ray.
     d_features += tl.program_id(1).to(tl.int64) * num_source * source_size
     d_weights += copy(COPIES) * (HIDDEN * C + HIDDEN + (1 + LATENT) * (HIDDEN + 1))
     mine, on_ray = tl.arange(0, BLOCK_RAYS), ray < left
@@ -108,7 +108,7 @@ def backward_kernel(
     passed = tl.full([BLOCK_RAYS], 0.0, tl.float32)
     taken = tl.full([BLOCK_RAYS], 0.0, tl.float32)  # of the balance, in front of the tile
 
-    # Evaluate each tile again, then go back from its samples to weights and volume.
+    # Evaluate each tile again, then propagate from its samples to weights and volume.
     begin = 0
     lit = 1
     while (begin < num_samples) & (lit > 0):
@@ -148,8 +148,9 @@ def backward_kernel(
 def start(
     features, frusta, num_source, num_rays, source_size, BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr
 ):
-    """The scene's volumes and frusta; the block's first ray among those of all scenes, and how many it has;
-    for each row, its ray within the block and its step within the tile."""
+    """Return the scene's volumes and frusta; the block's first ray among all scenes, and its number of rays;
+    for each row, its ray within the block and its step within the tile.
+    """
     scene, block = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK_RAYS
     row = tl.arange(0, BLOCK_RAYS * BLOCK_SAMPLES)
     left = tl.minimum(num_rays - block, BLOCK_RAYS)
@@ -164,7 +165,7 @@ def finish(
     blended, reached, stopped, cosine, latent_out, depth_out, opacity_out, left,
     LATENT: tl.constexpr, LATENT_PAD: tl.constexpr, BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr,
 ):  # fmt: skip
-    """Add up the rows of each ray and write its latent, on white, its depth and its opacity."""
+    """Reduce the rows of each ray and write its latent, on white, depth and opacity."""
     opacity = tl.reduce(tl.reshape(stopped, [BLOCK_RAYS, BLOCK_SAMPLES]), 1, ADD)
     depth = tl.reduce(tl.reshape(reached, [BLOCK_RAYS, BLOCK_SAMPLES]), 1, ADD)
     colour = tl.reduce(tl.reshape(blended, [BLOCK_RAYS, BLOCK_SAMPLES, LATENT_PAD]), 1, ADD)
@@ -179,7 +180,7 @@ def finish(
 @triton.jit
 @no_type_check
 def copy(COPIES: tl.constexpr):
-    """Which copy of the weights' gradients is this program's: they share a few, so that they seldom wait."""
+    """Return the index of this program's copy of the weights' gradients; several copies reduce contention."""
     return (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) % COPIES
 
 
@@ -190,7 +191,7 @@ def add_rest(
     C: tl.constexpr, HIDDEN: tl.constexpr, LATENT: tl.constexpr,
     C_PAD: tl.constexpr, HIDDEN_BLOCK: tl.constexpr, LATENT_PAD: tl.constexpr,
 ):  # fmt: skip
-    """Add what was summed up in registers to `d_weights`: the last bias, and matrices of a single block."""
+    """Add the register accumulators to `d_weights`: the last bias, and matrices of a single block."""
     column = tl.arange(0, LATENT_PAD)
     last = d_weights + HIDDEN * C + HIDDEN + (1 + LATENT) * HIDDEN
     tl.atomic_add(last, tl.reduce(d_density_sum, 0, ADD), sem="relaxed")

@@ -1,8 +1,8 @@
 # ruff: noqa: N803
-"""The field's MLP within the fused kernels, forward and backward, in blocks of hidden units.
+"""The field's MLP in the fused kernels, forward and backward, in blocks of hidden units.
 
-The second layer is kept apart into its first output, the density, and the latent ones: the density alone
-needs no matrix product. Imported only where Triton is; see `nerf.fused.device_functions` for the conventions.
+The second layer is split into its first output, the density, and the latent ones: the density alone needs no
+matrix product. Imported only if Triton is installed; see `nerf.fused.device_functions` for the conventions.
 """
 
 from typing import no_type_check
@@ -20,8 +20,9 @@ def layers(
     C: tl.constexpr, HIDDEN: tl.constexpr, LATENT: tl.constexpr,
     C_PAD: tl.constexpr, HIDDEN_BLOCK: tl.constexpr, LATENT_PAD: tl.constexpr,
 ):  # fmt: skip
-    """Weights of a block of hidden units, zero where padded: of the first layer [c, hidden] and [hidden], of
-    the second [hidden] and [hidden, latent]."""
+    """Load the weights of a block of hidden units, zero-padded: of the first layer [c, hidden] and [hidden],
+    of the second [hidden] and [hidden, latent].
+    """
     unit = begin + tl.arange(0, HIDDEN_BLOCK)
     channel, latent = tl.arange(0, C_PAD), tl.arange(0, LATENT_PAD)
     real = unit < HIDDEN
@@ -46,9 +47,9 @@ def logits(
     C_PAD: tl.constexpr, HIDDEN_BLOCK: tl.constexpr, LATENT_PAD: tl.constexpr,
     PRECISION: tl.constexpr, DENSITY_ONLY: tl.constexpr,
 ):  # fmt: skip
-    """Outputs of the MLP but for their bias: density [rows], latent [rows, latent].
+    """Return the MLP's outputs without bias: density [rows], latent [rows, latent].
 
-    Weights are read anew for every tile: from the cache, which costs less than the registers to keep them.
+    Weights are reloaded for every tile: cache reads cost less than keeping them in registers.
     """
     density = tl.full([features.shape[0]], 0.0, tl.float32)
     latent = tl.full([features.shape[0], LATENT_PAD], 0.0, tl.float32)
@@ -81,11 +82,11 @@ def backward(
     C_PAD: tl.constexpr, HIDDEN_BLOCK: tl.constexpr, LATENT_PAD: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the features from those of `logits`; those of the weights are added up.
+    """Return the gradient of the features from that of `logits`; gradients of the weights are accumulated.
 
-    `gradients` holds room for hidden.weight, hidden.bias, output.weight and output.bias one behind the
-    other. Vectors are added there at once. Matrices are summed up in registers over all tiles, in `d_first`
-    and `d_to_latent`, if there is a single block of hidden units; otherwise they are added at once too.
+    `gradients` is a buffer for hidden.weight, hidden.bias, output.weight and output.bias, concatenated.
+    Vectors are added to it immediately. Matrices are accumulated in registers over all tiles, in `d_first`
+    and `d_to_latent`, if there is a single block of hidden units; otherwise they are added immediately, too.
     """
     d_features = tl.full([features.shape[0], C_PAD], 0.0, tl.float32)
     for begin in range(0, HIDDEN, HIDDEN_BLOCK):
@@ -130,8 +131,9 @@ def add_matrices(
     C: tl.constexpr, HIDDEN: tl.constexpr, LATENT: tl.constexpr,
     C_PAD: tl.constexpr, HIDDEN_BLOCK: tl.constexpr, LATENT_PAD: tl.constexpr,
 ):  # fmt: skip
-    """Add the gradients of a block's matrices, [hidden, c] and [hidden, latent], to `gradients`, laid out as
-    `backward` says."""
+    """Add the gradients of a block's matrices, [hidden, c] and [hidden, latent], to `gradients`, in the
+    layout of `backward`.
+    """
     unit = begin + tl.arange(0, HIDDEN_BLOCK)
     channel, latent = tl.arange(0, C_PAD), tl.arange(0, LATENT_PAD)
     real = unit < HIDDEN

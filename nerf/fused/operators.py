@@ -1,6 +1,6 @@
-"""The fused kernels as operators of PyTorch, so that autograd and torch.compile know them.
+"""The fused kernels as PyTorch operators, for autograd and torch.compile.
 
-Operators take contiguous tensors, volumes channels last [b s d h w c], and change none of them. The kernels
+Operators take contiguous tensors, volumes channels last [b s d h w c], and modify none of them. The kernels
 are imported when an operator first runs.
 """
 
@@ -10,25 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# How products of float32 matrices are done on the matrix units, by the type the volume is stored in. "tf32x3"
-# splits each number in two and is about as exact as float32; "tf32" keeps ten bits of mantissa, no fewer than
-# such a volume was stored with.
+# Precision of float32 matrix products on tensor cores, by the volume's dtype. "tf32x3" splits each number in
+# two and is about as accurate as float32; "tf32" keeps ten bits of mantissa, no fewer than such a volume has.
 DOT_PRECISION = {torch.float32: "tf32x3", torch.bfloat16: "tf32", torch.float16: "tf32"}
-COPIES = 32  # of the weights' gradients, among which programs are spread
-ROWS = 64  # of a tile, a sample of a ray each; fewer where many channels leave no room
-BLOCK_SAMPLES = 16  # of one ray in a tile: the fewer, the sooner an opaque ray is done
-WIDEST = (
-    256  # channels of the volume, or of the latent image, that a tile holds in registers and shared memory
-)
+COPIES = 32  # of the weights' gradients, distributed over programs
+ROWS = 64  # samples in a tile; fewer if there are many channels
+BLOCK_SAMPLES = 16  # samples of one ray in a tile: fewer terminate opaque rays earlier
+WIDEST = 256  # most channels of the volume or latent image that fit a tile's registers and shared memory
 LARGEST_INDEX = 2**31 - 1
-OPTIONS = {"enable_fp_fusion": True}  # of Triton's compiler: products and sums may be rounded once
-NUM_INPUTS = 11  # tensors that `render` takes; the last NUM_WEIGHTS are the field's
+OPTIONS = {"enable_fp_fusion": True}  # Triton compiler options: allow fused multiply-add
+NUM_INPUTS = 11  # tensor arguments of `render`; the last NUM_WEIGHTS are the field's
 NUM_WEIGHTS = 4
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a problem is cut into programs: sizes padded to what matrix units take, rows, and threads."""
+    """Tiling of a problem: sizes padded for tensor cores, rows, and warps."""
 
     C_PAD: int
     HIDDEN_BLOCK: int
@@ -39,7 +36,7 @@ class Tiles:
 
 
 def tiles(channels: int, hidden: int, latent: int) -> Tiles:
-    """Tiles that fit into registers and shared memory for these sizes of the field."""
+    """Choose tiles that fit into registers and shared memory for these sizes of the field."""
     channels, hidden, latent = (max(16, 1 << (size - 1).bit_length()) for size in (channels, hidden, latent))
     widest = max(channels, latent)
     rows = ROWS if widest <= 32 else 32 if widest <= 128 else 16
@@ -67,7 +64,7 @@ def render(
     mask_outside: bool,
     align_corners: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Latent [b r f], depth [b r] and opacity [b r] of rays."""
+    """Render latent [b r f], depth [b r] and opacity [b r] of rays."""
     from nerf.fused.kernels import render_kernel
 
     inputs = (features, frusta, origins, directions, cosine, distance, width)
@@ -96,7 +93,7 @@ def density(
     mask_outside: bool,
     align_corners: bool,
 ) -> Tensor:
-    """Density [b r n] at the samples, zero where no light arrives."""
+    """Evaluate density [b r n] at the samples, zero behind opaque ones."""
     from nerf.fused.kernels import render_kernel
 
     inputs = (features, frusta, origins, directions, cosine, distance, width)
@@ -134,7 +131,7 @@ def render_backward(
     align_corners: bool,
     scatter: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the volume (empty unless `scatter`), and of the four weights, one behind the other."""
+    """Return gradients of the volume (empty unless `scatter`), and of the four weights, concatenated."""
     from nerf.fused.kernels import backward_kernel
 
     inputs = (features, frusta, origins, directions, cosine, distance, width)
@@ -194,7 +191,7 @@ render_backward.register_autograd(_refuse)
 
 
 def _empty(origins: Tensor, output_bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for latent, depth and opacity."""
+    """Allocate latent, depth and opacity."""
     b, r, _ = origins.shape
     latent = origins.new_empty(b, r, output_bias.shape[0] - 1)
     return latent, origins.new_empty(b, r), origins.new_empty(b, r)
@@ -209,7 +206,7 @@ def _launch(
     rules: tuple[bool, bool, bool],
     **flags: int,
 ) -> None:
-    """Run a kernel over blocks of rays and scenes."""
+    """Launch a kernel over blocks of rays and scenes."""
     features, distance = inputs[0], inputs[5]
     b, s, d, h, w, c = features.shape
     _, r, n = distance.shape

@@ -1,9 +1,9 @@
-"""The renderer as Triton kernels: `render_reference` in one kernel forward and one backward.
+"""Volume renderer in Triton: `render_reference` in one forward and one backward kernel.
 
-The maths and the contract are those of `nerf.composite`; nothing about a sample is written to memory. The
-backward kernel computes the samples again and adds the volume's gradient with float32 atomics, so its last
-bits vary from run to run. Triton is imported when a kernel is first asked for. Axes: b scene, s source view,
-r ray, n sample, c feature, d depth plane, h, w, f latent channel.
+Math and contract are those of `nerf.composite`; no sample is written to memory. The backward kernel
+recomputes the samples and adds the volume's gradient with float32 atomics, so its last bits are not
+deterministic. Triton is imported on first use. Axes: b scene, s source view, r ray, n sample, c feature, d
+depth plane, h, w, f latent channel.
 """
 
 import importlib.util
@@ -24,17 +24,18 @@ from nerf.volume import FrustumVolume
 
 
 def fused_available(device: torch.device | str) -> bool:
-    """Whether the kernels can run for tensors on `device`: CUDA with Triton installed, or the CPU under
-    Triton's interpreter (TRITON_INTERPRET=1, very slow; for tests)."""
+    """Whether the kernels can run on `device`: CUDA with Triton installed, or the CPU under Triton's
+    interpreter (TRITON_INTERPRET=1, very slow; for tests).
+    """
     if importlib.util.find_spec("triton") is None:
         return False
     return torch.device(device).type == "cuda" or _interpreted()
 
 
 def channels_last(volume: FrustumVolume) -> FrustumVolume:
-    """The same volume with a point's features side by side in memory, as the kernels read them.
+    """Convert the volume to channels last, as the kernels read it.
 
-    Kernels do this themselves; done beforehand it serves several calls.
+    The kernels do this themselves; doing it beforehand saves work over several calls.
     """
     features = volume.features.permute(0, 1, 3, 4, 5, 2).contiguous()
     return replace(volume, features=features.permute(0, 1, 5, 2, 3, 4))
@@ -43,9 +44,9 @@ def channels_last(volume: FrustumVolume) -> FrustumVolume:
 def render_fused(volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples) -> Rendering:
     """Render rays through a volume at given samples, as `render_reference` does, in float32.
 
-    The volume may be stored in float32, bfloat16 or float16. Gradients reach its features and the field's
-    parameters, once. Samples behind an optical thickness of 24 are left out (4e-11 of the light is left).
-    Raises ValueError where the kernels cannot run, and where other tensors ask for gradients.
+    The volume may be float32, bfloat16 or float16. First-order gradients of its features and the field's
+    parameters are supported. Samples behind an optical thickness of 24 (transmittance 4e-11) are skipped.
+    Raises ValueError if the kernels cannot run, or if other tensors require gradients.
     """
     _check(volume, field, rays, samples)
     latent, depth, opacity = render(*_arguments(volume, field, rays, samples))
@@ -55,9 +56,9 @@ def render_fused(volume: FrustumVolume, field: RadianceField, rays: Rays, sample
 def fused_density(
     volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples
 ) -> Float[Tensor, "b r n"]:
-    """Density of the field at the samples, without gradient, for placing more of them where light ends.
+    """Evaluate the density at the samples, without gradient, for importance sampling.
 
-    Where an optical thickness of 24 lies in front of a sample, no light arrives and the density is left zero.
+    Behind an optical thickness of 24, densities are left at zero.
     """
     _check(volume, field, rays, samples)
     with torch.no_grad():
@@ -65,7 +66,7 @@ def fused_density(
 
 
 def _arguments(volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples) -> list[Any]:
-    """What the operators take, in their order: contiguous tensors, then the field's and volume's rules."""
+    """Return the operators' arguments in order: contiguous tensors, then settings of the field and volume."""
     config = field.config
     tensors = (
         _frusta(volume),
@@ -90,8 +91,7 @@ def _arguments(volume: FrustumVolume, field: RadianceField, rays: Rays, samples:
 
 
 def _frusta(volume: FrustumVolume) -> Float[Tensor, "b s 21"]:
-    """For each source: position, rotation row by row, two rows of intrinsics, near, far, and whether it is
-    valid."""
+    """Pack each source: position, rotation (row-major), two rows of intrinsics, near, far, and validity."""
     cameras: Cameras = volume.cameras
     parts = [
         cameras.positions,
@@ -105,19 +105,19 @@ def _frusta(volume: FrustumVolume) -> Float[Tensor, "b s 21"]:
 def _check(volume: FrustumVolume, field: RadianceField, rays: Rays, samples: RaySamples) -> None:
     features = volume.features
     remedy = "use model.renderer.backend=reference"
-    # A compiler cannot follow this question; it was answered when the backend was chosen.
+    # torch.compile cannot trace this check; it was done when the backend was chosen.
     if not torch.compiler.is_compiling() and not fused_available(features.device):
         raise ValueError(
             f"model.renderer.backend: fused kernels need CUDA and Triton, not {features.device}; {remedy}"
         )
     if features.dtype not in DOT_PRECISION:
         raise ValueError(
-            f"model.renderer.backend: fused kernels do not read volumes of {features.dtype}; {remedy}"
+            f"model.renderer.backend: fused kernels do not support volumes of {features.dtype}; {remedy}"
         )
     widest = max(features.shape[2], field.output.out_features - 1)
     if widest > WIDEST:
         raise ValueError(
-            f"model.renderer.backend: fused kernels hold {WIDEST} channels, not {widest}; {remedy}"
+            f"model.renderer.backend: fused kernels support {WIDEST} channels, not {widest}; {remedy}"
         )
     refuse_gradients(volume, rays, samples)
 

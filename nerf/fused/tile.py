@@ -1,7 +1,7 @@
 # ruff: noqa: N803, N806
-"""A tile of samples within the fused kernels: its points, the field there, and sums along its rays.
+"""A tile of samples in the fused kernels: its points, the field there, and sums along its rays.
 
-Imported only where Triton is; see `nerf.fused.device_functions` for the conventions.
+Imported only if Triton is installed; see `nerf.fused.device_functions` for the conventions.
 """
 
 from typing import no_type_check
@@ -12,8 +12,8 @@ import triton.language as tl
 from nerf.fused.device_functions import ADD, FRUSTUM, VALID, visit
 from nerf.fused.mlp import logits
 
-# A ray is finished at this optical thickness: exp(-24) = 4e-11 of its light is left, far less than the
-# rounding of a float32 near 1 (6e-8), and it scales all that samples behind can add to values and gradients.
+# A ray terminates at this optical thickness: the transmittance exp(-24) = 4e-11 is far below the rounding of
+# a float32 near 1 (6e-8), and scales everything that samples behind add to values and gradients.
 OPAQUE = tl.constexpr(24.0)
 
 
@@ -23,9 +23,9 @@ def place(
     origins, directions, distance, width, passed, begun, ray, on_ray, step, num_samples,
     BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr,
 ):  # fmt: skip
-    """Points of a tile, their distances and widths, and the rows that can add anything.
+    """Return the points of a tile, their distances and widths, and the rows that can contribute.
 
-    Rays are counted from the block's first, `begun`: offsets of 32 bits take half the registers.
+    Rays are indexed from the block's first, `begun`: 32-bit offsets take half the registers.
     """
     origins += begun * 3
     directions += begun * 3
@@ -57,7 +57,7 @@ def field(
     POOL_AFTER: tl.constexpr, MASK: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr,
     PRECISION: tl.constexpr, DENSITY_ONLY: tl.constexpr,
 ):  # fmt: skip
-    """The sources' features united, how many have a say, and the logits of density and latent."""
+    """Return pooled features, the number of contributing sources, and the logits of density and latent."""
     ROWS: tl.constexpr = px.shape[0]
     united = tl.full([ROWS, C_PAD], 0.0, tl.float32)
     count = tl.full([ROWS], 0.0, tl.float32)
@@ -65,7 +65,7 @@ def field(
     latent = tl.full([ROWS, LATENT_PAD], 0.0, tl.float32)
 
     # Pool features (or, with POOL_AFTER, logits) over the sources that see a point.
-    # A pointer that moves on from source to source: an offset from the first may need more than 32 bits.
+    # Advance the pointer per source: an offset from the first may exceed 32 bits.
     volume = features
     for source in range(num_source):
         frustum = frusta + source * FRUSTUM
@@ -99,7 +99,7 @@ def field(
                 C, HIDDEN, LATENT, C_PAD, HIDDEN_BLOCK, LATENT_PAD, PRECISION, DENSITY_ONLY,
             )  # fmt: skip
 
-    # Biases, which pooling leaves as they are.
+    # Biases, which are not pooled.
     column = tl.arange(0, LATENT_PAD)
     density += tl.load(output_bias)
     latent += tl.load(output_bias + 1 + column, mask=column < LATENT, other=0.0)[None, :]
@@ -109,10 +109,10 @@ def field(
 @triton.jit
 @no_type_check
 def before(amount, passed, INCLUSIVE: tl.constexpr, BLOCK_RAYS: tl.constexpr, BLOCK_SAMPLES: tl.constexpr):
-    """Sum of `amount` [rows] over a ray's samples up to each, and with all of the tile [rays].
+    """Return prefix sums of `amount` [rows] along each ray, and the sum including the whole tile [rays].
 
-    Earlier samples are added up for each instead of subtracting its own from a running sum, which would lose
-    what stands before an opaque sample.
+    Exclusive sums are computed directly, not by subtracting each sample from the inclusive sum, which would
+    cancel the terms before an opaque sample.
     """
     amounts = tl.reshape(amount, [BLOCK_RAYS, BLOCK_SAMPLES])
     first, second = tl.arange(0, BLOCK_SAMPLES)[:, None], tl.arange(0, BLOCK_SAMPLES)[None, :]

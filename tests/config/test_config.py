@@ -226,7 +226,7 @@ def test_older_keys_that_never_were_right_are_named():
         ),
         (
             'model.loss.rgb={"start":1,"end":0,"begin":0.4,"until":0.2}',
-            ["model.loss.rgb", "until (0.2) lies before begin (0.4)"],
+            ["model.loss.rgb", "until (0.2) is before begin (0.4)"],
         ),
         ('model.augment.prob={"start":0,"end":2}', ["model.augment.prob", "between 0 and 1"]),
         ("model.drop_condition_prob=1.5", ["model.drop_condition_prob", "between 0 and 1"]),

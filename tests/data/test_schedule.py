@@ -109,7 +109,7 @@ def test_a_config_with_ramps_survives_a_round_trip_and_numbers_stay_numbers():
     ("kind", "value", "words"),
     [
         (Scheduled, {"start": 1}, ["end", "required"]),
-        (Scheduled, {"start": 1, "end": 0, "begin": 0.5, "until": 0.2}, ["until (0.2) lies before begin"]),
+        (Scheduled, {"start": 1, "end": 0, "begin": 0.5, "until": 0.2}, ["until (0.2) is before begin"]),
         (Scheduled, {"start": 1, "end": 0, "until": 1500}, ["until", "less than or equal to 1"]),
         (Scheduled, {"start": 1, "end": 0, "untill": 1}, ["untill", "not permitted"]),
         (Scheduled, {"start": 1, "end": 0, "shape": "exponential"}, ["above 0"]),

@@ -215,8 +215,8 @@ def test_what_is_added_has_the_precision_of_the_weights():
         ({"variance_head": False}, r"set model\.denoiser\.variance_head"),
         ({"augment_condition": False}, r"set model\.denoiser\.augment_condition"),
         ({"condition_channels": 6}, r"set model\.renderer\.latent_channels"),
-        (COARSE, r"2 levels cannot grow into one of 2; put finer levels"),
-        (SINGLE, r"2 levels cannot grow into one of 1; put finer levels"),
+        (COARSE, r"2 levels cannot be extended to 2; put finer levels"),
+        (SINGLE, r"2 levels cannot be extended to 1; put finer levels"),
     ],
 )
 def test_levels_that_cannot_be_grown_are_one_clear_line(change, message):

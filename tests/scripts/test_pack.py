@@ -89,7 +89,7 @@ def test_a_bad_picture_is_named_and_no_file_is_written(root, output, capsys):
     bad.write_bytes(bad.read_bytes()[:50])
     assert run(root, "--output", output) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r"pack: .*car5/rgb/000001.png: not a readable picture.*--skip-bad", error)
+    assert re.search(r"pack: .*car5/rgb/000001.png: not a readable image.*--skip-bad", error)
     assert not list(output.glob("*.safetensors"))
 
 
@@ -152,7 +152,7 @@ def test_bad_objects_are_left_out_on_demand_and_listed(root, output, capsys):
         assert index.left_out == ("car2", "car7")
         assert [entry.id for entry in index.objects] == [f"car{i}" for i in (0, 1, 3, 4, 5, 6, 8)]
     error = capsys.readouterr().err
-    assert "car2/rgb/000000.png: not a readable picture" in error
+    assert "car2/rgb/000000.png: not a readable image" in error
     assert "car7/pose/000001.txt: holds 3 numbers" in error
     assert run(root, "--output", output) == 2
     assert "other contents" in capsys.readouterr().err

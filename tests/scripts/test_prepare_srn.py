@@ -206,7 +206,7 @@ def damaged(root: Path, name: str, content: bytes | None) -> dict[str, bytes]:
 FAULTS = {
     "cars_train/bb/pose/000001.txt": (None, r"rgb/000001.png: has no pose"),
     "cars_train/bb/rgb/000002.png": (None, r"pose/000002.txt: has no picture"),
-    "cars_train/a/rgb/000000.png": (b"PNG", r"rgb/000000.png: not a readable picture"),
+    "cars_train/a/rgb/000000.png": (b"PNG", r"rgb/000000.png: not a readable image"),
     "cars_train/a/pose/000003.txt": (
         b"2 0 0 0 0 2 0 0 0 0 2 0 0 0 0 1",
         r"pose/000003.txt: the pose is scaled",
@@ -261,7 +261,7 @@ LINK = (stat.S_IFLNK | 0o777) << 16
             {"name": "cars_train/a/rgb/000009.png", "external_attr": LINK, "content": b"/etc/passwd"},
             "is a link",
         ),
-        ({"name": "cars_train/a/rgb/000009.png", "content": bytes(2 * 2**20)}, "more than any picture"),
+        ({"name": "cars_train/a/rgb/000009.png", "content": bytes(2 * 2**20)}, "more than any image"),
     ],
 )
 def test_hostile_zip_files_are_refused(entry, problem, root, output, tmp_path, capsys, monkeypatch):
@@ -308,7 +308,7 @@ def test_links_and_devices_in_tar_files_are_refused(root, output, tmp_path, caps
             entry.type, entry.linkname = kind, "/etc/passwd"
             file.addfile(entry)
         assert run(given, "--output", output) == 2
-        assert "is a link or no plain file" in capsys.readouterr().err
+        assert "is a link or not a regular file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.9])
@@ -394,7 +394,7 @@ def test_a_tar_file_with_a_negative_size_is_refused(tmp_path):
     given = tmp_path / "n_train.tar"
     given.write_bytes(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT) + bytes(entry) + bytes(1024))
     with pytest.raises(
-        ValueError, match=r"\A[^\n]*n_train.tar: [^\n]*(no possible size|no readable)[^\n]*\Z"
+        ValueError, match=r"\A[^\n]*n_train.tar: [^\n]*(an invalid size|not a readable)[^\n]*\Z"
     ):
         archives.list_members([given], tmp_path)
 
@@ -402,7 +402,7 @@ def test_a_tar_file_with_a_negative_size_is_refused(tmp_path):
 def test_a_zip_file_with_names_that_are_no_text_is_one_line(tmp_path):
     given = make_zip(tmp_path / "u_train.zip", {"\xe9/rgb/0.png": b"x"})
     given.write_bytes(given.read_bytes().replace("\xe9".encode(), b"\xff\xff"))
-    with pytest.raises(ValueError, match=r"\A[^\n]*u_train.zip: no readable zip[^\n]*\Z"):
+    with pytest.raises(ValueError, match=r"\A[^\n]*u_train.zip: not a readable zip[^\n]*\Z"):
         archives.list_members([given], tmp_path)
 
 
@@ -426,12 +426,12 @@ def test_an_archive_that_may_not_be_read_is_not_called_unwritable(
     ("arguments", "named"),
     [
         (["{tmp}/nothing.zip", "--output", "x"], "no such file"),
-        (["{tmp}/text.zip", "--output", "x"], "no readable zip or tar file"),
+        (["{tmp}/text.zip", "--output", "x"], "not a readable zip or tar file"),
         (["{tmp}/empty.zip", "--output", "x"], "no objects"),
         (["{tmp}/lone.zip", "--output", "x"], "single object"),
         (["{tmp}/lone.zip", "--output", "x", "--unpack", "--image-size", "3"], "--unpack"),
         (["{tmp}/lone.zip", "--output", "x", "--workers", "0"], "--workers"),
-        (["{tmp}/half.zip", "--output", "x"], "without its pose/"),
+        (["{tmp}/half.zip", "--output", "x"], "has no pose/"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, named, root, tmp_path, capsys, monkeypatch):

@@ -71,7 +71,7 @@ def test_all_readable_objects_are_there_and_the_others_are_reported(made, models
     assert [Path(file).name for file, _ in report.problems] == ["broken.glb", "empty.obj"]
     lines = (root / "problems.txt").read_text().splitlines()
     assert lines[0].startswith(f"{models / 'broken.glb'}: cannot be read")
-    assert lines[1] == f"{models / 'empty.obj'}: holds no triangles, only points, lines or nothing"
+    assert lines[1] == f"{models / 'empty.obj'}: contains no triangles"
     assert report.splits["solid2"] == report.splits["solid5"]  # one shape in two colours
 
 
@@ -184,7 +184,7 @@ def test_what_objects_lack_is_said_in_the_terminal_and_in_a_file(tmp_path, capsy
     for number in range(12):  # each with a face that crosses itself, beside a whole one
         text = "v 0 0 0\nv 2 2 0\nv 2 0 0\nv 0 2 0\nv 0 0 1\nf 1 2 3 4\nf 1 3 5\n"
         (tmp_path / "in" / f"eight{number:02}.obj").write_text(text.replace("1\nf", f"{1 + number}\nf"))
-    root, said = tmp_path / "set", "polygons that cross themselves: 1; they may not look as was meant"
+    root, said = tmp_path / "set", "self-intersecting polygons: 1; they may not look as intended"
     assert main([str(tmp_path / "in"), "--output", str(root), *FLAGS]) == 0
     lines = [f"eight{number:02}: {said}" for number in range(12)]
     assert (root / "notes.txt").read_text().splitlines() == lines
@@ -273,7 +273,7 @@ def test_an_object_in_a_folder_of_another_split_is_refused(models, tmp_path):
     splits = render_set(models, root, options, workers=0, progress=False).splits
     name = next(name for name, split in splits.items() if split == "test")
     (root / "objects_train" / name).mkdir()
-    with pytest.raises(ValueError, match=rf"objects_train/{name} is of test; delete"):
+    with pytest.raises(ValueError, match=rf"objects_train/{name} belongs to test; delete"):
         render_set(models, root, options, workers=0, progress=False)
     (root / "splits.json").write_text("[]")
     with pytest.raises(ValueError, match=r"splits\.json is damaged"):

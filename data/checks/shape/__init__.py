@@ -1,1 +1,1 @@
-"""Checks of what views say about an object's shape: silhouettes, depth, agreement."""
+"""Checks that the views of an object agree on its shape, by silhouettes or depth."""

@@ -1,6 +1,6 @@
-"""Depth maps that fit each other: no camera looks through a surface that another one sees.
+"""Check the consistency of depth maps: no camera sees through a surface that another one sees.
 
-A point of a surface may be hidden from another camera, but it may not hang in front of what that camera sees.
+A surface point may be occluded in another view, but it must not lie in front of what that view sees.
 """
 
 from functools import partial
@@ -13,18 +13,18 @@ from data.checks.image_summaries import Surface
 from data.checks.shape.view_consistency import MANY, TURNS, Agreement, Build, Turn, Verdict
 from data.checks.shape.visual_hull import turned
 
-NUM_REFERENCES = 20  # views that every view is compared with
-SLACK = 0.02  # of the depth, by which a point may hang in front; half steps of depth and edges need some
-UNEASY = 0.3  # misfit of a view that may have been swapped with one that fits badly
+NUM_REFERENCES = 20  # views that each view is compared with
+SLACK = 0.02  # relative depth by which a point may lie in front, for quantisation and edges
+UNEASY = 0.3  # misfit of a view that may have been swapped with a badly fitting one
 MOST_HANGING = (
-    0.08  # share of the points; honest views of embedded cars come to 0.06, swapped ones to 0.1 and more
+    0.08  # fraction of points; correct views of the embedded cars reach 0.06, swapped ones 0.1 and more
 )
 
 
 class DepthAgreement(Agreement):
-    """Misfit: share of the points that hang in front, of the view's in others' and of others' in the view's.
+    """Misfit: fraction of points that lie in front, of this view's points in other views and vice versa.
 
-    The median over the other views counts, so that one of them at fault harms nobody else.
+    The median over the other views makes it robust to a faulty one.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class DepthAgreement(Agreement):
         self._fronts = {r: _least_around(turned(surfaces[r].front, turn)) for r in self._references.tolist()}
 
     def misfits(self) -> Float[ndarray, "v"]:
-        """Of every view with its own camera."""
+        """The misfit of every view with its own camera."""
         return np.array([self.misfit(view, view) for view in range(len(self._surfaces))])
 
     def faults(self) -> list[Verdict]:
-        """The views that do not fit, the worst first, with what would make them fit."""
+        """Return the views that do not fit, worst first, with the correction that would make them fit."""
         misfits = self.misfits()
-        if (misfits > 1).mean() > MANY:  # no view can say what another one should show
+        if (misfits > 1).mean() > MANY:  # no view can serve as a reference
             return [Verdict("inconsistent", (view,)) for view in np.flatnonzero(misfits > 1).tolist()]
         verdicts: list[Verdict] = []
         for view in np.argsort(-misfits)[: int((misfits > 1).sum())].tolist():
@@ -66,7 +66,7 @@ class DepthAgreement(Agreement):
         turn = min(TURNS, key=lambda turn: remedies[turn])
         swapped = {}
         for other in np.flatnonzero(misfits > UNEASY).tolist():
-            # Two that were swapped both fit better the other way round.
+            # Swapped views both fit better when exchanged.
             if other != view and (back := self.misfit(other, view)) < 0.7 * misfits[other]:
                 swapped[other] = max(back, self.misfit(view, other))
         other = min(swapped, key=lambda other: swapped[other], default=view)
@@ -77,20 +77,20 @@ class DepthAgreement(Agreement):
         return Verdict("inconsistent", (view,))
 
     def misfit(self, contents: int, camera: int, turn: Turn = "as it is") -> float:
-        """Of one view's depth map, turned, with the camera of another."""
+        """Return the misfit of one view's depth map, flipped by `turn`, with the camera of another."""
         both = _after(self._turn, turn)
         points = self._to_world(contents, camera, both)
         front = _least_around(turned(self._surfaces[contents].front, both))
         hanging = []
         for other in self._points:
             if other not in (contents, camera):
-                there = self._hanging(points, other, self._fronts[other])
-                back = self._hanging(self._points[other], camera, front)
+                there = self._fraction_in_front(points, other, self._fronts[other])
+                back = self._fraction_in_front(self._points[other], camera, front)
                 hanging.append(there + back)
         return float(np.median(hanging)) / MOST_HANGING if hanging else 0.0
 
     def radius(self) -> float:
-        """How far the object reaches from the origin, in scene units, by almost all of its points."""
+        """The object's radius around the origin in scene units: a high quantile over its points."""
         return float(np.quantile(np.linalg.norm(np.concatenate(list(self._points.values())), axis=1), 0.995))
 
     def _to_world(self, contents: int, camera: int, turn: Turn) -> Float[ndarray, "p 3"]:
@@ -103,8 +103,10 @@ class DepthAgreement(Agreement):
         in_camera = homogeneous @ np.linalg.inv(self._intrinsics[camera]).T * surface.depth[:, None]
         return in_camera @ pose[:3, :3].T + pose[:3, 3]
 
-    def _hanging(self, points: Float[ndarray, "p 3"], camera: int, front: Float[ndarray, "k l"]) -> float:
-        """Share of the points that hang in front of what a camera sees, among those in its picture."""
+    def _fraction_in_front(
+        self, points: Float[ndarray, "p 3"], camera: int, front: Float[ndarray, "k l"]
+    ) -> float:
+        """Return the fraction of points in a camera's view that lie in front of what it sees."""
         pose, (height, width) = self._poses[camera], front.shape
         in_camera = (points - pose[:3, 3]) @ pose[:3, :3]
         depth = in_camera[:, 2]
@@ -117,19 +119,19 @@ class DepthAgreement(Agreement):
 def depth_builder(
     surfaces: list[Surface], poses: Float[ndarray, "v 4 4"], intrinsics: Float[ndarray, "v 3 3"]
 ) -> Build:
-    """Agreement by depth maps."""
+    """Build the agreement by depth maps."""
     return partial(DepthAgreement, surfaces=surfaces, poses=poses, intrinsics=intrinsics)
 
 
 def _least_around(front: Float[ndarray, "k l"]) -> Float[ndarray, "k l"]:
-    """The least of every 3 x 3 neighbourhood."""
+    """Return the minimum of every 3 x 3 neighbourhood."""
     padded = np.pad(front, 1, mode="edge")
     rows = np.minimum(np.minimum(padded[:-2], padded[1:-1]), padded[2:])
     return np.minimum(np.minimum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def _after(first: Turn, second: Turn) -> Turn:
-    """One turn after another: mirroring across and along commute and are their own inverses."""
+    """Compose two flips; horizontal and vertical flips commute and are their own inverses."""
     across = (first in ("mirrored", "turned round")) != (second in ("mirrored", "turned round"))
     along = (first in ("upside down", "turned round")) != (second in ("upside down", "turned round"))
     if across:

@@ -1,4 +1,4 @@
-"""Whether the views of an object show one shape: by depth where there is depth, else by silhouettes."""
+"""Check that the views of an object agree on one shape: by depth if available, else by silhouettes."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,12 @@ from data.checks.shape.depth_maps import depth_builder
 from data.checks.shape.view_consistency import Build, Verdict, judge
 from data.checks.shape.visual_hull import hull_builder
 
-FEWEST_DEPTHS, FEWEST_OUTLINES = 6, 20  # views; fewer say too little of each other
-ROOM = 1.15  # of what is seen whole, where the object is looked for
+FEWEST_DEPTHS, FEWEST_OUTLINES = 6, 20  # views; fewer do not constrain each other enough
+ROOM = 1.15  # extent searched for the object, relative to the fully visible sphere
 
 
 def check_shape(subject: Subject) -> Iterator[Finding]:
-    """Views with each other's cameras, mirrored, upside down or otherwise inconsistent, and cut objects."""
+    """Find views that are swapped, mirrored, upside down or otherwise inconsistent, and cut objects."""
     usable = [i for i, _ in subject.seen() if subject.has_camera[i]]
     with_depth = [i for i in usable if subject.surfaces[i] is not None]
     outlined = [i for i in usable if _has_outline(subject, i)]
@@ -56,10 +56,10 @@ def _report(subject: Subject, chosen: list[int], verdicts: list[Verdict], source
         check = {"turned round": "upside down"}.get(verdict.kind, verdict.kind)
         if len(views) > 2:
             remedy = {
-                "mirrored": "its poses or all its pictures are mirrored",
-                "inconsistent": "its poses belong to other pictures, or their axes are others",
-            }.get(verdict.kind, f"its pictures fit when they are {verdict.kind}")
-            message = f"the {source} of its views show no one shape: {remedy}; restore pictures and poses"
+                "mirrored": "its poses or all its images are mirrored",
+                "inconsistent": "its poses belong to other images, or use other axes",
+            }.get(verdict.kind, f"its images fit if they are {verdict.kind}")
+            message = f"by {source}, its views show no single shape: {remedy}; restore images and poses"
             yield subject.about(check, "error", message)
             continue
         for index, other in zip(views, reversed(views), strict=True):
@@ -67,9 +67,9 @@ def _report(subject: Subject, chosen: list[int], verdicts: list[Verdict], source
 
 
 def _message(subject: Subject, verdict: Verdict, other: int, source: str) -> str:
-    message = f"by its {source} it does not show what the other views show"
+    message = f"by its {source} it disagrees with the other views"
     if verdict.kind == "swapped":
-        return f"{message}, but would with the camera of {subject.picture_files[other]}; swap the two"
+        return f"{message}, but would agree with the camera of {subject.picture_files[other]}; swap the two"
     if verdict.kind == "inconsistent":
-        return f"{message}; check its picture and its pose"
-    return f"{message}, but would {verdict.kind}; turn it back"
+        return f"{message}; check its image and its pose"
+    return f"{message}, but would agree if {verdict.kind}; flip it back"

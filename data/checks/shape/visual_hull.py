@@ -1,8 +1,8 @@
-"""Silhouettes that fit each other: the shape that most views leave must fill every view's silhouette.
+"""Check the consistency of silhouettes: the visual hull must fill every view's silhouette.
 
-The shape is a visual hull (Laurentini 1994, "The visual hull concept for silhouette-based image
-understanding"): the points that no silhouette excludes, here those that a few may exclude, so that a faulty
-view harms nobody else.
+The visual hull (Laurentini 1994, "The visual hull concept for silhouette-based image understanding") is the
+set of points that no silhouette excludes. Here a few views may exclude a point, for robustness to faulty
+views.
 """
 
 from functools import partial
@@ -14,25 +14,25 @@ from numpy import ndarray
 from data.checks.image_summaries import dilate
 from data.checks.shape.view_consistency import TURNS, Agreement, Build, Turn, Verdict
 
-COARSE, FINE = 20, 40  # cells along an edge of the cube; of a cube of as many cells as the box has
+COARSE, FINE = 20, 40  # cells along an edge of the cube, and of a cube with as many cells as the fine box
 NUM_CARVING = 64  # views that carve the hull
-STAGES = 5  # after each of which the points that are carved away are dropped
-TOLERATED = 0.06  # share of the carving views that may exclude a point of the hull, and two of them at least
-EDGE = 2  # pixels by which an honest silhouette may be smaller than the hull's
-# Most that is seen of honest views, with room to spare: shares of the silhouette that the hull leaves bare
-# (0.003 at most of 88 vehicles), and of the hull that the silhouette leaves bare (0.24: the hull is larger).
+STAGES = 5  # carved points are dropped after each
+TOLERATED = 0.06  # fraction of the carving views (at least two) that may exclude a point of the hull
+EDGE = 2  # pixels by which a correct silhouette may be smaller than the hull's
+# Thresholds with margin over correct views: fraction of the silhouette not covered by the hull (at most 0.003
+# for 88 vehicles), and fraction of the hull not covered by the silhouette (0.24: the hull is larger).
 MOST_BARE, MOST_SURPLUS = 0.04, 0.32
-# Least gains that are no accident, in parts of the hull's pixels: honest views gain 0.009 at most by a swap
-# of the cameras of two, and nothing by a turn.
+# Least significant gains, as fractions of the hull's pixels: correct views gain at most 0.009 by swapping two
+# cameras, and nothing by a flip.
 LEAST_SWAP, LEAST_TURN = 0.025, 0.02
 FITTING, ROOM = (
     1.6,
     0.2,
-)  # how far an honest view may be from the hull: times the median, and parts of the hull
+)  # tolerance of a correct view: times the median, plus a fraction of the hull
 
 
 class HullAgreement(Agreement):
-    """Misfit: how much the hull leaves bare of the silhouette, or the silhouette of the hull."""
+    """Misfit: how much of the silhouette the hull does not cover, or of the hull the silhouette does not."""
 
     def __init__(
         self,
@@ -53,19 +53,20 @@ class HullAgreement(Agreement):
         self._grown = dilate(self._masks, EDGE)
 
     def misfits(self) -> Float[ndarray, "v"]:
-        """Of every view with its own camera."""
+        """The misfit of every view with its own camera."""
         bare = (self._masks & ~self._projected).sum((1, 2)) / self._masks.sum((1, 2)).clip(1)
         surplus = (self._projected & ~self._grown).sum((1, 2)) / self._projected.sum((1, 2)).clip(1)
-        # Where cameras are few or stand in a ring, all of the hull is too large.
+        # With few cameras or cameras in a ring, the hull is too large everywhere.
         return np.maximum(bare / MOST_BARE, surplus / max(MOST_SURPLUS, 2.5 * float(np.median(surplus))))
 
     def faults(self) -> list[Verdict]:
-        """The views that would fit better turned or with another's camera, and others that do not fit.
+        """Return the views that fit better flipped or with another camera, and others that do not fit.
 
-        What a remedy gains says more than a misfit: the hull is never the object, but equally so everywhere.
+        The gain of a correction is more reliable than a misfit, since the hull always differs from the
+        object.
         """
-        own = np.diag(self._apart(self._masks)).copy()
-        fits = FITTING * np.median(own) + ROOM  # what an honest view may come to
+        own = np.diag(self._differing(self._masks)).copy()
+        fits = FITTING * np.median(own) + ROOM  # tolerance of a correct view
         gains, remedies = self._turns(own, fits)
         swap_gains, partners = self._swaps(own, fits)
         misfits, verdicts = self.misfits(), list[Verdict]()
@@ -73,7 +74,7 @@ class HullAgreement(Agreement):
         for view in np.argsort(-np.maximum(gains, swap_gains)).tolist():
             if view in settled:
                 continue
-            # The better of two remedies for one view is the simpler one, unless the other gains much more.
+            # Of two corrections for one view, prefer the simpler one unless the other gains much more.
             swapped = swap_gains[view] > max(LEAST_SWAP, 1.3 * gains[view])
             if swapped and partners[view] not in settled:
                 verdicts.append(Verdict("swapped", (view, int(partners[view]))))
@@ -85,32 +86,32 @@ class HullAgreement(Agreement):
         return verdicts
 
     def _turns(self, own: Float[ndarray, "v"], fits: float) -> tuple[Float[ndarray, "v"], Int[ndarray, "v"]]:
-        """What the best turn of each silhouette gains, and which it is."""
-        apart = np.stack([np.diag(self._apart(turned(self._masks, turn))) for turn in TURNS])
+        """Return the gain of the best flip of each silhouette, and which flip it is."""
+        apart = np.stack([np.diag(self._differing(turned(self._masks, turn))) for turn in TURNS])
         gains = np.where(apart < fits, own - apart, 0.0)
         return gains.max(axis=0), gains.argmax(axis=0)
 
     def _swaps(self, own: Float[ndarray, "v"], fits: float) -> tuple[Float[ndarray, "v"], Int[ndarray, "v"]]:
-        """What each view gains by exchanging cameras with another, and with which, where both then fit."""
-        apart = self._apart(self._masks)
+        """Return what each view gains by swapping cameras with another so that both fit, and with which."""
+        apart = self._differing(self._masks)
         gains = own + own[:, None] - apart - apart.T
-        each = own - apart  # of a camera, by another view's silhouette
+        each = own - apart  # gain of a camera with another view's silhouette
         honest = (np.minimum(each, each.T) > -0.25 * gains) & (np.maximum(apart, apart.T) < fits)
         gains = np.where(honest, gains, 0.0)
         return gains.max(axis=1), gains.argmax(axis=1)
 
-    def _apart(self, masks: Bool[ndarray, "v k l"]) -> Float[ndarray, "v v"]:
-        """Pixels that differ between each silhouette and the hull from each camera, in parts of the hull."""
+    def _differing(self, masks: Bool[ndarray, "v k l"]) -> Float[ndarray, "v v"]:
+        """Return the differing pixels of silhouettes and hull, per pair of views, relative to the hull."""
         masks, hull = (maps.reshape(len(maps), -1).astype(np.float32) for maps in (masks, self._projected))
         sizes = hull.sum(axis=1)
         return (masks.sum(axis=1)[:, None] + sizes - 2 * masks @ hull.T) / sizes.clip(1)
 
     def radius(self) -> float:
-        """How far the object reaches from the origin, in scene units; the hull is a little larger than it."""
+        """The object's radius around the origin, in scene units; slightly overestimated by the hull."""
         return float(np.quantile(np.linalg.norm(self.points, axis=0), 0.98)) if self.points.size else 0.0
 
     def _carve(self, carving: Int[ndarray, "c"], extent: float) -> Float[ndarray, "3 n"]:
-        """Points of the hull: in a coarse grid over the cube, then in a fine one over what that left."""
+        """Carve the hull: in a coarse grid over the cube, then in a fine grid over the remainder."""
         tolerated = max(2, round(TOLERATED * len(carving)))
         edge = 2 * extent / COARSE
         coarse = self._left(carving, _grid(np.full(3, -extent), np.full(3, extent), edge), edge, tolerated)
@@ -123,9 +124,9 @@ class HullAgreement(Agreement):
     def _left(
         self, carving: Int[ndarray, "c"], points: Float[ndarray, "3 n"], edge: float, tolerated: int
     ) -> Float[ndarray, "3 m"]:
-        """The points that at most `tolerated` views exclude; half a cell beside a silhouette is within."""
+        """Keep the points that at most `tolerated` views exclude, with half a cell of margin."""
         excluded = np.zeros(points.shape[1], np.int16)
-        # Views that are far apart in their order exclude most of what can be excluded, so they come first.
+        # Views far apart in order exclude most points, so they come first.
         for stage in (carving[offset::STAGES] for offset in range(STAGES)):
             for view in stage.tolist():
                 projection = self._projections[view]
@@ -138,7 +139,7 @@ class HullAgreement(Agreement):
         return points
 
     def _project(self, view: int) -> Bool[ndarray, "k l"]:
-        """Where a view should show the hull."""
+        """Return the projection of the hull in a view."""
         drawn = np.zeros(self._masks.shape[1:], bool)
         pixels, ahead = self._pixels(self.points, view)
         drawn.ravel()[pixels[ahead]] = True
@@ -147,12 +148,12 @@ class HullAgreement(Agreement):
     def _pixels(
         self, points: Float[ndarray, "3 n"], view: int
     ) -> tuple[Int[ndarray, "n"], Bool[ndarray, "n"]]:
-        """The pixels of points, row by row, and whether they lie before the camera.
+        """Return the flat pixel indices of points, and whether they are in front of the camera.
 
-        Points beside the picture are moved to its edge: what is cut there may go on.
+        Points outside the image are clamped to its border, since the object may continue there.
         """
         x, y, z = points
-        # Not as a product of matrices: numpy would start threads, which the other workers' cores lack.
+        # No matrix product: numpy would start threads, but other workers use the cores.
         column, row, depth = (a * x + b * y + c * z + d for a, b, c, d in self._projections[view])
         height, width = self._masks.shape[1:]
         inverse = 1 / np.maximum(depth, np.float32(1e-6))
@@ -167,19 +168,19 @@ def hull_builder(
     intrinsics: Float[ndarray, "v 3 3"],
     extent: float,
 ) -> Build:
-    """Agreement by silhouettes of an object within `extent` (scene units) of the origin."""
+    """Build the agreement by silhouettes of an object within `extent` (scene units) of the origin."""
     return partial(HullAgreement, masks=masks, poses=poses, intrinsics=intrinsics, extent=extent)
 
 
 def turned(maps: ndarray, turn: Turn) -> ndarray:
-    """Maps [..., h, w], mirrored left to right, stood on their heads, or both."""
+    """Flip maps [..., h, w] horizontally, vertically, or both."""
     if turn in ("mirrored", "turned round"):
         maps = maps[..., ::-1]
     return maps[..., ::-1, :] if turn in ("upside down", "turned round") else maps
 
 
 def _projections(poses: ndarray, intrinsics: ndarray, size: tuple[int, int]) -> Float[ndarray, "v 3 4"]:
-    """From the world to pixels of pictures of `size`."""
+    """Return the projections from the world to pixels of images of `size`."""
     to_camera = poses[:, :3, :3].transpose(0, 2, 1)
     shift = -np.einsum("vij,vj->vi", to_camera, poses[:, :3, 3])
     to_pixels = np.array([size[1], size[0], 1.0])[:, None] * intrinsics
@@ -187,6 +188,6 @@ def _projections(poses: ndarray, intrinsics: ndarray, size: tuple[int, int]) -> 
 
 
 def _grid(low: Float[ndarray, "3"], high: Float[ndarray, "3"], edge: float) -> Float[ndarray, "3 n"]:
-    """Centres of cells of this edge over a box."""
+    """Return the centres of cells with this edge length over a box."""
     axes = [np.arange(a + edge / 2, b, edge, dtype=np.float32) for a, b in zip(low, high, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)

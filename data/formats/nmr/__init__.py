@@ -1,1 +1,1 @@
-"""The rendered ShapeNet of NMR (Kato et al. 2018), as pixelNeRF and others use it."""
+"""ShapeNet as rendered for NMR (Kato et al. 2018) and used by pixelNeRF and others."""

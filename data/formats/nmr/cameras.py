@@ -1,9 +1,8 @@
-"""The cameras of NMR's ShapeNet: cameras.npz to poses and intrinsics of ours, and where they should stand.
+"""Read the cameras of NMR's ShapeNet from cameras.npz, and check their placement.
 
 `world_mat_i` (world to camera, 3x4 or 4x4, OpenCV axes; or its inverse `world_mat_inv_i`) and `camera_mat_i`
 (to normalised device coordinates, -1 to 1 from left to right and from top to bottom: x = focal * X / Z)
-describe view i. The files' world has the y axis up and is turned here, so that z is: (x, y, z) becomes
-(x, -z, y).
+describe view i. The files' world is y-up and is converted to z-up: (x, y, z) becomes (x, -z, y).
 """
 
 import zipfile
@@ -23,7 +22,7 @@ KINDS = ("world_mat", "world_mat_inv", "camera_mat")
 ANGLE_TOLERANCE = 0.5  # degrees
 READ_ERRORS = (
     OSError,
-    MemoryError,  # a header may claim any shape
+    MemoryError,  # the header may claim any shape
     ValueError,
     EOFError,
     KeyError,
@@ -35,12 +34,12 @@ READ_ERRORS = (
 def read_cameras(
     path: Path, numbers: tuple[int, ...]
 ) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-    """Poses (OpenCV axes, world z up) and intrinsics (divided by the picture's size) of some views.
+    """Read poses (OpenCV axes, world z up) and intrinsics (normalised by the image size) of some views.
 
-    Raises ValueError where one is missing or the matrices make no camera. Pickled arrays are refused.
+    Raises ValueError if one is missing or the matrices are invalid. Pickled arrays are rejected.
     """
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: is missing, or no whole npz archive; restore the file")
+        raise ValueError(f"{path}: is missing or not a complete npz archive; restore the file")
     try:
         with np.load(path, allow_pickle=False) as file:
             names = [f"{kind}_{number}" for number in numbers for kind in KINDS]
@@ -54,7 +53,7 @@ def read_cameras(
 
 @dataclass(frozen=True)
 class ViewAngles:
-    """Where cameras stand as seen from the origin: azimuth from x towards y, elevation above the ground."""
+    """Camera positions as seen from the origin: azimuth from x towards y, elevation above the ground."""
 
     azimuth_deg: Float[Tensor, "v"]
     elevation_deg: Float[Tensor, "v"]
@@ -62,7 +61,7 @@ class ViewAngles:
 
 
 def view_angles(cam_to_world: Float[Tensor, "v 4 4"]) -> ViewAngles:
-    """The angles of cameras in a world whose z axis is up; azimuths from 0 to 360."""
+    """Return the angles of cameras in a z-up world; azimuths from 0 to 360."""
     x, y, z = cam_to_world[:, :3, 3].unbind(-1)
     elevation = torch.atan2(z, torch.hypot(x, y))
     azimuth = torch.rad2deg(torch.atan2(y, x)) % 360
@@ -70,9 +69,9 @@ def view_angles(cam_to_world: Float[Tensor, "v 4 4"]) -> ViewAngles:
 
 
 def require_even_turn(cam_to_world: Float[Tensor, "v 4 4"], name: str) -> None:
-    """Raise ValueError, beginning with `name`, unless views go once round at even steps and one elevation.
+    """Raise ValueError, starting with `name`, unless views are evenly spaced on one circle.
 
-    24 views are 15 degrees apart. The direction does not matter.
+    24 views are 15 degrees apart, in either direction.
     """
     angles = view_angles(cam_to_world)
     count = len(cam_to_world)
@@ -90,7 +89,7 @@ def require_even_turn(cam_to_world: Float[Tensor, "v 4 4"], name: str) -> None:
     if len(other := (spread.abs() > ANGLE_TOLERANCE).nonzero()[:, 0]):
         view = int(other[0])
         raise ValueError(
-            f"{name}: view {view} stands at an elevation of {float(angles.elevation_deg[view]):.1f} degrees "
+            f"{name}: view {view} is at an elevation of {float(angles.elevation_deg[view]):.1f} degrees "
             f"and view 0 at {float(angles.elevation_deg[0]):.1f}; restore the object"
         )
 
@@ -121,7 +120,7 @@ def _intrinsics(path: Path, arrays: dict[str, np.ndarray], number: int) -> Float
 def _matrix(path: Path, arrays: dict[str, np.ndarray], key: str, shapes: tuple) -> Float[Tensor, "h w"]:
     if key not in arrays:
         also = f" nor {key.replace('_inv', '')}" if "_inv_" in key else ""
-        raise ValueError(f"{path}: has no {key}{also}, though there is such a picture; restore the file")
+        raise ValueError(f"{path}: has no {key}{also}, but the image exists; restore the file")
     array = arrays[key]
     if array.shape not in shapes or array.dtype.kind not in "fiu":
         raise ValueError(

@@ -1,14 +1,14 @@
-"""ShapeNet as the Neural Mesh Renderer drew it (NMR): 13 categories, 24 views of 64 x 64 of every object.
+"""ShapeNet as rendered for the Neural Mesh Renderer (NMR): 13 categories, 24 views of 64 x 64 per object.
 
     ROOT/CATEGORY/OBJECT/image/0000.png ..., mask/0000.png ..., cameras.npz (see data/formats/nmr/cameras.py)
     ROOT/CATEGORY/train.lst, val.lst, test.lst      names of objects, line by line
     ROOT/CATEGORY/softras_train.lst ...             other splits: softras_*.lst, gen_*.lst
 
-The root may also be a single category. Where there are masks and the background is not white, it becomes
-white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
-15 degrees of azimuth, which scripts/check_data.py checks by `data.formats.nmr.cameras.require_even_turn`.
+The root may also be a single category. Backgrounds that are not white are made white if there are masks. The
+public images have a camera distance of about 2.732, an elevation of 30 degrees and azimuths every 15 degrees,
+which scripts/check_data.py verifies with `data.formats.nmr.cameras.require_even_turn`.
 
-Every problem with a file is a ValueError of one line that begins with its path.
+Problems with a file raise a one-line ValueError that starts with its path.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ from data.images.masks import on_white, read_mask
 from data.scenes.objects import RawObjects
 from data.splits import SPLITS, Split, subfolders
 
-LOOK_AT = 64  # folders, to tell what a data set is; there are 13 categories
-LISTS = ("", "softras_", "gen_")  # beginnings of the lists' names that are known
+LOOK_AT = 64  # folders inspected to recognise the layout; there are 13 categories
+LISTS = ("", "softras_", "gen_")  # known prefixes of the lists' names
 
 
 class NMRObjects(RawObjects):
-    """Objects in their folders, which are listed when they are asked for. Ids are CATEGORY_OBJECT."""
+    """Objects in folders, which are listed on access. Ids are CATEGORY_OBJECT."""
 
     def __init__(self, folders: list[Path]):
         self.ids = tuple(f"{_category(folder)}_{folder.name}" for folder in folders)
@@ -45,11 +45,11 @@ class NMRObjects(RawObjects):
         return str(self._folders[index])
 
     def num_views(self, index: int) -> int:
-        """Number of pictures."""
+        """The number of images."""
         return len(self._views(index))
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Poses and intrinsics in the order of the pictures' numbers."""
+        """Poses and intrinsics in the order of the image numbers."""
         return read_cameras(self._folders[index] / "cameras.npz", self._views(index))
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
@@ -59,8 +59,8 @@ class NMRObjects(RawObjects):
             return picture
         if opacity.shape != picture.shape[:2]:
             raise ValueError(
-                f"{self._file('mask', index, view)}: is {list(opacity.shape)} pixels high and wide, but its "
-                f"picture is {list(picture.shape[:2])}; restore both"
+                f"{self._file('mask', index, view)}: is {list(opacity.shape)} pixels (height, width), but "
+                f"its image is {list(picture.shape[:2])}; restore both"
             )
         return on_white(picture, opacity)
 
@@ -73,7 +73,7 @@ class NMRObjects(RawObjects):
         return self._folders[index] / kind / f"{self._views(index)[view]:04d}.png"
 
     def _views(self, index: int) -> tuple[int, ...]:
-        """The numbers of the pictures, which most objects have in common, so that one copy does."""
+        """The image numbers; most objects have the same, so they share one cached tuple."""
         if index not in self._numbers:
             numbers = _picture_numbers(self._folders[index] / "image")
             self._numbers[index] = self._shared.setdefault(numbers, numbers)
@@ -81,10 +81,10 @@ class NMRObjects(RawObjects):
 
 
 def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
-    """The objects that the lists {prefix}{split}.lst of all categories name.
+    """Open the objects named by the lists {prefix}{split}.lst of all categories.
 
-    A category may have nothing to be judged on, but none is left out of training in silence. Raises
-    ValueError where that would happen, where no category has the list, or where an object is missing.
+    A category may lack held-out lists, but not the training list. Raises ValueError if that is missing, if no
+    category has the list, or if an object is missing.
     """
     categories = _categories(root)
     lists = [folder / f"{prefix}{split}.lst" for folder in categories]
@@ -104,10 +104,10 @@ def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
 
 
 def is_nmr(root: Path, prefix: str = "") -> bool:
-    """Whether a data set has this layout, with lists of that beginning."""
+    """Whether a data set has this layout, with lists of that prefix."""
     if not root.is_dir():
         return False
-    # Not all of them: thousands of other folders may lie there.
+    # Only the first few: there may be thousands of other folders.
     return any((folder / f"{prefix}train.lst").is_file() for folder in _categories(root)[:LOOK_AT])
 
 
@@ -116,12 +116,12 @@ def _category(folder: Path) -> str:
 
 
 def _categories(root: Path) -> list[Path]:
-    """Folders with lists: the root itself, or those in it."""
+    """List the folders with lists: the root itself, or its subfolders."""
     return [root] if _has_list(root) else subfolders(root)
 
 
 def _is_category(folder: Path) -> bool:
-    """Whether a folder has any list, or its first folder is an object: others are not part of the set."""
+    """Whether a folder is a category: it has a list, or its first subfolder is an object."""
     return _has_list(folder) or any((child / "cameras.npz").is_file() for child in subfolders(folder)[:1])
 
 
@@ -130,21 +130,21 @@ def _has_list(folder: Path) -> bool:
 
 
 def _listed(path: Path) -> list[Path]:
-    """The folders of the objects that a list names."""
+    """Return the folders of the objects in a list."""
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as text ({type(error).__name__}); restore it") from error
-    # One listing is faster than asking for each of thousands.
+    # One directory listing is faster than thousands of stat calls.
     there = {child.name for child in subfolders(path.parent)}
     if absent := [name for name in names if name not in there]:
         raise ValueError(
             f"{path}: names {absent[0]}, which is not in its folder ({len(absent)} of {len(names)} are not); "
-            "unpack the category again or take it out of the list"
+            "unpack the category again or remove it from the list"
         )
     if len(set(names)) < len(names):
         twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise ValueError(f"{path}: names {twice} twice; take it out of the list once")
+        raise ValueError(f"{path}: names {twice} twice; remove one of them")
     return [path.parent / name for name in names]
 
 
@@ -154,7 +154,7 @@ def _picture_numbers(folder: Path) -> tuple[int, ...]:
     except OSError as error:
         raise ValueError(f"{folder}: cannot be listed ({error.strerror}); unpack the object again") from error
     if not stems:
-        raise ValueError(f"{folder}: no pictures (0000.png ...) in it; unpack the object again")
+        raise ValueError(f"{folder}: has no images (0000.png ...); unpack the object again")
     if odd := [stem for stem in stems if not (stem.isdecimal() and stem == f"{int(stem):04d}")]:
-        raise ValueError(f"{folder / odd[0]}.png: pictures are called 0000.png, 0001.png ...; rename it")
+        raise ValueError(f"{folder / odd[0]}.png: images must be called 0000.png, 0001.png ...; rename it")
     return tuple(sorted(map(int, stems)))

@@ -1,1 +1,1 @@
-"""Packed sets: one memory-mapped file per split."""
+"""Packed data sets: memory-mapped safetensors files per split."""

@@ -1,18 +1,17 @@
-"""One file of a packed data set: what is in it, and how it is mapped into memory.
+"""One file of a packed data set: its format, and memory-mapped access.
 
-A file is a safetensors file, so that any program with that library opens it:
+It is a safetensors file, readable by any program with that library:
 
-    poses        float32 [n, 4, 4]     camera-to-world of all views, object after object
-    intrinsics   float32 [n, 3, 3]     divided by the picture's size
-    picture_HxW  uint8   [m, H, W, 3]  RGB on white; one tensor for each size that occurs
-    depth_HxW_*  uint16  [m, H, W]     1/10000 scene unit, 0 where nothing is; float32 scene units where the
-                                       set knows depth more finely or farther away than that
-    alpha_HxW    uint8   [m, H, W]
+    poses float32 [n, 4, 4] camera-to-world of all views, ordered by object
+    intrinsics float32 [n, 3, 3] normalised by the image size
+    picture_HxW  uint8   [m, H, W, 3]  RGB on white; one tensor per image size
+    depth_HxW_* uint16 [m, H, W] 1/10000 scene unit, 0 for background; float32 scene units if the set needs a
+    finer step or larger range alpha_HxW uint8 [m, H, W]
 
-The header's metadata hold an `Index` as JSON, with a checksum of its own: which rows belong to which object,
-and a checksum of all bytes of each object. Opening a file checks its size, its header and that the rows of
-the objects fill the tensors one after another; pixels are read when they are asked for. Every problem is a
-ValueError of one line that begins with the file's path.
+The header's metadata contain an `Index` as JSON, with its own checksum: the rows of each object, and a
+checksum of all its bytes. Opening a file checks its size, its header and that the rows of the objects cover
+the tensors in order; pixels are read on access. Every problem is a one-line ValueError that starts with the
+file's path.
 """
 
 import json
@@ -33,14 +32,14 @@ from data.splits import Split
 
 FORMAT = "genvs-packed-1"
 DTYPES = {"F32": torch.float32, "U16": torch.uint16, "U8": torch.uint8}
-# Python 3.13 names it; before, Linux's own number.
+# Named in Python 3.13; before, the value on Linux.
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
-# Kind of pixels -> the types they may have, and their axes.
+# Kind of pixels -> allowed types, and number of axes.
 KINDS = {"picture": ({"U8"}, 4), "depth": ({"U16", "F32"}, 3), "alpha": ({"U8"}, 3)}
 
 
 class Rows(BaseModel, frozen=True, extra="forbid", strict=True):
-    """Consecutive views of an object, as consecutive rows of a tensor."""
+    """Consecutive views of an object, stored as consecutive rows of a tensor."""
 
     tensor: str
     first: int = Field(ge=0)
@@ -48,10 +47,10 @@ class Rows(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class Entry(BaseModel, frozen=True, extra="forbid", strict=True):
-    """One object. Its views are those of its `Rows` one after another; without rows it has no such pixels."""
+    """One object. Its views are its `Rows` in order; a kind without rows is not stored."""
 
     id: str = Field(min_length=1)
-    names: tuple[str, ...]  # what a list of views may call it
+    names: tuple[str, ...]  # accepted names in a list of views
     views: int = Field(ge=1)
     crc32: int  # of its cameras, then of its pixels in the order of `KINDS`
     picture: tuple[Rows, ...]
@@ -59,25 +58,25 @@ class Entry(BaseModel, frozen=True, extra="forbid", strict=True):
     alpha: tuple[Rows, ...] = ()
 
     def rows(self, kind: str) -> tuple[Rows, ...]:
-        """Where the pixels of a kind lie."""
+        """Return the rows of a kind of pixels."""
         return getattr(self, kind)
 
 
 class Index(BaseModel, frozen=True, extra="forbid", strict=True):
-    """The objects of a file, which is one of `shards` that hold the split together."""
+    """The objects of a file, which is one of the `shards` of a split."""
 
     split: Split
     shard: int = Field(0, ge=0)  # from 0
     shards: int = Field(1, ge=1)
-    image_size: int | None = None  # to which pictures were resized; None: as they were
+    image_size: int | None = None  # size that images were resized to; None if not resized
     objects: tuple[Entry, ...]
     left_out: tuple[str, ...] = ()  # objects of the set that could not be read
 
 
 class PackedFile:
-    """A file, mapped into memory: what it hands out lies in the system's cache of files and is shared.
+    """A memory-mapped file: returned tensors are views of the shared page cache.
 
-    Writing to a tensor of it copies its pages; the file never changes.
+    Writing to a tensor copies its pages; the file never changes.
     """
 
     def __init__(self, path: Path):
@@ -99,12 +98,12 @@ class PackedFile:
         return self._tensors
 
     def cameras(self, number: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Poses and intrinsics of an object."""
+        """Return the poses and intrinsics of an object."""
         chosen = slice(self._first_camera[number], self._first_camera[number + 1])
         return self._tensors["poses"][chosen], self._tensors["intrinsics"][chosen]
 
     def pixels(self, kind: str, number: int, view: int) -> Tensor | None:
-        """Pixels of a view of an object as they are stored; None where it has none of this kind."""
+        """Return the pixels of a view as stored; None if it has none of this kind."""
         for rows in self.index.objects[number].rows(kind):
             if view < rows.count:
                 return self._tensors[rows.tensor][rows.first + view]
@@ -112,7 +111,7 @@ class PackedFile:
         return None
 
     def verify(self, number: int) -> None:
-        """Raise ValueError unless every byte of an object is as it was written."""
+        """Raise ValueError unless the checksum of an object is correct."""
         entry = self.index.objects[number]
         blocks = [self._tensors[r.tensor][r.first : r.first + r.count] for k in KINDS for r in entry.rows(k)]
         if checksum([*self.cameras(number), *blocks]) != entry.crc32:
@@ -122,7 +121,7 @@ class PackedFile:
             )
 
     def _check_rows(self) -> None:
-        """Every row belongs to one view of one object, and they come in order."""
+        """Check that every row belongs to one view of one object, in order."""
         used = dict.fromkeys(self._tensors, 0)
         for entry in self.index.objects:
             for kind, (types, num_axes) in KINDS.items():
@@ -132,7 +131,7 @@ class PackedFile:
                     if not fits or tensor.dtype not in {DTYPES[name] for name in types}:
                         raise _damaged(self.path, f"object {entry.id} has no {kind} in '{rows.tensor}'")
                     if rows.first != used[rows.tensor]:
-                        raise _damaged(self.path, f"rows of '{rows.tensor}' overlap, or are left out")
+                        raise _damaged(self.path, f"rows of '{rows.tensor}' overlap or are unused")
                     used[rows.tensor] += rows.count
                 counts = sum(rows.count for rows in entry.rows(kind))
                 if counts != entry.views and (counts or kind == "picture"):
@@ -145,11 +144,11 @@ class PackedFile:
         for name, side in (("poses", 4), ("intrinsics", 3)):
             tensor, wanted = self._tensors.get(name), (self._first_camera[-1], side, side)
             if tensor is None or tensor.shape != wanted or tensor.dtype != torch.float32:
-                raise _damaged(self.path, f"'{name}' is no float32 tensor of shape {list(wanted)}")
+                raise _damaged(self.path, f"'{name}' is not a float32 tensor of shape {list(wanted)}")
 
 
 def checksum(tensors: list[Tensor]) -> int:
-    """CRC-32 of the tensors' bytes, one after another."""
+    """Return the CRC-32 of the tensors' concatenated bytes."""
     value = 0
     for tensor in tensors:
         value = zlib.crc32(tensor.contiguous().flatten().view(torch.uint8).numpy(), value)
@@ -157,9 +156,9 @@ def checksum(tensors: list[Tensor]) -> int:
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """The tensors' entries, the metadata, and where the tensors begin."""
+    """Return the tensors' entries, the metadata, and the offset of the tensors."""
     try:
-        # The library refuses sizes, offsets and lengths that do not fit each other or the file.
+        # The library rejects sizes, offsets and lengths that are inconsistent with each other or the file.
         with safe_open(path, framework="numpy"):
             pass
         with path.open("rb") as file:
@@ -169,12 +168,14 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: is cut short or no safetensors file ({_first_line(error)}); copy it again, or "
+            f"{path}: is truncated or not a safetensors file ({_first_line(error)}); copy it again, or "
             "delete it and pack again"
         ) from error
     metadata = table.pop("__metadata__", None) or {}
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path}: is a safetensors file, but no packed data set ('{FORMAT}'); pack it again")
+        raise ValueError(
+            f"{path}: is a safetensors file, but not a packed data set ('{FORMAT}'); pack it again"
+        )
     return table, metadata, 8 + length
 
 
@@ -192,17 +193,17 @@ def _read_index(path: Path, metadata: dict[str, str]) -> Index:
     if len(set(ids)) < len(ids):
         raise _damaged(path, "two objects have the same id")
     if unsafe := next((name for name in ids if not _is_safe(name)), None):
-        raise _damaged(path, f"{unsafe!r} is no name for an object")
+        raise _damaged(path, f"{unsafe!r} is not a valid name for an object")
     return index
 
 
 def _is_safe(name: str) -> bool:
-    """Whether an id may become a part of a file's name."""
+    """Whether an id is safe as part of a file name."""
     return name.isprintable() and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _map(path: Path, table: dict[str, Any], begin: int) -> dict[str, Tensor]:
-    """The tensors, without reading them."""
+    """Map the tensors without reading them."""
     try:
         with path.open("rb") as file:
             everything = torch.frombuffer(_memory(file.fileno()), dtype=torch.uint8)
@@ -215,16 +216,16 @@ def _map(path: Path, table: dict[str, Any], begin: int) -> dict[str, Tensor]:
     for name, found in table.items():
         dtype, (first, last) = DTYPES.get(found["dtype"]), found["data_offsets"]
         if dtype is None or (begin + first) % dtype.itemsize:
-            raise _damaged(path, f"'{name}' is of type {found['dtype']}, or lies askew")
+            raise _damaged(path, f"'{name}' is of type {found['dtype']}, or is misaligned")
         tensors[name] = everything[begin + first : begin + last].view(dtype).view(found["shape"])
     return tensors
 
 
 def _memory(handle: int) -> mmap.mmap:
-    """All of a file, copied where written to: a stray write can neither reach it nor end the process."""
+    """Map a whole file copy-on-write: a stray write can neither change the file nor crash the process."""
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
-    # Without NORESERVE, Linux wants room for a copy of everything: files could not be larger than memory.
+    # Without NORESERVE, Linux reserves memory for a full copy, so files could not exceed memory.
     return mmap.mmap(handle, 0, flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 

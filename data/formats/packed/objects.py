@@ -1,16 +1,15 @@
-"""Packed data sets: the pictures of a split uncompressed in one file, or a few, mapped into memory.
+"""Packed data sets: the uncompressed images of a split in one or a few memory-mapped files.
 
-    ROOT/train.safetensors, val.safetensors, test.safetensors     one file for each split, or shards of it:
-    ROOT/train-00000-of-00004.safetensors, ...                    with the objects in their order
+    ROOT/train.safetensors, val.safetensors, test.safetensors     one file per split, or shards of it:
+    ROOT/train-00000-of-00004.safetensors, ...                    with the objects in order
 
-`python -m scripts.pack` makes them; `data.formats.packed.file` says what is in a file.
+`python -m scripts.pack` writes them; `data.formats.packed.file` describes the format.
 
-Why safetensors: for a picture of the real cars at 128 x 128, all of its bytes added up, one core of a Xeon
-took 340 microseconds from a PNG file, 42 from a slice by safetensors' own `get_slice`, which copies, 25 from
-a row of a mapped .npy file, and 23 from a row mapped at the place that the header of a safetensors file has.
-So the file is as fast as the plainest one, and has what that lacks: several tensors, room for an index, and
-a header that the library checks before anything in it is believed. `python -m scripts.benchmark loader`
-measures the ways that are left.
+Why safetensors: to read a 128 x 128 image of the real cars (summing all bytes), one core of a Xeon took 340
+microseconds from a PNG file, 42 by safetensors' own `get_slice`, which copies, 25 from a row of a mapped .npy
+file, and 23 from a row mapped at the offset in a safetensors header. So it is as fast as the simplest format,
+and adds several tensors, an index, and a header that the library validates. `python -m scripts.benchmark
+loader` measures the current loaders.
 """
 
 import re
@@ -32,9 +31,9 @@ PATTERN = re.compile(rf"({'|'.join(SPLITS)})(?:-(\d{{5}})-of-(\d{{5}}))?\.safete
 
 
 class PackedObjects(RawObjects):
-    """The objects of some shards of a split. Pictures are views of the files' memory; do not write to them.
+    """The objects of some shards of a split. Images are views of mapped memory; do not write to them.
 
-    Copies in other processes open the files again, or inherit the mappings, and share the memory.
+    Copies in other processes reopen the files, or inherit the mappings, and share the memory.
     """
 
     mapped = True
@@ -54,11 +53,11 @@ class PackedObjects(RawObjects):
         self.shards = tuple(file.index.shard for file in self._files)
 
     def __reduce__(self) -> tuple[type["PackedObjects"], tuple[tuple[Path, ...]]]:
-        """For other processes: the files' names alone."""
+        """Pickle only the files' names, for other processes."""
         return PackedObjects, (self._paths,)
 
     def names(self, index: int) -> tuple[str, ...]:
-        """What it was called in the set that was packed."""
+        """Its names in the original data set."""
         return self._entries[index].names
 
     def place(self, index: int) -> str:
@@ -66,7 +65,7 @@ class PackedObjects(RawObjects):
         return f"{self._places[index][0].path}: object {self.ids[index]}"
 
     def shard_of(self, index: int) -> int:
-        """The number of the shard that holds an object, from 0."""
+        """The index of the shard that contains an object."""
         return self._places[index][0].index.shard
 
     def num_views(self, index: int) -> int:
@@ -92,7 +91,7 @@ class PackedObjects(RawObjects):
         return self._pixels("alpha", index, view)
 
     def verify(self, index: int) -> None:
-        """Read all of an object; raise ValueError unless it is as it was written."""
+        """Read all of an object; raise ValueError if its checksum is wrong."""
         file, number = self._places[index]
         file.verify(number)
 
@@ -102,11 +101,11 @@ class PackedObjects(RawObjects):
 
 
 def require_own_name(file: PackedFile) -> None:
-    """Raise ValueError where a file was written under another name."""
+    """Raise ValueError if a file has been renamed."""
     index = file.index
     name = packed_path(file.path.parent, index.split, index.shard, index.shards).name
     if file.path.name != name:
-        raise ValueError(f"{file.path}: was written as {name}; give it back its name")
+        raise ValueError(f"{file.path}: was written as {name}; rename it back")
 
 
 def is_packed(root: Path) -> bool:
@@ -117,28 +116,28 @@ def is_packed(root: Path) -> bool:
 
 
 def open_packed(root: Path, split: Split, *, partial: bool = False) -> PackedObjects:
-    """The objects of a split; val and test stand in for one another.
+    """Open the objects of a split; val and test substitute for one another.
 
-    Raises ValueError where the split is not there, or a shard is missing and `partial` is not set.
+    Raises ValueError if the split is missing, or a shard is missing and `partial` is not set.
     """
     stand_in: dict[Split, Split] = {"train": "train", "val": "test", "test": "val"}
     paths = packed_files(root, split) or packed_files(root, stand_in[split])
     if not paths:
-        raise ValueError(f"{root}: there is no {split}.safetensors nor shards of it; pack this split, too")
+        raise ValueError(f"{root}: there is no {split}.safetensors and no shards of it; pack this split, too")
     objects = PackedObjects(paths)
     missing = sorted(set(range(objects.num_shards)) - set(objects.shards))
     if missing and not partial:
         raise ValueError(
             f"{root}: shard {missing[0]} of {objects.num_shards} of {split} is missing; copy it here, or set "
-            "data.shards=rank where ranks read their own"
+            "data.shards=rank if ranks read their own"
         )
     if not objects.ids:
-        raise ValueError(f"{root}: no objects in the {split} split; pack it again")
+        raise ValueError(f"{root}: the {split} split has no objects; pack it again")
     return objects
 
 
 def packed_files(root: Path, split: Split) -> list[Path]:
-    """The files of a split in a folder, in order. Raises ValueError where they do not belong together."""
+    """List the files of a split in a folder, in order. Raises ValueError if they do not belong together."""
     try:
         names = sorted(child.name for child in root.iterdir())
     except OSError as error:
@@ -152,6 +151,6 @@ def packed_files(root: Path, split: Split) -> list[Path]:
 
 
 def packed_path(root: Path, split: Split, shard: int = 0, shards: int = 1) -> Path:
-    """What a file of a split is called."""
+    """Return the path of a file of a split."""
     part = "" if shards == 1 else f"-{shard:05d}-of-{shards:05d}"
     return root / f"{split}{part}.safetensors"

@@ -1,7 +1,7 @@
-"""Packed files: objects written one at a time, then joined into the files of a split.
+"""Write packed files: one per object, then joined into the files of a split.
 
-Each appears whole or not at all: it is written beside its name, synced, checked and renamed. See
-`data.formats.packed.file` for what is in a file, and `data.formats.packed.objects` for what files are called.
+Each is written atomically: to a temporary sibling that is synced, checked and renamed. See
+`data.formats.packed.file` for the format and `data.formats.packed.objects` for the file names.
 """
 
 import json
@@ -23,18 +23,18 @@ from data.scenes.objects import RawObjects
 from data.splits import Split
 
 Shapes = dict[str, tuple[torch.dtype, torch.Size]]  # of the tensors of a file, by name
-Blocks = Callable[[str], Iterable[Tensor]]  # the rows of a tensor, piece by piece
-ALIGNMENT = 64  # bytes; where the tensors begin
-CAMERAS = {"poses": 4, "intrinsics": 3}  # and the sides of their matrices
+Blocks = Callable[[str], Iterable[Tensor]]  # the rows of a tensor, in pieces
+ALIGNMENT = 64  # bytes, of the offset of the tensors
+CAMERAS = {"poses": 4, "intrinsics": 3}  # and their matrix sizes
 TYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def write_object(
     path: Path, raw: RawObjects, index: int, *, split: Split, image_size: int | None = None
 ) -> None:
-    """Write a file of one object, its pixels resized to squares of `image_size` by areas unless that is None.
+    """Write one object to a file, its pixels area-resized to squares of `image_size` unless that is None.
 
-    Raises ValueError where the object cannot be read, OSError where the file cannot be written.
+    Raises ValueError if the object cannot be read, OSError if the file cannot be written.
     """
     num_views = raw.num_views(index)
     poses, intrinsics = raw.cameras(index)
@@ -43,7 +43,7 @@ def write_object(
         pixels = [getattr(raw, kind)(index, view) for view in range(num_views)]
         if all(values is None for values in pixels):
             continue
-        if kind == "alpha":  # some pictures of a scene may know transparency, and others not
+        if kind == "alpha":  # only some images of a scene may have transparency
             pixels = [
                 _opaque(raw.picture(index, view)) if values is None else values
                 for view, values in enumerate(pixels)
@@ -54,7 +54,7 @@ def write_object(
             )
         rows[kind] = _place(kind, [_stored(kind, values, image_size) for values in pixels], tensors)
     blocks = {name: torch.stack(values) for name, values in tensors.items()}
-    # In the order in which the reader goes through them.
+    # In the order of the reader's checksum.
     parts = [blocks[r.tensor][r.first : r.first + r.count] for kind in KINDS for r in rows.get(kind, ())]
     crc32 = checksum([blocks["poses"], blocks["intrinsics"], *parts])
     names = raw.names(index)
@@ -65,10 +65,10 @@ def write_object(
 
 
 def holds(file: PackedFile, number: int, raw: RawObjects, index: int) -> bool:
-    """Whether an object of a file was written from an object of a set as it is now.
+    """Whether an object of a file matches the current object of a data set.
 
-    Cameras are compared, and the pixels of the first and the last view. Raises ValueError where the set's
-    object cannot be read.
+    Compares the cameras, and the pixels of the first and the last view. Raises ValueError if the object
+    cannot be read.
     """
     entry = file.index.objects[number]
     if (entry.id, entry.names, entry.views) != (raw.ids[index], raw.names(index), raw.num_views(index)):
@@ -90,10 +90,10 @@ def holds(file: PackedFile, number: int, raw: RawObjects, index: int) -> bool:
 
 
 def join(path: Path, parts: Sequence[Path], index: Index, *, verify: bool = True) -> None:
-    """Write the objects of some files, in their order, into one file; `index` says the rest of its index.
+    """Join the objects of some files, in order, into one file; `index` gives the rest of its index.
 
-    Where `verify` is set, the file is read back and compared with the checksums of what was written before it
-    gets its name. Raises ValueError where a part is damaged, OSError where the file cannot be written.
+    With `verify`, the file is read back and its checksums are compared before it is renamed. Raises
+    ValueError if a part is damaged, OSError if the file cannot be written.
     """
     shapes: Shapes = {name: (torch.float32, torch.Size([0, n, n])) for name, n in CAMERAS.items()}
     entries: list[Entry] = []
@@ -116,7 +116,7 @@ def join(path: Path, parts: Sequence[Path], index: Index, *, verify: bool = True
 
 
 def _moved(entry: Entry, first: dict[str, int]) -> Entry:
-    """An entry whose rows follow those that the tensors have already."""
+    """Shift the rows of an entry behind those already in the tensors."""
     moved = {
         kind: tuple(
             r.model_copy(update={"first": r.first + first.get(r.tensor, 0)}) for r in entry.rows(kind)
@@ -147,7 +147,7 @@ def _place(kind: str, pixels: list[Tensor], tensors: dict[str, list[Tensor]]) ->
 
 
 def _stored(kind: str, values: Tensor, size: int | None) -> Tensor:
-    """Pixels as the file holds them."""
+    """Convert pixels to the file's format."""
     if kind == "picture":
         return values if size is None else resize_area(values, size, size)
     if kind == "alpha":
@@ -157,21 +157,21 @@ def _stored(kind: str, values: Tensor, size: int | None) -> Tensor:
 
 
 def _shrunk_depth(depth: Float[Tensor, "h w"], size: int) -> Float[Tensor, "k k"]:
-    """Means over what the rays met; where they met nothing, there is no depth."""
+    """Average the valid depths; pixels without any have no depth."""
     met = (depth > 0).to(depth)
     total, covered = (area_means(values.numpy(), size, size) for values in (depth * met, met))
     return torch.from_numpy(total).to(depth) / torch.from_numpy(covered).to(depth).clamp_min(1e-6)
 
 
 def _compact(depth: Float[Tensor, "h w"]) -> Tensor:
-    """Steps of 16 bits where they say the same to the last bit, otherwise the floats themselves."""
+    """Convert depth to 16 bits if that is lossless, otherwise keep the floats."""
     steps = (depth * DEPTH_STEPS).round()
     fits = bool((steps >= 0).all() and (steps < 2**16).all())
     return steps.to(torch.uint16) if fits and torch.equal(steps / DEPTH_STEPS, depth) else depth
 
 
 def _write_whole(path: Path, blocks: Blocks, shapes: Shapes, index: Index, *, verify: bool) -> None:
-    """Write beside `path`, sync, check, rename."""
+    """Write to a temporary sibling of `path`, sync, check, rename."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,12 +208,12 @@ def _header(shapes: Shapes, index: Index) -> bytes:
 
 
 def _in_order(shapes: Shapes) -> list[str]:
-    """Names of the tensors: wide numbers first, so that all lie where their width divides the offset."""
+    """Order the tensors by element size, largest first, so that all are aligned."""
     return sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a renaming survive a loss of power, where the system knows how."""
+    """Make a rename durable, if the system supports that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Objects of the SRN layout that are read from archives, one object unpacked at a time."""
+"""Read objects of the SRN layout from archives, unpacking one object at a time."""
 
 import shutil
 import tempfile
@@ -20,24 +20,24 @@ Read = TypeVar("Read")
 
 
 class ArchivedObjects(RawObjects):
-    """The objects in some `folders` of an unpacked set, of which the one that was asked for last is unpacked.
+    """The objects of archives; only the one read last is unpacked at any time.
 
-    Extracted below `scratch`, which the caller owns and removes. Reads are best made object by object.
+    Extracted below `scratch`, which the caller owns and removes. Read object by object for speed.
     """
 
     def __init__(self, folders: Sequence[str], members: dict[str, tuple[Member, ...]], scratch: Path):
         self._folders, self._members, self._scratch = tuple(folders), members, scratch
         self._root: Path | None = None
         self._unpacked: int | None = None
-        self._paths = self._objects(scratch)  # names alone; nothing lies there
+        self._paths = self._objects(scratch)  # names only; nothing exists there yet
         self.ids = self._paths.ids
 
     def __reduce__(self) -> tuple[type["ArchivedObjects"], tuple[object, ...]]:
-        """For other processes, which unpack in places of their own."""
+        """Pickle for other processes, which unpack in their own folders."""
         return ArchivedObjects, (self._folders, self._members, self._scratch)
 
     def names(self, index: int) -> tuple[str, ...]:
-        """As in the unpacked set."""
+        """Its names, as in the unpacked set."""
         return self._paths.names(index)
 
     def place(self, index: int) -> str:
@@ -73,9 +73,9 @@ class ArchivedObjects(RawObjects):
             path.write_bytes(member.read())
 
     def lies_in(self, index: int, root: Path) -> bool:
-        """Whether all files of an object are below `root` as they are here."""
+        """Whether all files of an object exist below `root` with the same contents."""
         members = [(root / member.place, member) for member in self._members[self._folders[index]]]
-        # Sizes first: they need no reading.
+        # Sizes first: cheap to compare.
         return all(path.is_file() and path.stat().st_size == member.size for path, member in members) and all(
             path.read_bytes() == member.read() for path, member in members
         )
@@ -103,14 +103,14 @@ class ArchivedObjects(RawObjects):
 
 
 def open_archived(members: Sequence[Member], split: Split, scratch: Path) -> ArchivedObjects:
-    """The objects of a split, as if the archives were unpacked side by side; see `open_srn`.
+    """Open the objects of a split, as if the archives were unpacked side by side; see `open_srn`.
 
-    Raises ValueError where the split has no objects.
+    Raises ValueError if the split has no objects.
     """
     by_folder: dict[str, list[Member]] = defaultdict(list)
     for member in members:
         by_folder[member.folder].append(member)
-    # The folders alone, so that who belongs to which split is decided where it always is.
+    # Create only the folders, so that the usual code assigns the splits.
     skeleton = Path(tempfile.mkdtemp(dir=scratch))
     for place in {member.place.rpartition("/")[0] for member in members}:
         (skeleton / place).mkdir(parents=True, exist_ok=True)

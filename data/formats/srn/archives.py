@@ -1,13 +1,13 @@
-"""Files of SRN data sets in the archives that they are published in: zip and tar files.
+"""Read the files of SRN data sets from zip and tar archives.
 
-An archive may have folders above its objects or none, and what archivers add (__MACOSX, .DS_Store) is left
-alone. A `Member` is a file of an object, with the place where it would lie in an unpacked set:
+An archive may have folders above its objects or none; archiver leftovers (__MACOSX, .DS_Store) are ignored. A
+`Member` is a file of an object, with its location in an unpacked set:
 
     [*_train, *_val or *_test/][one more folder/]OBJECT/rgb/000000.png, pose/000000.txt, intrinsics.txt ...
 
-where the split's folder is the one in the archive or, without one, the archive's own name. Archives come
-from strangers: names that lead out of the folder, links, encrypted files and what unpacks to far more than
-pictures are refused. Every problem is a ValueError of one line that begins with the archive's path.
+where the split's folder is the one in the archive or, without one, the archive's own name. Archives are
+untrusted: path traversal, links, encrypted files and decompression bombs are rejected. Every problem is a
+one-line ValueError that starts with the archive's path.
 """
 
 import bz2
@@ -28,9 +28,9 @@ from typing import BinaryIO, Literal
 from data.splits import split_named
 
 FOLDERS = ("rgb", "pose", "depth", "alpha", "intrinsics")
-MOST_BYTES = 64 * 2**20  # of a file of an object
-MOST_GROWTH = 100  # times the archive's size, for all of its files together
-ANYWAY_BYTES = 2**30  # to which any archive may grow
+MOST_BYTES = 64 * 2**20  # per file of an object
+MOST_GROWTH = 100  # total unpacked size over the archive's size
+ANYWAY_BYTES = 2**30  # unpacked size that is always allowed
 SUFFIX = re.compile(r"(\.zip|\.tar(\.gz|\.bz2|\.xz)?|\.tgz|\.tbz2?|\.txz)$", re.IGNORECASE)
 COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 DAMAGES = (
@@ -44,20 +44,20 @@ DAMAGES = (
     OSError,
     OverflowError,
     UnicodeDecodeError,
-)  # what the standard library raises on bad archives
+)  # errors of the standard library for bad archives
 
 
-@dataclass(frozen=True, slots=True)  # a set has millions
+@dataclass(frozen=True, slots=True)  # a data set has millions
 class Member:
     """A file of an object."""
 
     archive: Path  # as it was given
-    source: Path  # the file that is read: the archive, or what it was expanded to
+    source: Path  # the file that is read: the archive, or its decompressed copy
     kind: Literal["zip", "tar", "folder"]
-    name: str  # as the archive has it
+    name: str  # name in the archive
     size: int  # bytes, unpacked
-    offset: int = 0  # of its bytes in a tar file
-    place: str = ""  # where it belongs below the root of an unpacked set, with /
+    offset: int = 0  # of its data in a tar file
+    place: str = ""  # path below the root of an unpacked set, with /
 
     @property
     def folder(self) -> str:
@@ -65,18 +65,18 @@ class Member:
         return "/".join(_object_parts(self.place.split("/")))
 
     def read(self) -> bytes:
-        """Its bytes. Raises ValueError where the archive is damaged."""
+        """Return its bytes. Raises ValueError if the archive is damaged."""
         try:
             content = self._read()
         except DAMAGES as error:
             raise ValueError(f"{self.archive}: {self.name} cannot be read ({error}); get it again") from error
         if len(content) != self.size:
-            raise ValueError(f"{self.archive}: {self.name} is not as long as is said; get it again")
+            raise ValueError(f"{self.archive}: {self.name} does not have the stated size; get it again")
         return content
 
     def _read(self) -> bytes:
         if self.kind == "zip":
-            # With a limit: the size in the list may be a lie, and all would be inflated before it is cut off.
+            # With a limit: the stated size may be false, and everything would be inflated before truncation.
             with _open_zip(self.source).open(self.name) as file:
                 return file.read(self.size + 1)
         if self.kind == "folder":
@@ -87,9 +87,9 @@ class Member:
 
 
 def list_members(archives: Sequence[Path], scratch: Path) -> list[Member]:
-    """The files of all objects in archives or folders. Compressed tar files are expanded into `scratch`.
+    """List the files of all objects in archives or folders. Compressed tar files are expanded into `scratch`.
 
-    Raises ValueError where an archive cannot be read or trusted, or two files belong in one place.
+    Raises ValueError if an archive cannot be read or trusted, or two files have the same location.
     """
     members = [member for archive in archives for member in _list(archive, scratch)]
     seen: dict[str, Member] = {}
@@ -97,7 +97,7 @@ def list_members(archives: Sequence[Path], scratch: Path) -> list[Member]:
         other = seen.setdefault(member.place, member)
         if other is not member:
             raise ValueError(
-                f"{member.archive}: {member.name} belongs where {other.name} of {other.archive} does; give "
+                f"{member.archive}: {member.name} duplicates {other.name} of {other.archive}; give "
                 "each object once"
             )
     return members
@@ -113,11 +113,13 @@ def _list(archive: Path, scratch: Path) -> list[Member]:
         raise ValueError(f"{archive}: there is no such file; give a zip or tar file, or a folder")
     members = [replace(member, place=place) for member in found if (place := _place(member))]
     if not members:
-        raise ValueError(f"{archive}: no objects (folders with rgb/ and pose/) in it; give an SRN data set")
+        raise ValueError(
+            f"{archive}: contains no objects (folders with rgb/ and pose/); give an SRN data set"
+        )
     for member in members:
         if member.size > MOST_BYTES:
             raise ValueError(
-                f"{archive}: {member.name} unpacks to {member.size / 2**20:.0f} MB, more than any picture; "
+                f"{archive}: {member.name} unpacks to {member.size / 2**20:.0f} MB, more than any image; "
                 "do not trust this archive"
             )
     if limit is not None and sum(member.size for member in members) > limit:
@@ -140,11 +142,11 @@ def _archive_members(archive: Path, scratch: Path, limit: int) -> list[Member]:
     except PermissionError as error:
         raise ValueError(f"{archive}: cannot be read ({error.strerror}); check its permissions") from error
     except DAMAGES as error:
-        raise ValueError(f"{archive}: no readable zip or tar file ({error}); get it again") from error
+        raise ValueError(f"{archive}: not a readable zip or tar file ({error}); get it again") from error
 
 
 def _expand(archive: Path, opener: Callable[..., BinaryIO], scratch: Path, limit: int) -> Path:
-    """Write the plain tar file into `scratch`, under a name of its own: archives may be called alike."""
+    """Decompress a tar file into `scratch`, under a unique name: archives may have equal names."""
     scratch.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(suffix=".tar", dir=scratch)
     with opener(archive, "rb") as packed, open(handle, "wb") as plain:
@@ -157,7 +159,7 @@ def _expand(archive: Path, opener: Callable[..., BinaryIO], scratch: Path, limit
                 plain.write(block)
             except OSError as error:  # not the archive's fault
                 raise ValueError(
-                    f"{archive}: cannot be expanded into {scratch} ({error.strerror}); make room there"
+                    f"{archive}: cannot be expanded into {scratch} ({error.strerror}); free some space there"
                 ) from error
     return Path(name)
 
@@ -178,22 +180,22 @@ def _tar_members(archive: Path, source: Path) -> Iterator[Member]:
     with tarfile.open(source, "r:") as file:
         end = 0
         for entry in file:
-            # A size below 0 would lead back to headers that were read already, for ever.
+            # A negative size would loop over the same headers forever.
             if entry.size < 0 or entry.offset_data <= end:
-                raise ValueError(f"{archive}: {entry.name} has no possible size; do not trust this archive")
+                raise ValueError(f"{archive}: {entry.name} has an invalid size; do not trust this archive")
             end = entry.offset_data
             member = Member(archive, source, "tar", entry.name, entry.size, entry.offset_data)
             if not _place(member) or entry.isdir():
                 continue
             if not entry.isreg() or entry.issparse():
                 raise ValueError(
-                    f"{archive}: {entry.name} is a link or no plain file; pack the files themselves"
+                    f"{archive}: {entry.name} is a link or not a regular file; pack the files themselves"
                 )
             yield member
 
 
 def _folder_members(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Member]:
-    """The files below `folder`, through links to other folders too, but not round in circles."""
+    """List the files below `folder`, following links but not cycles."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -209,7 +211,7 @@ def _folder_members(root: Path, folder: Path, above: tuple[str, ...] = ()) -> It
 
 
 def _place(member: Member) -> str:
-    """Where a file belongs; nowhere if it is no part of an object. Raises ValueError for hostile names."""
+    """Return a file's location, "" if it is not part of an object. Raises ValueError for path traversal."""
     name = member.name
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
     if ".." in parts or name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or "\0" in name:
@@ -218,7 +220,7 @@ def _place(member: Member) -> str:
     if above is None or any(part.startswith((".", "__")) for part in parts):
         return ""
     stem, inside = SUFFIX.sub("", member.archive.name), parts[len(above) :]
-    # The innermost: cars_train_val_test/cars_val/OBJECT belongs to cars_val.
+    # The innermost counts: cars_train_val_test/cars_val/OBJECT belongs to cars_val.
     split = next((number for number in reversed(range(len(above) - 1)) if split_named(above[number])), None)
     if split is not None:
         kept = [above[split], *above[split + 1 :][-2:]]
@@ -230,7 +232,7 @@ def _place(member: Member) -> str:
 
 
 def _object_parts(parts: list[str]) -> list[str] | None:
-    """The folders down to the object that a file belongs to; None where it belongs to none."""
+    """Return the folders down to the object that a file belongs to, or None."""
     if len(parts) > 1 and parts[-2] in FOLDERS:
         return parts[:-2]
     return parts[:-1] if parts[-1:] == ["intrinsics.txt"] else None
@@ -238,5 +240,5 @@ def _object_parts(parts: list[str]) -> list[str] | None:
 
 @lru_cache(maxsize=4)
 def _open_zip(path: Path) -> zipfile.ZipFile:
-    """Kept open: to read the list of a large archive takes seconds."""
+    """Open an archive and keep it open: listing a large archive takes seconds."""
     return zipfile.ZipFile(path)

@@ -1,6 +1,6 @@
-"""Where things lie in an SRN data set: splits, objects, pictures with their poses.
+"""The folder structure of an SRN data set: splits, objects, images with their poses.
 
-Paths and names only; no picture is opened here. Every error is a ValueError of one line.
+Paths and names only; no image is opened here. Every error is a one-line ValueError.
 """
 
 import hashlib
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from data.splits import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
 
-DEPTH_STEPS = 10_000  # values of a depth picture for one scene unit; 0: nothing is there
+DEPTH_STEPS = 10_000  # values of a depth image per scene unit; 0 is background
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def split_folders(root: Path, split: Split) -> list[Path]:
-    """Folders of the objects of a split, sorted.
+    """List the folders of the objects of a split, sorted.
 
-    Raises ValueError where the split is empty, or a single object would have to be split in two.
+    Raises ValueError if the split is empty, or if there is only one object to split.
     """
     named = {s: [c for c in subfolders(root) if split_named(c.name) == s] for s in SPLITS}
     if not any(named.values()):
@@ -37,7 +37,7 @@ def split_folders(root: Path, split: Split) -> list[Path]:
 def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
     if not objects:
         raise ValueError(
-            f"{root}: no objects (folders with rgb/ and pose/) in it, nor any other layout of docs/data.md; "
+            f"{root}: contains no objects (folders with rgb/ and pose/) nor another layout of docs/data.md; "
             "give the folder of a data set"
         )
     if len(objects) == 1:
@@ -51,7 +51,7 @@ def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
 
 
 def _object_folders(folders: list[Path], levels: int = 2) -> list[Path]:
-    """The objects in the folders, or one level further down, sorted."""
+    """List the objects in the folders, or one level further down, sorted."""
     found = []
     for child in (child for folder in folders for child in subfolders(folder)):
         if is_object(child):
@@ -66,21 +66,19 @@ def is_object(folder: Path) -> bool:
     has_pictures, has_poses = (folder / "rgb").is_dir(), (folder / "pose").is_dir()
     if has_pictures != has_poses:
         missing = "pose" if has_pictures else "rgb"
-        raise ValueError(
-            f"{folder}: an object without its {missing}/ folder; restore it or remove the object"
-        )
+        raise ValueError(f"{folder}: the object has no {missing}/ folder; restore it or remove the object")
     return has_pictures
 
 
 def pair_files(folder: Path) -> list[tuple[Path, Path]]:
-    """(picture, pose) of every view of an object, in natural order of their names."""
+    """Return (image, pose) paths of every view of an object, in natural order of their names."""
     pictures, poses = _by_stem(folder / "rgb", PICTURES), _by_stem(folder / "pose", (".txt",))
     if unpaired := sorted(pictures.keys() ^ poses.keys()):
         stem = unpaired[0]
         path, other = (pictures[stem], "pose") if stem in pictures else (poses[stem], "picture")
         raise ValueError(f"{path}: has no {other} of the same name; restore it or remove this file")
     if not pictures:
-        raise ValueError(f"{folder}: no pictures (*.png, *.jpg) in its rgb/ folder; unpack it again")
+        raise ValueError(f"{folder}: has no images (*.png, *.jpg) in its rgb/ folder; unpack it again")
     return [(pictures[stem], poses[stem]) for stem in sorted(pictures, key=natural_key)]
 
 

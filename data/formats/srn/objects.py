@@ -1,12 +1,11 @@
-"""The SRN folder layout (ShapeNet cars and chairs, and all that people have written in its manner).
+"""The SRN folder layout (ShapeNet cars and chairs, and other data sets in the same format).
 
     ROOT/[*_train, *_val, *_test/][one more folder/]OBJECT/rgb/000000.png, pose/000000.txt,
                                                    intrinsics.txt and/or intrinsics/000000.txt
                                                    [depth/000000.png, alpha/000000.png]
 
-Poses are camera-to-world in OpenCV axes. Depth is 16 bits of 1/10000 scene unit along the optical axis, 0
-where nothing is; alpha is 8 bits. Every problem with a file is a ValueError of one line that begins with its
-path.
+Poses are camera-to-world in OpenCV axes. Depth is 16 bits of 1/10000 scene unit along the optical axis, 0 for
+background; alpha is 8 bits. Every problem with a file is a one-line ValueError that starts with its path.
 """
 
 from pathlib import Path
@@ -24,7 +23,7 @@ from data.splits import Split
 
 
 class SRNObjects(RawObjects):
-    """The objects in some folders below `root`. Folders are listed when they are asked for."""
+    """The objects in some folders below `root`. Folders are listed on access."""
 
     def __init__(self, root: Path, folders: list[Path]):
         names = [folder.name for folder in folders]
@@ -44,11 +43,11 @@ class SRNObjects(RawObjects):
         return str(self._folders[index])
 
     def num_views(self, index: int) -> int:
-        """Number of pictures with poses."""
+        """The number of images with poses."""
         return len(self._view_files(index))
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Poses and intrinsics in the order of the pictures' names."""
+        """Poses and intrinsics in the order of the image names."""
         files = self._view_files(index)
         poses = torch.stack([read_pose(pose) for _, pose in files])
         return poses, torch.stack([read_intrinsics(self._folders[index], picture) for picture, _ in files])
@@ -78,7 +77,7 @@ class SRNObjects(RawObjects):
             raise ValueError(f"{path}: missing, but other views have one; restore it or remove the folder")
         values = read_channel(path, bits=bits)
         if tuple(values.shape) != picture_size(picture):
-            raise ValueError(f"{path}: is of another size than its picture; write it in the same size")
+            raise ValueError(f"{path}: differs in size from its image; write it in the same size")
         return values
 
     def _view_files(self, index: int) -> list[tuple[Path, Path]]:
@@ -88,11 +87,11 @@ class SRNObjects(RawObjects):
 
 
 def open_srn(root: Path, split: Split) -> SRNObjects:
-    """The objects of a split.
+    """Open the objects of a split.
 
-    Folders called *_train, *_val and *_test decide where they exist; val and test stand in for one another.
-    Where neither exists, a tenth of the objects, chosen by a hash of their names, is held out of training for
-    both. Raises ValueError where the split has no objects.
+    Splits are given by folders called *_train, *_val and *_test if they exist; val and test substitute for
+    one another. If neither exists, a tenth of the objects, chosen by a hash of their names, is held out for
+    both. Raises ValueError if the split has no objects.
     """
     if is_object(root):
         raise ValueError(f"data.root={root}: this is a single object; give the folder above it")

@@ -1,10 +1,10 @@
-"""Rendered objects as files in the SRN folder layout, with depth and coverage beside the pictures.
+"""Write rendered objects in the SRN folder layout, with depth and coverage.
 
     OBJECT/rgb/000000.png    on white             OBJECT/pose/000000.txt   camera-to-world, OpenCV axes
     OBJECT/alpha/000000.png  8 bits, coverage     OBJECT/depth/000000.png  16 bits, z-depth
     OBJECT/intrinsics.txt    in pixels
 
-Every file and folder appears whole or not at all, so that an interrupted run can be completed.
+Every file and folder is written atomically, so that an interrupted run can be completed.
 """
 
 import json
@@ -20,16 +20,16 @@ from numpy import ndarray
 from data.formats.rendered_view import MeshView
 from data.formats.srn.layout import DEPTH_STEPS
 
-THUMBNAIL = 128  # pixels, at most, of a picture on the contact sheet
+THUMBNAIL = 128  # pixels, largest size of an image on the contact sheet
 DISTANCE = 1.3  # scene units from the camera to the object's centre
 FOCAL = 131.25 / 128  # focal length over image width, as in SRN cars
 INTRINSICS = np.array([[FOCAL, 0, 0.5], [0, FOCAL, 0.5], [0, 0, 1]])
 
 
 def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> None:
-    """Record the parameters in an empty root, or check that they are the recorded ones.
+    """Record the parameters in an empty root, or check them against the recorded ones.
 
-    `option` is the program's name for the root. Raises ValueError if the root holds another data set.
+    `option` is the command line's name for the root. Raises ValueError if the root holds another data set.
     """
     record, remedy = root / "parameters.json", f"choose another {option}"
     if record.exists():
@@ -48,15 +48,15 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
             raise ValueError(f"{root} was made with {', '.join(other)}; delete it or {remedy}")
         return
     if root.is_dir() and any(child.name.endswith(("_train", "_val", "_test")) for child in root.iterdir()):
-        raise ValueError(f"{root} holds data that this program did not make; {remedy}")
+        raise ValueError(f"{root} holds data that this program did not write; {remedy}")
     root.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(parameters, indent=2) + "\n")
 
 
 def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float[ndarray, "v 4 4"]) -> None:
-    """Square pictures taken with `INTRINSICS`, into a hidden sibling of `folder` that is then given its name.
+    """Write square images, taken with `INTRINSICS`, to a hidden sibling of `folder` that is then renamed.
 
-    They are written as they come: no more than one is held. Raises OSError where that is not possible.
+    They are streamed: at most one is held in memory. Raises OSError on failure.
     """
     from PIL import Image
 
@@ -79,9 +79,9 @@ def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float
 
 
 def write_contact_sheet(path: Path, split: Path, *, columns: int = 8, rows: int = 5) -> None:
-    """The first view of each of up to columns x rows objects, spread over all those in the folder `split`.
+    """Write a sheet with the first view of columns x rows objects, evenly chosen from the folder `split`.
 
-    Larger ones than 128 x 128 are made that small.
+    Images are shrunk to at most 128 x 128.
     """
     from PIL import Image
 
@@ -103,7 +103,7 @@ def write_contact_sheet(path: Path, split: Path, *, columns: int = 8, rows: int 
 
 
 def write_text(path: Path, text: str) -> None:
-    """A UTF-8 text file that appears whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

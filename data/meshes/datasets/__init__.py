@@ -1,1 +1,1 @@
-"""Data sets made of meshes: which meshes, which cameras, which split."""
+"""Data sets rendered from meshes: meshes, cameras and splits."""

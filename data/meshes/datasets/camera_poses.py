@@ -1,4 +1,4 @@
-"""From where rendered objects are seen: random cameras on a part of the sphere, and the SRN test spiral."""
+"""Camera poses for rendered objects: random on a region of the sphere, and the SRN test spiral."""
 
 import math
 from typing import Literal, get_args
@@ -20,7 +20,7 @@ ELEVATIONS_DEG: dict[Region, tuple[float, float]] = {
 
 
 def random_poses(num: int, region: Region, random: np.random.Generator) -> Float[ndarray, "v 4 4"]:
-    """Camera-to-world matrices, uniform by area on a region of the sphere of radius `DISTANCE`."""
+    """Sample camera-to-world matrices uniformly by area on a region of the sphere of radius `DISTANCE`."""
     low, high = (math.sin(math.radians(elevation)) for elevation in ELEVATIONS_DEG[region])
     height = random.uniform(low, high, num)
     azimuth_rad = random.uniform(0, 2 * math.pi, num)
@@ -30,7 +30,7 @@ def random_poses(num: int, region: Region, random: np.random.Generator) -> Float
 
 
 def spiral_poses(num: int) -> Float[ndarray, "v 4 4"]:
-    """Camera-to-world matrices of the SRN test spiral (251 views as published), see `srn_test_path`."""
+    """Return camera-to-world matrices of the SRN test spiral (published: 251 views), see `srn_test_path`."""
     from data.cameras.poses import srn_test_path
 
     return srn_test_path(num, DISTANCE).numpy().astype(np.float64)

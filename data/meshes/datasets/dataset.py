@@ -1,6 +1,6 @@
-"""A set of objects from mesh files, one task at a time: what is found out of each, how each is drawn.
+"""Render a data set from mesh files in independent tasks: examine each mesh, then render each.
 
-Both tasks stand alone, so that other processes can do them. A task that cannot be done raises ValueError.
+Tasks are self-contained, so that they can run in other processes. A task that fails raises ValueError.
 """
 
 import hashlib
@@ -24,36 +24,36 @@ from data.meshes.ray_casting import render_views
 from data.meshes.sources import MeshSource
 from data.splits import SPLITS, Split
 
-# Of files that belong to meshes beside them.
+# Of files that belong to neighbouring meshes.
 ASSETS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tga", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a mesh file turned out to hold."""
+    """The result of examining a mesh file."""
 
     name: str
     faces: int = 0
-    shape: Measures = ()  # of its shape, whatever its colours
-    notes: tuple[str, ...] = ()  # what is missing from it
+    shape: Measures = ()  # of its shape, regardless of colours
+    notes: tuple[str, ...] = ()  # what is missing
     credits: dict[str, str] = field(default_factory=dict)
-    problem: str = ""  # why it cannot be drawn; the rest is empty then
+    problem: str = ""  # why it cannot be rendered; the rest is empty then
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How objects are drawn."""
+    """How objects are rendered."""
 
-    views: int  # of a training object
+    views: int  # per training object
     size: int  # pixels
     region: Region
-    up: Axis | None  # None: the custom of each file's format
+    up: Axis | None  # None for each format's convention
     front: Axis | None
     seed: int
 
 
 def examine(source: MeshSource, drawing: Drawing) -> Finding:
-    """Read a mesh and find out what later decisions need. Raises ValueError where it cannot be drawn."""
+    """Read a mesh and gather what later decisions need. Raises ValueError if it cannot be rendered."""
     mesh, notes, credits = prepared(source, drawing.up, drawing.front)
     return Finding(source.name, len(mesh.faces), measure_shape(mesh), notes, credits)
 
@@ -61,14 +61,14 @@ def examine(source: MeshSource, drawing: Drawing) -> Finding:
 def draw(
     source: MeshSource, folder: Path, drawing: Drawing, held_out_poses: Float[ndarray, "v 4 4"] | None
 ) -> None:
-    """Draw a mesh and write it to `folder`; its own random views unless there are poses for it.
+    """Render a mesh and write it to `folder`, from the given poses or its own random views.
 
-    Raises ValueError where it cannot be read, OSError where it cannot be written.
+    Raises ValueError if it cannot be read, OSError if it cannot be written.
     """
     mesh, _, _ = prepared(source, drawing.up, drawing.front)
     poses = held_out_poses
     if poses is None:
-        # Of its name, so that an object's views do not depend on what else is in the set.
+        # From its name, so that an object's views do not depend on the rest of the set.
         name = int.from_bytes(hashlib.sha256(source.name.encode()).digest()[:8], "big")
         poses = random_poses(drawing.views, drawing.region, np.random.default_rng((drawing.seed, name)))
     pictures = render_views(
@@ -78,9 +78,9 @@ def draw(
 
 
 def fingerprint(sources: Sequence[MeshSource], without: Path) -> str:
-    """Changes when objects come or go, or when their files or what lies beside them for them changes.
+    """Return a hash that changes if objects are added or removed, or if their files or assets change.
 
-    Files below `without` do not count.
+    Files below `without` are excluded.
     """
     folders = {source.path.absolute().parent for source in sources if not source.member}
     beside = [
@@ -98,10 +98,10 @@ def fingerprint(sources: Sequence[MeshSource], without: Path) -> str:
 def settle_splits(
     root: Path, groups: Sequence[tuple[str, ...]], *, val: float | int, test: float | int, seed: int
 ) -> dict[str, Split]:
-    """The split of each name in the set at `root`, as `assign_splits` has it, recorded there for good.
+    """Return the split of each name in the set at `root`, by `assign_splits`, recorded there permanently.
 
-    Objects that became readable later than others never move those. Raises ValueError where the record is
-    damaged, or an object is already in a folder of another split.
+    Objects that become readable later do not move others. Raises ValueError if the record is damaged, or an
+    object is already in the folder of another split.
     """
     record = root / "splits.json"
     placed = {}
@@ -117,7 +117,7 @@ def settle_splits(
         for name in (name for name, of in splits.items() if of != split):
             if (root / f"objects_{split}" / name).exists():
                 raise ValueError(
-                    f"{root / f'objects_{split}' / name} is of {splits[name]}; delete this folder"
+                    f"{root / f'objects_{split}' / name} belongs to {splits[name]}; delete this folder"
                 )
     if placed != placed | splits:
         write_text(record, json.dumps(placed | splits, indent=1) + "\n")
@@ -125,12 +125,12 @@ def settle_splits(
 
 
 def read_findings(path: Path) -> dict[str, Finding]:
-    """Those that an earlier run has left, by name; a line that it could not finish is passed over."""
+    """Read the findings of an earlier run, by name; an incomplete line is skipped."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            said = json.loads(line)
-            finding = Finding(**said | {key: tuple(said[key]) for key in ("notes", "shape")})
+            record = json.loads(line)
+            finding = Finding(**record | {key: tuple(record[key]) for key in ("notes", "shape")})
         except (ValueError, TypeError, KeyError):
             continue
         found[finding.name] = finding
@@ -138,20 +138,20 @@ def read_findings(path: Path) -> dict[str, Finding]:
 
 
 def finding_line(finding: Finding) -> str:
-    """For a file that `read_findings` reads. It begins a line, in case the last one was left unfinished."""
+    """Format a finding for `read_findings`. Starts with a newline, in case the last line is incomplete."""
     return "\n" + json.dumps(asdict(finding))
 
 
 def attribution(
     sources: Sequence[MeshSource], findings: Mapping[str, Finding], splits: Mapping[str, Split]
 ) -> str:
-    """A table, columns separated by tabs: whose the objects are and where they come from."""
+    """Return a tab-separated table of the objects' authors and sources."""
     rows = [("object", "split", "title", "category", "creator", "licence", "file")]
     for source in sources:
         if source.name in splits:
-            said = findings[source.name].credits
+            stated = findings[source.name].credits
             known = (
-                getattr(source, key) or said.get(key, "")
+                getattr(source, key) or stated.get(key, "")
                 for key in ("title", "category", "creator", "licence")
             )
             rows.append((source.name, splits[source.name], *known, source.origin))
@@ -161,9 +161,9 @@ def attribution(
 def prepared(
     source: MeshSource, up: Axis | None, front: Axis | None
 ) -> tuple[Mesh, tuple[str, ...], dict[str, str]]:
-    """A mesh as it is drawn: upright and normalised; with what is missing from it, and its credits.
+    """Read a mesh, upright and normalised, with notes on what is missing, and its credits.
 
-    Raises ValueError where it cannot be read.
+    Raises ValueError if it cannot be read.
     """
     loaded = load_mesh(source)
     up = up or loaded.up

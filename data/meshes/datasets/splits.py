@@ -1,7 +1,7 @@
-"""Which objects are learned from and which are held out, such that no object's variant is on another side.
+"""Split objects into training and held-out sets without separating variants of an object.
 
-Variants are objects of one shape in other colours, formats or precisions, found by measures of their
-surfaces, and objects whose names say that they belong together.
+Variants are objects of the same shape in different colours, formats or precisions, found by measures of their
+surfaces, and objects whose names match a pattern.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ import numpy as np
 from data.meshes.mesh import Mesh
 from data.splits import Split
 
-TOLERANCE = 1e-3  # relative; what formats and precisions change of a shape's measures is far less
-LEAST = 1e-4  # scene units; lengths that differ by less are the same, whatever their ratio
+TOLERANCE = 1e-3  # relative; differences between formats and precisions are far smaller
+LEAST = 1e-4  # scene units; lengths that differ by less are equal
 Measures = tuple[float, ...]
 
 
 def measure_shape(mesh: Mesh) -> Measures:
-    """Lengths that tell shapes apart, of a normalised mesh, in scene units.
+    """Return lengths (scene units) that identify the shape of a normalised mesh.
 
-    They are of the surface, so that neither colours nor how it is cut into triangles change them: root of the
-    area, sorted radii of gyration about the principal axes, distance of the centre of area from that of the
-    bounding box, sorted sides of that box.
+    They depend only on the surface, not on colours or triangulation: square root of the area, sorted radii of
+    gyration about the principal axes, distance of the centre of area from that of the bounding box, sorted
+    sides of that box.
     """
     corners = mesh.vertices[mesh.faces]
     edges = corners[:, 1:] - corners[:, :1]
@@ -42,10 +42,10 @@ def measure_shape(mesh: Mesh) -> Measures:
 
 
 def group_variants(shapes: Mapping[str, Measures], pattern: str | None = None) -> list[tuple[str, ...]]:
-    """Names of objects in groups, sorted; `shapes` has the measures of each name's shape.
+    """Group the names of objects that are variants, sorted; `shapes` has the measures of each.
 
-    `pattern` is a regular expression: names in which it finds the same (its first group, or where it has none
-    all that it matches) belong together, too. Raises ValueError for one that is none.
+    `pattern` is a regular expression: names with the same match (of its first group if it has one) also
+    belong together. Raises ValueError if it is invalid.
     """
     finder = re.compile(pattern) if pattern else None
     first_with: dict[str, str] = {}
@@ -73,7 +73,7 @@ def group_variants(shapes: Mapping[str, Measures], pattern: str | None = None) -
 
 
 def _alike(shapes: Mapping[str, Measures]) -> Iterator[tuple[str, str]]:
-    """Pairs of names whose measures agree; each is sought among those alone whose first measure does."""
+    """Yield pairs of names whose measures agree, sorted by the first measure for speed."""
     names = sorted(shapes, key=lambda name: shapes[name])
     table = np.array([shapes[name] for name in names])
     for i, measures in enumerate(table):
@@ -91,10 +91,10 @@ def assign_splits(
     seed: int,
     placed: Mapping[str, Split] | None = None,
 ) -> dict[str, Split]:
-    """The split of each name; `val` and `test` are shares of all objects, 0 to 1.
+    """Assign a split to each name; `val` and `test` are fractions of all objects, 0 to 1.
 
-    Objects in `placed` stay where that has them, and the others of their groups follow them. A split with a
-    share is given a group at least, as far as there are groups beside one for training: test first.
+    Objects in `placed` keep their split, and the rest of their groups follow. Every split with a nonzero
+    fraction gets at least one group, as long as one remains for training: test first.
     """
     placed = placed or {}
     chosen: dict[str, Split] = {}
@@ -113,7 +113,7 @@ def assign_splits(
                 chosen.update(dict.fromkeys(group, split))
                 shuffled.remove(group)
                 taken += len(group)
-        if share > 0 and not taken and len(shuffled) > spare:  # every group is larger than the share
+        if share > 0 and not taken and len(shuffled) > spare:  # every group is larger than the fraction
             smallest = min(shuffled, key=len)
             chosen.update(dict.fromkeys(smallest, split))
             shuffled.remove(smallest)

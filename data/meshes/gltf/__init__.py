@@ -1,1 +1,1 @@
-"""glTF 2.0 files read whole: arrays, nodes, materials and extensions become plain meshes."""
+"""Read glTF 2.0 files: arrays, nodes, materials and extensions become plain meshes."""

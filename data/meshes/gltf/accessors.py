@@ -1,6 +1,6 @@
-"""Arrays of a glTF file. Axes: n element, c component.
+"""Read arrays (accessors) of a glTF file. Axes: n element, c component.
 
-Normalised integers become the numbers that they stand for (glTF 2.0, 3.11), sparse values are put in place.
+Normalised integers are converted to floats (glTF 2.0, 3.11), and sparse values are filled in.
 """
 
 from typing import Any
@@ -13,30 +13,30 @@ from data.meshes.gltf.document import Document, entry, whole
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-MOST_ZEROS = 2**24  # elements of an array for which the file has no bytes
-CLOSE = 1e-3  # of the largest extent: exporters round the bounds
+MOST_ZEROS = 2**24  # elements of an array without data in the file
+CLOSE = 1e-3  # relative to the largest extent: exporters round the bounds
 
 
 def read_accessor(document: Document, index: Any, kinds: tuple[str, ...]) -> Num[ndarray, "n c"]:
     """Return an accessor's values: floats if it is normalised or float, else integers.
 
-    `kinds` are the types that are allowed, such as VEC3.
+    `kinds` are the allowed types, such as VEC3.
     """
     stored = read_stored(document, index, kinds)
     return unit_range(stored) if document.entry("accessors", index).get("normalized") is True else stored
 
 
 def read_stored(document: Document, index: Any, kinds: tuple[str, ...]) -> Num[ndarray, "n c"]:
-    """Return an accessor's values as they are stored, sparse ones in place."""
+    """Return an accessor's values as stored, with sparse values filled in."""
     accessor, where = document.entry("accessors", index), f"accessors[{index}]"
     kind = accessor.get("type")
     if kind not in kinds:
-        raise ValueError(f"{where} is of type {str(kind)[:20]}; {' or '.join(kinds)} belongs there")
+        raise ValueError(f"{where} is of type {str(kind)[:20]}; {' or '.join(kinds)} is required")
     count, dtype = whole(accessor, "count", where, least=1), _dtype(accessor, where)
     if "bufferView" in accessor:
         values = _read(document, accessor, where, count, WIDTHS[kind], dtype)
     elif count > MOST_ZEROS:
-        raise ValueError(f"{where} is {count} zeros without data; more than {MOST_ZEROS} are not made up")
+        raise ValueError(f"{where} is {count} zeros without data; the limit is {MOST_ZEROS}")
     else:
         values = np.zeros((count, WIDTHS[kind]), dtype)
     if sparse := entry(accessor, "sparse"):
@@ -52,7 +52,7 @@ def read_stored(document: Document, index: Any, kinds: tuple[str, ...]) -> Num[n
 
 
 def unit_range(stored: Num[ndarray, "n c"]) -> Num[ndarray, "n c"]:
-    """Return integers as numbers from 0 or -1 to 1; floats as they are."""
+    """Convert integers to floats from 0 or -1 to 1; floats are returned unchanged."""
     if stored.dtype.kind == "f":
         return stored
     values = stored / float(np.iinfo(stored.dtype).max)
@@ -60,7 +60,7 @@ def unit_range(stored: Num[ndarray, "n c"]) -> Num[ndarray, "n c"]:
 
 
 def bounds_problem(document: Document, index: Any, stored: Num[ndarray, "n c"]) -> str:
-    """Say how the values differ from the smallest and largest that the file promises; "" if they do not."""
+    """Describe how the values violate the file's min and max; "" if they do not."""
     accessor = document.entry("accessors", index)
     try:
         low, high = (np.array(accessor[key], float) for key in ("min", "max"))
@@ -69,7 +69,7 @@ def bounds_problem(document: Document, index: Any, stored: Num[ndarray, "n c"]) 
     width = stored.shape[1]
     if low.shape != (width,) or high.shape != (width,) or not np.isfinite(stored).all():
         return ""
-    # Exporters disagree whether the bounds of normalised integers are the integers or what they stand for.
+    # Exporters disagree whether the bounds of normalised integers are the integers or the floats.
     for values in (stored.astype(float), unit_range(stored)):
         found_low, found_high = values.min(0), values.max(0)
         allowed = CLOSE * max(np.ptp(values, axis=0).max(), (high - low).max(), 1e-30)
@@ -77,11 +77,11 @@ def bounds_problem(document: Document, index: Any, stored: Num[ndarray, "n c"]) 
             return ""
     lies, promised = (" to ".join(_tuple(end) for end in ends) for ends in
                       ((stored.min(0), stored.max(0)), (low, high)))  # fmt: skip
-    return f"positions lie in {lies}, where the file promises {promised} (accessors[{index}])"
+    return f"positions are in {lies}, but the file declares {promised} (accessors[{index}])"
 
 
 def _read(document: Document, place: dict, where: str, count: int, width: int, dtype: np.dtype) -> ndarray:
-    """`count` rows of `width` numbers from a buffer view, without a copy."""
+    """Return `count` rows of `width` numbers from a buffer view, without copying."""
     data, stride = document.view(place.get("bufferView"))
     start = whole(place, "byteOffset", where, default=0)
     stride = stride or width * dtype.itemsize

@@ -1,4 +1,4 @@
-"""Compressed geometry in glTF files: Draco is decoded if DracoPy is installed; meshopt is refused by name."""
+"""Compressed geometry in glTF files: Draco is decoded if DracoPy is installed; meshopt is rejected."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ def decode_view(
 ) -> memoryview | None:
     """Return the uncompressed copy of a compressed buffer view; None if the view is not compressed.
 
-    Raises ValueError if the file holds no such copy.
+    Raises ValueError if the file has no such copy.
     """
     extensions = view.get("extensions")
     name = next((name for name in MESHOPT if isinstance(extensions, dict) and name in extensions), None)
@@ -25,16 +25,16 @@ def decode_view(
     try:
         return slice_of(view, where)
     except ValueError:
-        raise ValueError(f"it is compressed ({name}), which is not read; {DECOMPRESS}") from None
+        raise ValueError(f"it is compressed ({name}), which is not supported; {DECOMPRESS}") from None
 
 
 def decode_draco(
     data: bytes, attributes: dict[str, Any], where: str
 ) -> tuple[dict[str, Num[ndarray, "n c"]], Num[ndarray, "f 3"]]:
-    """Return the values of each attribute by its name in glTF, and the triangles.
+    """Return the values of each attribute by its glTF name, and the triangles.
 
-    `attributes` gives the number that each has in the Draco data. Raises ValueError without DracoPy and for
-    data that it cannot decode.
+    `attributes` gives the id of each in the Draco data. Raises ValueError without DracoPy and for data that
+    it cannot decode.
     """
     try:
         import DracoPy
@@ -45,7 +45,7 @@ def decode_draco(
         faces = decoded.faces
         values = {attribute["unique_id"]: attribute["data"] for attribute in decoded.attributes}
         found = {name: values[number] for name, number in attributes.items() if number in values}
-    except Exception as error:  # it raises its own kinds, one for each way to be damaged
+    except Exception as error:  # DracoPy raises many exception types
         reason = str(error).split("\n")[0]
         raise ValueError(f"{where}: its {DRACO} data cannot be decoded ({reason}); {DECOMPRESS}") from None
     return {name: data.reshape(len(data), -1) for name, data in found.items()}, faces.reshape(-1, 3)

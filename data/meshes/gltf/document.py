@@ -1,7 +1,6 @@
-"""A glTF 2.0 file: its JSON, alone or in a binary file (GLB), and the buffers that it refers to.
+"""A glTF 2.0 file: its JSON, separate or in a binary file (GLB), and its buffers.
 
-Nothing in the file is trusted: an index, an offset or a size that does not fit raises ValueError, which names
-the place.
+Nothing in the file is trusted: an invalid index, offset or size raises ValueError naming the location.
 """
 
 import base64
@@ -22,7 +21,7 @@ JSON_CHUNK, BINARY_CHUNK = b"JSON", b"BIN\0"
 
 
 class Document:
-    """The JSON of a glTF file and access to its buffers."""
+    """The JSON of a glTF file, with access to its buffers."""
 
     def __init__(self, content: bytes, assets: FolderAssets):
         text, self._chunk = _split(content)
@@ -38,7 +37,7 @@ class Document:
         return entries[int(index)]
 
     def bytes_at(self, uri: str) -> bytes:
-        """Return the content of a data URI or of a file beside this one. Raises FileNotFoundError."""
+        """Return the content of a data URI or a neighbouring file. Raises FileNotFoundError."""
         if not uri.startswith("data:"):
             return self._assets.get(uri)
         head, comma, data = uri.partition(",")
@@ -58,7 +57,7 @@ class Document:
 
     @cached_property
     def num_triangles_stored(self) -> int:
-        """Triangles that the file has data for; an upper bound, as each index belongs to three at most."""
+        """An upper bound on the triangles the file has data for, as each index belongs to at most three."""
         accessors = entries(self.json.get("accessors"))
         counts = (accessor.get("count") for accessor in accessors if "bufferView" in accessor)
         return int(sum(count for count in counts if _is_whole(count)))
@@ -87,10 +86,10 @@ class Document:
 
 
 def whole(parent: dict[str, Any], key: str, where: str, *, default: int | None = None, least: int = 0) -> int:
-    """Return a whole number of at least `least`."""
+    """Return an integer of at least `least`."""
     value = parent.get(key, default)
     if not _is_whole(value) or value < least:
-        raise ValueError(f"{where}: {key} is {_short(value)}; a whole number from {least} belongs there")
+        raise ValueError(f"{where}: {key} is {_short(value)}; a whole number from {least} is required")
     return int(value)
 
 
@@ -102,7 +101,7 @@ def floats(parent: dict[str, Any], key: str, where: str, default: tuple[float, .
     except (TypeError, ValueError, OverflowError):
         numbers = np.zeros(0)
     if numbers.shape != (len(default),) or not np.isfinite(numbers).all():
-        raise ValueError(f"{where}: {key} is {_short(value)}; {len(default)} numbers belong there")
+        raise ValueError(f"{where}: {key} is {_short(value)}; {len(default)} numbers are required")
     return numbers
 
 
@@ -112,27 +111,27 @@ def number(parent: dict[str, Any], key: str, where: str, default: float) -> floa
 
 
 def entry(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return a child that is an object, an empty one if there is none."""
+    """Return a child object, empty if there is none."""
     value = parent.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def entries(value: Any) -> list[dict[str, Any]]:
-    """Return the objects in a list, none if it is no list."""
+    """Return the objects in a list, empty if it is not a list."""
     return [child for child in value if isinstance(child, dict)] if isinstance(value, list) else []
 
 
 def _split(content: bytes) -> tuple[bytes, bytes | None]:
-    """The JSON text and the binary chunk of a file."""
+    """Split a file into its JSON text and binary chunk."""
     if content[:4] != b"glTF":
         return content, None
     if len(content) < 20 or struct.unpack("<I", content[4:8])[0] != 2:
-        raise ValueError("it is a GLB file, but not of version 2; export it as glTF 2.0")
+        raise ValueError("it is a GLB file, but not version 2; export it as glTF 2.0")
     chunks, start = {}, 12
     while start + 8 <= len(content):
         size, kind = struct.unpack("<I4s", content[start : start + 8])
         if start + 8 + size > len(content):
-            raise ValueError(f"it is cut short: a chunk ends at byte {start + 8 + size} of {len(content)}")
+            raise ValueError(f"it is truncated: a chunk ends at byte {start + 8 + size} of {len(content)}")
         chunks.setdefault(kind, content[start + 8 : start + 8 + size])
         start += 8 + size
     if JSON_CHUNK not in chunks:
@@ -144,12 +143,12 @@ def _parse(text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is no glTF file: {error}") from None
+        raise ValueError(f"it is not a glTF file: {error}") from None
     if not isinstance(document, dict):
-        raise ValueError("it is no glTF file: its JSON is no object")
+        raise ValueError("it is not a glTF file: its JSON is not an object")
     version = str(entry(document, "asset").get("version", "2.0"))
     if not version.startswith("2"):
-        raise ValueError(f"it is of glTF {version[:20]}; export it as glTF 2.0")
+        raise ValueError(f"it is glTF {version[:20]}; export it as glTF 2.0")
     return document
 
 

@@ -1,4 +1,4 @@
-"""The extensions of glTF that are read, those that do not matter for matt pictures, and all others."""
+"""glTF extensions: supported, irrelevant for matte rendering, and unsupported."""
 
 from data.meshes.gltf.compression import DECOMPRESS, DRACO, MESHOPT
 from data.meshes.gltf.document import Document
@@ -13,11 +13,11 @@ READ = {
     "KHR_materials_unlit",
     "KHR_mesh_quantization",
     "KHR_node_visibility",
-    "KHR_texture_basisu",  # that it is missing is noted for each material
+    "KHR_texture_basisu",  # noted for each material instead
     "KHR_texture_transform",
     "MSFT_texture_dds",
 }
-# Light, shine, animation, metadata: nothing of the shape or the matt colour.
+# Lights, gloss, animation, metadata: irrelevant for shape and matte colour.
 HARMLESS = {
     "EXT_lights_ies",
     "EXT_lights_image_based",
@@ -36,14 +36,14 @@ HARMLESS = {
     "KHR_materials_sheen",
     "KHR_materials_specular",
     "KHR_materials_transmission",
-    "KHR_materials_variants",  # the default variant is drawn
+    "KHR_materials_variants",  # the default variant is rendered
     "KHR_materials_volume",
     "KHR_node_hoverability",
     "KHR_node_selectability",
     "KHR_physics_rigid_bodies",
     "KHR_xmp",
     "KHR_xmp_json_ld",
-    "MSFT_lod",  # the finest level is drawn
+    "MSFT_lod",  # the finest level is rendered
     "MSFT_packing_normalRoughnessMetallic",
     "MSFT_packing_occlusionRoughnessMetallic",
 }
@@ -51,16 +51,16 @@ REMEDIES = dict.fromkeys(MESHOPT, DECOMPRESS)
 
 
 def require_extensions(document: Document) -> list[str]:
-    """Return a line for each extension that is used, matters and is not read.
+    """Return a line for each extension that is used, relevant and unsupported.
 
-    Raises ValueError, naming the extension, if the file cannot be shown without it.
+    Raises ValueError, naming the extension, if the file requires it.
     """
     required, used = (_names(document, key) for key in ("extensionsRequired", "extensionsUsed"))
     for name in required:
         if name not in READ | HARMLESS:
             remedy = REMEDIES.get(name, "export it without this extension")
-            raise ValueError(f"it needs the glTF extension {name}, which is not read; {remedy}")
-    ignored = sorted(set(used) - READ - HARMLESS - set(MESHOPT))  # a compressed copy may be left aside
+            raise ValueError(f"it needs the glTF extension {name}, which is not supported; {remedy}")
+    ignored = sorted(set(used) - READ - HARMLESS - set(MESHOPT))  # an uncompressed copy exists
     return [f"the glTF extension {name[:80]} is ignored" for name in ignored]
 
 

@@ -1,6 +1,6 @@
-"""Materials of a glTF file: the matt colour and the texture of each, and how the texture lies on a surface.
+"""Materials of a glTF file: matte colour, texture, and texture mapping.
 
-Shine is left out. What a black surface emits becomes its colour.
+Gloss is ignored. The emission of a black surface becomes its colour.
 """
 
 import io
@@ -16,29 +16,29 @@ from trimesh.visual.material import PBRMaterial
 from data.meshes.gltf.document import Document, entry, floats, number, whole
 from data.meshes.textures import REPEATED, Wrap, Wraps
 
-GLOSSY = "KHR_materials_pbrSpecularGlossiness"  # archived, but many models on the web have it
+GLOSSY = "KHR_materials_pbrSpecularGlossiness"  # archived, but still common
 STRENGTH = "KHR_materials_emissive_strength"
 TRANSFORM = "KHR_texture_transform"
 BASIS = "KHR_texture_basisu"
-SOURCES = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds")  # as far as Pillow reads them
+SOURCES = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds")  # if Pillow reads them
 WRAPS: dict[int, Wrap] = {10497: "repeat", 33071: "clamp", 33648: "mirror"}
 BASIS_REMEDY = "convert it with: npx @gltf-transform/cli ktxdecompress IN.glb OUT.glb"
 
 
 class GltfMaterial(PBRMaterial):
-    """A material, with how its texture goes on beyond its edges."""
+    """A material with the wrap modes of its texture."""
 
     wraps: Wraps = REPEATED
 
 
 @dataclass(frozen=True)
 class Paint:
-    """A material, and how it is applied."""
+    """A material and how it is applied."""
 
     material: GltfMaterial
-    coordinates: int = 0  # number of the set of texture coordinates
-    uv_transform: Float[ndarray, "3 3"] | None = None  # of (u, v, 1), columns; v runs down as in the file
-    tinted: bool = True  # by vertex colours
+    coordinates: int = 0  # index of the texture coordinate set
+    uv_transform: Float[ndarray, "3 3"] | None = None  # of columns (u, v, 1); v points down
+    tinted: bool = True  # whether vertex colours apply
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class _Texture:
 
 
 class Materials:
-    """The materials of a document, each read once. `notes` receives what is missing from them."""
+    """The materials of a document, each read once. `notes` collects what is missing."""
 
     def __init__(self, document: Document, notes: list[str]):
         self._document, self._notes = document, notes
         self._paints: dict[int, Paint] = {}
-        self._images: dict[int, Image.Image | str] = {}  # or why there is none
+        self._images: dict[int, Image.Image | str] = {}  # or the reason why it is missing
 
     def paint(self, index: Any) -> Paint:
-        """Return a material by its number."""
+        """Return a material by its index."""
         material = self._document.entry("materials", index)
         if index not in self._paints:
             self._paints[index] = self._read(material, index)
@@ -72,13 +72,13 @@ class Materials:
         extensions, base = entry(material, "extensions"), entry(material, "pbrMetallicRoughness")
         keys = ("baseColorFactor", "baseColorTexture")
         if isinstance(extensions.get(GLOSSY), dict):
-            # For light that makes nothing shine, the diffuse colour is all there is to such a material.
+            # Without gloss, the diffuse colour describes the material completely.
             base, keys = extensions[GLOSSY], ("diffuseFactor", "diffuseTexture")
         factor = floats(base, keys[0], where, (1.0, 1.0, 1.0, 1.0))
         texture, tinted = self._texture(base, keys[1], label), True
 
-        # What is emitted is added to what is reflected, which a picture of one texture can only show if
-        # neither has a texture or nothing is reflected.
+        # Emission adds to reflection, which one texture can only represent if neither has a texture or
+        # nothing is reflected.
         emitted = floats(material, "emissiveFactor", where, (0.0, 0.0, 0.0))
         emitted *= number(entry(extensions, STRENGTH), "emissiveStrength", where, 1.0)
         if emitted.any():
@@ -88,7 +88,7 @@ class Materials:
             elif texture is None and "emissiveTexture" not in material:
                 factor[:3] += emitted
             else:
-                self._notes.append(f"the light that {label} emits is left out")
+                self._notes.append(f"the emission of {label} is ignored")
 
         painted = GltfMaterial(
             name=name,
@@ -103,7 +103,7 @@ class Materials:
         return Paint(painted, texture.coordinates, texture.transform, tinted)
 
     def _texture(self, parent: dict[str, Any], key: str, label: str) -> _Texture | None:
-        """The texture that a material refers to; None, and a note, if it is missing."""
+        """Return the texture of a material; None, with a note, if it is missing."""
         if not isinstance(parent.get(key), dict):
             return None
         reference = parent[key]
@@ -123,7 +123,7 @@ class Materials:
         )
 
     def _first_image(self, texture: dict[str, Any]) -> Image.Image | str:
-        """The first of a texture's pictures that can be opened, or why there is none."""
+        """Return the first of a texture's images that can be opened, or why there is none."""
         extensions = entry(texture, "extensions")
         sources = [entry(extensions, name).get("source") for name in SOURCES] + [texture.get("source")]
         problems = []
@@ -134,8 +134,8 @@ class Materials:
                     return image
                 problems.append(image)
         if BASIS in extensions:
-            problems.insert(0, f"{BASIS} is not read; {BASIS_REMEDY}")
-        return problems[0] if problems else "it has no picture"
+            problems.insert(0, f"{BASIS} is not supported; {BASIS_REMEDY}")
+        return problems[0] if problems else "it has no image"
 
     def _image(self, index: Any) -> Image.Image | str:
         image = self._document.entry("images", index)
@@ -149,7 +149,7 @@ class Materials:
                 self._images[index] = _opened(bytes(content))
             except FileNotFoundError as error:
                 self._images[index] = f"there is no file {error}"
-            except Exception as error:  # Pillow's are many; nothing in a picture makes a mesh unusable
+            except Exception as error:  # Pillow raises many types; tolerate bad images
                 self._images[index] = f"images[{index}] cannot be read: {str(error).splitlines()[0][:80]}"
         return self._images[index]
 
@@ -164,22 +164,22 @@ class Materials:
 
 def _opened(content: bytes) -> Image.Image:
     if content[1:7] == b"KTX 20":
-        raise ValueError(f"KTX2 is not read; {BASIS_REMEDY}")
+        raise ValueError(f"KTX2 is not supported; {BASIS_REMEDY}")
     try:
         return Image.open(io.BytesIO(content))
     except Image.UnidentifiedImageError:
-        raise ValueError("it is of no known format") from None
+        raise ValueError("its format is unknown") from None
 
 
 def _is_black(image: Image.Image) -> bool:
     try:
         return not image.convert("RGB").getbbox()
-    except (OSError, SyntaxError, ValueError, EOFError):  # noted where its pixels are read
+    except (OSError, SyntaxError, ValueError, EOFError):  # noted when its pixels are read
         return False
 
 
 def _uv_transform(transform: dict[str, Any], where: str) -> Float[ndarray, "3 3"]:
-    """Scale, then turn counter-clockwise as seen with v running down, then move (KHR_texture_transform)."""
+    """Scale, rotate counter-clockwise (with v pointing down), then translate (KHR_texture_transform)."""
     offset = floats(transform, "offset", where, (0.0, 0.0))
     scale = floats(transform, "scale", where, (1.0, 1.0))
     angle = number(transform, "rotation", where, 0.0)

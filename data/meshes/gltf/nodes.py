@@ -1,7 +1,6 @@
-"""The nodes of a glTF file that its scene shows, where they stand and how often (EXT_mesh_gpu_instancing).
+"""The nodes of a glTF scene with their transforms and instances (EXT_mesh_gpu_instancing).
 
-Matrices take columns of coordinates; a node's `world` is from its own axes to the scene's. Axes: k instance,
-j joint.
+Matrices act on column vectors; a node's `world` maps its own axes to the scene's. Axes: k instance, j joint.
 """
 
 from itertools import chain
@@ -16,12 +15,12 @@ from data.meshes.gltf.document import Document, entry, floats
 
 INSTANCING = "EXT_mesh_gpu_instancing"
 VISIBILITY = "KHR_node_visibility"
-MOST_INSTANCES = 2**17  # of one node
+MOST_INSTANCES = 2**17  # per node
 VEC3, VEC4 = ("VEC3",), ("VEC4",)
 
 
 class Nodes:
-    """The node tree of a document. Raises ValueError for nodes that are below themselves."""
+    """The node tree of a document. Raises ValueError for cycles."""
 
     def __init__(self, document: Document, notes: list[str]):
         self._document = document
@@ -37,13 +36,13 @@ class Nodes:
         for node, children in enumerate(self._children):
             for child in children:
                 if self._parent.setdefault(child, node) != node:
-                    notes.append(f"nodes[{child}] has several parents; it is drawn below the first alone")
+                    notes.append(f"nodes[{child}] has several parents; only the first is used")
         for root in self._roots:
             self._parent.pop(root, None)
         self._world: dict[int, Float[ndarray, "4 4"]] = {}
 
     def drawn(self) -> list[int]:
-        """Return the nodes of the scene that show a mesh, each once, parents first."""
+        """Return the nodes of the scene that have a mesh, each once, parents first."""
         found, waiting, seen = [], self._roots[::-1], set()
         while waiting:
             index = waiting.pop()
@@ -69,7 +68,7 @@ class Nodes:
         return above
 
     def instances(self, index: int) -> Float[ndarray, "k 4 4"]:
-        """Return the matrices by which a node's mesh is drawn: the node's own, or one for each instance."""
+        """Return the matrices of a node's mesh: the node's own, or one per instance."""
         node = self._document.entry("nodes", index)
         instancing = entry(node, "extensions").get(INSTANCING)
         attributes = entry(instancing, "attributes") if isinstance(instancing, dict) else {}
@@ -83,19 +82,19 @@ class Nodes:
         counts = {len(values) for values in read.values()}
         if len(counts) > 1:
             raise ValueError(
-                f"nodes[{index}]: its instances have {sorted(counts)} transforms; give one number"
+                f"nodes[{index}]: its instances have {sorted(counts)} transforms; the counts must be equal"
             )
         (count,) = counts
         if count > MOST_INSTANCES:
-            raise ValueError(f"nodes[{index}] has {count} instances; draw no more than {MOST_INSTANCES}")
+            raise ValueError(f"nodes[{index}] has {count} instances; the limit is {MOST_INSTANCES}")
         moves = read.get("TRANSLATION", np.zeros((count, 3)))
         turns = read.get("ROTATION", np.tile([0.0, 0, 0, 1], (count, 1)))
         return self.world(index) @ _transforms(moves, turns, read.get("SCALE", np.ones((count, 3))))
 
     def joint_matrices(self, skin_index: Any) -> Float[ndarray, "j 4 4"]:
-        """Return, for each joint of a skin, the matrix from the mesh's axes at rest to the scene's.
+        """Return, for each joint of a skin, the matrix from the mesh's rest pose to the scene.
 
-        It is the joint's own pose after the inverse of the pose in which the mesh was bound to it.
+        It is the joint's world matrix times its inverse bind matrix.
         """
         skin = self._document.entry("skins", skin_index)
         joints = self._indices(skin, "joints", "nodes")
@@ -108,7 +107,7 @@ class Nodes:
         return posed @ bind[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
 
     def _scene_roots(self) -> list[int]:
-        """Of the scene that the file chooses, of its first one, or all that have no parent."""
+        """Return the roots of the default scene, else of the first, else all nodes without parent."""
         document = self._document
         if document.json.get("scenes"):
             scene = document.entry("scenes", document.json.get("scene", 0))
@@ -119,14 +118,14 @@ class Nodes:
     def _indices(self, parent: dict[str, Any], key: str, kind: str) -> list[int]:
         indices = parent.get(key, [])
         if not isinstance(indices, list):
-            raise ValueError(f"its {key} are {str(indices)[:40]}; a list belongs there")
+            raise ValueError(f"its {key} are {str(indices)[:40]}; a list is required")
         for index in indices:
             self._document.entry(kind, index)
         return [int(index) for index in indices]
 
 
 def _require_no_cycle(children: list[list[int]]) -> None:
-    """Take away nodes that are below no other, again and again: what stays is a cycle or below one."""
+    """Remove nodes without parents repeatedly: what remains is in or below a cycle."""
     above = np.bincount(np.array([*chain(*children)], int), minlength=len(children))
     free = [index for index in range(len(children)) if above[index] == 0]
     taken = 0
@@ -141,7 +140,7 @@ def _require_no_cycle(children: list[list[int]]) -> None:
 
 
 def _locals(nodes: list[dict[str, Any]]) -> Float[ndarray, "k 4 4"]:
-    """From each node's axes to its parent's."""
+    """Return the matrices from each node's axes to its parent's."""
     moves, scales = np.zeros((len(nodes), 3)), np.ones((len(nodes), 3))
     turns = np.tile([0.0, 0, 0, 1], (len(nodes), 1))
     rows = {"translation": moves, "rotation": turns, "scale": scales}
@@ -160,7 +159,7 @@ def _locals(nodes: list[dict[str, Any]]) -> Float[ndarray, "k 4 4"]:
 def _transforms(
     moves: Float[ndarray, "k 3"], turns: Float[ndarray, "k 4"], scales: Float[ndarray, "k 3"]
 ) -> Float[ndarray, "k 4 4"]:
-    """Scale, then turn by unit quaternions (x, y, z, w), then move. A quaternion of zeros turns nothing."""
+    """Scale, rotate by unit quaternions (x, y, z, w), then translate. A zero quaternion is the identity."""
     lengths = np.linalg.norm(turns, axis=1, keepdims=True)
     turns = np.where(lengths > 1e-12, turns / np.maximum(lengths, 1e-12), [0.0, 0, 0, 1])
     x, y, z, w = turns.T

@@ -1,7 +1,7 @@
-"""Primitives of a glTF mesh as plain triangles. Axes: n vertex, f face, j joint.
+"""Convert primitives of a glTF mesh to plain triangles. Axes: n vertex, f face, j joint.
 
-Strips and fans are cut into triangles, the default weights of morph targets are applied, and skinned vertices
-stand where their joints hold them.
+Strips and fans are triangulated, morph targets are applied with their default weights, and vertices are
+skinned in the default pose.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ SKINNED_AT_ONCE = 2**18  # vertices
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of one material, only with the vertices that they use."""
+    """Triangles of one material, with only the vertices they use."""
 
     positions: Float[ndarray, "n 3"]
     faces: Int[ndarray, "f 3"]
-    uv: Float[ndarray, "n 2"] | None  # v runs down, as in the file
-    colours: Float[ndarray, "n c"] | None  # linear, 0 to 1, with or without opacity
+    uv: Float[ndarray, "n 2"] | None  # v points down, as in the file
+    colours: Float[ndarray, "n c"] | None  # linear, 0 to 1, with or without alpha
 
 
 def read_surface(
@@ -41,14 +41,14 @@ def read_surface(
     joints: Float[ndarray, "j 4 4"] | None,
     coordinates: int,
 ) -> Surface | None:
-    """Return a primitive's triangles; None, and a note, if it is no surface.
+    """Return a primitive's triangles; None, with a note, if it is not a surface.
 
-    `weights` are those of its morph targets, `joints` the matrices of the joints that move it, `coordinates`
-    the number of the set of texture coordinates. Raises ValueError for data that do not fit together.
+    `weights` are those of its morph targets, `joints` the joint matrices of its skin, `coordinates` the index
+    of the texture coordinate set. Raises ValueError for inconsistent data.
     """
     mode = primitive.get("mode", TRIANGLES)
     if mode not in (TRIANGLES, STRIP, FAN) or "POSITION" not in entry(primitive, "attributes"):
-        notes.append("points or lines are left out" if mode in (0, 1, 2, 3) else f"{where} has no triangles")
+        notes.append("points or lines are ignored" if mode in (0, 1, 2, 3) else f"{where} has no triangles")
         return None
     values = _Values(document, primitive, where, notes)
     stored = values.read("POSITION", ("VEC3",), stored=True)
@@ -61,12 +61,12 @@ def read_surface(
     if len(faces) and faces.max() >= len(positions):
         raise ValueError(f"{where} has a triangle with vertex {faces.max()} of {len(positions)}")
 
-    # Several primitives often share one large array: each goes on with its own vertices.
+    # Several primitives often share one large array: each keeps only its own vertices.
     used = np.zeros(len(positions), bool)
     used[faces] = True
     uv = values.optional(f"TEXCOORD_{coordinates}", ("VEC2",))
     colours = values.optional("COLOR_0", ("VEC3", "VEC4"))
-    colours = None if colours is None else unit_range(colours)  # integers always mean shares of one
+    colours = None if colours is None else unit_range(colours)  # integers are always normalised
     found = {"POSITION": positions, f"TEXCOORD_{coordinates}": uv, "COLOR_0": colours}
     morphed = {
         name: None if array is None else values.morphed(name, np.asarray(array, float), weights)[used]
@@ -87,14 +87,14 @@ class _Values:
         self._decoded: dict[str, ndarray] = {}
         self.faces: Int[ndarray, "f 3"] | None = None
         draco = entry(entry(primitive, "extensions"), DRACO)
-        # Without this extension in the list of those that are needed, there is a plain copy.
+        # If the extension is not required, there is an uncompressed copy.
         if draco and "bufferView" not in document.entry("accessors", self._attributes["POSITION"]):
             data, _ = document.view(draco.get("bufferView"))
             self._decoded, faces = decode_draco(bytes(data), entry(draco, "attributes"), where)
             self.faces = faces.astype(np.int64)
 
     def read(self, name: str, kinds: tuple[str, ...], *, stored: bool = False) -> Num[ndarray, "n c"]:
-        """Return an attribute; `stored`: normalised integers as they are."""
+        """Return an attribute; with `stored`, normalised integers are not converted."""
         index = self._attributes[name]
         if name in self._decoded:
             scaled = self._document.entry("accessors", index).get("normalized") is True and not stored
@@ -102,19 +102,19 @@ class _Values:
         return (read_stored if stored else read_accessor)(self._document, index, kinds)
 
     def optional(self, name: str, kinds: tuple[str, ...]) -> Num[ndarray, "n c"] | None:
-        """Return an attribute of the vertices, or None if there is none for each."""
+        """Return a vertex attribute, or None if it is missing or has the wrong length."""
         if name not in self._attributes:
             return None
         values, count = self.read(name, kinds), len(self.read("POSITION", ("VEC3",), stored=True))
         if len(values) == count:
             return values
-        self._notes.append(f"{self._where}: {name} is left out, {len(values)} for {count} vertices")
+        self._notes.append(f"{self._where}: {name} is ignored: {len(values)} for {count} vertices")
         return None
 
     def morphed(
         self, name: str, values: Float[ndarray, "n c"], weights: Float[ndarray, " t"]
     ) -> Float[ndarray, "n c"]:
-        """Return an attribute with what the morph targets add to it."""
+        """Return an attribute with its morph targets added."""
         for target, weight in zip(self._targets, weights, strict=False):
             if weight and name in target:
                 kinds = ("VEC2", "VEC3", "VEC4")
@@ -125,14 +125,16 @@ class _Values:
         return values
 
     def influences(self) -> list[tuple[Int[ndarray, "n 4"], Float[ndarray, "n 4"]]]:
-        """Return joints and weights of each vertex, four in every set."""
+        """Return joints and weights of each vertex, four per set."""
         sets = []
         while f"JOINTS_{len(sets)}" in self._attributes:
             number = len(sets)
             joints = self.optional(f"JOINTS_{number}", ("VEC4",))
             weights = self.optional(f"WEIGHTS_{number}", ("VEC4",))
             if joints is None or weights is None or joints.dtype.kind == "f":
-                raise ValueError(f"{self._where}: its joints and weights (set {number}) do not fit together")
+                raise ValueError(
+                    f"{self._where}: its joints and weights (set {number}) have different lengths"
+                )
             sets.append((joints.astype(np.int64), np.asarray(unit_range(weights), float)))
         return sets
 
@@ -144,8 +146,8 @@ def _faces(
         return _triangles(np.arange(num_vertices), mode, notes)
     indices = read_accessor(document, primitive["indices"], ("SCALAR",))[:, 0]
     if indices.dtype.kind != "u":
-        raise ValueError(f"accessors[{primitive['indices']}] holds {indices.dtype}, which are no indices")
-    # The largest number of the type begins a new strip or fan, as graphics cards have it.
+        raise ValueError(f"accessors[{primitive['indices']}] has {indices.dtype}, which are not indices")
+    # The largest value of the type restarts a strip or fan (primitive restart).
     ends = np.flatnonzero(indices == np.iinfo(indices.dtype).max) if mode != TRIANGLES else []
     indices = indices.astype(np.int64)
     runs = [indices[start + 1 : end] for start, end in pairwise([-1, *ends, len(indices)])]
@@ -155,7 +157,7 @@ def _faces(
 def _triangles(order: Int[ndarray, " i"], mode: int, notes: list[str]) -> Int[ndarray, "f 3"]:
     if mode == TRIANGLES:
         if len(order) % 3:
-            notes.append(f"{len(order) % 3} vertices that make no whole triangle are left out")
+            notes.append(f"{len(order) % 3} vertices that form no complete triangle are ignored")
         return order[: len(order) // 3 * 3].reshape(-1, 3)
     if len(order) < 3:
         return np.zeros((0, 3), np.int64)
@@ -170,14 +172,14 @@ def _skinned(
     joints: Float[ndarray, "j 4 4"],
     where: str,
 ) -> Float[ndarray, "n 3"]:
-    """Linear blend skinning: each vertex moved by the weighted mean of its joints' matrices."""
+    """Linear blend skinning: transform each vertex by the weighted mean of its joints' matrices."""
     if not influences:
-        raise ValueError(f"{where} is moved by a skin, but has no joints")
+        raise ValueError(f"{where} has a skin, but no joints")
     indices, weights = (np.concatenate(arrays, axis=1) for arrays in zip(*influences, strict=True))
     if len(indices) and indices.max() >= len(joints):
         raise ValueError(f"{where} has a vertex at joint {indices.max()} of {len(joints)}")
     total = weights.sum(1, keepdims=True)
-    first = np.eye(1, weights.shape[1])  # without any weight, as three.js does
+    first = np.eye(1, weights.shape[1])  # for zero total weight, as three.js does
     weights = np.where(total > 0, weights / np.where(total > 0, total, 1), first)
     moved = np.empty_like(positions)
     for start in range(0, len(positions), SKINNED_AT_ONCE):

@@ -1,8 +1,7 @@
-"""glTF files (.gltf, .glb) as plain triangle meshes: what the scene shows, in the axes of the scene.
+"""Convert the scene of a glTF file (.gltf, .glb) to plain triangle meshes, in the scene's axes.
 
-All that stands between the file and its triangles is undone here: compression, quantisation, sparse arrays,
-strips and fans, morph targets, skins, instances and transforms of texture coordinates. What is not
-understood is refused by name if the file needs it, and noted otherwise.
+Handles compression, quantisation, sparse arrays, strips and fans, morph targets, skins, instances and texture
+transforms. Unsupported features raise an error if the file requires them, and a note otherwise.
 """
 
 from dataclasses import replace
@@ -21,17 +20,17 @@ from data.meshes.gltf.nodes import Nodes
 from data.meshes.gltf.primitives import Surface, read_surface
 from data.meshes.parts import Part
 
-MOST_REPEATED = 2**23  # triangles, if meshes are drawn more than once: a small file can ask for any number
+MOST_REPEATED = 2**23  # triangles, if meshes are repeated: a small file can request any number
 
 
 def read_parts(document: Document, notes: list[str]) -> list[Part]:
-    """Return the meshes that a file shows and where; `notes` receives what is missing from them.
+    """Return the meshes of a file and their transforms; `notes` collects what is missing.
 
-    Raises ValueError for what is damaged or not understood.
+    Raises ValueError for damaged or unsupported files.
     """
     notes += require_extensions(document)
     nodes, materials = Nodes(document, notes), Materials(document, notes)
-    shared: dict[int, list[Part]] = {}  # of meshes that look the same at all their nodes
+    shared: dict[int, list[Part]] = {}  # meshes that are identical at all their nodes
     places: dict[int, list[Float[ndarray, "k 4 4"]]] = {}
     posed: list[Part] = []
     num_drawn = 0
@@ -51,7 +50,7 @@ def read_parts(document: Document, notes: list[str]) -> list[Part]:
             parts = shared[mesh]
         num_drawn += len(where) * sum(len(part.geometry.faces) for part in parts)
         if num_drawn > max(MOST_REPEATED, document.num_triangles_stored):
-            raise ValueError(f"its instances have more than {MOST_REPEATED} triangles; draw fewer of them")
+            raise ValueError(f"its instances have more than {MOST_REPEATED} triangles; reduce them")
     placed = {mesh: np.concatenate(each) for mesh, each in places.items()}
     return posed + [
         replace(part, transforms=placed[mesh]) for mesh, parts in shared.items() for part in parts
@@ -59,15 +58,15 @@ def read_parts(document: Document, notes: list[str]) -> list[Part]:
 
 
 def credits_of(document: Document) -> dict[str, str]:
-    """Return title, creator and licence, as far as the file tells them, by these names."""
+    """Return title, creator and licence, as far as the file states them, by these names."""
     asset = entry(document.json, "asset")
     extras = entry(asset, "extras")
-    said = {
+    values = {
         "title": extras.get("title"),
         "creator": extras.get("author") or asset.get("copyright"),
         "licence": extras.get("license"),
     }
-    return {key: value for key, value in said.items() if isinstance(value, str)}
+    return {key: value for key, value in values.items() if isinstance(value, str)}
 
 
 def _parts_of(
@@ -78,7 +77,7 @@ def _parts_of(
     node_weights: Any,
     joints: Float[ndarray, "j 4 4"] | None,
 ) -> list[Part]:
-    """A mesh, one part for each of its primitives that is a surface."""
+    """Convert a mesh, one part per surface primitive."""
     mesh = document.entry("meshes", mesh_index)
     primitives, parts = entries(mesh.get("primitives")), []
     weights = node_weights if node_weights is not None else mesh.get("weights", [])
@@ -93,13 +92,13 @@ def _parts_of(
         )
         if surface is not None and len(surface.faces):
             if paint and paint.material.baseColorTexture is not None and surface.uv is None:
-                notes.append(f"{where} has no texture coordinates {coordinates}, so its texture is left out")
+                notes.append(f"{where} has no texture coordinates {coordinates}, so its texture is ignored")
             parts.append(Part(_geometry(surface, paint), np.eye(4)[None]))
     return parts
 
 
 def _geometry(surface: Surface, paint: Paint | None) -> trimesh.Trimesh:
-    """A surface as trimesh has it, with texture coordinates from the lower left corner."""
+    """Convert a surface to trimesh, with texture coordinates from the lower left corner."""
     colours = None
     if surface.colours is not None and (paint is None or paint.tinted):
         colours = np.round(np.clip(np.nan_to_num(surface.colours), 0, 1) * 255).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""Polygons of mesh files become triangles."""
+"""Triangulation of polygons in mesh files."""

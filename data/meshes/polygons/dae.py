@@ -1,4 +1,4 @@
-"""COLLADA files with triangles in place of polygons, strips and fans. Corners keep all their indices."""
+"""Triangulate polygons, strips and fans in COLLADA files. Corners keep all their indices."""
 
 import re
 from xml.etree import ElementTree
@@ -13,7 +13,7 @@ PRESENT = re.compile(rb"<(?:\w+:)?(?:polylist|polygons|tristrips|trifans)\b")
 
 
 def plain_dae(content: bytes, notes: list[str]) -> bytes:
-    """Return the file with only triangles; the same bytes if it has no others, or if it is no XML.
+    """Return the file with only triangles; unchanged if it has no others, or is not XML.
 
     Raises ValueError for a corner that does not exist.
     """
@@ -21,7 +21,7 @@ def plain_dae(content: bytes, notes: list[str]) -> bytes:
         return content
     try:
         root = ElementTree.fromstring(content)
-    except ElementTree.ParseError:  # the reader says what is wrong, or puts up with it
+    except ElementTree.ParseError:  # the reader reports or tolerates it
         return content
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if space:
@@ -34,7 +34,7 @@ def plain_dae(content: bytes, notes: list[str]) -> bytes:
 
 
 def _points(mesh: ElementTree.Element, space: str) -> dict[str, ndarray]:
-    """The positions [n, 3] that each <vertices> element of a mesh refers to, by its id."""
+    """Return the positions [n, 3] of each <vertices> element of a mesh, by its id."""
     found = {}
     for vertices in mesh.iter(f"{space}vertices"):
         inputs = {child.get("semantic"): child.get("source", "") for child in vertices.iter(f"{space}input")}
@@ -51,8 +51,8 @@ def _points(mesh: ElementTree.Element, space: str) -> dict[str, ndarray]:
 
 
 def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray], notes: list[str]) -> None:
-    """Turn a primitive into <triangles>, in place."""
-    # The primitive's corners, a row of indices each.
+    """Convert a primitive to <triangles>, in place."""
+    # The primitive's corners, one row of indices each.
     inputs = primitive.findall(f"{space}input")
     offsets = [int(child.get("offset", 0)) for child in inputs]
     vertex = next((child for child in inputs if child.get("semantic") == "VERTEX"), None)
@@ -65,7 +65,7 @@ def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray],
     corners = np.concatenate([np.zeros((0, width), np.int64), *rows])
     positions = points[vertex.get("source")]
 
-    # Triangles as numbers of corners.
+    # Triangles as corner indices.
     starts = np.cumsum([0] + [len(row) for row in rows])
     if kind == "tristrips":
         runs = [np.arange(start, start + len(row)) for start, row in zip(starts, rows, strict=False)]
@@ -83,13 +83,13 @@ def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray],
         corners = corners[: sizes.sum()]
         triangles, _ = cut_polygons(positions, corners[:, place], sizes, notes)
 
-    # Polygons with holes come as rings of their own.
+    # Polygons with holes have separate rings.
     chosen = [corners[triangles].reshape(-1, width)]
     for rings in holed:
         triangles = cut_rings(positions, [ring[:, place] for ring in rings], notes)
         chosen.append(np.concatenate(rings)[triangles].reshape(-1, width))
 
-    # Replace the polygons by the triangles.
+    # Replace the polygons by triangles.
     for child in list(primitive):
         if child.tag in (f"{space}p", f"{space}ph", f"{space}vcount"):
             primitive.remove(child)
@@ -101,6 +101,6 @@ def _cut(primitive: ElementTree.Element, space: str, points: dict[str, ndarray],
 
 
 def _indices(element: ElementTree.Element, width: int) -> ndarray:
-    """The indices [c, width] in a <p> or <h> element, a row for each corner."""
+    """Return the indices [c, width] of a <p> or <h> element, one row per corner."""
     numbers = np.array((element.text or "").split(), np.int64)
     return numbers[: len(numbers) // width * width].reshape(-1, width)

@@ -1,4 +1,4 @@
-"""OBJ files with triangles in place of polygons. Corners keep their references (vertex/texture/normal)."""
+"""Triangulate polygons in OBJ files. Corners keep their references (vertex/texture/normal)."""
 
 import re
 
@@ -12,13 +12,13 @@ SURFACES = re.compile(rb"^[ \t]*surf[ \t]", re.MULTILINE)
 
 
 def plain_obj(content: bytes, notes: list[str]) -> bytes:
-    """Return the file with its polygons cut; the same bytes if there are none.
+    """Return the file with its polygons triangulated; unchanged if there are none.
 
-    References that count backwards become absolute. Raises ValueError for a corner that does not exist.
+    Relative references become absolute. Raises ValueError for a corner that does not exist.
     """
     if num_surfaces := len(SURFACES.findall(content)):
-        notes.append(f"{num_surfaces} free-form surfaces are left out")
-    joined = re.sub(rb"\\\r?\n", b" ", content)  # a line that ends in a backslash goes on
+        notes.append(f"{num_surfaces} free-form surfaces are ignored")
+    joined = re.sub(rb"\\\r?\n", b" ", content)  # a trailing backslash continues a line
     if not MORE_THAN_TRIANGLES.search(joined) and not BACKWARDS.search(joined):
         return content
 
@@ -53,7 +53,7 @@ def plain_obj(content: bytes, notes: list[str]) -> bytes:
 
 
 def _absolute(corner: bytes, counts: dict[bytes, int]) -> bytes:
-    """A corner's references counted from the first; -1 is the last that stands above its line."""
+    """Make a corner's references absolute; -1 is the last one above its line."""
     parts = corner.split(b"/")
     kinds = (b"v", b"vt", b"vn")
     numbers = [

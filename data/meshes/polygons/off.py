@@ -1,4 +1,4 @@
-"""OFF files with triangles in place of their polygons."""
+"""Triangulate polygons in OFF files."""
 
 import re
 
@@ -8,7 +8,7 @@ from data.meshes.polygons.triangulate import cut_polygons
 
 
 def plain_off(content: bytes, notes: list[str]) -> bytes:
-    """Return the file with its polygons cut; the same bytes if there are none, or if it is no OFF file."""
+    """Return the file with its polygons triangulated; unchanged if there are none, or if it is not OFF."""
     # Header and counts.
     lines = [line.partition(b"#")[0].strip() for line in content.splitlines()]
     lines = [line for line in lines if line]
@@ -21,10 +21,10 @@ def plain_off(content: bytes, notes: list[str]) -> bytes:
     if len(counts) < 2 or not all(count.isdigit() for count in counts[:2]):
         return content
     num_vertices, num_faces = int(counts[0]), int(counts[1])
-    if num_vertices + num_faces > len(lines):  # what a file claims is not yet there
+    if num_vertices + num_faces > len(lines):  # the stated counts may be false
         return content
 
-    # Faces, which must have the corners they claim.
+    # Faces, which must have the stated number of corners.
     rows = [line.split() for line in lines[1 + num_vertices : 1 + num_vertices + num_faces]]
     sizes = np.array([int(row[0]) for row in rows], np.int64)
     if (sizes < 0).any():
@@ -32,9 +32,9 @@ def plain_off(content: bytes, notes: list[str]) -> bytes:
     if (sizes == 3).all():
         return content
     if any(len(row) <= size for row, size in zip(rows, sizes.tolist(), strict=True)):
-        raise ValueError("a face has fewer corners than it says")
+        raise ValueError("a face has fewer corners than stated")
 
-    # Cut polygons into triangles; colours of a face stay with its triangles.
+    # Triangulate; a face's colours are kept by its triangles.
     vertices = np.array([line.split()[:3] for line in lines[1 : 1 + num_vertices]], float).reshape(-1, 3)
     flat = [corner for row in rows for corner in row[1 : 1 + int(row[0])]]
     triangles, face_of = cut_polygons(vertices, np.array(flat, np.int64), sizes, notes)

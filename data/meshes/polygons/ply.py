@@ -1,6 +1,6 @@
-"""PLY files with triangles in place of their polygons and strips. Axes: r row of an element.
+"""Triangulate polygons and strips in PLY files. Axes: r row of an element.
 
-Colours and other properties of a polygon go to its triangles, texture coordinates to their corners.
+Triangles inherit colours and other properties of their polygon; texture coordinates are per corner.
 """
 
 import re
@@ -27,7 +27,7 @@ CORNER_LISTS = ("texcoord",)  # u and v of each corner
 
 @dataclass
 class _Lists:
-    """Lists of any length, one a row, written one after the other."""
+    """Variable-length lists, one per row, concatenated."""
 
     values: ndarray
     sizes: ndarray
@@ -48,7 +48,7 @@ class _Element:
 
 
 def plain_ply(content: bytes, notes: list[str]) -> bytes:
-    """Return the file with its polygons and strips cut; the same bytes if all its faces are triangles.
+    """Return the file with its polygons and strips triangulated; unchanged if all faces are triangles.
 
     Raises ValueError for a file that ends too early or refers to vertices that do not exist.
     """
@@ -83,7 +83,7 @@ def plain_ply(content: bytes, notes: list[str]) -> bytes:
 def _cut_faces(
     vertices: ndarray, faces: _Element | None, corners: _Lists | None, notes: list[str]
 ) -> tuple[ndarray, dict[str, ndarray]]:
-    """Triangles, and what else the file says of each, by its name."""
+    """Return triangles, and their other properties by name."""
     if corners is None:
         return np.zeros((0, 3), np.int64), {}
     triangles, face_of = cut_polygons(vertices, corners.values, corners.sizes, notes)
@@ -99,7 +99,7 @@ def _cut_faces(
 def _with_strips(
     triangles: ndarray, columns: dict[str, ndarray], strips: _Element, num_vertices: int
 ) -> tuple[ndarray, dict[str, ndarray]]:
-    """The same with the triangles of strips, white and zero in what a file says of faces alone."""
+    """Add the triangles of strips, with white or zero for properties that only faces have."""
     lists = strips.data[_index_list(strips)]
     ends = np.cumsum(lists.sizes)[:-1]
     rows = np.split(np.asarray(lists.values, np.int64), ends)
@@ -125,7 +125,7 @@ def _elements(head: list[str]) -> list[_Element]:
         elif words[:1] == ["property"] and len(words) == 3 and elements:
             elements[-1].properties.append((words[2], _type(words[1]), None))
         elif words[:1] in (["element"], ["property"]):
-            raise ValueError(f"its header has the line '{' '.join(words)[:60]}', which has no meaning")
+            raise ValueError(f"its header has the line '{' '.join(words)[:60]}', which is invalid")
     return elements
 
 
@@ -178,7 +178,7 @@ def _binary_reader(content: bytes, start: int, form: str) -> Callable[[_Element]
 
 
 def _read_table(element: _Element, content: bytes, place: int, order: str) -> int | None:
-    """Read an element whose lists are all as long as those of its first row; None if they are not."""
+    """Read an element whose lists have the lengths of the first row; None if they differ."""
     fields, at = [], place
     for name, kind, length in element.properties:
         if length:
@@ -235,7 +235,7 @@ def _fill(element: _Element, rows: dict[str, list]) -> None:
 
 
 def _written(vertex: _Element, triangles: ndarray, columns: dict[str, ndarray], comments: list[str]) -> bytes:
-    """A binary file of vertices and triangles."""
+    """Write a binary file of vertices and triangles."""
     scalars = [(name, kind) for name, kind, length in vertex.properties if not length]
     head = ["ply", "format binary_little_endian 1.0", *comments, f"element vertex {vertex.count}"]
     head += [f"property {NAMES[kind]} {name}" for name, kind in scalars]

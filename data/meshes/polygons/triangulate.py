@@ -1,9 +1,9 @@
-"""Polygons to triangles that cover the same area, also where they are not convex.
+"""Triangulate polygons, also non-convex ones.
 
-Axes: n vertex, c corner of any polygon, p polygon, t triangle. A polygon is cut in the plane that Newell's
-normal is at right angles to, the sum of the cross products of its neighbouring corners (Sutherland et al.,
-"A characterization of ten hidden-surface algorithms", 1974), by ears (mapbox_earcut) where a fan from its
-first corner would reach beyond it.
+Axes: n vertex, c corner of any polygon, p polygon, t triangle. A polygon is triangulated in the plane
+perpendicular to Newell's normal, the sum of the cross products of consecutive corners (Sutherland et al., "A
+characterization of ten hidden-surface algorithms", 1974): as a fan if that covers exactly the polygon, else
+by ear clipping (mapbox_earcut).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-CROSSED = 1e-6  # share of a polygon's area by which its triangles may differ from it
+CROSSED = 1e-6  # relative area difference between a polygon and its triangles
 
 
 def cut_polygons(
@@ -21,11 +21,11 @@ def cut_polygons(
     sizes: Int[ndarray, " p"],
     notes: list[str],
 ) -> tuple[Int[ndarray, "t 3"], Int[ndarray, " t"]]:
-    """Return triangles as numbers of corners (not of vertices), and the polygon of each, in order.
+    """Return triangles as corner (not vertex) indices, and the polygon of each, in order.
 
-    `corners` are the vertices of all polygons, one after the other, `sizes` of them in each. Fewer than three
-    make no triangle. `notes` receives how many polygons cross themselves. Raises ValueError for a corner that
-    is at no vertex.
+    `corners` are the concatenated vertex indices of all polygons, `sizes` the number in each. Fewer than
+    three make no triangle. `notes` collects the number of self-intersecting polygons. Raises ValueError for a
+    corner without a vertex.
     """
     corners, sizes = np.asarray(corners, np.int64), np.asarray(sizes, np.int64)
     if len(corners) and (corners.min() < 0 or corners.max() >= len(vertices)):
@@ -48,7 +48,7 @@ def cut_polygons(
             triangles.append(places[row][cut])
             polygon_of.append(np.full(len(cut), chosen[row]))
     if num_crossed:
-        notes.append(f"polygons that cross themselves: {num_crossed}; they may not look as was meant")
+        notes.append(f"self-intersecting polygons: {num_crossed}; they may not look as intended")
     order = np.argsort(np.concatenate(polygon_of), kind="stable")
     return np.concatenate(triangles)[order], np.concatenate(polygon_of)[order]
 
@@ -56,10 +56,10 @@ def cut_polygons(
 def cut_rings(
     vertices: Float[ndarray, "n 3"], rings: Sequence[ndarray], notes: list[str]
 ) -> Int[ndarray, "t 3"]:
-    """Return the triangles of one polygon with holes, as numbers of corners.
+    """Return the triangles of one polygon with holes, as corner indices.
 
-    `rings` are the vertices of its outline and of each hole; their corners are counted through. Raises
-    ValueError for a corner that is at no vertex.
+    `rings` are the vertices of its outline and of each hole; corners are numbered consecutively. Raises
+    ValueError for a corner without a vertex.
     """
     corners = np.concatenate(rings).astype(np.int64)
     if len(corners) and (corners.min() < 0 or corners.max() >= len(vertices)):
@@ -68,12 +68,12 @@ def cut_rings(
         return np.zeros((0, 3), np.int64)
     triangles, crossed = _cut_by_ears(vertices[corners], np.cumsum([len(ring) for ring in rings]))
     if crossed:
-        notes.append("the holes of a polygon cross its outline; it may not look as was meant")
+        notes.append("the holes of a polygon cross its outline; it may not look as intended")
     return triangles
 
 
 def cut_strips(strips: Sequence[ndarray]) -> Int[ndarray, "t 3"]:
-    """Return the triangles of strips of vertices, every other one turned so that all face the same way."""
+    """Return the triangles of vertex strips, flipping every other one so that all face the same way."""
     triangles = [np.zeros((0, 3), np.int64)]
     for strip in strips:
         faces = np.stack([strip[:-2], strip[1:-1], strip[2:]], axis=1)
@@ -83,21 +83,21 @@ def cut_strips(strips: Sequence[ndarray]) -> Int[ndarray, "t 3"]:
 
 
 def _normals(points: Float[ndarray, "p k 3"]) -> Float[ndarray, "p 3"]:
-    """Newell's normals, as long as twice the area."""
+    """Return Newell's normals, with length twice the area."""
     offsets = points - points[:, :1]
     return np.cross(offsets, np.roll(offsets, -1, axis=1)).sum(1)
 
 
 def _fans_fit(points: Float[ndarray, "p k 3"]) -> Bool[ndarray, " p"]:
-    """Whether a fan from the first corner covers a polygon: none of its triangles is turned the other way."""
+    """Whether a fan from the first corner covers a polygon: none of its triangles is flipped."""
     offsets = points[:, 1:] - points[:, :1]
     turned = np.cross(offsets[:, :-1], offsets[:, 1:])
     normals = _normals(points)
     areas = (turned * normals[:, None]).sum(-1)
     scale = (normals**2).sum(-1)
-    # Corners that should lie on a line may lie beside it by a rounding error.
+    # Tolerate rounding errors of collinear corners.
     fit = (areas >= -1e-9 * scale[:, None]).all(1)
-    # Without any area, or with corners at no finite place, there is nothing to choose.
+    # For zero area or corners that are not finite, either way is fine.
     flat = ~(np.abs(turned).max((1, 2)) > 0) | ~np.isfinite(points).all((1, 2))
     return (fit & (scale > 0)) | flat
 
@@ -105,9 +105,9 @@ def _fans_fit(points: Float[ndarray, "p k 3"]) -> Bool[ndarray, " p"]:
 def _cut_by_ears(
     points: Float[ndarray, "k 3"], ends: Int[ndarray, " r"] | None = None
 ) -> tuple[Int[ndarray, "t 3"], bool]:
-    """Triangles of one polygon that face the way it does, and whether it crosses itself.
+    """Triangulate one polygon with its orientation; also return whether it intersects itself.
 
-    `ends` are the numbers of corners up to the end of the outline and of each hole; None: there are no holes.
+    `ends` are the cumulative numbers of corners of the outline and each hole; None without holes.
     """
     import mapbox_earcut
 
@@ -125,14 +125,14 @@ def _cut_by_ears(
 
 
 def _in_plane(points: Float[ndarray, "k 3"], outline: int) -> Float[ndarray, "k 2"]:
-    """Coordinates in the plane of a polygon, about 1 in size; of the flattest plane if it has no normal.
+    """Project to the plane of a polygon, scaled to about 1; to the best-fit plane if it has no normal.
 
     `outline` is the number of corners of its outline.
     """
     offsets = points - points.mean(0)
     offsets /= max(np.abs(offsets).max(), 1e-300)
     normal = _normals(offsets[None, :outline])[0]
-    if np.linalg.norm(normal) < 1e-9:  # as of an eight
+    if np.linalg.norm(normal) < 1e-9:  # as for a figure eight
         normal = np.linalg.svd(offsets)[2][2]
     axis = np.eye(3)[np.abs(normal).argmin()]
     first = np.cross(normal, axis)
@@ -142,6 +142,6 @@ def _in_plane(points: Float[ndarray, "k 3"], outline: int) -> Float[ndarray, "k 
 
 
 def _areas(points: Float[ndarray, "p k 2"]) -> Float[ndarray, " p"]:
-    """Signed areas, by the shoelace formula."""
+    """Return signed areas, by the shoelace formula."""
     x, y = points[..., 0], points[..., 1]
     return (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(1) / 2

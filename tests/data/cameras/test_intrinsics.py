@@ -85,7 +85,7 @@ def test_missing_intrinsics_are_named(srn_root):
         ("6.6 3. 3. 0.\n0. 0. 0.\n1.\n6\n", "neither"),
         ("6.6 3. 3. 0.\n0. 0. 0.\n1.\n0 6\n", "must be positive"),
         ("-6.6 3. 3. 0.\n0. 0. 0.\n1.\n6 6\n", "must be positive"),
-        ("6.6 3. 3. 0.\n0. 0. 0.\n1.\nsix six\n", "numbers are expected"),
+        ("6.6 3. 3. 0.\n0. 0. 0.\n1.\nsix six\n", "numbers expected"),
         ("6 0 0 0 6 0 3 3 1", "not of the form"),
         ("6 0 3 0 -6 3 0 0 1", "not of the form"),
         ("6 0 3 1 6 3 0 0 1", "not of the form"),

@@ -244,7 +244,7 @@ def test_cameras_taken_as_they_are_stay_so_and_fewer_are_spread_evenly():
     assert torch.equal(found.intrinsics, intrinsics)
     torch.testing.assert_close(found.far - found.near, torch.full((5,), 0.8))
     assert torch.equal(path.cameras(3).cam_to_world, poses[[0, 2, 4]])
-    with pytest.raises(ValueError, match="6 views are asked for, but the path has 5"):
+    with pytest.raises(ValueError, match="6 views requested, but the path has 5 cameras"):
         path.cameras(6)
 
 

@@ -38,7 +38,7 @@ def test_a_file_is_replaced_only_where_that_is_said(tmp_path: Path):
     file = tmp_path / "path.json"
     write_path(file, some_path())
     before = file.read_bytes()
-    with pytest.raises(ValueError, match=r"path\.json: is there already"):
+    with pytest.raises(ValueError, match=r"path\.json: exists already"):
         write_path(file, some_path(num=8))
     assert file.read_bytes() == before
     write_path(file, some_path(num=8), replace=True)
@@ -51,7 +51,7 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path, monkeypat
     file = tmp_path / "path.json"
     file.write_text("of another program")
     monkeypatch.setattr(Path, "exists", lambda *arguments, **options: False)
-    with pytest.raises(ValueError, match=r"path\.json: is there already"):
+    with pytest.raises(ValueError, match=r"path\.json: exists already"):
         write_path(file, some_path())
     assert file.read_text() == "of another program"
     assert list(tmp_path.iterdir()) == [file]
@@ -272,4 +272,4 @@ def test_a_path_that_cannot_be_used_is_one_line_of_the_program(
 def test_more_views_than_a_path_of_cameras_has_are_refused(program, tmp_path, capsys):
     write_path(tmp_path / "path.json", some_path(smooth=False, num=3))
     assert program("--trajectory", tmp_path / "path.json", "--views", 4, "--output", tmp_path / "out") == 2
-    assert f"{tmp_path / 'path.json'}: 4 views are asked for" in capsys.readouterr().err
+    assert f"{tmp_path / 'path.json'}: 4 views requested" in capsys.readouterr().err

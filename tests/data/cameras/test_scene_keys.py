@@ -120,10 +120,10 @@ def test_keys_that_may_change_the_meaning_are_named_once(tmp_path: Path):
     (folder / "transforms.json").write_text(json.dumps(document))
     file = folder / "transforms.json"
     assert open_raw(folder, "train").notices(0) == (
-        f"{file}: `time` is not honoured: the scene is taken to stand still",
-        f"{file}: `rolling_shutter` is not honoured: each picture is taken to be exposed at once",
-        f"{file}: `near`, `far` are not honoured: data.object_radius says how large the working volume is",
-        f"{file}: `bend`, `warp` are not known; check that poses and pictures mean the same without",
+        f"{file}: `time` is not supported: the scene is assumed static",
+        f"{file}: `rolling_shutter` is not supported: a global shutter is assumed",
+        f"{file}: `near`, `far` are not supported: data.object_radius sets the working volume",
+        f"{file}: `bend`, `warp` are unknown; check that poses and images are valid without",
     )
 
 

@@ -105,7 +105,7 @@ def test_a_scene_in_a_world_of_another_axis_is_read_with_z_up(tmp_path: Path, na
     about = found[0, :3, :3] @ expected[0, :3, :3].T
     torch.testing.assert_close(about[2], torch.tensor([0, 0, 1.0], dtype=torch.float64), atol=1e-5, rtol=0)
     torch.testing.assert_close(found, moved(about, expected), atol=1e-5, rtol=0)
-    notice = f"its cameras are level about {name}, so the world was turned to make that z, up"
+    notice = f"its cameras are level about {name}, so the world was rotated to make that z, up"
     assert open_raw(folder, "val").notices(0) == (f"{folder / 'transforms.json'}: {notice}",)
     assert open_raw(tmp_path / "b", "val").notices(0) == ()
 
@@ -121,7 +121,7 @@ def test_the_key_up_decides(tmp_path: Path):
     folder = plant_scene(tmp_path / "a", turn=turn, up=(3 * turn[:, 2]).tolist())
     cameras = train_cameras(folder)[0]
     assert cameras[:, 2, 0].abs().max() < 1e-5
-    assert "its key `up` says (0." in open_raw(folder, "train").notices(0)[0]
+    assert "its key `up` is (0." in open_raw(folder, "train").notices(0)[0]
     plain = plant_scene(tmp_path / "b", up=[0, 0, 1])
     assert open_raw(plain, "train").notices(0) == ()
     for up in ("y", [0, 0, 0], [1, 2]):
@@ -135,4 +135,4 @@ def test_a_world_that_does_not_tell_is_left_as_it_is_which_is_said(tmp_path: Pat
     folder = plant_scene(tmp_path / "a", 2, turn=tilted)
     raw = open_raw(folder, "train")
     torch.testing.assert_close(raw.cameras(0)[0], moved(tilted, cameras)[1:].float(), atol=1e-5, rtol=0)
-    assert "z is taken to be up, so turn the world if it is not" in raw.notices(0)[0]
+    assert "z is assumed to be up, so rotate the world if it is not" in raw.notices(0)[0]

@@ -410,7 +410,7 @@ def test_depth_in_millimetres_is_found(plant):
     findings = plant(fault, geometry=True)
     assert grave(findings) == {("depth", "error", "000000_delivery")}
     message = next(f.message for f in findings if f.check == "depth")
-    assert "unit of 10 scene units" in message
+    assert "in units of 10 scene units" in message
     assert "set data.depth_scale=10 " in message
 
 

@@ -187,8 +187,8 @@ CAMERA_ERRORS = {
     "1 SIMPLE_RADIAL 8 6 9 4 3 0.1": "line 1: SIMPLE_RADIAL has lens distortion",
     "1 HOLOGRAM 8 6 9 4 3": "line 1: HOLOGRAM is an unknown camera model",
     "1 PINHOLE 8 6 9 4 3": "line 1: PINHOLE has 4 parameters, but there are 3",
-    "1 PINHOLE 8": "line 1: CAMERA_ID MODEL WIDTH HEIGHT PARAMS... are expected; the line is cut",
-    "1 SIMPLE_PINHOLE 8 6 nine 4 3": "line 1: numbers are expected",
+    "1 PINHOLE 8": "line 1: CAMERA_ID MODEL WIDTH HEIGHT PARAMS... expected; the line is truncated",
+    "1 SIMPLE_PINHOLE 8 6 nine 4 3": "line 1: numbers expected",
     "1 SIMPLE_PINHOLE 8 6 nan 4 3": "line 1: holds nan or inf",
     "1 SIMPLE_PINHOLE 8 6 -9 4 3": "line 1: sizes and focal lengths must be positive",
 }
@@ -203,20 +203,20 @@ def test_a_bad_camera_is_named_by_file_and_line(tmp_path: Path, line: str):
 
 
 IMAGE_ERRORS = {
-    "cut": (replaced(2, " 1 a photo 0.png", ""), r"images\.txt, line 3: IMAGE_ID .* the line is cut"),
-    "points": (replaced(3, "1.5 2", "1.5"), r"images\.txt, line 4: triples X Y POINT3D_ID are expected"),
+    "cut": (replaced(2, " 1 a photo 0.png", ""), r"images\.txt, line 3: IMAGE_ID .* the line is truncated"),
+    "points": (replaced(3, "1.5 2", "1.5"), r"images\.txt, line 4: triples X Y POINT3D_ID expected"),
     "no points": (
         lambda: [line for line in image_lines() if line and line[0] != "1"],
-        "line 4: numbers are expected",
+        "line 4: numbers expected",
     ),
     "camera": (replaced(2, " 1 a", " 7 a"), r"images\.txt, line 3: camera 7 is not in cameras\.txt"),
-    "words": (replaced(2, "5 ", "5 x"), "line 3: numbers are expected"),
+    "words": (replaced(2, "5 ", "5 x"), "line 3: numbers expected"),
     "quaternion": (lambda: ["1 0 0 0 0 1 1 1 1 a photo 0.png"], "line 1: the quaternion is zero"),
-    "nothing": (lambda: ["# nothing"], r"images\.txt: registers no pictures"),
-    "one": (lambda: image_lines()[:4], r"images\.txt: the cameras look in parallel"),
+    "nothing": (lambda: ["# nothing"], r"images\.txt: registers no images"),
+    "one": (lambda: image_lines()[:4], r"images\.txt: the cameras are parallel"),
     "picture": (
         replaced(2, "photo 0", "photo x"),
-        r"images/a photo x\.png: there is no such picture, but .*names it",
+        r"images/a photo x\.png: does not exist, but .*refers to it",
     ),
 }
 
@@ -233,7 +233,7 @@ def test_a_bad_list_of_pictures_is_one_line_that_begins_with_a_file(tmp_path: Pa
 def test_pictures_of_another_shape_than_their_camera_are_refused(tmp_path: Path):
     folder = plant(tmp_path / "cup")
     Image.new("RGB", (6, 8)).save(folder / "images/a photo 0.png")
-    with refuses("photo 0.png: is 6 x 8, but .*cameras.txt .camera 1. describes pictures of 8 x 6"):
+    with refuses("photo 0.png: is 6 x 8, but .*cameras.txt .camera 1. describes images of 8 x 6"):
         open_raw(folder, "train").cameras(0)
 
 
@@ -244,7 +244,7 @@ def test_every_picture_is_held_against_its_own_camera(tmp_path: Path):
     _, intrinsics = open_raw(folder, "train").cameras(0)
     assert intrinsics[:, 0, 0].tolist() == pytest.approx([20 / 12, 9 / 8] * 3 + [20 / 12])
     Image.new("RGB", (8, 6)).save(folder / "images/a photo 5.png")
-    with refuses(r"photo 5.png: is 8 x 6, but .*cameras.txt \(camera 2\) describes pictures of 12 x 16"):
+    with refuses(r"photo 5.png: is 8 x 6, but .*cameras.txt \(camera 2\) describes images of 12 x 16"):
         open_raw(folder, "train").cameras(0)
 
 
@@ -252,7 +252,7 @@ def test_a_binary_model_is_no_text_model_and_the_remedy_is_named(tmp_path: Path)
     folder = plant(tmp_path / "cup")
     for name in ("cameras", "images"):
         (folder / f"sparse/0/{name}.txt").rename(folder / f"sparse/0/{name}.bin")
-    with refuses("no scenes .*convert a binary model by `colmap model_converter --output_type TXT`"):
+    with refuses("no scenes .*a binary model is converted by `colmap model_converter --output_type TXT`"):
         open_raw(folder, "train")
 
 
@@ -260,7 +260,7 @@ def test_pictures_that_do_not_agree_about_up_are_refused():
     poses = ring()[[0, 4]]
     poses[1, :3, :2] *= -1
     poses[1, :3, :3] = poses[0, :3, :3] * torch.tensor([-1.0, -1.0, 1.0])
-    with refuses("^cup: the pictures do not agree about what is up"):
+    with refuses("^cup: the images do not agree on an up direction"):
         normalise_world(poses, "cup")
 
 
@@ -278,7 +278,7 @@ def test_the_largest_of_several_models_is_read_which_is_said(tmp_path: Path):
     raw = open_raw(folder, "train")
     assert raw.num_views(0) == 7
     torch.testing.assert_close(raw.cameras(0), open_raw(whole, "train").cameras(0))
-    said = "is read, the largest of 3 models with 9 pictures; others: 0 (4), 2 (3)"
+    said = "is read, the largest of 3 models with 9 images; others: 0 (4), 2 (3)"
     assert raw.notices(0) == (f"{folder / 'sparse/10'}: {said}",)
     assert open_raw(whole, "train").notices(0) == ()
 
@@ -309,7 +309,7 @@ def test_pictures_in_folders_are_found_by_names_that_windows_wrote(tmp_path: Pat
     test = open_raw(folder, "test")
     assert np.array_equal(test.picture(0, 1).numpy(), colours(8))
     (folder / "images/left/8.png").unlink()
-    with refuses(r"images/left/8\.png: there is no such picture, but .*images\.txt names it"):
+    with refuses(r"images/left/8\.png: does not exist, but .*images\.txt refers to it"):
         open_raw(folder, "train").num_views(0)
 
 
@@ -322,4 +322,4 @@ def test_masks_put_the_object_of_a_reconstruction_on_white(tmp_path: Path):
     test = open_raw(folder, "test")
     assert np.array_equal(test.alpha(0, 1).numpy(), 255 * shown.astype(np.uint8))
     assert np.array_equal(test.picture(0, 1).numpy(), np.where(shown[..., None], colours(8), 255))
-    assert test.notices(0)[0].endswith("are honoured: what is black in them becomes white")
+    assert test.notices(0)[0].endswith("are applied: what is black in them becomes white")

@@ -140,7 +140,7 @@ def test_views_that_do_not_go_round_evenly_are_named(tmp_path: Path):
     with refuses("^a: from view 3 to view 4 the azimuth changes by 90.0 degrees instead of 15.0"):
         require_even_turn(swapped, "a")
     higher = orbit(azimuth, 0.5 + 0.1 * (torch.arange(VIEWS) == 7))
-    with refuses("^a: view 7 stands at an elevation of 34.4 degrees and view 0 at 28.6"):
+    with refuses("^a: view 7 is at an elevation of 34.4 degrees and view 0 at 28.6"):
         require_even_turn(higher, "a")
 
 
@@ -238,12 +238,12 @@ def damage(folder: Path) -> None:
 
 SCALED = np.diag([2.0, 2.0, 2.0, 1.0]) @ world_mat(1)
 BAD_FILES = {
-    "missing": (lambda folder: (folder / "cameras.npz").unlink(), "is missing, or no whole npz archive"),
-    "empty": (write(b""), "no whole npz archive"),
-    "pickle": (write(pickle.dumps({"world_mat_0": [1]})), "no whole npz archive"),
+    "missing": (lambda folder: (folder / "cameras.npz").unlink(), "is missing or not a complete npz archive"),
+    "empty": (write(b""), "not a complete npz archive"),
+    "pickle": (write(pickle.dumps({"world_mat_0": [1]})), "not a complete npz archive"),
     "pickled array": (change_arrays(world_mat_1=np.array([None])), "cannot be read .*allow_pickle=False"),
-    "one array": (write_one_array, "no whole npz archive"),
-    "truncated": (truncate, "no whole npz archive"),
+    "one array": (write_one_array, "not a complete npz archive"),
+    "truncated": (truncate, "not a complete npz archive"),
     "damaged": (damage, "cannot be read .*CRC"),
     "no pose": (change_arrays(world_mat_1=None), "has no world_mat_inv_1 nor world_mat_1"),
     "no intrinsics": (change_arrays(camera_mat_2=None), "has no camera_mat_2"),
@@ -280,17 +280,17 @@ def test_a_list_that_names_a_missing_object_or_one_twice_is_refused(root: Path):
 def test_bad_pictures_are_named(root: Path):
     objects = open_raw(root, "train")
     Image.new("L", (3, 5)).save(root / "02/a/mask/0000.png")
-    with refuses(r"mask/0000\.png: is \[5, 3\] pixels high and wide, but its picture is \[8, 8\]"):
+    with refuses(r"mask/0000\.png: is \[5, 3\] pixels \(height, width\), but its image is \[8, 8\]"):
         objects.picture(0, 0)
     (root / "02/a/mask/0001.png").unlink()
     with refuses(r"mask/0001\.png: there is no such file"):
         objects.picture(0, 1)
     (root / "02/b/image/0001.png").rename(root / "02/b/image/1.png")
-    with refuses(r"image/1\.png: pictures are called 0000\.png"):
+    with refuses(r"image/1\.png: images must be called 0000\.png"):
         objects.num_views(1)
     for path in (root / "03/d/image").iterdir():
         path.unlink()
-    with refuses("03/d/image: no pictures"):
+    with refuses("03/d/image: has no images"):
         objects.num_views(2)
 
 

@@ -185,7 +185,7 @@ def test_every_epoch_of_a_rank_holds_each_of_its_objects_once(root, tmp_path):
 
 def test_shards_that_cannot_be_dealt_out_evenly_are_refused(root, packed):
     with pytest.raises(
-        ValueError, match=r"\Adata.shards=rank: 1 shards cannot be dealt[^\n]*2 ranks[^\n]*\Z"
+        ValueError, match=r"\Adata.shards=rank: 1 shards cannot be divided[^\n]*2 ranks[^\n]*\Z"
     ):
         make_loader(packed, shards="rank", world=2)
 
@@ -414,14 +414,14 @@ def test_every_layout_has_a_name_in_the_configuration():
 def test_a_truncated_file_is_noticed_when_it_is_opened(packed, length):
     path = packed / "train.safetensors"
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ValueError, match=r"\A[^\n]*train\.safetensors: is cut short[^\n]*\Z"):
+    with pytest.raises(ValueError, match=r"\A[^\n]*train\.safetensors: is truncated[^\n]*\Z"):
         open_packed(packed, "train")
 
 
 def test_bytes_at_the_end_are_noticed_too(packed):
     path = packed / "train.safetensors"
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(ValueError, match="is cut short or no safetensors file"):
+    with pytest.raises(ValueError, match="is truncated or not a safetensors file"):
         open_packed(packed, "train")
 
 
@@ -471,7 +471,7 @@ def test_files_of_different_packings_or_names_are_not_mixed(root, packed):
     (packed / "train.safetensors").unlink()
     (packed / "train-00001-of-00002.safetensors").rename(packed / "train-00000-of-00002.safetensors")
     with pytest.raises(
-        ValueError, match=r"\A[^\n]*was written as train-00001-of-00002.safetensors; give it back[^\n]*\Z"
+        ValueError, match=r"\A[^\n]*was written as train-00001-of-00002.safetensors; rename it back[^\n]*\Z"
     ):
         open_raw(packed, "train")
 
@@ -481,5 +481,5 @@ def test_a_missing_split_and_a_file_in_place_of_the_folder_are_named(packed):
         open_raw(packed / "train.safetensors", "train")
     assert open_raw(packed, "test").ids == ("other",)
     (packed / "val.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"\A[^\n]*there is no val\.safetensors nor shards[^\n]*\Z"):
+    with pytest.raises(ValueError, match=r"\A[^\n]*there is no val\.safetensors and no shards[^\n]*\Z"):
         open_raw(packed, "val")

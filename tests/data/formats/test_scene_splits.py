@@ -40,7 +40,7 @@ def test_the_listed_files_are_the_split(tmp_path: Path):
     assert [split.split for split in open_splits(folder)[0]] == ["train", "val"]
     change(folder, test_filenames=[], val_filenames=FILES[9:])
     assert views_of(folder) == {"train": [2, 3, 4, 5, 6], "val": [9, 10], "test": [9, 10]}
-    left_out = "4 of 11 pictures are in none of its lists and are left out"
+    left_out = "4 of 11 images are in none of its lists and are left out"
     assert open_raw(folder, "train").notices(0) == (f"{folder / 'transforms.json'}: {left_out}",)
 
 
@@ -71,10 +71,13 @@ def test_files_are_named_in_any_way_that_frames_may_name_them(tmp_path: Path, fo
 
 
 ERRORS = {
-    "unknown": ({"val_filenames": ["images/099.png"]}, "`val_filenames` has 'images/099.png', which is the"),
+    "unknown": (
+        {"val_filenames": ["images/099.png"]},
+        "`val_filenames` has 'images/099.png', which is not the",
+    ),
     "of no frame": (
         {"test_filenames": ["images/extra.png"]},
-        "'images/extra.png', which is the picture of no",
+        "'images/extra.png', which is not the image of a",
     ),
     "val": (
         {"train_filenames": FILES[:8], "val_filenames": FILES[7:]},
@@ -121,4 +124,4 @@ def test_among_several_scenes_lists_do_not_count_which_is_said(tmp_path: Path):
     raw = open_raw(tmp_path / "set", "train")
     assert len(raw) == 2
     assert raw.num_views(0) == NUM
-    assert raw.notices(0)[-1].endswith("a: which split its views are for does not count among several scenes")
+    assert raw.notices(0)[-1].endswith("a: the splits of its views are ignored among several scenes")

@@ -250,7 +250,7 @@ def test_a_depth_picture_of_several_channels_is_refused(tmp_path, plant_object):
     plant_object(tmp_path / "cars_val" / "b")
     Image.new("RGB", (6, 6)).save(folder / "depth" / "000000.png")
     with pytest.raises(
-        ValueError, match=r"depth/000000\.png: is a picture of mode RGB instead of 16-bit grey"
+        ValueError, match=r"depth/000000\.png: is an image of mode RGB instead of 16-bit grey"
     ):
         open_split(config(tmp_path), "train").read_geometry(0, [0])
 
@@ -261,7 +261,7 @@ def test_a_depth_picture_of_several_channels_is_refused(tmp_path, plant_object):
         ("depth", Image.new("L", (6, 6)), "mode L instead of 16-bit grey"),
         ("alpha", Image.new("I;16", (6, 6)), "mode I;16 instead of 8-bit grey"),
         ("alpha", Image.new("1", (6, 6)), "mode 1 instead of 8-bit grey"),
-        ("depth", Image.new("I;16", (9, 3)), "of another size than its picture"),
+        ("depth", Image.new("I;16", (9, 3)), "differs in size from its image"),
     ],
 )
 def test_depth_and_alpha_that_are_not_what_they_should_be_are_refused(

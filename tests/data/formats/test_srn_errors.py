@@ -55,7 +55,7 @@ def test_a_file_in_place_of_a_folder_is_called_what_it_is(tmp_path, name, settin
 
 
 def test_a_folder_without_objects_is_named(tmp_path):
-    with refuses("no objects .folders with rgb/ and pose/. in it"):
+    with refuses("contains no objects .folders with rgb/ and pose/."):
         open_split(config(tmp_path), "train")
 
 
@@ -86,7 +86,7 @@ def test_the_folder_of_one_object_is_not_a_data_set(srn_root):
 @pytest.mark.parametrize(("missing", "kept"), [("rgb", "pose"), ("pose", "rgb")])
 def test_an_object_without_its_pictures_or_poses_is_named(srn_root, missing, kept):
     (srn_root / "cars_train/a" / missing).rename(srn_root / "elsewhere")
-    with refuses(f"cars_train/a: an object without its {missing}/ folder"):
+    with refuses(f"cars_train/a: the object has no {missing}/ folder"):
         open_split(config(srn_root), "train")
 
 
@@ -94,7 +94,7 @@ def test_an_object_without_views_is_named(srn_root):
     for kind in ("rgb", "pose"):
         for path in (srn_root / "cars_train/a" / kind).iterdir():
             path.unlink()
-    with refuses("cars_train/a: no pictures"):
+    with refuses("cars_train/a: has no images"):
         open_split(config(srn_root), "train").num_views(0)
 
 
@@ -114,21 +114,21 @@ def test_two_pictures_of_one_view_are_named(srn_root):
 def test_a_truncated_picture_is_named(srn_root):
     path = srn_root / "cars_train/a/rgb/000000.png"
     path.write_bytes(path.read_bytes()[:90])
-    with refuses(r"rgb/000000\.png: not a readable picture"):
+    with refuses(r"rgb/000000\.png: not a readable image"):
         read_first(srn_root)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\x80\x04."])
 def test_a_file_that_is_no_picture_is_named(srn_root, content):
     (srn_root / "cars_train/a/rgb/000000.png").write_bytes(content)
-    with refuses(r"rgb/000000\.png: not a readable picture"):
+    with refuses(r"rgb/000000\.png: not a readable image"):
         read_first(srn_root)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("one two", "numbers are expected"),
+        ("one two", "numbers expected"),
         ("", "holds 0 numbers"),
         ("1 0 0 0 0 1 0 0 0 0 1 2", "holds 12 numbers"),
         (EYE.replace("2", "nan"), "nan or inf"),
@@ -136,7 +136,7 @@ def test_a_file_that_is_no_picture_is_named(srn_root, content):
         (EYE.replace("1", "-1", 1), "the pose is mirrored"),
         (EYE.replace("1", "1.5", 1), "the pose is scaled or sheared"),
         (EYE.replace("2 0 0 0", "2 0 0 3"), "last row"),
-        (EYE.replace("2", "0"), "the camera stands at the world's origin"),
+        (EYE.replace("2", "0"), "the camera is at the world origin"),
     ],
 )
 def test_a_bad_pose_is_named(srn_root, text, message):
@@ -159,7 +159,7 @@ def test_binary_in_a_pose_is_named(srn_root):
 
 @pytest.mark.parametrize("view", [4, -1])
 def test_asking_for_a_view_that_the_object_has_not_is_refused(srn_root, view):
-    with refuses(f"cars_train/a: view {view} is asked of an object that has 4"):
+    with refuses(f"cars_train/a: view {view} requested, but the object has 4"):
         open_split(config(srn_root), "train").read(0, [0, view])
 
 
@@ -180,8 +180,8 @@ def test_a_pickled_list_of_views_is_refused_by_name_and_by_content(srn_root):
     ("content", "message"),
     [
         ("{", "is not JSON"),
-        ([0, 1], "holds no object"),
-        ({"a": 3}, "a needs a list of different whole numbers"),
+        ([0, 1], "is not a JSON object"),
+        ({"a": 3}, "a needs a list of distinct whole numbers"),
         ({"a": []}, "a needs a list"),
         ({"a": [0, 0]}, "a needs a list"),
         ({"a": [True]}, "a needs a list"),

@@ -201,11 +201,11 @@ def set_frame(number: int, **keys: object) -> Callable[[dict], None]:
 ERRORS = {
     "frames": (lambda document: document.update(frames=[]), "transforms.json: `frames` must be a list"),
     "path": (set_frame(1, file_path=3), "transforms.json: frame 1: `file_path` must be a string"),
-    "picture": (set_frame(1, file_path="images/none"), "images/none: there is no such picture"),
+    "picture": (set_frame(1, file_path="images/none"), "images/none: there is no such image"),
     "pose": (set_frame(2, transform_matrix=[[1]]), "frame 2: `transform_matrix` must be 4 rows"),
     "distortion": (lambda document: document.update(k1=0.1), "transforms.json: .*undistort first"),
     "fisheye": (lambda document: document.update(camera_model="OPENCV_FISHEYE"), "undistort first"),
-    "shape": (lambda document: document.update(w=90, h=20), "is 8 x 6, but .* describes pictures of 90 x 20"),
+    "shape": (lambda document: document.update(w=90, h=20), "is 8 x 6, but .* describes images of 90 x 20"),
     "focal": (lambda document: document.pop("camera_angle_x"), "`fl_x` or `camera_angle_x` is missing"),
 }
 
@@ -224,14 +224,14 @@ def test_every_picture_must_have_the_shape_that_its_own_frame_says(tmp_path: Pat
     upright = {"w": HEIGHT, "h": WIDTH, "camera_angle_x": 0.5}
     folder = plant(tmp_path / "lego", 5, w=WIDTH, h=HEIGHT)
     Image.new("RGB", (HEIGHT, WIDTH)).save(folder / "images/r.3.png")
-    with refuses(r"r\.3\.png: is 6 x 8, but .*transforms\.json describes pictures of 8 x 6; give"):
+    with refuses(r"r\.3\.png: is 6 x 8, but .*transforms\.json describes images of 8 x 6; give"):
         open_raw(folder, "train").cameras(0)
     rewrite(folder, set_frame(3, **upright))
     _, intrinsics = open_raw(folder, "train").cameras(0)
     focal = 0.5 / math.tan(0.25)
     assert intrinsics[2].diagonal().tolist() == pytest.approx([focal, focal * HEIGHT / WIDTH, 1])
     rewrite(folder, set_frame(2, **upright))
-    with refuses(r"r\.2\.png: is 8 x 6, but .* describes pictures of 6 x 8"):
+    with refuses(r"r\.2\.png: is 8 x 6, but .* describes images of 6 x 8"):
         open_raw(folder, "train").cameras(0)
 
 
@@ -258,7 +258,7 @@ def test_parallel_cameras_beside_the_origin_have_no_middle(tmp_path: Path):
             frame["transform_matrix"] = [[1, 0, 0, number], [0, 1, 0, 50], [0, 0, 1, 9], [0, 0, 0, 1]]
 
     rewrite(folder, face_the_wall)
-    with refuses("the cameras look in parallel"):
+    with refuses("the cameras are parallel"):
         open_raw(folder, "train").cameras(0)
 
 

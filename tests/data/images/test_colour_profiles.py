@@ -150,7 +150,7 @@ def test_profiles_of_other_channels_are_ignored_with_a_notice(tmp_path: Path):
     for profile in (grey_profile(2.2), cmyk_profile(np.linspace(100, 0, 16))):
         Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=profile)
         assert np.array_equal(read_picture(tmp_path / "a.png").numpy(), pixels)
-        assert "pixels, but the picture is RGB" in profile_notice(tmp_path / "a.png")
+        assert "pixels, but the image is RGB" in profile_notice(tmp_path / "a.png")
 
 
 def test_the_gamma_chunk_of_png_is_not_used(tmp_path: Path):

@@ -63,7 +63,7 @@ def test_masks_beside_the_pictures_put_the_object_on_white_which_is_said(tmp_pat
     check_on_white(folder)
     (notice,) = open_raw(folder, "train").notices(0)
     assert notice.startswith(f"{folder / 'transforms.json'}: masks (such as ")
-    assert notice.endswith(") are honoured: what is black in them becomes white")
+    assert notice.endswith(") are applied: what is black in them becomes white")
 
 
 @pytest.mark.parametrize("mode", ["L", "01"])
@@ -72,7 +72,7 @@ def test_what_dynamic_masks_mark_becomes_white(tmp_path: Path, mode: str):
     write_masks(folder, "images/dynamic_mask_{}.png", invert=True, mode=mode)
     check_on_white(folder, opacity=False)
     (notice,) = open_raw(folder, "train").notices(0)
-    assert notice.endswith(": 11 dynamic masks are honoured: what they mark becomes white")
+    assert notice.endswith(": 11 dynamic masks are applied: what they mark becomes white")
 
 
 def test_dynamic_masks_of_some_pictures_leave_the_others_as_they_are(tmp_path: Path):
@@ -102,10 +102,10 @@ def test_a_mask_and_transparency_are_both_honoured(tmp_path: Path):
 def test_a_mask_that_is_missing_is_named(tmp_path: Path):
     folder = plant_scene(tmp_path / "a")
     write_masks(folder, "masks/{}.png", views=[v for v in range(NUM) if v != 3])
-    with refuses(r"images/003\.png: has no mask, but other pictures have .*add it, or remove all masks"):
+    with refuses(r"images/003\.png: has no mask, but other images have .*add it, or remove all masks"):
         open_raw(folder, "train").num_views(0)
     set_mask_paths(folder, "masks/{}.png")
-    with refuses(r"masks/003\.png: there is no such mask, but frame 3 of transforms\.json names it; restore"):
+    with refuses(r"masks/003\.png: does not exist, but frame 3 of transforms\.json refers to it; restore"):
         open_raw(folder, "val").num_views(0)
     set_mask_paths(plant_scene(tmp_path / "b"), "masks/{}.png", views=[2, 3])
     with refuses(r"transforms\.json: frame 0 has no `mask_path` .*other frames have"):
@@ -116,7 +116,7 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path):
     folder = plant_scene(tmp_path / "a")
     write_masks(folder, "masks/{}.png")
     Image.new("L", (12, 24)).save(folder / "masks/004.png")
-    with refuses(r"masks/004\.png: is 12 x 24, but its picture .*images/004\.png is 24 x 24; give a mask"):
+    with refuses(r"masks/004\.png: is 12 x 24, but its image .*images/004\.png is 24 x 24; give a mask"):
         open_raw(folder, "train").num_views(0)
 
 
@@ -126,4 +126,4 @@ def test_a_folder_of_masks_of_other_pictures_is_said_to_be_unused(tmp_path: Path
     raw = open_raw(folder, "train")
     assert torch.equal(raw.picture(0, 0), torch.from_numpy(draw(1)))
     (notice,) = raw.notices(0)
-    assert notice.endswith("masks: no file in it belongs to a picture, so it is not used")
+    assert notice.endswith("masks: no file in it belongs to an image, so it is not used")

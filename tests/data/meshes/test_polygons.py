@@ -171,7 +171,7 @@ def test_bent_and_empty_polygons_do_not_fail_and_crossed_ones_are_noted():
     assert notes == []
     eight = np.array([[0, 0, 0], [2, 2, 0], [2, 0, 0], [0, 2, 0]], float)
     cut_polygons(eight, np.arange(4), np.array([4]), notes)
-    assert notes == ["polygons that cross themselves: 1; they may not look as was meant"]
+    assert notes == ["self-intersecting polygons: 1; they may not look as intended"]
 
 
 # What else the files say of corners and faces

@@ -190,7 +190,7 @@ def test_looks_that_disagree_are_doubted():
         return saliency
 
     assert (
-        "the object is hard to tell from what is around it"
+        "the object is hard to tell from the background"
         in cut_out(picture_of(400, 400, (0, 0, 1, 1)), network).doubts
     )
 
@@ -241,9 +241,7 @@ def test_a_photo_that_is_cut_out_already_keeps_its_alpha_and_says_so(tmp_path: P
 
     framed = frame_photo(photo, remover=never)
     assert torch.equal(framed.picture, frame_photo(photo).picture)
-    assert framed.notice == (
-        f"{photo}: is cut out already, as it has transparent pixels; --cut-out leaves it as it is"
-    )
+    assert framed.notice == (f"{photo}: already has a transparent background; --cut-out leaves it unchanged")
 
 
 def test_doubts_become_a_notice_of_one_line_with_advice(tmp_path: Path):
@@ -288,7 +286,7 @@ def test_a_box_and_a_mask_work_together(tmp_path: Path):
 def test_a_box_beyond_the_photo_is_refused(tmp_path: Path):
     photo = save(tmp_path / "car.png", picture_of(60, 80, (10, 10, 20, 20)))
     for box in ((0, 0, 81, 60), (0, 0, 80, 61), (90, 10, 95, 20)):
-        with pytest.raises(ValueError, match=r"\A[^\n]*car\.png: --box .* does not lie in it \(80 x 60 when"):
+        with pytest.raises(ValueError, match=r"\A[^\n]*car\.png: --box .* is not inside it \(80 x 60 when"):
             frame_photo(photo, box=box)
 
 
@@ -332,7 +330,7 @@ def test_a_missing_or_other_file_is_one_line_that_says_how_to_get_it(tmp_path: P
             load_network()
     (tmp_path / "other.onnx").write_bytes(b"other")
     monkeypatch.setattr(metadata, "files", lambda name: [FakeFile(tmp_path / "other.onnx")])
-    with pytest.raises(ValueError, match=r"other\.onnx: is not the file that --cut-out knows .*make photos"):
+    with pytest.raises(ValueError, match=r"other\.onnx: is not the expected file .*make photos"):
         load_network()
 
 

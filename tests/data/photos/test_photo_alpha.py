@@ -51,7 +51,7 @@ def test_what_is_half_transparent_lies_in_the_frame_and_is_noticed(tmp_path: Pat
     assert int(seen.any(dim=0).sum()) == 60  # all of it
     assert not seen[:, 0].any()
     assert not seen[:, -1].any()
-    assert framed.notice.startswith(f"{tmp_path / 'photo.png'}: 50% of what it shows is half transparent")
+    assert framed.notice.startswith(f"{tmp_path / 'photo.png'}: 50% of the object is half transparent")
     assert "\n" not in framed.notice
 
 

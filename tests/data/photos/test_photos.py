@@ -113,7 +113,7 @@ def test_a_bad_document_is_named_in_one_line(tmp_path: Path, content: str, probl
 def test_a_document_for_pictures_of_another_shape_is_refused(tmp_path: Path):
     photo = write_photo(tmp_path / "car.png", 6, 6)
     document = write_document(tmp_path / "transforms.json", ["car"], height=12, width=20)
-    with pytest.raises(ValueError, match=r"is 6 x 6, but .* describes pictures of 20 x 12"):
+    with pytest.raises(ValueError, match=r"is 6 x 6, but .* describes images of 20 x 12"):
         read_photos([photo], [document], image_size=4)
 
 
@@ -138,9 +138,9 @@ def test_a_bad_pose_file_is_named(tmp_path: Path, content: str):
     ("rows", "columns", "said"),
     [
         ((11, 19), (9, 23), None),  # the origin is in the middle, at 15, 15
-        ((11, 19), (1, 7), r"the middle of the object lies 0\.37 of the picture's width from where"),
-        ((20, 28), (21, 29), r"the middle of the object lies 0\.45 of the picture's width from where"),
-        ((2, 30), (9, 23), "the object touches the edge of the picture"),
+        ((11, 19), (1, 7), r"the object's centre is 0\.37 of the image width from where"),
+        ((20, 28), (21, 29), r"the object's centre is 0\.45 of the image width from where"),
+        ((2, 30), (9, 23), "the object touches the image border"),
         ((0, 30), (0, 30), None),  # no white ground, so it is not known where the object is
         ((0, 0), (0, 0), None),
     ],
@@ -167,7 +167,7 @@ def test_a_mask_that_the_frame_of_a_photo_names_puts_it_on_white(tmp_path: Path)
     expected = torch.where(shown[..., None], torch.tensor([7, 0, 200]), 255)
     assert torch.equal(to_uint8(views.images)[0, 0].long(), expected)
     (tmp_path / "mask.png").unlink()
-    with pytest.raises(ValueError, match=r"\A.*mask\.png: there is no such mask"):
+    with pytest.raises(ValueError, match=r"\A.*mask\.png: does not exist"):
         read_photos([photo], [document], image_size=6)
 
 
@@ -193,7 +193,7 @@ def test_keys_that_do_not_count_and_worlds_that_do_not_stand_upright_are_said(tm
     document = to_transforms(cameras_from_poses(poses, pinhole()), names, height=6, width=6)
     path.write_text(json.dumps(document | {"warp": 2}))
     assert camera_notices([path]) == [
-        f"{path}: `warp` is not known; check that poses and pictures mean the same without",
-        f"{path}: its cameras are not upright along z; turn the world so that z is up",
+        f"{path}: `warp` is unknown; check that poses and images are valid without",
+        f"{path}: its cameras are not upright along z; rotate the world so that z is up",
     ]
     assert camera_notices([tmp_path / "pose.txt"]) == []

@@ -1,4 +1,4 @@
-"""Batches from loading processes: whole, or one line that says why not, and never a wait without end."""
+"""Batches from loader processes: whole, or one line that says why not, and never a wait without end."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ def config_path(tmp_path, plant_object):
 
 @pytest.fixture
 def scarce(monkeypatch):
-    """scarce(kind, limit, step=0): loading processes have no more than that of a resource from a step on."""
+    """scarce(kind, limit, step=0): loader processes have no more than that of a resource from a step on."""
     load = SceneLoader.load
 
     def limit_to(kind: int, limit: int, step: int = 0) -> None:
@@ -117,14 +117,14 @@ def test_a_loading_process_that_dies_ends_training_with_a_line(config_path, monk
     arguments = ["data.workers=1", "train.preflight=false", "train.steps=99"]
     assert program.main([str(config_path), *arguments]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    expected = f"loading process {killed[0]} " if number == signal.SIGKILL else "shared memory is full; "
+    expected = f"loader process {killed[0]} " if number == signal.SIGKILL else "shared memory is full; "
     assert line.startswith(f"train.py: {expected}")
     assert "data.workers" in line
 
 
 def test_only_what_torch_says_of_its_processes_is_taken_for_that():
     assert lost_process(RuntimeError("DataLoader worker (pid(s) 3, 4) exited unexpectedly")).startswith(
-        "loading process 3, 4 ended; "
+        "loader process 3, 4 ended; "
     )
     assert lost_process(RuntimeError("CUDA error: out of memory")) is None
     assert lost_process(MemoryError()) is None
@@ -156,4 +156,4 @@ def test_a_parcel_whose_sender_died_is_one_line(monkeypatch):
     monkeypatch.setattr(batch_transfer.ForkingPickler, "loads", refuse)
     refused = Parcel(b"").opened()
     assert isinstance(refused, ValueError)
-    assert str(refused).startswith("a loading process ended; ")
+    assert str(refused).startswith("a loader process ended; ")

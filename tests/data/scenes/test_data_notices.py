@@ -16,8 +16,8 @@ from tests.scenes import run_document
 from tests.tiny_run import save_tiny_run, tiny_config
 
 Y_UP = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-TURNED = "its cameras are level about y, so the world was turned to make that z, up"
-UNKNOWN = "`warp` is not known; check that poses and pictures mean the same without"
+TURNED = "its cameras are level about y, so the world was rotated to make that z, up"
+UNKNOWN = "`warp` is unknown; check that poses and images are valid without"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_sampling_says_it_of_the_cameras_of_photos(folder: Path, tmp_path: Path,
     assert sample_views.main([*map(str, flags), "--steps", "2"]) == 0
     known, up = said(capsys, folder)
     assert known == expected("sample_views.py", folder)[0]
-    assert up.endswith("its cameras are not upright along z; turn the world so that z is up")
+    assert up.endswith("its cameras are not upright along z; rotate the world so that z is up")
 
 
 def test_the_check_says_it(folder: Path, tmp_path: Path, capsys):
@@ -114,5 +114,5 @@ class Upright(RawObjects):
 
 def test_of_any_layout_it_is_said_where_z_is_not_up():
     assert notices_of(Upright(torch.eye(3))) == ()
-    told = "set/a: its cameras are not upright along z; turn the world so that z is up"
+    told = "set/a: its cameras are not upright along z; rotate the world so that z is up"
     assert notices_of(Upright(Y_UP)) == (told,)

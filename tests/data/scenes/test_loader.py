@@ -244,7 +244,7 @@ def test_batches_go_on_from_their_start_in_order_with_and_without_workers(root):
 def test_a_broken_file_arrives_as_one_line_also_from_a_worker(root, workers):
     for path in (root / "cars_train").glob("*/rgb/*.png"):
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"\A[^\n]*png: not a readable picture[^\n]*\Z"):
+    with pytest.raises(ValueError, match=r"\A[^\n]*png: not a readable image[^\n]*\Z"):
         next(make_loader(root, workers=workers).batches(0))
 
 
@@ -280,7 +280,7 @@ def test_views_come_with_depth_and_alpha_where_these_are_asked_for(tmp_path, pla
 def test_an_object_without_depth_is_named_where_depth_is_asked_for(root):
     loader = make_loader(root)
     loader.requires = frozenset({"cameras", "geometry"})
-    with pytest.raises(ValueError, match=r"cars_train/car\d: has no depth pictures, which model"):
+    with pytest.raises(ValueError, match=r"cars_train/car\d: has no depth images, which model"):
         loader.load(0)
 
 

@@ -51,9 +51,9 @@ def test_what_is_no_list_of_views_is_an_error(words: list[str]):
 def test_other_views_are_spread_evenly_and_leave_out_the_conditioning_ones(objects: Objects):
     assert other_views(objects, 0, [1]) == [0, 2, 3]
     assert other_views(objects, 0, [0], num=1) == [2]
-    with pytest.raises(ValueError, match=r"a: 3 views .* has 2"):
+    with pytest.raises(ValueError, match=r"a: 3 target views .* has 2"):
         other_views(objects, 0, [1, 3], num=3)
-    with pytest.raises(ValueError, match=r"bb: 1 views .* has 0"):
+    with pytest.raises(ValueError, match=r"bb: 1 target views .* has 0"):
         other_views(objects, 1, [0, 1, 2])
 
 

@@ -88,7 +88,7 @@ def test_what_would_stop_the_last_stage_is_known_before_the_first(write_recipe, 
     impossible = LONG["grown"] | {"model": {"loss": {"depth_supervised": 1.0}}}
     path = write_recipe(LONG | {"grown": impossible})
     assert program.main([str(path)]) == 2
-    assert re.search(r"3_grown: [^\n]*has no depth pictures", capsys.readouterr().err)
+    assert re.search(r"3_grown: [^\n]*has no depth images", capsys.readouterr().err)
     assert not (tmp_path / "runs" / "tiny").exists()
 
 

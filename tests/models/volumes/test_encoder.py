@@ -259,7 +259,7 @@ def test_an_encoder_begins_with_packaged_weights_and_sees_pixels_from_minus_one_
 )
 def test_packaged_weights_of_another_network_or_normalisation_are_refused(changes):
     with pytest.raises(
-        ValueError, match="imagenet-package is of tu-tf_efficientnet_lite0 with normalisation"
+        ValueError, match="imagenet-package is for tu-tf_efficientnet_lite0 with normalisation"
     ):
         EncoderConfig(weights="imagenet-package", **changes)
 

@@ -152,13 +152,13 @@ def _asking(made: Case, owner: str) -> Case:
 @pytest.mark.parametrize("owner", ["Rays.origins", "RaySamples.width", "Cameras.near"])
 def test_gradients_that_it_does_not_give_are_refused(owner):
     made = _asking(case(), owner)
-    with pytest.raises(ValueError, match=f"{owner} wants a gradient.*model.renderer.backend=reference"):
+    with pytest.raises(ValueError, match=f"{owner} requires a gradient.*model.renderer.backend=reference"):
         render_fused(made.volume, made.field, made.rays, made.samples)
 
 
 def test_what_the_kernels_cannot_hold_is_refused():
     wide = case(latent=WIDEST + 1)
-    with pytest.raises(ValueError, match=f"hold {WIDEST} channels, not {WIDEST + 1}; use"):
+    with pytest.raises(ValueError, match=f"support {WIDEST} channels, not {WIDEST + 1}; use"):
         fused_density(wide.volume, wide.field, wide.rays, wide.samples)
     double = case().double()
     with pytest.raises(

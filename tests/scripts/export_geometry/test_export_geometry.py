@@ -533,7 +533,7 @@ def test_no_more_points_are_drawn_than_a_picture_needs():
         ([*HAZE, "--n", "2", "--truth", "shapes"], "nobody: is no procedural car"),
         (["--truth", "nowhere"], "there is no such file or folder"),
         (["--object", "who"], "there is no object 'who'"),
-        (["--device", "quantum"], "is no device"),
+        (["--device", "quantum"], "is not a device"),
         ([*HAZE, "--output", "/dev/null/x"], "cannot be written"),
         ([*HAZE, "--picture", "/dev/null/p.png"], "/dev/null/p.png: cannot be written"),
         ([*HAZE, "--truth", "shapes", "--figures", "."], ".: is a folder; give the name of a file"),

@@ -234,7 +234,7 @@ def test_a_damaged_picture_is_one_line_and_no_page(films: Path, capsys, kind: st
     truncate(path)
     assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"gallery: {path}: not a readable picture")
+    assert line.startswith(f"gallery: {path}: not a readable image")
     if kind != "cond":
         path.unlink()
         assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 2

@@ -230,13 +230,13 @@ def test_a_photo_whose_object_is_not_where_its_camera_looks_is_a_warning(run, ro
     flags = ["--transfer", run, "--image", photo, "--camera", pose, "--views", 2, "--trajectory", "circle"]
     assert sample_views.main([*map(str, flags), "--output", str(tmp_path / "off")]) == 0
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "sample_views.py" in line)
-    assert line.startswith(f"sample_views.py: {photo}: the middle of the object lies ")
+    assert line.startswith(f"sample_views.py: {photo}: the object's centre is ")
 
 
 ERRORS = {
     "--transfer nowhere": "no such run",
     "--data nowhere": "no such folder",
-    "--n 3": "3 objects asked for, but the split has 2",
+    "--n 3": "3 objects requested, but the split has 2",
     "--n 0": "--n",
     "--n 2 --object bb": "only one",
     "--object bbb": "bb",

@@ -403,7 +403,7 @@ def test_a_path_is_edited_played_and_saved(viewer, browse, command):
     torch.testing.assert_close(saved.cam_to_world, torch.stack([eye.cam_to_world for eye in eyes]))
     torch.testing.assert_close(saved.intrinsics, pinhole().expand(3, 3, 3))
     browser.use("Save path")
-    browser.wait(lambda: "is there already" in browser.text())
+    browser.wait(lambda: "exists already" in browser.text())
     browser.use("Replace", True)
     browser.use("Loop", True)
     browser.use("Save path")

@@ -79,12 +79,11 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     from config.run import load_config
     from models.checkpoints.format import (
         checkpoint_path,
-        checkpoint_seal,
         find_checkpoint,
         write_checkpoint,
     )
-    from models.checkpoints.loading import PUBLISHED_CONFIG, open_checkpoint
-    from models.checkpoints.torch_file import is_torch_file
+    from models.checkpoints.loading import open_checkpoint, require_whole
+    from models.checkpoints.published import PUBLISHED_CONFIG
     from models.training.run_directory import RunFolder
 
     # Refuse what cannot be written before reading all of it.
@@ -92,10 +91,6 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     _refuse_overwriting(source, output)
     if arguments.raw:
         raise ValueError("--raw chooses among the weights of a run; give it with --to-published only")
-    if not is_torch_file(source) and checkpoint_seal(source):
-        raise ValueError(
-            f"{source}: is a checkpoint of this project already; --to-published writes the published format"
-        )
     settings = arguments.config or PUBLISHED_CONFIG
     as_run = output.suffix != ".safetensors"
     if as_run and (output.is_file() or (output / "config.json").exists()):
@@ -103,10 +98,11 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
 
     # Read.
     config = load_config(settings, [f"name={output.name}", f"runs={output.parent}"] if as_run else [])
-    checkpoint = open_checkpoint(source, config=config)
-    if checkpoint.partial:
+    checkpoint = require_whole(open_checkpoint(source, config=config))
+    if checkpoint.format != "published":
         raise ValueError(
-            f"{source}: holds a denoiser alone; train with it: train.py CONFIG transfer={source}"
+            f"{source}: is no published file but a checkpoint of this project already; --to-published writes "
+            "the published format"
         )
 
     # Write.
@@ -130,23 +126,20 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     """
     import torch
 
-    from config.run import load_config, validate_config
+    from config.run import load_config
     from data.files import write_synced
+    from models.checkpoints.building import empty_model
     from models.checkpoints.format import find_checkpoint
-    from models.checkpoints.loading import PUBLISHED_CONFIG, empty_model, open_checkpoint
-    from models.checkpoints.published import pack
+    from models.checkpoints.loading import config_of, open_checkpoint, require_whole
+    from models.checkpoints.published import PUBLISHED_CONFIG, pack
     from models.checkpoints.transfer import model_differences
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
     if arguments.config:
         raise ValueError("--config is for published weights; a checkpoint has its own, so leave it out")
-    checkpoint = open_checkpoint(source, sections=EVERYTHING)
-    if checkpoint.partial:
-        raise ValueError(
-            f"{source}: holds a denoiser alone; train with it: train.py CONFIG transfer={source}"
-        )
-    config = validate_config(checkpoint.config, str(source))
+    checkpoint = require_whole(open_checkpoint(source, sections=EVERYTHING))
+    config = config_of(checkpoint)
     document = pack(checkpoint, empty_model(config.model, source), raw=arguments.raw)
     write_synced(output, lambda unfinished: torch.save(document, unfinished))
     averaged = checkpoint.section("ema") and not arguments.raw
@@ -167,7 +160,7 @@ def _refuse_overwriting(source: Path, output: Path) -> None:
 
 def _size(num: int, config: "RunConfig", source: Path) -> str:
     """How much there is of a model of `num` tensors of ours."""
-    from models.checkpoints.loading import empty_model
+    from models.checkpoints.building import empty_model
     from models.checkpoints.published import CONSTANTS
 
     parameters = sum(parameter.numel() for parameter in empty_model(config.model, source).parameters())

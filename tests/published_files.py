@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from config.run import RunConfig, validate_config
 from models.base import NVSModel
 from models.checkpoints.format import Checkpoint
-from models.checkpoints.loading import empty_model
-from models.checkpoints.published import published_names, unpack
-from models.checkpoints.torch_file import read_torch_file
+from models.checkpoints.loading import open_checkpoint
+from models.checkpoints.published import published_names
 from tests.reference import rule
 from tests.scenes import run_document, tiny_model
 
@@ -79,16 +78,11 @@ def tiny_config() -> RunConfig:
     return validate_config(run_document("data", "runs"), "test")
 
 
-@cache
-def _empty() -> NVSModel:
-    return empty_model(tiny_config().model, Path("test"))
-
-
 def through_disk(content: Any, tmp_path: Path, **options: Any) -> Checkpoint:
     """What is read from genvs.pt, in `tmp_path`, after the content has been written to it."""
     path = tmp_path / "genvs.pt"
     torch.save(content, path, **options)
-    return unpack(path, read_torch_file(path), _empty(), tiny_config().model_dump(mode="json"))
+    return open_checkpoint(path, config=tiny_config())
 
 
 def complaint(content: Any, tmp_path: Path) -> str:

@@ -98,7 +98,7 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     published_weights(checkout)
     meshes(checkout)
-    monkeypatch.setattr("models.checkpoints.loading.PUBLISHED_CONFIG", checkout / "published.json")
+    monkeypatch.setattr("models.checkpoints.published.PUBLISHED_CONFIG", checkout / "published.json")
     commands = commands_of(PAGES)
     assert len(commands) > 25
     for command in commands:

@@ -11,8 +11,9 @@ import torch
 import train as program
 from config.recipe import load_stages
 from config.run import load_config
+from models.checkpoints.building import empty_model
 from models.checkpoints.format import checkpoints_of, find_checkpoint, load_checkpoint
-from models.checkpoints.loading import empty_model, load_model
+from models.checkpoints.loading import load_model
 from models.training.distributed import Workers
 from models.training.interruption import StopSignal
 from scripts.training.stages import run_stages

@@ -18,20 +18,16 @@ from torch import Tensor, nn
 
 from data.files import write_synced
 from models.base import own_state
+from models.checkpoints.opened_file import CheckpointFile, DamagedCheckpointError, opened
 
 CHECKSUMS, SEAL = "checksums", "checksum"  # keys of the header: those of the tensors, that of the header
 
 
 FORMAT = "genvs-checkpoint-1"
-STORED = (
-    "stored"  # key of the header: the precision of numbers that were stored with fewer bits than they have
-)
+# Key of the header: the precision of numbers that were stored with fewer bits than they have.
+STORED = "stored"
 PATTERN = "step-{:08d}.safetensors"
 STAGE = re.compile(r"(\d+)_")  # begins the name of a stage's folder in that of a recipe
-
-
-class DamagedCheckpointError(ValueError):
-    """A file that is not, or no longer, what was written."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]  # named model.*, ema.*, optim.*
     origin: dict[str, Any] | None = None  # what a published file said besides, as plain JSON data
     partial: bool = False  # tensors and config of a part of a model alone
+    format: str = "own"  # name of the format of its file in models.checkpoints.formats.FORMATS
 
     def section(self, name: str) -> dict[str, Tensor]:
         """The tensors of one section ("model", "ema", "optim"), by their names within it."""
@@ -118,27 +115,36 @@ def write_checkpoint(checkpoint: Checkpoint, *, half: bool = False) -> None:
 
 
 def load_checkpoint(path: Path, *, sections: tuple[str, ...] = ("model", "ema", "optim")) -> Checkpoint:
-    """Read sections of a checkpoint onto the CPU.
+    """Read sections of a checkpoint of ours onto the CPU.
 
     Raises DamagedCheckpointError where the file is cut short, is no safetensors file (a pickle, say), or does
     not agree with its checksums, and ValueError where it cannot be read or is not ours.
     """
+    with opened(path) as file:
+        if file.kind != "safetensors file":
+            raise DamagedCheckpointError(
+                f"{path}: is a pickle or {file.kind}, no checkpoint of this project; copy it again"
+            )
+        if not is_own(file):
+            raise ValueError(
+                f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}'); published "
+                "weights get a config by python -m scripts.convert_checkpoint FILE OUT"
+            )
+        return load_own(file, sections)
+
+
+def is_own(file: CheckpointFile) -> bool:
+    """Whether a file says that it is a checkpoint of ours."""
+    return file.header.get("format") == FORMAT
+
+
+def load_own(file: CheckpointFile, sections: tuple[str, ...]) -> Checkpoint:
+    """Sections of a checkpoint of ours. Raises DamagedCheckpointError where it is not what was written."""
+    metadata, path = file.header, file.path
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = [name for name in file.keys() if name.split(".")[0] in sections]  # noqa: SIM118 (no dict)
-            tensors = {name: file.get_tensor(name) for name in names}
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error}); give the path of a checkpoint") from error
+        tensors = {name: file.content[name] for name in file.content if name.split(".")[0] in sections}
     except SafetensorError as error:
-        raise DamagedCheckpointError(
-            f"{path}: is cut short or no safetensors file ({error}); copy it again"
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: is a safetensors file, but no checkpoint of this project ('{FORMAT}'); published "
-            "weights get a config by python -m scripts.convert_checkpoint FILE OUT"
-        )
+        raise DamagedCheckpointError(f"{path}: cannot be read whole ({error}); copy it again") from error
     damage = damage_of(metadata, tensors)
     if damage:
         raise DamagedCheckpointError(

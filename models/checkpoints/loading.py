@@ -1,113 +1,21 @@
-"""A trained model ready for use, from what a run left on disk."""
+"""From a run or a checkpoint file of any known format to a model that is ready for use."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-import torch
-from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError, safe_open
-
-from config.families import DEFAULT, family
-from config.legacy import migrate_config
-from config.run import RunConfig, load_config, validate_config
-from data.config import DataConfig
+from config.run import RunConfig, validate_config
 from models.base import NVSModel
-from models.checkpoints.format import FORMAT, Checkpoint, find_checkpoint, load_checkpoint, load_weights
-from models.checkpoints.k_diffusion import plain_denoiser
-from models.checkpoints.published import has_published_names, unpack
-from models.checkpoints.torch_file import is_torch_file, read_torch_file, without_prefixes
+from models.checkpoints import formats
+from models.checkpoints.building import prepare_for_inference, strip_resource_settings
+from models.checkpoints.format import FORMAT, Checkpoint, find_checkpoint
+from models.checkpoints.opened_file import CheckpointFile, opened
 from models.device import choose_device, place
-
-# How a model must be set to compute what the published code computes from the same weights.
-PUBLISHED_CONFIG = Path(__file__).parents[2] / "config" / "srn_cars_128_published.json"
-
-
-Config = TypeVar("Config", bound=BaseModel)
 
 
 def load_from_disk(run_or_checkpoint: str | Path, device: str) -> NVSModel:
     """What `models.load` does."""
-    there, path = choose_device(device), find_checkpoint(run_or_checkpoint)
-    if is_torch_file(path):
-        raise ValueError(
-            f"{path}: is a file of torch.save, such as the published genvs.pt, which has no config; convert "
-            f"it: python -m scripts.convert_checkpoint {path} {path.stem}.safetensors"
-        )
-    checkpoint = load_checkpoint(path, sections=("model", "ema"))
-    checkpoint = replace(checkpoint, config=migrate_config(checkpoint.config))
-    config = on_any_machine(_model_config(checkpoint))
-    model = ready_model(
-        checkpoint,
-        config,
-        options=_checked(family(config.family).SampleConfig, checkpoint, "sample"),
-        data=_checked(DataConfig, checkpoint, "data"),
-    )
-    return place(model, there)
-
-
-def ready_model(
-    checkpoint: Checkpoint, config: BaseModel, *, options: BaseModel, data: DataConfig
-) -> NVSModel:
-    """The model in a checkpoint, on the CPU, in evaluation mode and without gradients.
-
-    Weights are the averaged ones. `options` and `data` are those of its run. Raises ValueError where the
-    checkpoint does not hold what its config describes.
-    """
-    model = empty_model(config, checkpoint.path)
-    load_weights(model, checkpoint.best_weights(), checkpoint.path, assign=True)
-    model.options, model.trained_on = options, data
-    return model.eval().requires_grad_(False)
-
-
-def empty_model(config: BaseModel, path: Path) -> NVSModel:
-    """The model of a config on no device: a config, from the file `path`, that asks for more than the file
-    holds is found out before memory is spent on it.
-
-    Raises ValueError where there is no such model.
-    """
-    try:
-        with torch.device("meta"):
-            return family(config.family)(config, init_weights=False)
-    except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
-
-
-def on_any_machine(config: Config) -> Config:
-    """A model's config without choices that the machine it was trained on suggested."""
-    document = config.model_dump(mode="json")
-    for setting in family(config.family).resource_settings:
-        _, *sections, key = setting.split(".")
-        section = document
-        for name in sections:
-            section = section[name]
-        del section[key]
-    return type(config).model_validate(document)
-
-
-def _model_config(checkpoint: Checkpoint) -> BaseModel:
-    document = checkpoint.config.get("model", {})
-    name = document.get("family", DEFAULT) if isinstance(document, dict) else "genvs"
-    try:
-        kind = family(str(name))
-    except ValueError as error:
-        raise ValueError(f"{checkpoint.path}: {error}") from error
-    return _checked(kind.Config, checkpoint, "model")
-
-
-def _checked(kind: type[Config], checkpoint: Checkpoint, key: str) -> Config:
-    """A section of a checkpoint's config. Raises ValueError where it is not as this version has it."""
-    try:
-        return kind.model_validate(checkpoint.config.get(key, {}))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where, what = ".".join([key, *map(str, problem["loc"])]), problem["msg"].replace("\n", " ")
-        raise ValueError(
-            f"{checkpoint.path}: its config does not suit this version ({where}: {what}); use the version "
-            "that wrote it"
-        ) from error
+    there = choose_device(device)
+    return place(load_model(run_or_checkpoint)[0], there)
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]:
@@ -117,49 +25,50 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
     Weights are the averaged ones. Raises ValueError where the checkpoint cannot be read or does not hold what
     its config describes.
     """
-    path = find_checkpoint(run_or_checkpoint)
-    checkpoint = open_checkpoint(path)
-    if checkpoint.partial:
-        raise ValueError(
-            f"{path}: holds a denoiser alone, without volumes; train a model that begins with it: "
-            f"train.py CONFIG transfer={path}"
-        )
-    config = validate_config(checkpoint.config, str(path))
-    config = config.model_copy(update={"model": on_any_machine(config.model)})
-    model = ready_model(checkpoint, config.model, options=config.sample, data=config.data)
+    checkpoint = require_whole(open_checkpoint(find_checkpoint(run_or_checkpoint)))
+    config = config_of(checkpoint)
+    config = config.model_copy(update={"model": strip_resource_settings(config.model)})
+    model = prepare_for_inference(checkpoint, config.model, options=config.sample, data=config.data)
     return model, config, checkpoint.step
 
 
 def open_checkpoint(
     path: Path, *, sections: tuple[str, ...] = ("model", "ema"), config: RunConfig | None = None
 ) -> Checkpoint:
-    """The checkpoint in a file of any kind, on the CPU.
+    """The checkpoint in a file of any known format, on the CPU: `sections` of one of ours.
 
-    `config` is that of published weights, which come without one: config/srn_cars_128_published.json where it
-    is None. Raises ValueError where it is no checkpoint, is damaged, could run code, or holds published
-    weights of another model than that.
+    `config` is that of weights that come without one; None is their format's own. Raises ValueError where the
+    file is of no known format, is damaged, could run code, or does not hold what it should.
     """
-    is_torch = is_torch_file(path)
-    content = read_torch_file(path) if is_torch else _foreign_safetensors(path)
-    plain = plain_denoiser(path, content)
-    if plain is not None:
-        return plain
-    if not is_torch:
-        if content is None or not has_published_names(without_prefixes(path, content["model"])):
-            return load_checkpoint(path, sections=sections)
-        content = content["model"]
-    config = load_config(PUBLISHED_CONFIG) if config is None else config
-    return unpack(path, content, empty_model(config.model, path), config.model_dump(mode="json"))
+    with opened(path) as file:
+        kind = next((kind for kind in formats.FORMATS if kind.recognises(file)), None)
+        if kind is None:
+            raise _unknown(file)
+        return replace(kind.load(file, formats.Wanted(sections, config)), format=kind.name)
 
 
-def _foreign_safetensors(path: Path) -> dict[str, Any] | None:
-    """Tensors and config of a safetensors file that is not ours, as k-diffusion lays out its checkpoints."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") == FORMAT:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-            return {"model": tensors, "config": json.loads(metadata.get("config", "null"))}
-    except (OSError, SafetensorError, ValueError, RecursionError):
-        return None  # reading it as one of ours names what is wrong
+def require_whole(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint itself. Raises ValueError where it is of a part of a model alone."""
+    if checkpoint.partial:
+        raise ValueError(
+            f"{checkpoint.path}: holds a denoiser alone, which draws no views; train a model that "
+            f"begins with it: train.py CONFIG transfer={checkpoint.path}"
+        )
+    return checkpoint
+
+
+def config_of(checkpoint: Checkpoint) -> RunConfig:
+    """The config of a checkpoint's run. Raises ValueError where this version does not know it."""
+    where = f"{checkpoint.path}: its config does not suit this version (use the one that wrote it)"
+    return validate_config(checkpoint.config, where)
+
+
+def _unknown(file: CheckpointFile) -> ValueError:
+    """What to say of a file that no format recognises."""
+    others = ", nor ".join(kind.description for kind in formats.FORMATS[1:])
+    names = sorted(file.names("model"))
+    held = f" (it holds {names[0][:60]!a}, ...)" if names else ""
+    return ValueError(
+        f"{file.path}: is a {file.kind}, but no checkpoint of this project ('{FORMAT}'), nor {others}{held}; "
+        "give a file of one of these"
+    )

@@ -5,16 +5,22 @@ another order, by which its optimiser numbers them. Every weight of the denoiser
 names. Keys are names in that format.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from config.run import RunConfig, load_config
+from models.checkpoints.building import empty_model
 from models.checkpoints.format import Checkpoint, require_same
-from models.checkpoints.torch_file import check_tensor, refusal, separate, without_prefixes
+from models.checkpoints.opened_file import CheckpointFile
+from models.checkpoints.torch_file import check_tensor, refusal, separate
 
+# How a model must be set to compute what the published code computes from the same weights.
+PUBLISHED_CONFIG = Path(__file__).parents[2] / "config" / "srn_cars_128_published.json"
+BEGINNINGS = ("input_unet.", "nerf.", "ddpm_pipeline.")  # of names in the format
 PARTS = ("encoder", "renderer", "denoiser")  # its groups of parameters, by our names
 
 REMEDY = "set 'optim' to None to drop the optimiser"
@@ -76,12 +82,22 @@ def published_names(model: nn.Module) -> dict[str, str]:
     return {key: names[key] for key in sorted(names, key=rank.__getitem__)}  # within layers as in the model
 
 
-def has_published_names(state: Iterable[str]) -> bool:
-    """Whether any key, without prefixes of wrappers, is a name in the format."""
-    return any(key.startswith(("input_unet.", "nerf.", "ddpm_pipeline.")) for key in state)
+def is_published(file: CheckpointFile) -> bool:
+    """Whether any name in a file, without prefixes of wrappers, is one of the format."""
+    return any(name.startswith(BEGINNINGS) for name in file.names("model"))
 
 
-def unpack(path: Path, content: Any, model: nn.Module, config: dict[str, Any]) -> Checkpoint:
+def load_published(file: CheckpointFile, config: RunConfig | None) -> Checkpoint:
+    """What is in a published file, as a checkpoint of ours with a config, which such a file comes without:
+    config/srn_cars_128_published.json if it is None.
+
+    Raises ValueError where the file holds weights of another model than that.
+    """
+    config = load_config(PUBLISHED_CONFIG) if config is None else config
+    return unpack(file, empty_model(config.model, file.path), config.model_dump(mode="json"))
+
+
+def unpack(file: CheckpointFile, model: nn.Module, config: dict[str, Any]) -> Checkpoint:
     """What is in a published file, as a checkpoint of ours of a `model` with that config.
 
     The model gives names and shapes alone and may be on no device. Besides the whole dict its 'model' alone
@@ -89,13 +105,8 @@ def unpack(path: Path, content: Any, model: nn.Module, config: dict[str, Any]) -
     ValueError in one line naming the entry that is missing, unknown, of another kind, or differs from its
     double.
     """
-    envelope = _envelope(path, content)
-    names, state = published_names(model), without_prefixes(path, envelope["model"])
-    if not has_published_names(state):
-        raise ValueError(
-            f"{path}: holds neither published GeNVS weights (input_unet.*, nerf.*, ddpm_pipeline.*) nor a "
-            "denoiser of k-diffusion (proj_in.*, u_net.*); give a checkpoint of either"
-        )
+    path, envelope = file.path, _envelope(file.path, file.content)
+    names, state = published_names(model), file.weights("model")
     own = model.state_dict()
     shapes = {key: own[name].shape for key, name in names.items()} | dict.fromkeys(CONSTANTS, (len(CUBE),))
     weights = _without_doubles(path, state, shapes)
@@ -103,9 +114,9 @@ def unpack(path: Path, content: Any, model: nn.Module, config: dict[str, Any]) -
         if weights[key].tolist() != list(CUBE):
             raise refusal(path, key, f"is not {list(CUBE)}", "only renderers of that cube are known")
     tensors = {f"model.{name}": weights[key] for key, name in names.items()}
-    state, groups = unpack_optimizer(path, envelope.get("optim"), _parameters(model))
-    origin = {"entries": len(envelope["model"]), "epoch": envelope.get("epoch", 0), "param_groups": groups}
-    return Checkpoint(path, envelope.get("step", 0), config, separate(tensors | state), origin=origin)
+    moments, groups = unpack_optimizer(path, envelope.get("optim"), _parameters(model))
+    origin = {"entries": len(state), "epoch": envelope.get("epoch", 0), "param_groups": groups}
+    return Checkpoint(path, envelope.get("step", 0), config, separate(tensors | moments), origin=origin)
 
 
 def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict[str, Any]:
@@ -135,9 +146,9 @@ def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict
 
 
 def _envelope(path: Path, content: Any) -> dict[str, Any]:
-    """The outer dict, made up where there is a bare state dict."""
+    """The outer dict; nothing where there is a bare state dict."""
     if not isinstance(content, dict) or "model" not in content:
-        return {"model": content}
+        return {}
     for key, value in content.items():
         if key not in ("optim", "model", "step", "epoch"):
             raise refusal(path, key, "is unknown in a published checkpoint", "remove it")
@@ -146,7 +157,7 @@ def _envelope(path: Path, content: Any) -> dict[str, Any]:
     return content
 
 
-def _without_doubles(path: Path, state: dict[str, Any], shapes: dict[str, Any]) -> dict[str, Tensor]:
+def _without_doubles(path: Path, state: Mapping[str, Any], shapes: dict[str, Any]) -> dict[str, Tensor]:
     """Every entry of `shapes` once."""
     found: dict[str, Tensor] = {}
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""Files of torch.save: told apart, and read without executing anything. What is in them is then looked at."""
+"""Files of torch.save: read without executing anything, and checks of the entries found in them."""
 
 import re
 import warnings
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 ZIP = b"PK"
@@ -14,19 +13,16 @@ PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
 
 
-def is_torch_file(path: Path) -> bool:
-    """Whether a file begins as pickles do, or as the zip archives of torch.save, and is no safetensors file.
+def begins_as_torch_file(path: Path) -> bool:
+    """Whether a file begins as pickles do, or as the zip archives of torch.save.
 
-    A safetensors file begins with the length of its header, which may be any number.
+    A safetensors file may, too: it begins with the length of its header, which may be any number.
     """
-    with path.open("rb") as file:
-        if file.read(2) not in (ZIP, *PICKLES):
-            return False
     try:
-        with safe_open(path, framework="pt"):
-            return False
-    except SafetensorError:
-        return True
+        with path.open("rb") as file:
+            return file.read(2) in (ZIP, *PICKLES)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def read_torch_file(path: Path) -> Any:
@@ -41,9 +37,7 @@ def read_torch_file(path: Path) -> Any:
         with warnings.catch_warnings(action="ignore"):  # of unusual pickles, which either load or do not
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a checkpoint"
-        ) from error
+        raise unreadable(path, error) from error
     except Exception as error:  # a made-up pickle can fail in any way
         wanted = re.search(r"GLOBAL (\S{1,60})", str(error))
         if wanted and wanted[1].startswith("numpy."):
@@ -61,22 +55,9 @@ def read_torch_file(path: Path) -> Any:
         ) from error
 
 
-def without_prefixes(path: Path, state: Any, prefixes: tuple[str, ...] = WRAPPERS) -> dict[str, Any]:
-    """A state dict by the names that its entries have without the prefixes of wrappers around the model.
-
-    The values may be anything. Raises ValueError where it is no state dict, or two entries have one name.
-    """
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: holds {type(state).__name__} where a state dict should be; save that")
-    bare: dict[str, Any] = {}
-    for key, value in state.items():
-        name = str(key)
-        while name.startswith(prefixes):
-            name = name.split(".", 1)[1]
-        if name in bare:
-            raise refusal(path, key, "is there twice, with a wrapper's prefix and without", "remove one")
-        bare[name] = value
-    return bare
+def unreadable(path: Path, error: OSError) -> ValueError:
+    """What is wrong with a file that the operating system does not let us read, in one line."""
+    return ValueError(f"{path}: cannot be read ({error.strerror or error}); give the path of a checkpoint")
 
 
 def check_tensor(path: Path, key: object, value: Any) -> None:

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from config.run import validate_config
 from data.config import DataConfig
 from data.formats.registry import at_root, open_split
 from data.scenes.objects import Objects
 from data.scenes.views import choose_objects, customary_view, other_views
 from models.checkpoints.format import find_checkpoint
-from models.checkpoints.loading import open_checkpoint
+from models.checkpoints.loading import config_of, open_checkpoint
 from scripts.sampling.arguments import make_parser, sample_request
 from scripts.sampling.draw import sample_views
 from scripts.sampling.reader import ViewSequence, films_in
@@ -152,7 +151,7 @@ def _flags_of(way: str) -> list[str]:
 def _data_of(run: Path, root: str | None) -> DataConfig:
     """How a run reads its data, or the set at `root`."""
     path = find_checkpoint(run)
-    data = validate_config(open_checkpoint(path, sections=()).config, str(path)).data
+    data = config_of(open_checkpoint(path, sections=())).data
     return at_root(data, root) if root else data
 
 

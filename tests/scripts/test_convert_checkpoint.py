@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import sample_views
 import train
-from models.checkpoints import loading as foreign
+from models.checkpoints import published
 from models.checkpoints.format import checkpoints_of, find_checkpoint, load_checkpoint
 from models.checkpoints.loading import load_model
 from scripts import convert_checkpoint
@@ -36,7 +36,7 @@ def place(content, tmp_path, monkeypatch, plant_object) -> Path:
     document = run_document(tmp_path / "data", tmp_path / "runs", model=TINY_MODEL | SETTINGS)
     (tmp_path / "tiny.json").write_text(json.dumps(document))
     (tmp_path / "own.json").write_text(json.dumps(document | {"name": "own", "model": TINY_MODEL}))
-    monkeypatch.setattr(foreign, "PUBLISHED_CONFIG", tmp_path / "tiny.json")
+    monkeypatch.setattr(published, "PUBLISHED_CONFIG", tmp_path / "tiny.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -149,7 +149,7 @@ def test_another_config_may_be_named(place, content, capsys, monkeypatch):
         ("genvs.pt out --raw", "--to-published"),
         ("genvs.pt out/-x.y/..", "name"),
         ("genvs.pt out --config gone.json", "cannot be read"),
-        ("ours.safetensors out", "is a checkpoint of this project already"),
+        ("ours.safetensors out", "a checkpoint of this project already"),
         ("net.pth out", "denoiser alone"),
         ("--to-published net.pth out.pt", "denoiser alone"),
         ("--to-published tiny.json out.pt", "tiny.json"),
@@ -228,7 +228,7 @@ def test_a_published_state_dict_as_safetensors_is_the_same_as_genvs_pt(place, co
 def test_what_is_no_published_file_says_what_it_is(place, capsys):
     assert convert("genvs.pt", "ours.safetensors") == 0
     capsys.readouterr()
-    assert "ours.safetensors: is a checkpoint of this project already" in refusal(
+    assert "ours.safetensors: is no published file but a checkpoint of this project already" in refusal(
         capsys, "ours.safetensors", "again.safetensors"
     )
     save_file({"other.weight": torch.ones(3)}, "other.safetensors")

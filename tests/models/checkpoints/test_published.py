@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from config.run import load_config
+from models.checkpoints.building import empty_model
 from models.checkpoints.format import Checkpoint, load_checkpoint, write_checkpoint
-from models.checkpoints.loading import PUBLISHED_CONFIG, empty_model, open_checkpoint
-from models.checkpoints.published import pack, published_names, unpack
+from models.checkpoints.loading import open_checkpoint
+from models.checkpoints.opened_file import CheckpointFile
+from models.checkpoints.published import PUBLISHED_CONFIG, pack, published_names, unpack
 from models.checkpoints.torch_file import read_torch_file
 from tests.published_files import (
     CUBE,
@@ -54,7 +56,8 @@ def test_a_file_of_the_full_size_comes_back_bit_for_bit(tmp_path):
     content, config = full_published(), load_config(PUBLISHED_CONFIG)
     assert len(content["model"]) == 904
     model = empty_model(config.model, PUBLISHED_CONFIG)
-    checkpoint = unpack(tmp_path, content, model, config.model_dump(mode="json"))
+    file = CheckpointFile(tmp_path, "file of torch.save", {}, content)
+    checkpoint = unpack(file, model, config.model_dump(mode="json"))
     model.load_state_dict(checkpoint.section("model"), assign=True)
     assert all(value.device.type == "cpu" for value in model.state_dict().values())
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -223,9 +226,9 @@ def test_a_denoiser_that_lacks_a_weight_under_both_names_is_refused(tiny, tmp_pa
         ({"step": "many"}, "'step'"),
         ({"epoch": True}, "'epoch'"),
         ({"epoch": None}, "'epoch'"),
-        ({"model": [1]}, "list where a state dict should be"),
-        ({"model": {}}, "neither published GeNVS weights"),
-        ({"model": {"conv.weight": WEIGHT}}, "neither published GeNVS weights"),
+        ({"model": [1]}, "nor published GeNVS weights"),
+        ({"model": {}}, "nor published GeNVS weights"),
+        ({"model": {"conv.weight": WEIGHT}}, "nor published GeNVS weights"),
         ({"optim": 3}, "'optim'"),
         ({"optim": {}}, "'optim'"),
         ({"optim": {"state": {}, "param_groups": []}}, "'optim.param_groups'"),

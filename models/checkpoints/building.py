@@ -1,0 +1,59 @@
+"""A model from its config: without weights, or with those of a checkpoint and ready for inference."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel
+
+from config.families import family
+from data.config import DataConfig
+from models.base import NVSModel
+from models.checkpoints.format import Checkpoint, load_weights
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def prepare_for_inference(
+    checkpoint: Checkpoint, config: BaseModel, *, options: BaseModel, data: DataConfig
+) -> NVSModel:
+    """The model in a checkpoint, on the CPU, in evaluation mode and without gradients.
+
+    Weights are the averaged ones. `options` and `data` are those of its run. Raises ValueError where the
+    checkpoint does not hold what its config describes.
+    """
+    model = empty_model(config, checkpoint.path)
+    load_weights(model, checkpoint.best_weights(), checkpoint.path, assign=True)
+    model.options, model.trained_on = options, data
+    return model.eval().requires_grad_(False)
+
+
+def empty_model(config: BaseModel, path: Path) -> NVSModel:
+    """The model of a config on no device: a config, from the file `path`, that asks for more than the file
+    holds is found out before memory is spent on it.
+
+    Raises ValueError where there is no such model.
+    """
+    try:
+        with torch.device("meta"):
+            return family(config.family)(config, init_weights=False)
+    except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
+
+
+def strip_resource_settings(config: Config) -> Config:
+    """A model's config with defaults for what suited the machine that it was trained on."""
+    for setting in family(config.family).resource_settings:
+        config = _with_default(config, setting.split(".")[1:])
+    return config
+
+
+def _with_default(section: Any, keys: list[str]) -> Any:
+    """A section of a config with the default of one key, which may lie in a section of it."""
+    key, *within = keys
+    field = type(section).model_fields[key]
+    default = field.get_default(call_default_factory=True)
+    return section.model_copy(
+        update={key: _with_default(getattr(section, key), within) if within else default}
+    )

@@ -1,0 +1,55 @@
+"""The formats of checkpoints that can be opened.
+
+A new one is an entry here, with a function that recognises a file and one that loads it: of a network's
+published weights that one gives our names to tensors, and a config.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config.run import RunConfig
+from models.checkpoints.format import FORMAT, Checkpoint, is_own, load_own
+from models.checkpoints.k_diffusion import is_denoiser, load_denoiser
+from models.checkpoints.opened_file import CheckpointFile
+from models.checkpoints.published import is_published, load_published
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller chooses where a format leaves a choice."""
+
+    sections: tuple[str, ...]  # of checkpoints of ours
+    config: RunConfig | None  # of weights that come without one; None: the format's own
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file with weights."""
+
+    name: str
+    description: str  # for the user: what it is and what its entries are called
+    recognises: Callable[[CheckpointFile], bool]  # by names alone; raises nothing
+    load: Callable[[CheckpointFile, Wanted], Checkpoint]  # or ValueError with a remedy
+
+
+# The first that recognises a file loads it.
+FORMATS = (
+    Format(
+        "own",
+        f"a checkpoint of this project ({FORMAT})",
+        is_own,
+        lambda file, wanted: load_own(file, wanted.sections),
+    ),
+    Format(
+        "published",
+        "published GeNVS weights (input_unet.*, nerf.*, ddpm_pipeline.*)",
+        is_published,
+        lambda file, wanted: load_published(file, wanted.config),
+    ),
+    Format(
+        "k_diffusion",
+        "a denoiser of k-diffusion (proj_in.*, u_net.*)",
+        is_denoiser,
+        lambda file, _: load_denoiser(file),
+    ),
+)

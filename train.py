@@ -142,6 +142,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
 
     from config.families import family
     from data.formats.registry import open_split
+    from data.scenes.facts import DataFacts
     from data.scenes.loader import SceneLoader, held_out
     from models.checkpoints.format import checkpoint_path
     from models.device import autocast, place
@@ -163,6 +164,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
 
     workers = workers or join_workers(config.train.device, {})
     objects = open_split(config.data, "train")
+    config = config.fitted(DataFacts(objects))
     held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
     rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
     share = {"batch": scenes, "rank": rank, "world": world, "total": config.train.steps * accumulate}

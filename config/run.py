@@ -22,6 +22,7 @@ from config.errors import first_problem
 from config.families import DEFAULT, family
 from config.legacy import migrate_config
 from data.config import DataConfig
+from data.scenes.facts import DataFacts
 
 
 class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -141,6 +142,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     def folder(self) -> Path:
         """The run directory."""
         return Path(self.runs) / self.name
+
+    def fitted(self, facts: DataFacts) -> "RunConfig":
+        """The run with what its family takes from the training data (`NVSModel.fit_to_data`)."""
+        return self.model_copy(update={"model": family(self.model.family).fit_to_data(self.model, facts)})
 
     def key(self, key: str) -> str:
         """How the command line names a key of this run alone: of a stage, with the stage."""

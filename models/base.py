@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data.cameras.pinhole import Cameras
 from data.config import DataConfig
 from data.scenes.batch import Applicable, SceneBatch, Views
+from data.scenes.facts import DataFacts
 from diffusion.samplers import SampleOptions
 
 OPAQUE = 0.5  # opacity from which there is a surface
@@ -31,6 +32,7 @@ class Prediction:
         None  # scene units along the optical axis; far where nothing is
     )
     opacity: Float[Tensor, "b t 1 h w"] | None = None  # 0 to 1
+    weights: Float[Tensor, "b t s 3 h w"] | None = None  # share of each source view in a pixel; sum 1 over s
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
         """The same with `function` applied to every tensor that is there."""
@@ -74,6 +76,15 @@ class NVSModel(nn.Module, ABC):
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:
         """Raise ValueError naming a remedy where a model of this config cannot draw pictures of that size."""
+
+    @classmethod
+    def fit_to_data(cls, config: BaseModel, facts: DataFacts) -> BaseModel:
+        """The config with numbers that only the training data know, which it leaves open.
+
+        Called once for a run, before construction; the result is what config.json and checkpoints hold.
+        Raises ValueError where the data do not suit the config.
+        """
+        return config
 
     @abstractmethod
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:

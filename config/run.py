@@ -35,21 +35,35 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two averages")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     warmup: int = Field(500, ge=0, description="steps of linear warm-up")
-    schedule: Literal["constant", "cosine", "inverse_square_root"] = Field(
+    schedule: Literal["constant", "cosine", "exponential", "inverse_square_root"] = Field(
         "constant", description="how the learning rate goes on after the warm-up"
     )
     decay_from: float = Field(
         0.0, ge=0, le=1, description="cosine: progress at which the rate begins to fall, until the run's end"
     )
-    final: float = Field(0.0, ge=0, le=1, description="cosine: share of the rate at the run's end")
+    final: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="cosine: share of the rate at the run's end; exponential: after reference_steps",
+    )
     reference_steps: int | None = Field(
-        None, ge=1, description="inverse_square_root: steps at the full rate; null = as many as warmup"
+        None,
+        ge=1,
+        description="inverse_square_root: steps at the full rate; null = as many as warmup; exponential: "
+        "steps after the warm-up in which the rate falls to final",
     )
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.9999, ge=0, lt=1, description="decay of the average of the weights")
 
     @model_validator(mode="after")
     def _keys_belong_to_the_schedule(self) -> "OptimConfig":
+        if self.schedule == "exponential":
+            if self.decay_from or not (self.final and self.reference_steps):
+                raise ValueError(
+                    "schedule=exponential needs final above 0, reference_steps, and no decay_from; set them"
+                )
+            return self
         if self.schedule != "cosine" and (self.decay_from or self.final):
             raise ValueError(
                 f"decay_from and final need schedule=cosine, not {self.schedule}; set that, or both to 0"

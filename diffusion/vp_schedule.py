@@ -12,7 +12,7 @@ clean + (sigma'^2 / sigma^2)(x - clean) and the variance sigma'^2 (sigma^2 - sig
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache
 from typing import Literal
 
 import torch
@@ -45,17 +45,17 @@ class VPSchedule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             raise ValueError("nothing is left of the image at the last step; lower steps or end")
         return self
 
-    @cached_property
+    @property
     def betas(self) -> Float[Tensor, "k"]:
         """Variance that each step adds."""
         return BETAS[self.kind](self.steps, self.start, self.end)
 
-    @cached_property
+    @property
     def gammas(self) -> Float[Tensor, "k"]:
         """Share of the image's variance that is left after each step."""
-        return torch.cumprod(1 - self.betas, dim=0)
+        return _gammas(self)
 
-    @cached_property
+    @property
     def sigmas(self) -> Float[Tensor, "k"]:
         """The same as noise levels, rising."""
         return sigma_from_gamma(self.gammas)
@@ -75,8 +75,13 @@ class VPSchedule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         levels = self.sigmas[self.sigmas <= largest]
         if not len(levels):
             raise ValueError(f"sigma_max {largest:g}: no noise level of the training is so low; raise it")
-        chosen = torch.linspace(len(levels) - 1, 0, min(steps, len(levels)), dtype=torch.float64, device="cpu").round()
+        chosen = _linear(min(steps, len(levels)), len(levels) - 1, 0).round()
         return torch.cat([levels[chosen.long()], levels.new_zeros(1)]).float()
+
+
+@cache
+def _gammas(schedule: VPSchedule) -> Float[Tensor, "k"]:
+    return torch.cumprod(1 - schedule.betas, dim=0)
 
 
 def sigma_from_gamma(gamma: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

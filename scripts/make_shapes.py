@@ -6,9 +6,9 @@
 ROOT/cars_train/000123_coupe/ holds rgb/*.png on white, pose/*.txt (camera-to-world, OpenCV axes, 16 numbers),
 intrinsics.txt (pixels), depth/*.png (16 bits, z-depth in 1/10000 scene unit, 0: background), alpha/*.png.
 ROOT/cars_val/ holds objects whose ids follow the training ids. ROOT/contact_sheet.png shows what was made.
-With --layout nmr, ROOT/02958343/000123_coupe/ holds image/0000.png ... and cameras.npz: 24 views, 15 degrees of
-azimuth apart, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{train,val,test}.lst name the objects;
-as many as for validation are for the test.
+With --layout nmr, ROOT/02958343/000123_coupe/ holds image/0000.png ... and cameras.npz: 24 views, 15 degrees
+of azimuth apart, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{train,val,test}.lst name the
+objects; as many as for validation are for the test.
 A second run with the same parameters completes what is missing and leaves the rest alone.
 """
 

@@ -38,7 +38,9 @@ class AngleConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     offset_rad: float | None = Field(
         None, description="azimuth of angle 0; null: found in the training data, as is direction"
     )
-    direction: Literal[1, -1] | None = Field(None, description="1: angles rise from x towards y; -1: they fall")
+    direction: Literal[1, -1] | None = Field(
+        None, description="1: angles rise from x towards y; -1: they fall"
+    )
 
     @model_validator(mode="after")
     def _elevation_has_harmonics(self) -> "AngleConfig":

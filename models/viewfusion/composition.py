@@ -41,9 +41,7 @@ def passes_of(valid: Bool[Tensor, "n s"]) -> Passes:
 def valid_of(view_count: Int[Tensor, "n"], num_views: int) -> Bool[Tensor, "n s"]:
     """Marks the first `view_count` of `num_views` views. Raises ValueError where that is not possible."""
     if bool(((view_count < 1) | (view_count > num_views)).any()):
-        raise ValueError(
-            f"view_count {view_count.tolist()}: every scene needs 1 to {num_views} views, as many as are there"
-        )
+        raise ValueError(f"view_count {view_count.tolist()}: every scene needs 1 to {num_views} views")
     return torch.arange(num_views, device=view_count.device) < view_count[:, None]
 
 

@@ -106,7 +106,11 @@ class ViewFusion(NVSModel):
         views, valid = self._views_of_each_target(batch.source, num_targets)
         views = self._with_targets_among(views, valid, batch.target, seeds)
         composed = self.compose(
-            views, valid, self._condition(batch.source, batch.target.cameras), add_noise(clean, noise, gamma), gamma
+            views,
+            valid,
+            self._condition(batch.source, batch.target.cameras),
+            add_noise(clean, noise, gamma),
+            gamma,
         )
         return {"diffusion": (composed.noise - noise).square().mean()}
 

@@ -32,7 +32,8 @@ class UNetConfig(BaseModel, frozen=True, extra="forbid"):
             )
         if min(self.multipliers) < 1 or self.channels % self.groups:
             raise ValueError(
-                f"channels {self.channels} must be a multiple of groups {self.groups}, and multipliers 1 or more"
+                f"channels {self.channels} must be a multiple of groups {self.groups}, and every entry of "
+                "multipliers 1 or more"
             )
         return self
 
@@ -45,9 +46,7 @@ class UNetConfig(BaseModel, frozen=True, extra="forbid"):
 class UNet(nn.Module):
     """Noise and weight logits of one view. `condition_features` describe where the target is seen from."""
 
-    def __init__(
-        self, config: UNetConfig, *, in_channels: int, out_channels: int, condition_features: int
-    ):
+    def __init__(self, config: UNetConfig, *, in_channels: int, out_channels: int, condition_features: int):
         super().__init__()
         base, groups = config.channels, config.groups
         noise_features = base // 2

@@ -60,7 +60,9 @@ def make_shapes(
         from data.formats.nmr.writer import write_lists
 
         write_lists(root, CATEGORY, CATEGORY_NAME, _splits(options))
-    first, picture = ("cars_train", "rgb/000000.png") if options.layout == "srn" else (CATEGORY, "image/0000.png")
+    first, picture = (
+        ("cars_train", "rgb/000000.png") if options.layout == "srn" else (CATEGORY, "image/0000.png")
+    )
     if pending or not (root / "contact_sheet.png").exists():
         write_contact_sheet(root / "contact_sheet.png", root / first, picture=picture)
 

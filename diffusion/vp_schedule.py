@@ -75,7 +75,7 @@ class VPSchedule(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         levels = self.sigmas[self.sigmas <= largest]
         if not len(levels):
             raise ValueError(f"sigma_max {largest:g}: no noise level of the training is so low; raise it")
-        chosen = _linear(min(steps, len(levels)), len(levels) - 1, 0).round()
+        chosen = _linear(min(steps, len(levels)), len(levels) - 1.0, 0.0).round()
         return torch.cat([levels[chosen.long()], levels.new_zeros(1)]).float()
 
 

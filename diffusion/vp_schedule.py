@@ -102,6 +102,25 @@ def add_noise(
     return share.sqrt() * clean + (1 - share).sqrt() * noise
 
 
+def velocity_of(
+    clean: Float[Tensor, "n c h w"], noise: Float[Tensor, "n c h w"], gamma: Float[Tensor, "n"]
+) -> Float[Tensor, "n c h w"]:
+    """sqrt(gamma) noise - sqrt(1 - gamma) clean (Salimans and Ho 2022, arXiv:2202.00512, section 4).
+
+    Its scale is the same at all noise levels, so that errors of a network are not magnified at high ones.
+    """
+    share = gamma[:, None, None, None]
+    return share.sqrt() * noise - (1 - share).sqrt() * clean
+
+
+def noise_from_velocity(
+    velocity: Float[Tensor, "n c h w"], noisy: Float[Tensor, "n c h w"], gamma: Float[Tensor, "n"]
+) -> Float[Tensor, "n c h w"]:
+    """The noise in DDPM's noisy images of that velocity."""
+    share = gamma[:, None, None, None]
+    return (1 - share).sqrt() * noisy + share.sqrt() * velocity
+
+
 def denoiser_of(predict_noise: PredictNoise, *, clip: float | None = None) -> Denoise:
     """E[clean | x] of a network that predicts noise from y and gamma; `clip` bounds it to [-clip, clip]."""
 

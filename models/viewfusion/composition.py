@@ -14,9 +14,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Composition:
-    """Noise composed of what every view suggests, and by which weights."""
+    """What all views suggest together, noise or velocity, and by which weights."""
 
-    noise: Float[Tensor, "n 3 h w"]
+    prediction: Float[Tensor, "n 3 h w"]
     weights: Float[Tensor, "n s 3 h w"] | None  # 0 to 1, sum 1 over s; 0 where no view is; None: a mean
 
 
@@ -46,17 +46,17 @@ def valid_of(view_count: Int[Tensor, "n"], num_views: int) -> Bool[Tensor, "n s"
 
 
 def compose(outputs: Float[Tensor, "p c h w"], passes: Passes, *, weighted: bool) -> Composition:
-    """The composition of all passes: channels 0 to 2 are noise, 3 to 5 are logits where it is `weighted`.
+    """The composition of all passes, in float32 whatever they are.
 
-    In float32, whatever the passes are.
+    Channels 0 to 2 are noise or velocity, 3 to 5 the logits of weights where it is `weighted`.
     """
     outputs = outputs.float()
-    noise = _unpacked(outputs[:, :3], passes, 0.0)
+    suggested = _unpacked(outputs[:, :3], passes, 0.0)
     if not weighted:
-        counts = torch.bincount(passes.target, minlength=passes.shape[0]).to(noise)
-        return Composition(noise.sum(dim=1) / counts[:, None, None, None], None)
+        counts = torch.bincount(passes.target, minlength=passes.shape[0]).to(suggested)
+        return Composition(suggested.sum(dim=1) / counts[:, None, None, None], None)
     weights = _unpacked(outputs[:, 3:], passes, -torch.inf).softmax(dim=1)
-    return Composition((weights * noise).sum(dim=1), weights)
+    return Composition((weights * suggested).sum(dim=1), weights)
 
 
 def _unpacked(values: Float[Tensor, "p 3 h w"], passes: Passes, filler: float) -> Tensor:

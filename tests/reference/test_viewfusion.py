@@ -82,13 +82,13 @@ def test_noise_levels_of_training_and_the_composition():
     found = composed(tiny())
     torch.testing.assert_close(gammas()[[0, 1, 1, 1, 1, 2, 2]], arrays()["tiny_unet_gamma"][:, 0], **CLOSE)
     torch.testing.assert_close(found.weights, arrays()["tiny_weights"], **CLOSE)
-    torch.testing.assert_close(found.noise, arrays()["tiny_noise_hat"], **CLOSE)
-    torch.testing.assert_close(error(found.noise), arrays()["tiny_loss"], **CLOSE)
+    torch.testing.assert_close(found.prediction, arrays()["tiny_noise_hat"], **CLOSE)
+    torch.testing.assert_close(error(found.prediction), arrays()["tiny_loss"], **CLOSE)
 
 
 def test_gradients():
     model = tiny()
-    error(composed(model).noise).backward()
+    error(composed(model).prediction).backward()
     own = dict(model.unet.named_parameters())
     norms = torch.tensor([float(own[own_name(row["name"])].grad.double().norm()) for row in rows("tiny")])
     torch.testing.assert_close(norms.double(), arrays()["tiny_grad_norms"], **CLOSE)
@@ -102,12 +102,13 @@ def test_gradients():
 @torch.no_grad()
 def test_all_views_and_both_ablations():
     every = torch.ones(3, 4, dtype=torch.bool)
-    torch.testing.assert_close(error(composed(tiny(), valid=every).noise), arrays()["tinyall_loss"], **CLOSE)
+    found = composed(tiny(), valid=every)
+    torch.testing.assert_close(error(found.prediction), arrays()["tinyall_loss"], **CLOSE)
     mean = composed(tiny(weighting=False))
     assert mean.weights is None
-    torch.testing.assert_close(error(mean.noise), arrays()["noweight_loss"], **CLOSE)
+    torch.testing.assert_close(error(mean.prediction), arrays()["noweight_loss"], **CLOSE)
     relative = composed(tiny(angle={"relative": True}), views=given("y_cond_relative"))
-    torch.testing.assert_close(error(relative.noise), arrays()["relative_loss"], **CLOSE)
+    torch.testing.assert_close(error(relative.prediction), arrays()["relative_loss"], **CLOSE)
 
 
 def test_the_schedule():
@@ -144,7 +145,7 @@ def test_a_step_of_the_ancestral_sampler():
     def predict(noisy, level):
         made = model.compose(given("y_cond"), valid_of(given("view_count"), 4), condition(), noisy, level)
         weights.append(made.weights)
-        return made.noise
+        return made.prediction
 
     sigma, lower = ((1 - gamma) / gamma).sqrt(), ((1 - before) / before).sqrt()
     noisy = given("y_t") / gamma.sqrt()[:, None, None, None]
@@ -176,7 +177,7 @@ def test_the_ancestral_sampler_on_all_noise_levels_is_the_published_one():
     def predict(noisy, gamma):
         return model.compose(
             given("y_cond"), valid_of(given("view_count"), 4), condition(), noisy, gamma
-        ).noise
+        ).prediction
 
     options = ViewFusionSampleOptions(sampler="euler_ancestral", steps=12, levels="training")
     images = sample(

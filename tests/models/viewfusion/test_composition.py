@@ -29,7 +29,7 @@ def test_packed_passes_give_what_padded_and_masked_ones_do():
     found = compose(outputs(valid), passes_of(valid), weighted=True)
     weights, noise = padded(valid, outputs(valid))
     torch.testing.assert_close(found.weights, weights)
-    torch.testing.assert_close(found.noise, noise)
+    torch.testing.assert_close(found.prediction, noise)
 
 
 def test_weights_sum_to_one_in_each_pixel_and_channel_and_are_zero_where_no_view_is():
@@ -46,7 +46,7 @@ def test_permuted_views_have_permuted_weights_and_the_same_noise():
     values = outputs(valid).unflatten(0, (2, 4))
     one = compose(values.flatten(0, 1), passes_of(valid), weighted=True)
     other = compose(values[:, order].flatten(0, 1), passes_of(valid), weighted=True)
-    torch.testing.assert_close(other.noise, one.noise)
+    torch.testing.assert_close(other.prediction, one.prediction)
     torch.testing.assert_close(other.weights, one.weights[:, order])
 
 
@@ -55,7 +55,7 @@ def test_copies_of_a_view_are_that_view_but_count_beside_another():
 
     def noise(*parts: Tensor) -> Tensor:
         valid = torch.ones(1, len(parts), dtype=torch.bool)
-        return compose(torch.cat(parts), passes_of(valid), weighted=True).noise
+        return compose(torch.cat(parts), passes_of(valid), weighted=True).prediction
 
     torch.testing.assert_close(noise(a, a, a), noise(a))
     assert (noise(a, a, b) - noise(a, b)).abs().max() > 0.1
@@ -67,13 +67,13 @@ def test_without_weighting_noise_is_the_mean_of_views_that_are_there():
     found = compose(values[:, :3], passes_of(valid), weighted=False)
     assert found.weights is None
     parts = values[:, :3].split(COUNTS.tolist())
-    torch.testing.assert_close(found.noise, torch.stack([part.mean(dim=0) for part in parts]))
+    torch.testing.assert_close(found.prediction, torch.stack([part.mean(dim=0) for part in parts]))
 
 
 def test_passes_in_half_precision_are_composed_in_full():
     valid = valid_of(COUNTS, 4)
     found = compose(outputs(valid).bfloat16(), passes_of(valid), weighted=True)
-    assert found.weights.dtype == found.noise.dtype == torch.float32
+    assert found.weights.dtype == found.prediction.dtype == torch.float32
     torch.testing.assert_close(found.weights.sum(dim=1), torch.ones(3, 3, 5, 7))
 
 

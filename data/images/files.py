@@ -24,13 +24,14 @@ ASPECT_TOLERANCE = 0.02  # of width / height, between pictures and what their ca
 ROWS = 256  # of a picture that are put on white at once, so that huge ones need little memory
 
 
-def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
+def read_picture(path: Path, content: bytes | None = None) -> UInt8[Tensor, "h w 3"]:
     """The picture in a file in sRGB, transparent parts composited on white.
 
     Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
-    `data.images.picture_files`. Raises ValueError where the file is no readable picture.
+    `data.images.picture_files`. `content` is what the file holds, where it is in no folder. Raises ValueError
+    where the file is no readable picture.
     """
-    return on_white_ground(decoded(path))
+    return on_white_ground(decoded(path, content=content))
 
 
 def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:

@@ -4,6 +4,8 @@
     ROOT/CATEGORY/train.lst, val.lst, test.lst      names of objects, line by line
     ROOT/CATEGORY/softras_train.lst ...             other splits: softras_*.lst, gen_*.lst
 
+The root may also be the zip archive of all this, of which nothing is unpacked.
+
 The root may also be a single category. Where there are masks and the background is not white, it becomes
 white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
 15 degrees of azimuth, which scripts/check_data.py checks by `data.formats.nmr.cameras.require_even_turn`.
@@ -17,10 +19,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.formats.nmr.cameras import read_cameras
+from data.formats.nmr.files import FolderFiles, NMRFiles, files_of
 from data.images.files import read_picture
 from data.images.masks import on_white, read_mask
 from data.scenes.objects import RawObjects
-from data.splits import SPLITS, Split, subfolders
+from data.splits import SPLITS, Split
 
 LOOK_AT = 64  # folders, to tell what a data set is; there are 13 categories
 LISTS = ("", "softras_", "gen_")  # beginnings of the lists' names that are known
@@ -29,9 +32,9 @@ LISTS = ("", "softras_", "gen_")  # beginnings of the lists' names that are know
 class NMRObjects(RawObjects):
     """Objects in their folders, which are listed when they are asked for. Ids are CATEGORY_OBJECT."""
 
-    def __init__(self, folders: list[Path]):
+    def __init__(self, folders: list[Path], files: NMRFiles | None = None):
         self.ids = tuple(f"{_category(folder)}_{folder.name}" for folder in folders)
-        self._folders = tuple(folders)
+        self._folders, self._files = tuple(folders), files or FolderFiles()
         self._numbers: dict[int, tuple[int, ...]] = {}
         self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -50,11 +53,13 @@ class NMRObjects(RawObjects):
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
         """Poses and intrinsics in the order of the pictures' numbers."""
-        return read_cameras(self._folders[index] / "cameras.npz", self._views(index))
+        path = self._folders[index] / "cameras.npz"
+        return read_cameras(path, self._views(index), self._files.content(path))
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """RGB on white."""
-        picture, opacity = read_picture(self._file("image", index, view)), self.alpha(index, view)
+        path, opacity = self._file("image", index, view), self.alpha(index, view)
+        picture = read_picture(path, self._files.content(path))
         if opacity is None:
             return picture
         if opacity.shape != picture.shape[:2]:
@@ -67,7 +72,9 @@ class NMRObjects(RawObjects):
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
         """The mask."""
         mask = self._file("mask", index, view)
-        return read_mask(mask) if mask.parent.is_dir() else None
+        if not self._files.is_dir(mask.parent):
+            return None
+        return read_mask(mask, content=self._files.content(mask))
 
     def _file(self, kind: str, index: int, view: int) -> Path:
         return self._folders[index] / kind / f"{self._views(index)[view]:04d}.png"
@@ -75,7 +82,7 @@ class NMRObjects(RawObjects):
     def _views(self, index: int) -> tuple[int, ...]:
         """The numbers of the pictures, which most objects have in common, so that one copy does."""
         if index not in self._numbers:
-            numbers = _picture_numbers(self._folders[index] / "image")
+            numbers = _picture_numbers(self._folders[index] / "image", self._files)
             self._numbers[index] = self._shared.setdefault(numbers, numbers)
         return self._numbers[index]
 
@@ -86,57 +93,66 @@ def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
     A category may have nothing to be judged on, but none is left out of training in silence. Raises
     ValueError where that would happen, where no category has the list, or where an object is missing.
     """
-    categories = _categories(root)
+    files, inside = files_of(root)
+    categories = _categories(inside, files)
     lists = [folder / f"{prefix}{split}.lst" for folder in categories]
-    found = [path for path in lists if path.is_file()]
+    found = [path for path in lists if files.is_file(path)]
     if not found:
         raise ValueError(
             f"data.root={root}: no category has a list {prefix}{split}.lst; restore it, or choose other "
             "lists by data.layout (nmr: train.lst, nmr_softras: softras_train.lst, nmr_gen: gen_train.lst)"
         )
-    without = [path for path in lists if path not in found and _is_category(path.parent)]
+    without = [path for path in lists if path not in found and _is_category(path.parent, files)]
     if split == "train" and without:
         raise ValueError(
             f"{without[0]}: is missing, though there is {found[0]}; restore the list or move the category "
             "out of the data set"
         )
-    return NMRObjects([folder for path in found for folder in _listed(path)])
+    return NMRObjects([folder for path in found for folder in _listed(path, files)], files)
 
 
 def is_nmr(root: Path, prefix: str = "") -> bool:
     """Whether a data set has this layout, with lists of that beginning."""
-    if not root.is_dir():
+    if not (root.is_dir() or is_archive(root)):
         return False
+    files, inside = files_of(root)
     # Not all of them: thousands of other folders may lie there.
-    return any((folder / f"{prefix}train.lst").is_file() for folder in _categories(root)[:LOOK_AT])
+    categories = _categories(inside, files)[:LOOK_AT]
+    return any(files.is_file(folder / f"{prefix}train.lst") for folder in categories)
 
 
 def _category(folder: Path) -> str:
     return folder.parent.name or folder.parent.resolve().name
 
 
-def _categories(root: Path) -> list[Path]:
+def is_archive(root: Path) -> bool:
+    """Whether a path is a zip file."""
+    return root.suffix.lower() == ".zip" and root.is_file()
+
+
+def _categories(root: Path, files: NMRFiles) -> list[Path]:
     """Folders with lists: the root itself, or those in it."""
-    return [root] if _has_list(root) else subfolders(root)
+    return [root] if _has_list(root, files) else files.folders(root)
 
 
-def _is_category(folder: Path) -> bool:
+def _is_category(folder: Path, files: NMRFiles) -> bool:
     """Whether a folder has any list, or its first folder is an object: others are not part of the set."""
-    return _has_list(folder) or any((child / "cameras.npz").is_file() for child in subfolders(folder)[:1])
+    first = files.folders(folder)[:1]
+    return _has_list(folder, files) or any(files.is_file(child / "cameras.npz") for child in first)
 
 
-def _has_list(folder: Path) -> bool:
-    return any((folder / f"{prefix}{split}.lst").is_file() for prefix in LISTS for split in SPLITS)
+def _has_list(folder: Path, files: NMRFiles) -> bool:
+    return any(files.is_file(folder / f"{prefix}{split}.lst") for prefix in LISTS for split in SPLITS)
 
 
-def _listed(path: Path) -> list[Path]:
+def _listed(path: Path, files: NMRFiles) -> list[Path]:
     """The folders of the objects that a list names."""
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in files.text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as text ({type(error).__name__}); restore it") from error
     # One listing is faster than asking for each of thousands.
-    there = {child.name for child in subfolders(path.parent)}
+    there = {child.name for child in files.folders(path.parent)}
     if absent := [name for name in names if name not in there]:
         raise ValueError(
             f"{path}: names {absent[0]}, which is not in its folder ({len(absent)} of {len(names)} are not); "
@@ -148,9 +164,10 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def _picture_numbers(folder: Path) -> tuple[int, ...]:
+def _picture_numbers(folder: Path, files: NMRFiles) -> tuple[int, ...]:
     try:
-        stems = [path.stem for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != "."]
+        names = [name for name in files.names(folder) if name.endswith(".png") and name[0] != "."]
+        stems = [name.removesuffix(".png") for name in names]
     except OSError as error:
         raise ValueError(f"{folder}: cannot be listed ({error.strerror}); unpack the object again") from error
     if not stems:

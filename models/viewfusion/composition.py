@@ -5,6 +5,7 @@ section 3.2). Axes: n target images, of any number of scenes; s source view; p p
 each target that exists.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,10 @@ class Passes:
     view: Int[Tensor, "p"]  # 0 to s - 1
     shape: tuple[int, int]  # (n, s)
 
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Passes":
+        """The same with `function` applied to both tensors."""
+        return Passes(function(self.target), function(self.view), self.shape)
+
 
 def passes_of(valid: Bool[Tensor, "n s"]) -> Passes:
     """A pass for every view that exists. Raises ValueError where a target has none."""
@@ -36,6 +41,18 @@ def passes_of(valid: Bool[Tensor, "n s"]) -> Passes:
         raise ValueError(f"target {empty} has no source view; give every scene at least one")
     target, view = valid.nonzero(as_tuple=True)
     return Passes(target, view, (valid.shape[0], valid.shape[1]))
+
+
+def passes_of_scenes(source_indices: Int[Tensor, "k"], num_views: int, num_targets: int, num: int) -> Passes:
+    """The same for `num` scenes with `num_targets` targets each, whose views `valid_indices` counts.
+
+    On the CPU, as the indices are, so that no host waits for a GPU to learn which views are there.
+    """
+    scene, view = source_indices // num_views, source_indices % num_views
+    if len(scene.unique()) < num:
+        raise ValueError("a scene has no source view; give every scene at least one")
+    target = scene[:, None] * num_targets + torch.arange(num_targets)
+    return Passes(target.flatten(), view.repeat_interleave(num_targets), (num * num_targets, num_views))
 
 
 def valid_of(view_count: Int[Tensor, "n"], num_views: int) -> Bool[Tensor, "n s"]:

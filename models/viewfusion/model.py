@@ -23,7 +23,7 @@ from models.base import NVSModel, Prediction, SampleCallback
 from models.denoising.conditional_denoising import ImageRange, to_model_range
 from models.device import to_device_of
 from models.viewfusion.angles import AngleConfig, angle_features, fit_angles
-from models.viewfusion.composition import Composition, compose, passes_of
+from models.viewfusion.composition import Composition, Passes, compose, passes_of, passes_of_scenes
 from models.viewfusion.drawing import ViewFusionSampleOptions, draw_images
 from models.viewfusion.network import UNet, UNetConfig
 
@@ -110,13 +110,9 @@ class ViewFusion(NVSModel):
 
         views, valid = self._views_of_each_target(batch.source, num_targets)
         views = self._with_targets_among(views, valid, batch.target, seeds)
-        composed = self.compose(
-            views,
-            valid,
-            self._condition(batch.source, batch.target.cameras),
-            add_noise(clean, noise, gamma),
-            gamma,
-        )
+        condition = self._condition(batch.source, batch.target.cameras)
+        noisy = add_noise(clean, noise, gamma)
+        composed = self.compose(views, valid, condition, noisy, gamma, passes=self._passes(batch))
         wanted = noise if self.config.predicts == "noise" else velocity_of(clean, noise, gamma)
         return {"diffusion": (composed.prediction - wanted).square().mean()}
 
@@ -137,10 +133,11 @@ class ViewFusion(NVSModel):
         """Draw the views that the photos suggest, with the weights of the last evaluation of the network."""
         views, valid = self._views_of_each_target(scene, cameras.shape[1])
         condition = self._condition(scene, cameras)
+        passes = passes_of(valid)
         weights: list[Tensor | None] = [None]
 
         def predict_noise(noisy: Tensor, gamma: Tensor) -> Tensor:
-            composed = self.compose(views, valid, condition, noisy, gamma)
+            composed = self.compose(views, valid, condition, noisy, gamma, passes=passes)
             weights[0] = composed.weights
             if self.config.predicts == "noise":
                 return composed.prediction
@@ -161,16 +158,27 @@ class ViewFusion(NVSModel):
         condition: Float[Tensor, "n f"],
         noisy: Float[Tensor, "n 3 h w"],
         gamma: Float[Tensor, "n"],
+        *,
+        passes: Passes | None = None,
     ) -> Composition:
         """Noise in the noisy targets, by a pass of the network for each view that is there.
 
-        Views and noisy targets are in the network's own range; `condition` is that of `angle_features`.
+        Views and noisy targets are in the network's own range; `condition` is that of `angle_features`;
+        `passes` are those of `valid`, where they are known.
         Raises ValueError where a target has no view.
         """
-        passes = passes_of(valid)
+        passes = passes or passes_of(valid)
         seen = torch.cat([views[passes.target, passes.view], noisy[passes.target]], dim=1)
         outputs = self.unet(seen, gamma[passes.target], condition[passes.target])
         return compose(outputs, passes, weighted=self.config.weighting)
+
+    def _passes(self, batch: SceneBatch) -> Passes | None:
+        """Worked out on the CPU where it is known there which views exist."""
+        if batch.source_indices is None:
+            return None
+        (num, num_views), num_targets = batch.source.valid.shape, batch.target.valid.shape[1]
+        passes = passes_of_scenes(batch.source_indices, num_views, num_targets, num)
+        return passes.apply(lambda tensor: to_device_of(batch.target.images, tensor))
 
     def _views_of_each_target(self, source: Views, num_targets: int) -> tuple[Tensor, Tensor]:
         """Views [n s c h w] as the network sees them, and which of them are there, for every target."""

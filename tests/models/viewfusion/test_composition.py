@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.viewfusion.composition import compose, passes_of, valid_of
+from data.scenes.batch import valid_indices
+from models.viewfusion.composition import compose, passes_of, passes_of_scenes, valid_of
 
 COUNTS = torch.tensor([1, 4, 2])
 
@@ -86,3 +87,14 @@ def test_no_views_or_more_than_there_are_is_an_error(counts):
 def test_a_target_without_views_is_an_error():
     with pytest.raises(ValueError, match="target 1 has no source view"):
         passes_of(torch.tensor([[True, False], [False, False]]))
+
+
+def test_passes_of_scenes_are_those_of_their_targets():
+    valid = torch.tensor([[True, False, True], [False, True, False]])
+    passes = passes_of_scenes(valid_indices(valid), 3, 2, 2)
+    expected = passes_of(valid.repeat_interleave(2, dim=0))
+    assert passes.shape == expected.shape
+    pairs = [set(zip(p.target.tolist(), p.view.tolist(), strict=True)) for p in (passes, expected)]
+    assert pairs[0] == pairs[1]
+    with pytest.raises(ValueError, match="a scene has no source view"):
+        passes_of_scenes(torch.tensor([0, 2]), 3, 2, 2)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from models.checkpoints.loading import load_model
 from models.viewfusion.model import ViewFusion, ViewFusionConfig
 from models.viewfusion.published import load, own_name, recognises
 from tests.reference.viewfusion_figures import TINY, rows, weight
@@ -61,6 +62,20 @@ def test_the_published_network_is_told_from_its_weights():
     config, weights = load(tensors)
     assert ViewFusionConfig.model_validate(config).unet == ViewFusionConfig().unet
     assert len(weights) == 400
+
+
+@pytest.mark.parametrize(
+    "wrapped", [lambda state: state, lambda state: {"model": state, "iteration": 710001}]
+)
+@pytest.mark.parametrize("prefix", ["", "denoise_fn.", "module.denoise_fn."])
+def test_a_file_is_a_model_that_draws(tmp_path, wrapped, prefix):
+    model, path = made(), tmp_path / "published.pt"
+    torch.save(wrapped(published(model, prefix)), path)
+    opened, config, _ = load_model(path)
+    assert config.data.layout == "nmr"
+    assert not opened.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(opened.state_dict()[name], value)
 
 
 def test_other_files_are_not_taken_for_it():

@@ -5,7 +5,7 @@ and "module.". What they leave open (how angles are counted) is as published.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +35,7 @@ def own_name(published: str) -> str:
     return name
 
 
-def recognises(names: Mapping[str, Any] | set[str]) -> bool:
+def recognises(names: Iterable[str]) -> bool:
     """Whether names of tensors are those of the published U-Net, whatever their prefixes."""
     bare = {_bare(name) for name in names}
     return {"noise_level_mlp.0.weight", "final_conv.block.3.weight", "downs.0.weight"} <= bare

@@ -55,7 +55,7 @@ FORMATS = (
     ),
     Format(
         "viewfusion",
-        "published ViewFusion weights (downs.*, ups.*, noise_level_mlp.*)",
+        "published ViewFusion weights (downs.*)",
         is_viewfusion,
         lambda file, wanted: load_viewfusion(file, wanted.config),
     ),

@@ -69,6 +69,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
 
     from config.families import family
     from data.formats.registry import open_split
+    from data.scenes.facts import DataFacts
     from data.scenes.loader import SceneLoader, held_out
     from models.device import autocast, place
     from models.training.distributed import exchange, join_workers, reseed
@@ -87,6 +88,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     # Data.
     workers = workers or join_workers(config.train.device, {})
     objects = open_split(config.data, "train")
+    config = config.fitted(DataFacts(objects))
     held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
     accumulate, total = config.train.accumulate, config.train.steps
     share = {"batch": config.train.batch, "rank": workers.rank, "world": workers.world}

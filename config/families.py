@@ -8,6 +8,7 @@ FAMILIES = {
     "genvs": ("models.genvs.model", "GeNVS"),
     "pixelnerf": ("models.pixelnerf.model", "PixelNeRF"),
     "image_diffusion": ("models.image_diffusion.model", "ImageDiffusion"),
+    "viewfusion": ("models.viewfusion.model", "ViewFusion"),
 }
 
 

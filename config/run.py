@@ -22,6 +22,7 @@ from config.errors import first_problem
 from config.families import DEFAULT, family
 from config.legacy import migrate_config
 from data.config import DataConfig
+from data.scenes.facts import DataFacts
 
 
 class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -34,15 +35,23 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     betas: tuple[float, float] = Field((0.9, 0.99), description="decay rates of AdamW's two averages")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     warmup: int = Field(500, ge=0, description="steps of linear warm-up")
-    schedule: Literal["constant", "cosine", "inverse_square_root"] = Field(
-        "constant", description="learning rate schedule after the warm-up"
+    schedule: Literal["constant", "cosine", "exponential", "inverse_square_root"] = Field(
+        "constant", description="how the learning rate goes on after the warm-up"
     )
     decay_from: float = Field(
         0.0, ge=0, le=1, description="cosine: progress at which the decay starts; it ends with the run"
     )
-    final: float = Field(0.0, ge=0, le=1, description="cosine: fraction of the rate at the end of the run")
+    final: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="cosine: share of the rate at the run's end; exponential: after reference_steps",
+    )
     reference_steps: int | None = Field(
-        None, ge=1, description="inverse_square_root: steps at the full rate; null = as many as warmup"
+        None,
+        ge=1,
+        description="inverse_square_root: steps at the full rate; null = as many as warmup; exponential: "
+        "steps after the warm-up in which the rate falls to final",
     )
     clip: float = Field(1.0, gt=0, description="maximum gradient norm")
     ema: float = Field(
@@ -51,6 +60,12 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     @model_validator(mode="after")
     def _keys_belong_to_the_schedule(self) -> "OptimConfig":
+        if self.schedule == "exponential":
+            if self.decay_from or not (self.final and self.reference_steps):
+                raise ValueError(
+                    "schedule=exponential needs final above 0, reference_steps, and no decay_from; set them"
+                )
+            return self
         if self.schedule != "cosine" and (self.decay_from or self.final):
             raise ValueError(
                 f"decay_from and final need schedule=cosine, not {self.schedule}; set that, or both to 0"
@@ -145,6 +160,10 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
     def folder(self) -> Path:
         """The run directory."""
         return Path(self.runs) / self.name
+
+    def fitted(self, facts: DataFacts) -> "RunConfig":
+        """The run with what its family takes from the training data (`NVSModel.fit_to_data`)."""
+        return self.model_copy(update={"model": family(self.model.family).fit_to_data(self.model, facts)})
 
     def key(self, key: str) -> str:
         """Return a key's name on the command line, with the stage's prefix for a stage of a recipe."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data.cameras.pinhole import Cameras
 from data.config import DataConfig
 from data.scenes.batch import Applicable, SceneBatch, Views
+from data.scenes.facts import DataFacts
 from diffusion.samplers import SampleOptions
 
 OPAQUE = 0.5  # opacity from which there is a surface
@@ -29,6 +30,7 @@ class Prediction:
     preview: Float[Tensor, "b t 3 h w"] | None = None  # RGB in [-1, 1], without sampling
     depth: Float[Tensor, "b t 1 h w"] | None = None  # z-depth in scene units; far for background
     opacity: Float[Tensor, "b t 1 h w"] | None = None  # 0 to 1
+    weights: Float[Tensor, "b t s 3 h w"] | None = None  # share of each source view in a pixel; sum 1 over s
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Prediction":
         """Return a copy with `function` applied to every tensor that is not None."""
@@ -72,6 +74,15 @@ class NVSModel(nn.Module, ABC):
     @staticmethod
     def check_image_size(config: BaseModel, image_size: int) -> None:
         """Raise ValueError with a remedy if a model of this config cannot sample images of that size."""
+
+    @classmethod
+    def fit_to_data(cls, config: BaseModel, facts: DataFacts) -> BaseModel:
+        """The config with numbers that only the training data know, which it leaves open.
+
+        Called once for a run, before construction; the result is what config.json and checkpoints hold.
+        Raises ValueError where the data do not suit the config.
+        """
+        return config
 
     @abstractmethod
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:

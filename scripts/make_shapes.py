@@ -1,10 +1,14 @@
-"""Write the embedded default data set: procedural cars, rendered in the SRN folder layout.
+"""Write the embedded default data set: procedural cars, rendered in the folder layout of SRN or NMR.
 
     python -m scripts.make_shapes --root data/embedded --objects 200 --views 24 --size 64
+    python -m scripts.make_shapes --layout nmr --root sets/shapes_nmr
 
 ROOT/cars_train/000123_coupe/ holds rgb/*.png on white, pose/*.txt (camera-to-world, OpenCV axes, 16 numbers),
 intrinsics.txt (pixels), depth/*.png (16 bits, z-depth in 1/10000 scene unit, 0: background), alpha/*.png.
 ROOT/cars_val/ holds objects whose ids follow the training ids. ROOT/contact_sheet.png shows what was made.
+With --layout nmr, ROOT/02958343/000123_coupe/ holds image/0000.png ... and cameras.npz: 24 views, 15 degrees
+of azimuth apart, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{train,val,test}.lst name the
+objects; as many as for validation are for the test.
 A second run with the same parameters completes what is missing and leaves the rest alone.
 """
 
@@ -26,11 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=24, help="views of each car (%(default)s)")
     parser.add_argument("--size", type=int, default=64, help="width and height in pixels (%(default)s)")
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
+    parser.add_argument("--layout", choices=("srn", "nmr"), default="srn", help="of files (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
     given = parser.parse_args(arguments)
     try:
-        options = ShapesOptions(given.objects, given.views, given.size, given.val, given.seed)
+        counts = (given.objects, given.views, given.size, given.val, given.seed)
+        options = ShapesOptions(*counts, layout=given.layout)
         make_shapes(given.root, options, workers=given.workers)
     except ValueError as error:
         print(f"make_shapes: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scripts.common.command_line import OneLineParser
 from scripts.packing.lock import sole_packer
 from scripts.packing.plan import add_pack_options, exit_code, options_of, pack_and_tell
+from scripts.packing.selection import selected
 from scripts.packing.sources import missing_shards, open_sources
 from scripts.training.messages import tell
 
@@ -19,6 +20,7 @@ examples:
   python -m scripts.pack /data/srn_cars --output /data/cars_packed
   python -m scripts.pack /data/srn_cars --output /data/cars_64 --image-size 64
   python -m scripts.pack /data/shapenet --output /data/shapenet_packed --shards 8
+  python -m scripts.pack data/NMR_Dataset --mix --shards 4 --without chair --output data/NMR_withheld
   python -m scripts.pack --verify /data/cars_packed
   python train.py config/srn_cars_128.json data.root=/data/cars_packed
 
@@ -61,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.output.resolve() == arguments.root.resolve():
         raise ValueError(f"--output {arguments.output}: is the set itself; choose another folder")
     sources = open_sources(arguments.root, arguments.layout, arguments.splits)
+    sources = selected(sources, arguments.root, without=arguments.without, mix=arguments.mix)
     tell((notice for raw in sources.values() for notice in notices_of(raw)), "pack")
     with sole_packer(options.output):
         return pack_and_tell(sources, options)
@@ -110,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", help="folder of the packed set")
     add("--layout", default="auto", help="how ROOT is arranged, as for data.layout (%(default)s)")
     add("--splits", nargs="+", choices=("train", "val", "test"), help="only these (default: all)")
+    help = "leave these categories out of training; a name or a number, as in metadata.yaml"
+    add("--without", nargs="+", default=(), metavar="CATEGORY", help=help)
+    add("--mix", action="store_true", help="shuffle training objects, so that shards hold all categories")
     add_pack_options(parser)
     add("--verify", type=Path, metavar="PATH", help="check a packed set, or a file of one, instead")
     return parser

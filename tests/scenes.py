@@ -45,6 +45,11 @@ TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest m
         "denoiser": TINY_MODEL["denoiser"],
         "condition_channels": 5,
     },
+    "viewfusion": {
+        "family": "viewfusion",
+        "unet": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": [False, True], "groups": 4},
+        "angle": {"encoding": "harmonics", "elevation": True},
+    },
 }
 GROWN: dict[str, Any] = {
     "channels": [32, 32, 32],

@@ -113,7 +113,14 @@ def test_predictions_have_the_promised_shapes_and_ranges(model):
     found = draw(model, views(2, 2, size=(16, 24)))
     shapes = {"images": (2, 2, 3, 16, 24), "preview": (2, 2, 3, 16, 24)}
     shapes |= {"depth": (2, 2, 1, 16, 24), "opacity": (2, 2, 1, 16, 24)}
-    ranges = {"images": (-1, 1), "preview": (-1, 1), "depth": (1e-6, torch.inf), "opacity": (0, 1)}
+    shapes |= {"weights": (2, 2, 2, 3, 16, 24)}
+    ranges = {
+        "weights": (0, 1),
+        "images": (-1, 1),
+        "preview": (-1, 1),
+        "depth": (1e-6, torch.inf),
+        "opacity": (0, 1),
+    }
     known = {name: part for name in shapes if (part := getattr(found, name)) is not None}
     assert "images" in known
     for name, part in known.items():

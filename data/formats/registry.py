@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.config import DataConfig
 from data.formats.colmap import is_colmap, open_colmap
-from data.formats.nmr.objects import is_nmr, open_nmr
+from data.formats.nmr.objects import LISTS, is_archive, is_nmr, open_nmr
 from data.formats.packed.objects import is_packed, open_packed
 from data.formats.srn.archives import SUFFIX
 from data.formats.srn.objects import open_srn
@@ -76,8 +76,8 @@ def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = 
 
 
 def _require_folder(root: Path) -> None:
-    """Raise ValueError unless `root` is a folder, naming what it is and what to do."""
-    if root.is_dir():
+    """Raise ValueError where no folder is, naming what is there and what to do with it."""
+    if root.is_dir() or (is_archive(root) and any(is_nmr(root, prefix) for prefix in LISTS)):
         return
     if not root.exists():
         problem = "there is no such folder; give the folder of a data set"

@@ -24,13 +24,14 @@ ASPECT_TOLERANCE = 0.02  # relative difference of width / height between images 
 ROWS = 256  # rows composited on white at once, to save memory for huge images
 
 
-def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
-    """Read an image file as sRGB, composited on white.
+def read_picture(path: Path, content: bytes | None = None) -> UInt8[Tensor, "h w 3"]:
+    """The picture in a file in sRGB, transparent parts composited on white.
 
     Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
-    `data.images.picture_files`. Raises ValueError if the file is not a readable image.
+    `data.images.picture_files`. `content` is what the file holds, where it is in no folder. Raises ValueError
+    where the file is no readable picture.
     """
-    return on_white_ground(decoded(path))
+    return on_white_ground(decoded(path, content=content))
 
 
 def on_white_ground(image: Image.Image) -> UInt8[Tensor, "h w 3"]:

@@ -33,13 +33,14 @@ def opacity_of(image: Image.Image) -> UInt8[Tensor, "h w"] | None:
     return torch.from_numpy(np.array(image.convert("RGBA").getchannel("A")))
 
 
-def read_mask(path: Path, *, upright: bool = False) -> UInt8[Tensor, "h w"]:
-    """Read a mask file as opacity: its transparency if it has any, otherwise its brightness.
+def read_mask(path: Path, *, upright: bool = False, content: bytes | None = None) -> UInt8[Tensor, "h w"]:
+    """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
 
-    If all values are 0 or 1, as some programs write masks, they mean 0 and 255. With `upright`, its EXIF
-    orientation is applied. Raises ValueError if the file is not a readable image.
+    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. `upright`: turned as its
+    EXIF entry says. `content` is what the file holds, where it is in no folder. Raises ValueError where the
+    file is no readable picture.
     """
-    with opened(path) as file:
+    with opened(path, content) as file:
         image = shrunk(file)
         if upright:
             turn_upright(image)

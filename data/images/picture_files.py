@@ -11,6 +11,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -32,26 +33,28 @@ class TooLargeError(ValueError):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image file and read its header; pixels are not decoded yet.
+def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """A picture file whose header has been read; its pixels are not decoded yet.
 
-    Raises ValueError if it is not a readable image, also for errors inside the context.
+    `content` is what the file holds, where it is in no folder.
+
+    Raises ValueError where it is no readable picture, also for what goes wrong with it inside the context.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path if content is None else BytesIO(content)) as file:
             require_size(file)
             yield file
     except READ_ERRORS as error:
         raise unreadable(path, error) from error
 
 
-def decoded(path: Path, *, upright: bool = False) -> Image.Image:
-    """Decode an image file to 8-bit sRGB; with `upright`, apply a readable EXIF orientation.
+def decoded(path: Path, *, upright: bool = False, content: bytes | None = None) -> Image.Image:
+    """The picture in a file in 8 bits, sRGB; `upright`: turned as its EXIF entry says, if that is readable.
 
     Modes: RGB, RGBA, L, LA, or another that Pillow converts to RGBA. Raises ValueError if the file is not a
     readable image.
     """
-    with opened(path) as file:
+    with opened(path, content) as file:
         image = shrunk(file)
         if upright:
             turn_upright(image)

@@ -12,6 +12,7 @@ from models.checkpoints.format import FORMAT, Checkpoint, is_own, load_own
 from models.checkpoints.k_diffusion import is_denoiser, load_denoiser
 from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.published import is_published, load_published
+from models.checkpoints.viewfusion import is_viewfusion, load_viewfusion
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,11 @@ FORMATS = (
         "a denoiser of k-diffusion (proj_in.*, u_net.*)",
         is_denoiser,
         lambda file, _: load_denoiser(file),
+    ),
+    Format(
+        "viewfusion",
+        "published ViewFusion weights (downs.*)",
+        is_viewfusion,
+        lambda file, wanted: load_viewfusion(file, wanted.config),
     ),
 )

@@ -22,6 +22,9 @@ def learning_rate_factor(config: OptimConfig, step: int, progress: float) -> flo
     if config.schedule == "cosine":
         fall = Ramp(start=1.0, end=config.final, begin=config.decay_from, shape="cosine")
         return warm * value_at(fall, progress)
+    if config.schedule == "exponential":
+        past = max(0, step + 1 - config.warmup)
+        return warm * config.final ** (past / config.reference_steps)
     if config.schedule == "inverse_square_root":
         reference = config.reference_steps or max(1, config.warmup)
         return warm / math.sqrt(max(1.0, (step + 1) / reference))

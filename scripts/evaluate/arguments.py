@@ -26,6 +26,8 @@ protocols (input views, counted from 0; all other views are judged):
   nmr                0             24 views of 64 x 64; objects of test.lst
   nmr_softras        0             the same; objects of softras_test.lst
   nmr_gen            0             the same; objects of gen_test.lst (categories that training lacks)
+  nmr_random_1view   1, at random by the object's name; one other view, likewise, is judged; objects of
+                     test.lst. So are nmr_random_2view ... nmr_random_6view, of more input views
 
 Every protocol but quick writes the pictures as PNG, reads them back, and measures PSNR, SSIM (with a Gaussian
 window, and with scikit-image's of 7 x 7), stLPIPS, LPIPS-VGG, DISTS and FID of the samples, of the volume's
@@ -78,6 +80,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--sampler", metavar="NAME", help="as for sample_views.py")
     add("--steps", type=whole, metavar="N", help="denoising steps")
     add("--guidance", type=float, metavar="X", help="1: none; more: nearer to the input")
+    help = "noise levels of the steps: karras or training (models that learn a schedule of their own)"
+    add("--levels", choices=("karras", "training"), help=help)
     add("--seed", type=_number(int, 0), default=0, metavar="N", help="of the first samples (default: 0)")
     help = "samples of every view, from as many seeds: means and deviations over them (default: 1)"
     add("--seeds", type=whole, metavar="N", help=help)

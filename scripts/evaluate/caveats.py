@@ -44,8 +44,8 @@ def _deviations(evaluation: Evaluation) -> list[str]:
         found.append(f"objects of {span} views, not {protocol.num_views}")
     if setup["views"] != "all":
         found.append(f"{setup['views']} evenly spaced target views instead of all")
-    if setup["input_views"] != list(protocol.input_views):
-        found.append(f"input views {setup['input_views']}, not {list(protocol.input_views)}")
+    if setup["input_views"] != protocol.shown_inputs:
+        found.append(f"input views {setup['input_views']}, not {protocol.shown_inputs}")
     if setup["split"] not in ("test", protocol.objects):
         found.append(f"the {setup['split']} split")
     return [f"NOT the whole protocol, so not to be set beside published figures: {'; '.join(found)}."] * bool(

@@ -67,6 +67,8 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
         given = listed_views(objects, index, listed, request.view_list) if listed is not None else views
         tasks.append(make_task(objects, index, protocol, given, request.num_views))
 
+    inputs = protocol.shown_inputs if views == protocol.input_views else list(views)
+
     # All that figures depend on; results of another setup are not continued.
     setup = {
         "protocol": protocol.name,
@@ -75,7 +77,7 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
         "checkpoint": checkpoint_seal(find_checkpoint(request.checkpoint)),
         "data": str(Path(config.data.root).resolve()),
         "split": _objects_found(config, protocol, split, objects),
-        "input_views": request.view_list.name if request.view_list else list(views),
+        "input_views": request.view_list.name if request.view_list else inputs,
         "views": request.num_views or "all",
         "image_size": config.data.image_size,
         "depth_scale": config.data.depth_scale,

@@ -25,10 +25,22 @@ class Protocol:
     image_size: int  # pixels
     layout: str = "auto"  # data.layout
     objects: str = ""  # the list that names the objects to judge; "" where the split's folder does
+    num_random: int = 0  # input views, at random, as is the one view that is judged; 0: those above
+
+    @property
+    def shown_inputs(self) -> list[int] | str:
+        """The input views as results name them."""
+        return f"{self.num_random} at random" if self.num_random else list(self.input_views)
 
 
 def _srn(name: str, *input_views: int) -> Protocol:
     return Protocol(name, input_views, SRN_VIEWS, SRN_SIZE)
+
+
+def _nmr_random(num: int) -> Protocol:
+    """Of every object one view, at random, is drawn from `num` others (ViewFusion: Spiegl et al. 2024)."""
+    name = f"nmr_random_{num}view"
+    return Protocol(name, tuple(range(num)), NMR_VIEWS, NMR_SIZE, "nmr", "test.lst", num_random=num)
 
 
 def _nmr(layout: str) -> Protocol:
@@ -47,6 +59,7 @@ PROTOCOLS = {
         _nmr("nmr"),
         _nmr("nmr_softras"),
         _nmr("nmr_gen"),
+        *(_nmr_random(num) for num in range(1, 7)),
     )
 }
 
@@ -77,9 +90,32 @@ def make_task(
             f"{objects.raw.place(index)}: {protocol.name} gives view {beyond[0]}, but there are {count}; "
             f"name another with --input-view, 0 to {count - 1}"
         )
-    targets = tuple(other_views(objects, index, input_views, num=num_targets))
+    if protocol.num_random and input_views == protocol.input_views:
+        input_views, targets = _random_views(name, count, protocol)
+    else:
+        targets = tuple(other_views(objects, index, input_views, num=num_targets))
     category = name.partition("_")[0] if protocol.objects else ""
     return Task(index, name, category, input_views, targets)
+
+
+def _random_views(name: str, count: int, protocol: Protocol) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Input views and the view to draw of an object, at random by its name: the same in every evaluation, and
+    with more input views the same ones and others.
+
+    Raises ValueError where there are not as many.
+    """
+    import torch
+
+    from data.seeds import derived_seed
+
+    if count <= protocol.num_random:
+        raise ValueError(
+            f"{name}: has {count} views, but {protocol.name} needs {protocol.num_random} and one to draw; "
+            "choose a protocol of fewer"
+        )
+    generator = torch.Generator().manual_seed(derived_seed(0, f"views of {name}"))
+    order = torch.randperm(count, generator=generator).tolist()
+    return tuple(order[1 : 1 + protocol.num_random]), (order[0],)
 
 
 def read_view_list(path: Path, protocol: Protocol) -> dict[str, tuple[int, ...]]:

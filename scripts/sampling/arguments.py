@@ -43,6 +43,8 @@ files in the output folder, each after --prefix:
   photo_00.png       photos after framing   sampling.json    how the views were made
   depth16_0000.png   depth of the volume's surface, 16 bits of depth_unit_scale_factor (transforms.json) scene
                      units, usually 1/10000; 0 where it is less than half opaque
+  weights_0000.png   of models that weigh their inputs: the share of each in every pixel, white: all
+  weights.mp4        conditioning views, their weights, and the view that they make
   draft_0000.png     the views before --refine-jointly
   sample_0000_01.png ...  other samples of a view (--samples), spread_mean_0000.png and spread_std_0000.png
                      their mean and standard deviation, with its scale in levels of 8 bits
@@ -121,6 +123,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--guidance", type=_number(float, -100, 100), metavar="X", help="1: none; more: nearer to the input")
     add("--stochastic", action="store_true", help="add noise on the way")
     add("--unconditional", action="store_true", help="do not look at the conditioning views")
+    help = "noise levels of the steps: karras or training (models that learn a schedule of their own)"
+    add("--levels", choices=("karras", "training"), help=help)
     add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--batch", type=whole, default=4, metavar="N", help="views at once (default: 4)")
@@ -198,7 +202,7 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
 
 def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The changes to the run's sampling options that flags with a value ask for."""
-    given = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance")}
+    given = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance", "levels")}
     return {name: value for name, value in given.items() if value is not None}
 
 

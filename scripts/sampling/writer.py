@@ -31,8 +31,8 @@ SHEET_COLUMNS = 10
 SHEET_VIEWS = 200  # of more, as many are shown, evenly spaced
 STEPS_VIEWS = 4  # views whose denoising is shown
 WRITTEN = re.compile(
-    r"(view|preview|depth|depth16|draft|spread_mean|spread_std|sample|cond)_\d+(_\d+)?\.png|"
-    r"views\.mp4|progress\.mp4|sheet\.png|transforms\.json"
+    r"(view|preview|depth|depth16|weights|draft|spread_mean|spread_std|sample|cond)_\d+(_\d+)?\.png|"
+    r"views\.mp4|weights\.mp4|progress\.mp4|sheet\.png|transforms\.json"
 )
 
 
@@ -98,7 +98,7 @@ class SampleWriter:
     def done(self) -> frozenset[int]:
         """The views that are there, with all that belongs to them."""
         done = self._existing("view")
-        for part in (self._existing(name) for name in ("preview", "depth16")):
+        for part in (self._existing(name) for name in ("preview", "depth16", "weights")):
             done &= part or done  # not every family has them; of one that has, every view has
         return done
 
@@ -141,6 +141,8 @@ class SampleWriter:
                 write_png(self.path(f"preview_{number:04d}.png"), preview)
         if prediction.depth is not None:
             self._add_depth(numbers, prediction)
+        if prediction.weights is not None:
+            self._add_weights(numbers, prediction.weights[0])
         pictures = to_uint8(prediction.images).cpu()
         for index, number in enumerate(numbers):
             if self._num_samples > 1:
@@ -159,6 +161,13 @@ class SampleWriter:
         for index, number in enumerate(numbers):
             write_png(self.path(f"depth_{number:04d}.png"), depths[index])
             write_depth(self.path(f"depth16_{number:04d}.png"), surface[index], step=self._depth_step)
+
+    def _add_weights(self, numbers: Sequence[int], weights: Float[Tensor, "t s 3 h w"]) -> None:
+        """A row of pictures for each view: the share that each source view has in it, black for none."""
+        shares = to_uint8(2 * weights - 1).cpu()
+        for number, pictures in zip(numbers, shares, strict=True):
+            row = grid(pictures[: len(self._source)], columns=len(self._source))
+            write_png(self.path(f"weights_{number:04d}.png"), row)
 
     def add_step(self, clean: Float[Tensor, "b t 3 h w"]) -> None:
         """Remember what the views that come next look like after another denoising step."""
@@ -180,6 +189,10 @@ class SampleWriter:
         write_png(written[1], enlarge(self._sheet(count), max(1, scale // 2)))
         text = json.dumps(self._transforms(height, width), indent=1) + "\n"
         write_text_whole(written[2], text)
+        if self._existing("weights"):
+            written.append(self.path("weights.mp4"))
+            frames = (self._with_weights(number) for number in range(count))
+            write_mp4(written[-1], frames, fps=self._fps, scale=scale)
         if self._steps:
             written.append(self.path("progress.mp4"))
             write_mp4(written[-1], self._steps_film(), fps=self._fps, scale=scale)
@@ -208,6 +221,16 @@ class SampleWriter:
         """A view and, where there is one, its preview."""
         paths = [self.path(f"{name}_{number:04d}.png") for name in ("view", "preview")]
         return torch.stack([read_picture(path) for path in paths if path == paths[0] or path.is_file()])
+
+    def _with_weights(self, number: int) -> UInt8[Tensor, "k l 3"]:
+        """The source views, below them their weights, and below these the view."""
+        inputs = grid(self._source, columns=len(self._source))
+        weights, view = read_picture(self.path(f"weights_{number:04d}.png")), self.view(number)[0]
+        gap = inputs.new_full((2, inputs.shape[1], 3), 255)
+        last = inputs.new_full((len(view), inputs.shape[1], 3), 255)
+        left = (inputs.shape[1] - view.shape[1]) // 2
+        last[:, left : left + view.shape[1]] = view
+        return torch.cat([inputs, gap, weights, gap, last])
 
     def _sheet(self, count: int) -> UInt8[Tensor, "k l 3"]:
         """Source views, then rows of views, each with a row of their previews below."""

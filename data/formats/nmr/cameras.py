@@ -8,6 +8,7 @@ describe view i. The files' world is y-up and is converted to z-up: (x, y, z) be
 import zipfile
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +33,17 @@ READ_ERRORS = (
 
 
 def read_cameras(
-    path: Path, numbers: tuple[int, ...]
+    path: Path, numbers: tuple[int, ...], content: bytes | None = None
 ) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
     """Read poses (OpenCV axes, world z up) and intrinsics (normalised by the image size) of some views.
 
-    Raises ValueError if one is missing or the matrices are invalid. Pickled arrays are rejected.
+    `content` is what the file holds, where it is in no folder. Raises ValueError where one is missing or the
+    matrices make no camera. Pickled arrays are refused.
     """
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path if content is None else BytesIO(content)):
         raise ValueError(f"{path}: is missing or not a complete npz archive; restore the file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path if content is None else BytesIO(content), allow_pickle=False) as file:
             names = [f"{kind}_{number}" for number in numbers for kind in KINDS]
             arrays = {name: file[name] for name in names if name in file.files}
     except READ_ERRORS as error:

@@ -4,9 +4,11 @@
     ROOT/CATEGORY/train.lst, val.lst, test.lst      names of objects, line by line
     ROOT/CATEGORY/softras_train.lst ...             other splits: softras_*.lst, gen_*.lst
 
-The root may also be a single category. Backgrounds that are not white are made white if there are masks. The
-public images have a camera distance of about 2.732, an elevation of 30 degrees and azimuths every 15 degrees,
-which scripts/check_data.py verifies with `data.formats.nmr.cameras.require_even_turn`.
+The root may also be the zip archive of all this, of which nothing is unpacked.
+
+The root may also be a single category. Where there are masks and the background is not white, it becomes
+white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
+15 degrees of azimuth, which scripts/check_data.py checks by `data.formats.nmr.cameras.require_even_turn`.
 
 Problems with a file raise a one-line ValueError that starts with its path.
 """
@@ -17,10 +19,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.formats.nmr.cameras import read_cameras
+from data.formats.nmr.files import FolderFiles, NMRFiles, files_of
 from data.images.files import read_picture
 from data.images.masks import on_white, read_mask
 from data.scenes.objects import RawObjects
-from data.splits import SPLITS, Split, subfolders
+from data.splits import SPLITS, Split
 
 LOOK_AT = 64  # folders inspected to recognise the layout; there are 13 categories
 LISTS = ("", "softras_", "gen_")  # known prefixes of the lists' names
@@ -29,9 +32,9 @@ LISTS = ("", "softras_", "gen_")  # known prefixes of the lists' names
 class NMRObjects(RawObjects):
     """Objects in folders, which are listed on access. Ids are CATEGORY_OBJECT."""
 
-    def __init__(self, folders: list[Path]):
+    def __init__(self, folders: list[Path], files: NMRFiles | None = None):
         self.ids = tuple(f"{_category(folder)}_{folder.name}" for folder in folders)
-        self._folders = tuple(folders)
+        self._folders, self._files = tuple(folders), files or FolderFiles()
         self._numbers: dict[int, tuple[int, ...]] = {}
         self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -49,12 +52,14 @@ class NMRObjects(RawObjects):
         return len(self._views(index))
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Poses and intrinsics in the order of the image numbers."""
-        return read_cameras(self._folders[index] / "cameras.npz", self._views(index))
+        """Poses and intrinsics in the order of the pictures' numbers."""
+        path = self._folders[index] / "cameras.npz"
+        return read_cameras(path, self._views(index), self._files.content(path))
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """RGB on white."""
-        picture, opacity = read_picture(self._file("image", index, view)), self.alpha(index, view)
+        path, opacity = self._file("image", index, view), self.alpha(index, view)
+        picture = read_picture(path, self._files.content(path))
         if opacity is None:
             return picture
         if opacity.shape != picture.shape[:2]:
@@ -67,7 +72,9 @@ class NMRObjects(RawObjects):
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
         """The mask."""
         mask = self._file("mask", index, view)
-        return read_mask(mask) if mask.parent.is_dir() else None
+        if not self._files.is_dir(mask.parent):
+            return None
+        return read_mask(mask, content=self._files.content(mask))
 
     def _file(self, kind: str, index: int, view: int) -> Path:
         return self._folders[index] / kind / f"{self._views(index)[view]:04d}.png"
@@ -75,7 +82,7 @@ class NMRObjects(RawObjects):
     def _views(self, index: int) -> tuple[int, ...]:
         """The image numbers; most objects have the same, so they share one cached tuple."""
         if index not in self._numbers:
-            numbers = _picture_numbers(self._folders[index] / "image")
+            numbers = _picture_numbers(self._folders[index] / "image", self._files)
             self._numbers[index] = self._shared.setdefault(numbers, numbers)
         return self._numbers[index]
 
@@ -86,57 +93,66 @@ def open_nmr(root: Path, split: Split, prefix: str = "") -> NMRObjects:
     A category may lack held-out lists, but not the training list. Raises ValueError if that is missing, if no
     category has the list, or if an object is missing.
     """
-    categories = _categories(root)
+    files, inside = files_of(root)
+    categories = _categories(inside, files)
     lists = [folder / f"{prefix}{split}.lst" for folder in categories]
-    found = [path for path in lists if path.is_file()]
+    found = [path for path in lists if files.is_file(path)]
     if not found:
         raise ValueError(
             f"data.root={root}: no category has a list {prefix}{split}.lst; restore it, or choose other "
             "lists by data.layout (nmr: train.lst, nmr_softras: softras_train.lst, nmr_gen: gen_train.lst)"
         )
-    without = [path for path in lists if path not in found and _is_category(path.parent)]
+    without = [path for path in lists if path not in found and _is_category(path.parent, files)]
     if split == "train" and without:
         raise ValueError(
             f"{without[0]}: is missing, though there is {found[0]}; restore the list or move the category "
             "out of the data set"
         )
-    return NMRObjects([folder for path in found for folder in _listed(path)])
+    return NMRObjects([folder for path in found for folder in _listed(path, files)], files)
 
 
 def is_nmr(root: Path, prefix: str = "") -> bool:
-    """Whether a data set has this layout, with lists of that prefix."""
-    if not root.is_dir():
+    """Whether a data set has this layout, with lists of that beginning."""
+    if not (root.is_dir() or is_archive(root)):
         return False
-    # Only the first few: there may be thousands of other folders.
-    return any((folder / f"{prefix}train.lst").is_file() for folder in _categories(root)[:LOOK_AT])
+    files, inside = files_of(root)
+    # Not all of them: thousands of other folders may lie there.
+    categories = _categories(inside, files)[:LOOK_AT]
+    return any(files.is_file(folder / f"{prefix}train.lst") for folder in categories)
 
 
 def _category(folder: Path) -> str:
     return folder.parent.name or folder.parent.resolve().name
 
 
-def _categories(root: Path) -> list[Path]:
-    """List the folders with lists: the root itself, or its subfolders."""
-    return [root] if _has_list(root) else subfolders(root)
+def is_archive(root: Path) -> bool:
+    """Whether a path is a zip file."""
+    return root.suffix.lower() == ".zip" and root.is_file()
 
 
-def _is_category(folder: Path) -> bool:
-    """Whether a folder is a category: it has a list, or its first subfolder is an object."""
-    return _has_list(folder) or any((child / "cameras.npz").is_file() for child in subfolders(folder)[:1])
+def _categories(root: Path, files: NMRFiles) -> list[Path]:
+    """Folders with lists: the root itself, or those in it."""
+    return [root] if _has_list(root, files) else files.folders(root)
 
 
-def _has_list(folder: Path) -> bool:
-    return any((folder / f"{prefix}{split}.lst").is_file() for prefix in LISTS for split in SPLITS)
+def _is_category(folder: Path, files: NMRFiles) -> bool:
+    """Whether a folder has any list, or its first folder is an object: others are not part of the set."""
+    first = files.folders(folder)[:1]
+    return _has_list(folder, files) or any(files.is_file(child / "cameras.npz") for child in first)
 
 
-def _listed(path: Path) -> list[Path]:
-    """Return the folders of the objects in a list."""
+def _has_list(folder: Path, files: NMRFiles) -> bool:
+    return any(files.is_file(folder / f"{prefix}{split}.lst") for prefix in LISTS for split in SPLITS)
+
+
+def _listed(path: Path, files: NMRFiles) -> list[Path]:
+    """The folders of the objects that a list names."""
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in files.text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as text ({type(error).__name__}); restore it") from error
-    # One directory listing is faster than thousands of stat calls.
-    there = {child.name for child in subfolders(path.parent)}
+    # One listing is faster than asking for each of thousands.
+    there = {child.name for child in files.folders(path.parent)}
     if absent := [name for name in names if name not in there]:
         raise ValueError(
             f"{path}: names {absent[0]}, which is not in its folder ({len(absent)} of {len(names)} are not); "
@@ -148,9 +164,10 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def _picture_numbers(folder: Path) -> tuple[int, ...]:
+def _picture_numbers(folder: Path, files: NMRFiles) -> tuple[int, ...]:
     try:
-        stems = [path.stem for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != "."]
+        names = [name for name in files.names(folder) if name.endswith(".png") and name[0] != "."]
+        stems = [name.removesuffix(".png") for name in names]
     except OSError as error:
         raise ValueError(f"{folder}: cannot be listed ({error.strerror}); unpack the object again") from error
     if not stems:

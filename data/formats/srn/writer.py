@@ -78,20 +78,22 @@ def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float
     unfinished.replace(folder)
 
 
-def write_contact_sheet(path: Path, split: Path, *, columns: int = 8, rows: int = 5) -> None:
-    """Write a sheet with the first view of columns x rows objects, evenly chosen from the folder `split`.
+def write_contact_sheet(
+    path: Path, split: Path, *, picture: str = "rgb/000000.png", columns: int = 8, rows: int = 5
+) -> None:
+    """A `picture` of each of up to columns x rows objects, spread over all those in the folder `split`.
 
     Images are shrunk to at most 128 x 128.
     """
     from PIL import Image
 
-    folders = sorted(folder for folder in split.iterdir() if not folder.name.startswith("."))
+    folders = sorted(child for child in split.iterdir() if child.is_dir() and child.name[0] != ".")
     chosen = np.linspace(0, len(folders) - 1, min(len(folders), columns * rows)).astype(int)
     pictures = []
     for i in chosen:
-        with Image.open(folders[i] / "rgb" / "000000.png") as picture:
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
-            pictures.append(picture.convert("RGB"))
+        with Image.open(folders[i] / picture) as shown:
+            shown.thumbnail((THUMBNAIL, THUMBNAIL))
+            pictures.append(shown.convert("RGB"))
     width, height = pictures[0].size
     columns = min(len(pictures), columns)
     sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")

@@ -29,6 +29,15 @@ def random_poses(num: int, region: Region, random: np.random.Generator) -> Float
     return np.stack([look_at_origin(DISTANCE * direction) for direction in directions])
 
 
+def even_turn(num: int, elevation_rad: float) -> Float[ndarray, "v 4 4"]:
+    """Camera-to-world matrices of one turn at even steps, at one elevation and the distance `DISTANCE`."""
+    azimuth_rad = 2 * math.pi * np.arange(num) / num
+    across = math.cos(elevation_rad)
+    height = np.full(num, math.sin(elevation_rad))
+    directions = np.stack([across * np.cos(azimuth_rad), across * np.sin(azimuth_rad), height], axis=1)
+    return np.stack([look_at_origin(DISTANCE * direction) for direction in directions])
+
+
 def spiral_poses(num: int) -> Float[ndarray, "v 4 4"]:
     """Return camera-to-world matrices of the SRN test spiral (published: 251 views), see `srn_test_path`."""
     from data.cameras.poses import srn_test_path

@@ -1,0 +1,32 @@
+"""What a family may ask about the training data before a model of it is constructed."""
+
+from dataclasses import dataclass
+
+from data.cameras.pinhole import Cameras
+from data.scenes.damaged_files import DamagedFileError, with_advice
+from data.scenes.objects import Objects
+from data.scenes.views import evenly_spaced
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Answers that are read from the objects of a training set when they are asked for."""
+
+    objects: Objects
+
+    def some_cameras(self, num: int) -> list[Cameras]:
+        """Cameras [v] of all views of up to `num` objects, evenly spaced over the set, at least one.
+
+        Raises ValueError where a file cannot be used; with `data.damaged` "skip", where none can.
+        """
+        config, found, problem = self.objects.config, [], None
+        for index in evenly_spaced(range(len(self.objects)), min(num, len(self.objects))):
+            try:
+                found.append(self.objects.cameras(index))
+            except DamagedFileError as error:
+                problem = ValueError(with_advice(error, config.root))
+                if config.damaged == "stop":
+                    raise problem from error
+        if not found:
+            raise problem or ValueError(f"data.root={config.root}: holds no objects")
+        return found

@@ -13,7 +13,7 @@ import zstandard
 from viser import _messages
 from websockets.sync.client import connect
 
-from scripts.view.browser_camera import Eye
+from scripts.view.browser_camera import BrowserCamera
 
 PATIENCE_S = 20.0
 
@@ -21,7 +21,7 @@ PATIENCE_S = 20.0
 class FakeBrowser:
     """Connects to a viewer at `url` and looks from `eye`."""
 
-    def __init__(self, url: str, eye: Eye):
+    def __init__(self, url: str, eye: BrowserCamera):
         self.controls: dict[str, dict[str, Any]] = {}  # label -> uuid, and all that is known of it
         self.scene: dict[str, dict[str, Any]] = {}  # name -> what was last said of the node
         self.background: np.ndarray | None = None
@@ -35,7 +35,7 @@ class FakeBrowser:
         """As if the tab were closed."""
         self._socket.close()
 
-    def look(self, eye: Eye) -> None:
+    def look(self, eye: BrowserCamera) -> None:
         """Move the camera."""
         forward = eye.cam_to_world[:3, 2].tolist()
         ahead = tuple(a + b for a, b in zip(eye.position, forward, strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from PIL import Image
+from scipy import ndimage
 
 MASK_SIDE = 64  # pixels, longer side of a silhouette
 FRONT_SIDE = 128  # likewise of a depth map
@@ -14,6 +15,7 @@ NUM_POINTS = 256  # points kept of a surface
 CONTRAST = 10  # levels of 255 by which the object differs from the background
 PLAIN_SHARE = 0.5  # fraction of the border that must have the background's colour
 SIGNATURE_SIDE = 8
+CROSS = ndimage.generate_binary_structure(2, 1)[None]  # the four neighbours in the same mask
 
 
 @dataclass(frozen=True)
@@ -124,22 +126,7 @@ def fill_holes(masks: Bool[ndarray, "v k l"]) -> Bool[ndarray, "v k l"]:
 
     Object parts in the background's colour would otherwise appear as holes.
     """
-    free = np.pad(~masks, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    outside = np.zeros_like(free)
-    outside[:, [0, -1], :] = outside[:, :, [0, -1]] = True
-    count = -1
-    while count != (count := int(outside.sum())):
-        for axes in ((1, 0, 2), (2, 0, 1)):  # rows first, then columns first
-            there, allowed = outside.transpose(axes), free.transpose(axes)
-            _spread(there, allowed)
-            _spread(there[::-1], allowed[::-1])
-    return ~outside[:, 1:-1, 1:-1]
-
-
-def _spread(outside: Bool[ndarray, "n v m"], free: Bool[ndarray, "n v m"]) -> None:
-    """Propagate `outside` from each line to the next through free pixels, in place."""
-    for line in range(1, len(outside)):
-        outside[line] |= outside[line - 1] & free[line]
+    return ndimage.binary_fill_holes(masks, CROSS)
 
 
 def dilate(masks: Bool[ndarray, "*v k l"], times: int = 1) -> Bool[ndarray, "*v k l"]:

@@ -1,38 +1,38 @@
-"""One packer at a time in an output folder."""
+"""One packer at a time in an output folder: a lock of the operating system on a file in it."""
 
-import os
+import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # not on every system; there, nobody is stopped
-    fcntl = None
+LOCK = ".packing.lock"
+UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # by a file system
 
 
 @contextmanager
 def sole_packer(output: Path) -> Iterator[None]:
-    """Make the folder and hold it for this process; the system lets go of it however the process ends.
+    """Make the folder and hold it for this process; the system releases it however the process ends.
 
-    Raises ValueError where another process holds it, OSError where it cannot be made.
+    Where the file system has no locks, nobody is stopped. Raises ValueError if another process holds the
+    folder, OSError if it cannot be written.
     """
+    from filelock import FileLock, Timeout  # not for --help
+
     output.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(output, os.O_RDONLY)
+    lock = FileLock(output / LOCK, blocking=False, fallback_to_soft=False)
     try:
-        _lock(handle, output)
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"--output {output}: another process packs there; wait until it is done") from error
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    try:
         yield
     finally:
-        os.close(handle)
-
-
-def _lock(handle: int, output: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ValueError(f"--output {output}: another process packs there; wait until it is done") from error
-    except OSError:  # some network file systems lock no folders
-        return
+        # Before the release, after which it may be another process's.
+        with suppress(OSError):
+            (output / LOCK).unlink()
+        lock.release()

@@ -1,6 +1,9 @@
 """python -m scripts.prepare_srn: archives become packed sets or folders; hostile ones are refused."""
 
+import errno
+import fcntl
 import io
+import os
 import re
 import stat
 import tarfile
@@ -193,6 +196,27 @@ def test_what_a_killed_run_left_is_removed_and_two_at_once_are_refused(root, out
     assert (output / ".unpacked-abc/big.tar").exists()  # it may be the other's
     assert run(given, "--output", output) == 0
     assert_packed(output, root)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_packs_all_the_same(number, root, output, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert pack_main([str(root), "--output", str(output)]) == 0
+    assert {path.name for path in output.iterdir()} == {"train.safetensors", "val.safetensors"}
+
+
+def test_an_output_that_cannot_be_written_is_one_line(root, output, monkeypatch, capsys):
+    def refuse(*arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(output))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert pack_main([str(root), "--output", str(output)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"cannot write {output}: Read-only file system" in error
 
 
 def damaged(root: Path, name: str, content: bytes | None) -> dict[str, bytes]:

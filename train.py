@@ -171,6 +171,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     folder = RunFolder(config)
     model = place(family(config.model.family)(config.model, init_weights=not folder.started), workers.device)
     loader.requires = model.requires
+    objects.require(model.requires)
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained, watch, alarm = trained_parameters(model), Watch(model, ema, workers.device), Alarm()
     step, message = folder.start(model, ema, optimizer)

@@ -7,6 +7,7 @@ PROJECT = "genvs"  # under which runs are tracked
 FAMILIES = {
     "genvs": ("models.genvs.model", "GeNVS"),
     "pixelnerf": ("models.pixelnerf.model", "PixelNeRF"),
+    "xfactor": ("models.xfactor.model", "XFactor"),
     "image_diffusion": ("models.image_diffusion.model", "ImageDiffusion"),
 }
 

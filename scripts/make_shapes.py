@@ -5,6 +5,8 @@
 ROOT/cars_train/000123_coupe/ holds rgb/*.png on white, pose/*.txt (camera-to-world, OpenCV axes, 16 numbers),
 intrinsics.txt (pixels), depth/*.png (16 bits, z-depth in 1/10000 scene unit, 0: background), alpha/*.png.
 ROOT/cars_val/ holds objects whose ids follow the training ids. ROOT/contact_sheet.png shows what was made.
+With --layout videos, ROOT/train/000123/*.png are the frames of a flight round a car, and cameras.json beside
+them holds the true cameras, for judging alone; ROOT/val/ likewise.
 A second run with the same parameters completes what is missing and leaves the rest alone.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from scripts.common.process_pool import WorkerKilledError
 from scripts.common.shapes_set import ShapesOptions, make_shapes
+from scripts.common.shapes_videos import make_shapes_videos
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,10 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
+    help = "srn: posed views; videos: frames without cameras (%(default)s)"
+    parser.add_argument("--layout", choices=("srn", "videos"), default="srn", help=help)
     given = parser.parse_args(arguments)
     try:
         options = ShapesOptions(given.objects, given.views, given.size, given.val, given.seed)
-        make_shapes(given.root, options, workers=given.workers)
+        make = make_shapes_videos if given.layout == "videos" else make_shapes
+        make(given.root, options, workers=given.workers)
     except ValueError as error:
         print(f"make_shapes: {error}", file=sys.stderr)
         return 2
@@ -44,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"make_shapes: {cause}; the same command continues where this one ended", file=sys.stderr)
         return 1
     counts = f"{options.objects} training and {options.val} validation cars"
-    print(f"{given.root}: {counts}, {options.views} views each, see contact_sheet.png")
+    seen = "frames each" if given.layout == "videos" else "views each, see contact_sheet.png"
+    print(f"{given.root}: {counts}, {options.views} {seen}")
     return 0
 
 

@@ -30,7 +30,9 @@ from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
 from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
 from data.scenes.objects import Objects
 from data.scenes.views import customary_view, evenly_spaced
+from data.scenes.windows import window_views
 from data.scenes.worker_signals import outlive_signals, shared_ending
+from data.schedule import count_at
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,11 @@ class SceneLoader:
         fewest, most = config.sources_at(progress)
         most = min(most, num_views - config.targets)
         num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
-        views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
+        if config.window is None:
+            views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
+        else:
+            longest = min(num_views, count_at(config.window, progress))
+            views = window_views(num_views, num_sources + config.targets, longest, generator)
         source, target = views[:num_sources], views[num_sources:]
         if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
             source = with_near_view(source, target, self.objects.cameras(index).positions, generator)
@@ -166,6 +172,8 @@ def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = N
     views.
     """
     num_views, source = objects.num_views(index), customary_view(objects, index)
+    if objects.config.window is not None:  # of which views far apart have nothing in common
+        num_views, source = min(num_views, count_at(objects.config.window, 1.0)), 0
     others = [view for view in range(num_views) if view != source]
     count = len(others) if num_targets is None else num_targets
     if not 1 <= count <= len(others):

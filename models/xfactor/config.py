@@ -17,10 +17,12 @@ class NetworkConfig(BaseModel, frozen=True, extra="forbid"):
         32, ge=1, description="learned tokens of a view that gather its pose, for each half of the patches"
     )
     bf16_attention: bool = Field(
-        False, description="whether attention runs in bfloat16, as published, the rest as train.precision says"
+        False,
+        description="whether attention runs in bfloat16, as published",
     )
     checkpoint: bool = Field(
-        False, description="compute activations of the layers again in the backward pass: less memory, more time"
+        False,
+        description="compute activations again in the backward pass: less memory, more time",
     )
 
     @model_validator(mode="after")
@@ -49,11 +51,8 @@ class LossConfig(BaseModel, frozen=True, extra="forbid"):
     """The objective of transferable poses and its weights."""
 
     l1: float = Field(1.0, ge=0, description="weight of the mean absolute error")
-    perceptual: float = Field(0.5, ge=0, description="weight of the perceptual distance; 0: not computed")
-    distance: Literal["auto", "lpips_vgg", "stlpips"] = Field(
-        "auto", description="perceptual distance; auto: LPIPS on VGG16 if its weights are here, else stLPIPS"
-    )
-    swap: bool = Field(True, description="render each half under the pose of the other half; false: an ablation")
+    perceptual: float = Field(0.5, ge=0, description="weight of stLPIPS; 0: not computed")
+    swap: bool = Field(True, description="render each half under the pose of the other; false: an ablation")
     unmasked_prob: float = Field(0.05, ge=0, le=1, description="share of scenes whose patches are not halved")
     reference_target_prob: float = Field(
         0.05, ge=0, le=1, description="share of scenes whose target is one of the given frames"

@@ -4,6 +4,7 @@ Axes: n sequences, v views, l tokens of a view, c features, h heads, d channels 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +69,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, *sizes: int):
         layers: list[nn.Module] = []
-        for given, wanted in zip(sizes[:-1], sizes[1:], strict=True):
+        for given, wanted in pairwise(sizes):
             layers += [nn.Linear(given, wanted), nn.GELU(approximate="tanh")]
         super().__init__(*layers[:-1])
 

@@ -6,7 +6,7 @@ The two halves share no pixel, so a pose cannot carry what the view looks like. 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from models.xfactor.config import LossConfig
@@ -39,9 +39,3 @@ def draw_choices(seeds: Int[Tensor, "b"], valid: list[list[int]], config: LossCo
         targets.append(given[place] if chance[1] < config.reference_target_prob else -1)
     whole = tuple(scene for scene in range(len(generators)) if scene not in masked)
     return Draws(tuple(masked), whole, torch.tensor(patterns), tuple(targets), generators)
-
-
-def middle_first(frames: list[int]) -> list[int]:
-    """Places of frames by their larger distance to the two ends, the least first; equals keep their order."""
-    low, high = min(frames), max(frames)
-    return sorted(range(len(frames)), key=lambda place: max(frames[place] - low, high - frames[place]))

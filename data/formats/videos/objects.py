@@ -114,6 +114,14 @@ def open_videos(root: Path, split: Split) -> Videos:
     return Videos(root, [found[name] for name in sorted(ids, key=natural_key)])
 
 
+def open_video(path: Path) -> Videos:
+    """One video, a file or a folder of frames. Raises ValueError where it is none."""
+    path = path.resolve() if path.exists() else path
+    if not (path.is_file() or (path.is_dir() and frame_files(path))):
+        raise ValueError(f"{path}: is no video; give a video file or a folder of frames")
+    return Videos(path.parent, [path])
+
+
 def _instead(folders: list[Path], split: Split) -> Split | None:
     """val and test stand in for each other, where only one of them is there."""
     other = {"val": "test", "test": "val"}.get(split)

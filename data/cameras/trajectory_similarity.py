@@ -51,12 +51,15 @@ def pair_errors(
 def centre_errors(
     found: Float[Tensor, "v 4 4"], truth: Float[Tensor, "v 4 4"], *, signed: bool
 ) -> tuple[float, float]:
-    """Mean distance of camera centres after both trajectories begin alike: as they are, and best scaled."""
-    ours, theirs = (_centres(poses.double()) for poses in (found, truth))
+    """Mean absolute difference of the centres' coordinates: as they are, and at the best scale.
+
+    Neither is invariant to a rigid change of the world: give trajectories that begin alike (`anchored`).
+    """
+    ours, theirs = (poses.double().inverse()[:, :3, 3] for poses in (found, truth))
     scale = (ours * theirs).sum() / (ours * ours).sum().clamp_min(1e-12)
     scale = scale.clamp_min(0) if signed else scale
     distances = ((ours - theirs), (scale * ours - theirs))
-    return tuple(distance.norm(dim=1).mean().item() for distance in distances)
+    return tuple(distance.abs().mean().item() for distance in distances)
 
 
 def auc(errors_deg: Float[Tensor, "k"], threshold: int) -> float:
@@ -65,5 +68,6 @@ def auc(errors_deg: Float[Tensor, "k"], threshold: int) -> float:
     return (counts.cumsum(0) / len(errors_deg))[:threshold].mean().item()
 
 
-def _centres(world_to_cam: Float[Tensor, "v 4 4"]) -> Float[Tensor, "v 3"]:
-    return (world_to_cam @ world_to_cam[0].inverse()).inverse()[:, :3, 3]
+def anchored(world_to_cam: Float[Tensor, "v 4 4"]) -> Float[Tensor, "v 4 4"]:
+    """The same trajectory in the coordinates of its first camera."""
+    return world_to_cam @ world_to_cam[0].inverse()

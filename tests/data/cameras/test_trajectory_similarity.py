@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.cameras.trajectory_similarity import trajectory_similarity
+from data.cameras.trajectory_similarity import anchored, trajectory_similarity
 
 FOLDER = Path(__file__).parents[2] / "reference" / "xfactor"
 EXPECTED = json.loads((FOLDER / "tps_expected.json").read_text())
@@ -44,6 +44,6 @@ def test_scale_and_a_moved_world_do_not_matter(signed):
     scaled = truth.clone()
     scaled[:, :3, 3] *= 3
     for found in (moved, scaled):
-        figures = trajectory_similarity(found, truth, signed=signed)
+        figures = trajectory_similarity(anchored(found), anchored(truth), signed=signed)
         assert figures["SE3_Auc_30"] == pytest.approx(1)
         assert figures["traj_err_scale_invariant"] == pytest.approx(0, abs=1e-9)

@@ -91,6 +91,10 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         fewest, most = (count_at(count, progress) for count in self.sources)
         return fewest, max(fewest, most)  # ramps that were checked at a hundred places may cross between two
 
+    def window_at(self, progress: float) -> int | None:
+        """Frames in the longest window at a progress from 0 to 1; None: there are no windows."""
+        return None if self.window is None else count_at(self.window, progress)
+
     @property
     def largest_sources(self) -> tuple[int, int]:
         """Fewest and most source views at their largest: what objects must have, and what batches hold."""

@@ -30,9 +30,8 @@ from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
 from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
 from data.scenes.objects import Objects
 from data.scenes.views import customary_view, evenly_spaced
-from data.scenes.windows import window_views
+from data.scenes.windows import choose_views
 from data.scenes.worker_signals import outlive_signals, shared_ending
-from data.schedule import count_at
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,6 @@ class SceneLoader:
 
     `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
     it stays as it begins. Views hold what `requires` names: with "geometry", their depth and alpha.
-
     Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
     ranks are to read their own shards and these are not here, or not as many for every rank.
     """
@@ -68,9 +66,8 @@ class SceneLoader:
     ):
         assert 0 <= rank < world
         fewest, self._most = config.largest_sources
-        needed = fewest + config.targets
         for name, count in _counts(objects, config):
-            if count < needed:
+            if count < fewest + config.targets:
                 raise ValueError(
                     f"{name}: has {count} views, but {fewest} source and "
                     f"{config.targets} target views are asked of it; lower data.sources or data.targets"
@@ -105,11 +102,8 @@ class SceneLoader:
         fewest, most = config.sources_at(progress)
         most = min(most, num_views - config.targets)
         num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
-        if config.window is None:
-            views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
-        else:
-            longest = min(num_views, count_at(config.window, progress))
-            views = window_views(num_views, num_sources + config.targets, longest, generator)
+        longest = config.window_at(progress)
+        views = choose_views(num_views, num_sources + config.targets, longest, generator)
         source, target = views[:num_sources], views[num_sources:]
         if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
             source = with_near_view(source, target, self.objects.cameras(index).positions, generator)
@@ -172,8 +166,8 @@ def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = N
     views.
     """
     num_views, source = objects.num_views(index), customary_view(objects, index)
-    if objects.config.window is not None:  # of which views far apart have nothing in common
-        num_views, source = min(num_views, count_at(objects.config.window, 1.0)), 0
+    if window := objects.config.window_at(1.0):  # views far apart have nothing in common
+        num_views, source = min(num_views, window), 0
     others = [view for view in range(num_views) if view != source]
     count = len(others) if num_targets is None else num_targets
     if not 1 <= count <= len(others):

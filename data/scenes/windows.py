@@ -9,6 +9,13 @@ import torch
 LIKELIEST, SPREAD, LEAST = 0.7, 0.25, 0.2  # lengths of windows for several views, by their share of the range
 
 
+def choose_views(num_views: int, num: int, longest: int | None, generator: torch.Generator) -> list[int]:
+    """`num` different views of `num_views`: any, or with `longest` those of `window_views`."""
+    if longest is None:
+        return torch.randperm(num_views, generator=generator)[:num].tolist()
+    return window_views(num_views, num, min(num_views, longest), generator)
+
+
 def window_views(num_views: int, num: int, longest: int, generator: torch.Generator) -> list[int]:
     """`num` different views within at most `longest` consecutive ones of `num_views`.
 

@@ -16,6 +16,9 @@ class NetworkConfig(BaseModel, frozen=True, extra="forbid"):
     pose_tokens: int = Field(
         32, ge=1, description="learned tokens of a view that gather its pose, for each half of the patches"
     )
+    layer_scale: float = Field(
+        0.01, gt=0, description="gain of what a layer adds, at the beginning; few layers learn faster at 1"
+    )
     bf16_attention: bool = Field(
         False,
         description="whether attention runs in bfloat16, as published",

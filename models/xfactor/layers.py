@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 HEAD_EPS, NORM_EPS = 1e-5, 1e-6
-LAYER_SCALE = 0.01  # at the beginning
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ class HeadNorm(nn.Module):
 class LayerScale(nn.Module):
     """A gain per feature, small at the beginning."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, start: float):
         super().__init__()
-        self.gain = nn.Parameter(torch.full((width,), LAYER_SCALE))
+        self.gain = nn.Parameter(torch.full((width,), start))
 
     def forward(self, features: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
         return features * self.gain
@@ -81,7 +80,7 @@ class Layer(nn.Module):
     (`models.xfactor.masks`), which costs less than a mask.
     """
 
-    def __init__(self, width: int, num_heads: int, *, bf16_attention: bool):
+    def __init__(self, width: int, num_heads: int, *, scale: float, bf16_attention: bool):
         super().__init__()
         head_size = width // num_heads
         self.num_heads, self.bf16_attention = num_heads, bf16_attention
@@ -90,10 +89,10 @@ class Layer(nn.Module):
         # Of the query and the key over all views, then of both within each.
         self.head_norms = nn.ModuleList(HeadNorm(num_heads, head_size) for _ in range(4))
         self.merge = nn.Linear(2 * width, width)
-        self.attention_scale = LayerScale(width)
+        self.attention_scale = LayerScale(width, scale)
         self.mlp_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.mlp = MLP(width, 4 * width, width)
-        self.mlp_scale = LayerScale(width)
+        self.mlp_scale = LayerScale(width, scale)
 
     def forward(self, tokens: Float[Tensor, "n v l c"], rotation: Rotation) -> Float[Tensor, "n v l c"]:
         """The tokens after this layer."""

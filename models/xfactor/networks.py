@@ -24,7 +24,7 @@ class Transformer(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.recompute = config.checkpoint
-        options = {"bf16_attention": config.bf16_attention}
+        options = {"scale": config.layer_scale, "bf16_attention": config.bf16_attention}
         self.layers = nn.ModuleList(
             Layer(config.width, config.heads, **options) for _ in range(config.layers)
         )

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from config.run import load_config
+from models.training.optimizer import learning_rate_factor
 from models.xfactor.flax_names import from_flax, to_flax
 from models.xfactor.layers import rotation
 from models.xfactor.masks import Halves, grid_places
@@ -112,3 +114,15 @@ def test_the_gradients_are_the_published_ones(model, figures):
 def test_rotary_positions_are_the_published_ones(figures):
     found = rotation(grid_places(4, 4, torch.device("cpu"))[None], 16)
     torch.testing.assert_close(torch.stack([found.cos, found.sin], -1)[0], figures["rope_16_4x4"], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["xfactor_stereo", "xfactor_multiview"])
+def test_published_recipes_hold_and_the_learning_rate_is_the_published_one(name, figures):
+    config = load_config(f"config/{name}.json")
+    assert config.train.batch * config.train.accumulate == 256
+    assert sum(config.data.sources) // 2 + config.data.targets == (2 if name == "xfactor_stereo" else 6)
+    if name == "xfactor_stereo":
+        steps = config.train.steps
+        for step, expected in zip(figures["lr_step"].tolist(), figures["lr"].tolist(), strict=True):
+            found = config.optim.lr * learning_rate_factor(config.optim, step, min(1.0, step / steps))
+            assert math.isclose(found, expected, rel_tol=1e-3, abs_tol=1.1e-7), step

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.common.process_pool import WorkerKilledError
 from scripts.common.shapes_set import ShapesOptions, make_shapes
-from scripts.common.shapes_videos import make_shapes_videos
+from scripts.common.shapes_videos import make_videos
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,13 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
-    help = "srn: posed views; videos: frames without cameras (%(default)s)"
-    parser.add_argument("--layout", choices=("srn", "videos"), default="srn", help=help)
+    help = "srn: posed views; videos: frames alone; shifts: of moving textures (%(default)s)"
+    parser.add_argument("--layout", choices=("srn", "videos", "shifts"), default="srn", help=help)
     given = parser.parse_args(arguments)
     try:
         options = ShapesOptions(given.objects, given.views, given.size, given.val, given.seed)
-        make = make_shapes_videos if given.layout == "videos" else make_shapes
-        make(given.root, options, workers=given.workers)
+        if given.layout == "srn":
+            make_shapes(given.root, options, workers=given.workers)
+        else:
+            make_videos(given.root, options, kind=given.layout, workers=given.workers)
     except ValueError as error:
         print(f"make_shapes: {error}", file=sys.stderr)
         return 2
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"make_shapes: {cause}; the same command continues where this one ended", file=sys.stderr)
         return 1
     counts = f"{options.objects} training and {options.val} validation cars"
-    seen = "frames each" if given.layout == "videos" else "views each, see contact_sheet.png"
+    seen = "frames each" if given.layout != "srn" else "views each, see contact_sheet.png"
     print(f"{given.root}: {counts}, {options.views} {seen}")
     return 0
 

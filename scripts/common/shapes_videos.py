@@ -1,4 +1,4 @@
-"""The embedded set of videos: a camera flies round each procedural car."""
+"""The embedded sets of videos: a camera flies round each procedural car, or textures move."""
 
 import json
 import math
@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from data.formats.srn.writer import DISTANCE, INTRINSICS, claim_root
 from data.formats.videos.objects import MARK
+from data.shapes.shifting_textures import shifting_texture
 from scripts.common.process_pool import available_cores, run_each
 from scripts.common.progress import progress_bar
 from scripts.common.shapes_set import ShapesOptions
@@ -21,18 +22,20 @@ ELEVATION_DEG = (10.0, 35.0)
 CLIMB_DEG = 15.0  # largest change of elevation over a video
 
 
-def make_shapes_videos(root: Path, options: ShapesOptions, *, workers: int | None = None) -> None:
-    """Write ROOT/train and ROOT/val, a folder of frames for each car; `options.views` frames each.
+def make_videos(root: Path, options: ShapesOptions, *, kind: str, workers: int | None = None) -> None:
+    """Write ROOT/train and ROOT/val, a folder of frames for each object; `options.views` frames each.
+
+    Of the kind "videos" they are flights round cars, of the kind "shifts" moving textures.
 
     Raises ValueError where `root` holds another data set, and OSError where it cannot be written.
     """
-    claim_root(root, asdict(options) | {"layout": "videos"}, option="--root")
+    claim_root(root, asdict(options) | {"layout": kind}, option="--root")
     (root / MARK).write_text("{}\n")
     tasks = []
     for object_id in range(options.objects + options.val):
         folder = root / ("train" if object_id < options.objects else "val") / f"{object_id:06d}"
         if not folder.is_dir():
-            tasks.append((folder, object_id, options))
+            tasks.append((folder, object_id, options, kind))
     count = available_cores() if workers is None else workers
     with progress_bar(total=len(tasks), unit="video", disable=not tasks) as bar:
         for _, result in run_each(_write_video, tasks, workers=0 if count == 1 or len(tasks) < 2 else count):
@@ -63,14 +66,19 @@ def render_car(object_id: int, poses: Float[ndarray, "v 4 4"], size: int) -> lis
     return [view.rgb for view in views]
 
 
-def _write_video(folder: Path, object_id: int, options: ShapesOptions) -> None:
+def _write_video(folder: Path, object_id: int, options: ShapesOptions, kind: str) -> None:
     from PIL import Image
 
-    poses = flight(options.views, np.random.default_rng((options.seed, object_id)))
+    if kind == "shifts":
+        pictures, truth = shifting_texture(object_id, options.views, options.size), None
+    else:
+        poses = flight(options.views, np.random.default_rng((options.seed, object_id)))
+        pictures = render_car(object_id, poses, options.size)
+        truth = {"object": object_id, "size": options.size, "cam_to_world": poses.tolist()}
     unfinished = folder.with_name(f".{folder.name}")
     unfinished.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(render_car(object_id, poses, options.size)):
+    for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(unfinished / f"{number:04d}.png")
-    truth = {"object": object_id, "size": options.size, "cam_to_world": poses.tolist()}
-    (unfinished / TRUTH).write_text(json.dumps(truth))
+    if truth is not None:
+        (unfinished / TRUTH).write_text(json.dumps(truth))
     unfinished.replace(folder)

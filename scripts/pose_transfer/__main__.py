@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", default="val", choices=("train", "val"), help="of them (default: val)")
     parser.add_argument("--n", type=whole, default=8, metavar="N", help="pairs of videos (default: 8)")
     parser.add_argument("--frames", type=whole, default=6, metavar="N", help="of each (default: 6)")
+    help = "views: against rendered cars; shifts: of moving textures, read by phase correlation"
+    parser.add_argument("--by", choices=("views", "shifts"), default="views", help=help)
     parser.add_argument("--output", type=Path, metavar="FILE", help="the figures as JSON")
     return report(parser.parse_args(argv))
 
@@ -30,8 +32,10 @@ def report(arguments: argparse.Namespace) -> int:
     """Measure and print the figures; the exit code."""
     try:
         from scripts.pose_transfer.measure import measure_transfer, table
+        from scripts.pose_transfer.shifts import measure_shifts
 
-        figures = measure_transfer(
+        by_shifts = arguments.by == "shifts"
+        figures = (measure_shifts if by_shifts else measure_transfer)(
             arguments.run,
             root=arguments.data,
             split=arguments.split,
@@ -45,7 +49,10 @@ def report(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"pose_transfer: {error}", file=sys.stderr)
         return 2
-    print(table(figures))
+    if by_shifts:
+        print(*(f"{name:9} {value:6.3f} pixels" for name, value in figures.items()), sep="\n")
+    else:
+        print(table(figures))
     return 0
 
 

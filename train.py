@@ -162,8 +162,8 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     from scripts.common.progress import progress_bar
 
     workers = workers or join_workers(config.train.device, {})
-    objects = open_split(config.data, "train")
-    held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
+    objects = open_split(config.data, "train", cameras=False)
+    held_out_objects = open_split(config.data, "val", cameras=False) if config.train.preview_every else None
     rank, world, accumulate, scenes = workers.rank, workers.world, config.train.accumulate, config.train.batch
     share = {"batch": scenes, "rank": rank, "world": world, "total": config.train.steps * accumulate}
     loader = SceneLoader(objects, config.data, seed=config.seed, **share)

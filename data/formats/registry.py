@@ -40,8 +40,18 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def open_split(config: DataConfig, split: Split) -> Objects:
-    """The objects of a split of `config.root`. Raises ValueError where there are none."""
+def open_split(config: DataConfig, split: Split, *, cameras: bool = True) -> Objects:
+    """The objects of a split of `config.root`; without `cameras`, they may be video.
+
+    Raises ValueError where there are none.
+    """
+    objects = _open_split(config, split)
+    if cameras:
+        objects.require({"cameras"})
+    return objects
+
+
+def _open_split(config: DataConfig, split: Split) -> Objects:
     root = Path(config.root)
     if config.shards == "rank" and split == "train":
         raw = open_raw(root, split, "packed", partial=True)

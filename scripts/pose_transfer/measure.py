@@ -34,7 +34,7 @@ def measure_transfer(
     Raises ValueError where the true views cannot be rendered: of videos that make_shapes did not write.
     """
     model, config, _ = load_model(run)
-    objects = open_split(config.data if root is None else at_root(config.data, root), split)
+    objects = open_split(config.data if root is None else at_root(config.data, root), split, cameras=False)
     objects.require(model.requires)
     count = len(objects)
     if count < 3:

@@ -18,7 +18,7 @@ def measure_shifts(run: str, *, root: str | None, split: str, pairs: int, frames
     Each texture is drawn along the video of the next one. Raises ValueError where the split is too small.
     """
     model, config, _ = load_model(run)
-    objects = open_split(config.data if root is None else at_root(config.data, root), split)
+    objects = open_split(config.data if root is None else at_root(config.data, root), split, cameras=False)
     objects.require(model.requires)
     if len(objects) < 2:
         raise ValueError(f"{objects.config.root}: has {len(objects)} videos of {split}; two are needed")

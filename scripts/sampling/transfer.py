@@ -32,7 +32,7 @@ def transfer_views(request: SampleRequest) -> list[Path]:
     model, config, _ = load_model(request.checkpoint)
     data = config.data if request.subject.data is None else at_root(config.data, request.subject.data)
     driving = read_driving(request.drive, config, request.num_views)
-    objects = open_split(data, request.subject.split)
+    objects = open_split(data, request.subject.split, cameras=False)
     objects.require(model.requires)
     chosen = choose_objects(objects, num=request.subject.num or 1, names=request.subject.names)
     place(model, device)

@@ -29,7 +29,7 @@ def config(root, **changes) -> DataConfig:
 
 def test_frames_are_in_natural_order_and_cut_to_their_middle(tmp_path):
     folder = write_frames(tmp_path / "train" / "kitchen" / "images", count=12)
-    objects = open_split(config(tmp_path, image_size=9), "train")
+    objects = open_split(config(tmp_path, image_size=9), "train", cameras=False)
     assert objects.ids == ("kitchen",)
     assert objects.num_views(0) == 12
     expected = np.asarray(Image.open(folder / "frame_10.png"))[:, 1:10]
@@ -44,7 +44,7 @@ def test_films_are_videos(tmp_path):
     frames[3:] = 255
     (tmp_path / "train").mkdir()
     write_mp4(tmp_path / "train" / "walk.mp4", frames)
-    objects = open_split(config(tmp_path), "train")
+    objects = open_split(config(tmp_path), "train", cameras=False)
     assert objects.ids == ("walk",)
     assert objects.num_views(0) == 6
     means = objects.read(0, range(6))[0].mean(dim=(1, 2, 3))
@@ -56,20 +56,20 @@ def test_splits_json_decides(tmp_path):
     for name in ("a/1", "a/2", "b/1"):
         write_frames(tmp_path / name)
     (tmp_path / "splits.json").write_text(json.dumps({"train": ["a/1", "b/1"], "test": {"a/2": []}}))
-    assert open_split(config(tmp_path), "train").ids == ("a_1", "b_1")
-    assert open_split(config(tmp_path), "val").ids == ("a_2",)
+    assert open_split(config(tmp_path), "train", cameras=False).ids == ("a_1", "b_1")
+    assert open_split(config(tmp_path), "val", cameras=False).ids == ("a_2",)
     (tmp_path / "splits.json").write_text(json.dumps({"train": ["a/9"], "test": []}))
     with pytest.raises(ValueError, match=r"splits\.json: names a_9, which is no video"):
-        open_split(config(tmp_path), "train")
+        open_split(config(tmp_path), "train", cameras=False)
     (tmp_path / "splits.json").write_text("[")
     with pytest.raises(ValueError, match=r"splits\.json: is no list of splits"):
-        open_split(config(tmp_path), "train")
+        open_split(config(tmp_path), "train", cameras=False)
 
 
 def test_a_record_has_other_frames_in_every_epoch(tmp_path):
     write_frames(tmp_path / "train" / "a", count=40)
     options = config(tmp_path, window=20)
-    loader = SceneLoader(open_split(options, "train"), options, seed=0, batch=1)
+    loader = SceneLoader(open_split(options, "train", cameras=False), options, seed=0, batch=1)
     drawn = [loader.choose(number) for number in range(8)]
     assert len({(choice.source, choice.target) for choice in drawn}) > 5
     assert loader.choose(3) == drawn[3]
@@ -88,7 +88,7 @@ def test_bad_videos_are_named_in_one_line(tmp_path, problem):
     else:
         message = "holds no video; give folders of frames or video files"
     with pytest.raises(ValueError, match=message) as raised:
-        SceneLoader(open_split(config(tmp_path), "train"), config(tmp_path), seed=0, batch=1)
+        SceneLoader(open_split(config(tmp_path), "train", cameras=False), config(tmp_path), seed=0, batch=1)
     assert "\n" not in str(raised.value)
 
 
@@ -96,7 +96,7 @@ def test_damaged_videos_are_skipped_on_demand(tmp_path):
     write_frames(tmp_path / "train" / "a")
     (tmp_path / "train" / "b.mp4").write_bytes(b"no film")
     options = config(tmp_path, damaged="skip")
-    loader = SceneLoader(open_split(options, "train"), options, seed=0, batch=2)
+    loader = SceneLoader(open_split(options, "train", cameras=False), options, seed=0, batch=2)
     batch = loader.load(0)
     assert batch.scene_ids == ("a", "a")
     assert all("b.mp4: cannot be read as video" in line for line in batch.damage)
@@ -105,7 +105,9 @@ def test_damaged_videos_are_skipped_on_demand(tmp_path):
 
 def test_models_that_need_cameras_refuse_video(tmp_path):
     write_frames(tmp_path / "train" / "a")
-    objects = open_split(config(tmp_path), "train")
+    objects = open_split(config(tmp_path), "train", cameras=False)
     objects.require(frozenset())
     with pytest.raises(ValueError, match="a: is video without cameras"):
         objects.require(frozenset({"cameras"}))
+    with pytest.raises(ValueError, match="a: is video without cameras"):
+        open_split(config(tmp_path), "train")

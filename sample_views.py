@@ -10,9 +10,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         request = sample_request(arguments)
-        from scripts.sampling.draw import sample_views
+        if request.drive is None:
+            from scripts.sampling.draw import sample_views as draw
+        else:
+            from scripts.sampling.transfer import transfer_views as draw
 
-        written = sample_views(request)
+        written = draw(request)
     except (ValueError, OSError) as error:
         return fail(2, str(error))
     except (RuntimeError, MemoryError) as error:

@@ -87,9 +87,9 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
 
     # Data.
     workers = workers or join_workers(config.train.device, {})
-    objects = open_split(config.data, "train")
+    objects = open_split(config.data, "train", cameras=False)
     config = config.fitted(DataFacts(objects))
-    held_out_objects = open_split(config.data, "val") if config.train.preview_every else None
+    held_out_objects = open_split(config.data, "val", cameras=False) if config.train.preview_every else None
     accumulate, total = config.train.accumulate, config.train.steps
     share = {"batch": config.train.batch, "rank": workers.rank, "world": workers.world}
     loader = SceneLoader(objects, config.data, seed=config.seed, total=total * accumulate, **share)
@@ -99,6 +99,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     folder = RunFolder(config)
     model = place(family(config.model.family)(config.model, init_weights=not folder.started), workers.device)
     loader.requires = model.requires
+    objects.require(model.requires)
     optimizer, ema = make_optimizer(model, config.optim), EMA(model, config.optim.ema)
     trained = trained_parameters(model)
     hooks = {"warn": partial(warn, workers=workers), "tolerate_disk_errors": tolerate_disk_errors}

@@ -7,6 +7,7 @@ PROJECT = "genvs"  # name of the project in experiment tracking
 FAMILIES = {
     "genvs": ("models.genvs.model", "GeNVS"),
     "pixelnerf": ("models.pixelnerf.model", "PixelNeRF"),
+    "xfactor": ("models.xfactor.model", "XFactor"),
     "image_diffusion": ("models.image_diffusion.model", "ImageDiffusion"),
     "viewfusion": ("models.viewfusion.model", "ViewFusion"),
 }

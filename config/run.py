@@ -34,6 +34,9 @@ class OptimConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     )
     betas: tuple[float, float] = Field((0.9, 0.99), description="decay rates of AdamW's two averages")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    decay: Literal["all", "matrices"] = Field(
+        "all", description="what decays; matrices: weights of layers, but no biases, norms, gains and tokens"
+    )
     warmup: int = Field(500, ge=0, description="steps of linear warm-up")
     schedule: Literal["constant", "cosine", "exponential", "inverse_square_root"] = Field(
         "constant", description="how the learning rate goes on after the warm-up"

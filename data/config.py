@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from data.schedule import Count, Ramp, count_at, largest
 
@@ -11,9 +11,9 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     """Data set, image size and views per scene."""
 
     root: str = Field(description="folder of the data set")
-    layout: Literal["auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "srn"] = Field(
-        "auto", description="layout of its files; auto detects it"
-    )
+    layout: Literal[
+        "auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "videos", "srn"
+    ] = Field("auto", description="how its files are arranged; auto: by what is there")
     image_size: int = Field(
         128, ge=1, le=8192, description="pixels; images are resized to squares of this side"
     )
@@ -42,6 +42,11 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         le=1,
         description="probability that one source is among the views nearest to the first target, as when "
         "sampling autoregressively",
+    )
+    window: Count | None = Field(
+        None,
+        description="most consecutive frames that the views of a scene are taken from, both ends among them; "
+        "a number or a ramp; null: any views",
     )
     shards: Literal["all", "rank"] = Field(
         "all",
@@ -73,10 +78,22 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
                 raise ValueError(f"{when}give [fewest, most] with 1 <= fewest <= most")
         return sources
 
+    @model_validator(mode="after")
+    def _window_holds_the_views(self) -> "DataConfig":
+        needed = self.largest_sources[1] + self.targets
+        moments = range(101 if self.window is not None else 0)
+        if any(count_at(self.window, moment / 100) < needed for moment in moments):
+            raise ValueError(f"window must hold the most sources and the targets, {needed} frames; raise it")
+        return self
+
     def sources_at(self, progress: float) -> tuple[int, int]:
         """Return the fewest and most source views at a progress from 0 to 1, rounded (`count_at`)."""
         fewest, most = (count_at(count, progress) for count in self.sources)
         return fewest, max(fewest, most)  # ramps are checked at a hundred points and may cross in between
+
+    def window_at(self, progress: float) -> int | None:
+        """Frames in the longest window at a progress from 0 to 1; None: there are no windows."""
+        return None if self.window is None else count_at(self.window, progress)
 
     @property
     def largest_sources(self) -> tuple[int, int]:
@@ -88,4 +105,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         """Return the current numbers of sources that are ramps, by their keys in the log."""
         keys, now = ("schedule/fewest_sources", "schedule/most_sources"), self.sources_at(progress)
         given = zip(keys, self.sources, now, strict=True)
-        return {key: float(count) for key, source, count in given if isinstance(source, Ramp)}
+        found = {key: float(count) for key, source, count in given if isinstance(source, Ramp)}
+        if isinstance(self.window, Ramp):
+            found["schedule/window"] = float(count_at(self.window, progress))
+        return found

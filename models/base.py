@@ -18,6 +18,24 @@ from diffusion.samplers import SampleOptions
 OPAQUE = 0.5  # opacity from which there is a surface
 
 
+@dataclass(frozen=True)
+class Poses:
+    """Latent poses that a family itself read off the frames of a video."""
+
+    latents: Float[Tensor, "*batch p"]  # batch shape [b, t]
+
+    @property
+    def shape(self) -> torch.Size:
+        """The batch shape."""
+        return self.latents.shape[:-1]
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Poses":
+        """The same with `function` applied to the latents."""
+        return Poses(function(self.latents))
+
+
+Targets = Cameras | Poses  # from where a view is drawn
+
 # Called after every denoising step with its index and the current estimate of the clean images, [b t 3 h w].
 SampleCallback = Callable[[int, Tensor], None]
 
@@ -100,11 +118,21 @@ class NVSModel(nn.Module, ABC):
         along s by `data.scenes.batch.concatenate` are the encoding of all views.
         """
 
+    def read_targets(self, driving: Views) -> Targets:
+        """From where the views of a video are seen: targets [b, v] for `draw`.
+
+        Its cameras, unless a family reads poses off the frames themselves: these are then relative to the
+        first view, which stands for the first source view of the scene that is drawn.
+        """
+        if driving.cameras is None:
+            raise ValueError("the driving video has no cameras, which this model needs; give posed views")
+        return driving.cameras
+
     @abstractmethod
     def draw(
         self,
         scene: Applicable,
-        cameras: Cameras,
+        cameras: Targets,
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,
@@ -121,7 +149,7 @@ class NVSModel(nn.Module, ABC):
     def sample(
         self,
         source: Views,
-        cameras: Cameras,
+        cameras: Targets,
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
         *,

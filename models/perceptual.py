@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.images.pixels import from_uint8, to_uint8
 from data.images.quality import INSTALL, _size, extra
@@ -19,13 +19,10 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 SMALLEST_PERCEIVED = 32  # pixels: smaller images vanish in the deepest layers of stLPIPS
 
 
-def load_stlpips(device: torch.device) -> Distance:
-    """Load stLPIPS, a perceptual distance by network features: 0 if equal.
+def load_stlpips_network() -> nn.Module:
+    """The network of `load_stlpips`, on the CPU: images and truth [n 3 h w] in [-1, 1] -> [n 1 1 1].
 
-    LPIPS (Zhang et al. 2018, arXiv:1801.03924) on the AlexNet of Ghildyal and Liu 2022 (arXiv:2207.13686),
-    which tolerates small shifts, with the weights of the package stlpips-pytorch: values are not comparable
-    with other versions of LPIPS. Raises ValueError if the package is missing or damaged; the returned
-    function raises it for images below 32 pixels on a side.
+    Raises ValueError where the package is missing or damaged.
     """
     package = extra("stlpips_pytorch.stlpips")
     # Loaded here, not by the package, which neither checks the keys nor loads safely.
@@ -35,7 +32,18 @@ def load_stlpips(device: torch.device) -> Distance:
     # The layers `lin0`, `lin1` ... are also in a list `lins`.
     if surplus or any(not name.startswith("lins.") for name in missing):
         raise ValueError(f"{path}: does not fit stlpips-pytorch; {INSTALL}")
-    network = network.to(device).eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
+
+
+def load_stlpips(device: torch.device) -> Distance:
+    """stLPIPS, a distance by the features of a network: 0 where equal, larger the less alike.
+
+    LPIPS (Zhang et al. 2018, arXiv:1801.03924) on the AlexNet of Ghildyal and Liu 2022 (arXiv:2207.13686),
+    which tolerates small shifts, with the weights of the package stlpips-pytorch: its figures are not those
+    of other versions of LPIPS. Raises ValueError where the package is missing or damaged; what it returns
+    raises it where pictures have less than 32 pixels on a side.
+    """
+    network = load_stlpips_network().to(device)
 
     def distance(images: Tensor, truth: Tensor) -> Tensor:
         if min(images.shape[-2:]) < SMALLEST_PERCEIVED:

@@ -9,15 +9,19 @@ ROOT/cars_val/ holds objects whose ids follow the training ids. ROOT/contact_she
 With --layout nmr, ROOT/02958343/000123_coupe/ holds image/0000.png ... and cameras.npz: 24 views, 15 degrees
 of azimuth apart, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{train,val,test}.lst name the
 objects; as many as for validation are for the test.
+With --layout videos, ROOT/train/000123/*.png are the frames of a flight round a car, and cameras.json beside
+them holds the true cameras, for judging alone; ROOT/val/ likewise.
 A second run with the same parameters completes what is missing and leaves the rest alone.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 from scripts.common.process_pool import WorkerKilledError
-from scripts.common.shapes_set import ShapesOptions, make_shapes
+from scripts.common.shapes_set import Layout, ShapesOptions, make_shapes
+from scripts.common.shapes_videos import make_videos
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,14 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=24, help="views of each car (%(default)s)")
     parser.add_argument("--size", type=int, default=64, help="width and height in pixels (%(default)s)")
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
-    parser.add_argument("--layout", choices=("srn", "nmr"), default="srn", help="of files (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
+    help = "srn, nmr: posed views; videos: frames alone; shifts: of moving textures (%(default)s)"
+    parser.add_argument("--layout", choices=("srn", "nmr", "videos", "shifts"), default="srn", help=help)
     given = parser.parse_args(arguments)
     try:
         counts = (given.objects, given.views, given.size, given.val, given.seed)
-        options = ShapesOptions(*counts, layout=given.layout)
-        make_shapes(given.root, options, workers=given.workers)
+        if given.layout in get_args(Layout):
+            options = ShapesOptions(*counts, layout=given.layout)
+            make_shapes(given.root, options, workers=given.workers)
+        else:
+            options = ShapesOptions(*counts)
+            make_videos(given.root, options, kind=given.layout, workers=given.workers)
     except ValueError as error:
         print(f"make_shapes: {error}", file=sys.stderr)
         return 2
@@ -50,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"make_shapes: {cause}; the same command continues where this one ended", file=sys.stderr)
         return 1
     counts = f"{options.objects} training and {options.val} validation cars"
-    print(f"{given.root}: {counts}, {options.views} views each, see contact_sheet.png")
+    seen = "frames each" if given.layout != "srn" else "views each, see contact_sheet.png"
+    print(f"{given.root}: {counts}, {options.views} {seen}")
     return 0
 
 

@@ -40,6 +40,11 @@ TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest m
         "encoder": TINY_MODEL["encoder"],
         "renderer": {"size": 8, "coarse": 5, "fine": 3, "field": {"hidden": 7}},
     },
+    "xfactor": {
+        "family": "xfactor",
+        "network": {"width": 16, "heads": 2, "layers": 1, "patch": 4, "pose_size": 6, "pose_tokens": 2},
+        "loss": {"perceptual": 0},
+    },
     "image_diffusion": {
         "family": "image_diffusion",
         "denoiser": TINY_MODEL["denoiser"],

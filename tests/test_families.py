@@ -10,8 +10,8 @@ from torch import Tensor
 from config.families import FAMILIES, family
 from data.scenes.batch import Views, concatenate
 from diffusion.samplers import SampleOptions
-from models.base import NVSModel
-from tests.scenes import TINY_FAMILIES, cameras, scene, scene_batch, views
+from models.base import NVSModel, Targets
+from tests.scenes import TINY_FAMILIES, scene, scene_batch, views
 
 OPTIONS = SampleOptions(steps=2)
 
@@ -29,9 +29,14 @@ def model(request) -> NVSModel:
 
 
 @torch.no_grad()
+def targets(model: NVSModel) -> Targets:
+    return model.read_targets(views(2, 2, seed=6))
+
+
+@torch.no_grad()
 def draw(model: NVSModel, source: Views, **changes):
     arguments = {
-        "cameras": cameras(2, 2, seed=6),
+        "cameras": targets(model),
         "seeds": torch.tensor([[1, 2], [3, 4]]),
         "options": OPTIONS,
     }
@@ -134,7 +139,7 @@ def test_a_view_depends_on_its_own_seed_alone(model):
     alone = draw(
         model,
         source.apply(lambda tensor: tensor[1:]),
-        cameras=cameras(2, 2, seed=6)[1:, 1:],
+        cameras=targets(model).apply(lambda tensor: tensor[1:, 1:]),
         seeds=torch.tensor([[4]]),
     )
     torch.testing.assert_close(alone.images[0, 0], together.images[1, 1], atol=2e-4, rtol=1e-4)
@@ -149,7 +154,7 @@ def test_views_may_be_encoded_one_by_one_and_joined(model):
         model.eval()
         one_by_one = [model.encode(source.apply(lambda tensor, s=s: tensor[:, s : s + 1])) for s in range(3)]
         scene_of_three = concatenate(one_by_one, 1)
-        arguments = (cameras(2, 2, seed=6), torch.tensor([[1, 2], [3, 4]]), OPTIONS)
+        arguments = (targets(model), torch.tensor([[1, 2], [3, 4]]), OPTIONS)
         found = model.draw(scene_of_three, *arguments).images
         model.train()
     torch.testing.assert_close(found, draw(model, source).images, atol=2e-4, rtol=1e-4)

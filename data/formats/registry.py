@@ -14,6 +14,7 @@ from data.formats.packed.objects import is_packed, open_packed
 from data.formats.srn.archives import SUFFIX
 from data.formats.srn.objects import open_srn
 from data.formats.transforms import is_transforms, open_transforms
+from data.formats.videos.objects import is_videos, open_videos
 from data.scenes.objects import Objects, RawObjects
 from data.splits import SPLITS, Split
 
@@ -34,12 +35,23 @@ LAYOUTS: dict[str, Layout] = {
     "nmr_gen": Layout(partial(is_nmr, prefix="gen_"), partial(open_nmr, prefix="gen_")),
     "transforms": Layout(is_transforms, open_transforms),
     "colmap": Layout(is_colmap, open_colmap),
+    "videos": Layout(is_videos, open_videos),
     "srn": Layout(lambda root: True, open_srn),
 }
 
 
-def open_split(config: DataConfig, split: Split) -> Objects:
-    """Open the objects of a split of `config.root`. Raises ValueError if there are none."""
+def open_split(config: DataConfig, split: Split, *, cameras: bool = True) -> Objects:
+    """The objects of a split of `config.root`; without `cameras`, they may be video.
+
+    Raises ValueError where there are none.
+    """
+    objects = _open_split(config, split)
+    if cameras:
+        objects.require({"cameras"})
+    return objects
+
+
+def _open_split(config: DataConfig, split: Split) -> Objects:
     root = Path(config.root)
     if config.shards == "rank" and split == "train":
         raw = open_raw(root, split, "packed", partial=True)

@@ -36,17 +36,18 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Views:
-    """Images with their cameras, always with a view axis; `valid` is False for padding."""
+    """Pictures with their cameras, if these are known. `valid` marks views that are no padding."""
 
     images: Float[Tensor, "b v 3 h w"]  # RGB in [-1, 1], white background
-    cameras: Cameras  # batch shape [b, v]
+    cameras: Cameras | None  # batch shape [b, v]; None: not known, as of video
     valid: Bool[Tensor, "b v"]
     geometry: Geometry | None = None  # batch shape [b, v]; None if unknown or not requested
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Views":
         """Return the views with `function` applied to every tensor (a slice, a move to a device)."""
         geometry = self.geometry and self.geometry.apply(function)
-        return Views(function(self.images), self.cameras.apply(function), function(self.valid), geometry)
+        cameras = self.cameras and self.cameras.apply(function)
+        return Views(function(self.images), cameras, function(self.valid), geometry)
 
     def to(self, device: torch.device | str) -> "Views":
         """Return the views on a device."""
@@ -75,8 +76,8 @@ class SceneBatch:
         return self.apply(Tensor.pin_memory)
 
 
-def all_valid(images: Float[Tensor, "b v 3 h w"], cameras: Cameras) -> Views:
-    """Return views without padding."""
+def all_valid(images: Float[Tensor, "b v 3 h w"], cameras: Cameras | None) -> Views:
+    """Views without padding."""
     return Views(images, cameras, torch.ones(images.shape[:2], dtype=torch.bool, device=images.device))
 
 

@@ -30,6 +30,7 @@ from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
 from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
 from data.scenes.objects import Objects
 from data.scenes.views import customary_view, evenly_spaced
+from data.scenes.windows import choose_views
 from data.scenes.worker_signals import ignore_signals, shared_ending
 
 
@@ -46,11 +47,10 @@ class Choice:
 class SceneLoader:
     """Batches of `batch` scenes for one rank of `world`. Step numbers count from 0.
 
-    `total` is the number of batches of the whole run, for scheduling the number of sources; None keeps the
-    initial number. Views have the fields in `requires`: with "geometry", also depth and alpha.
-
-    Raises ValueError if an object has too few views for the fewest sources and the targets, or if ranks read
-    their own shards and these are missing or unequal in number.
+    `total` is the number of batches of the whole run, by which the number of sources may be scheduled; None:
+    it stays as it begins. Views hold what `requires` names: with "geometry", their depth and alpha.
+    Raises ValueError where an object has fewer views than the fewest sources and the targets need, or where
+    ranks are to read their own shards and these are not here, or not as many for every rank.
     """
 
     def __init__(
@@ -66,9 +66,8 @@ class SceneLoader:
     ):
         assert 0 <= rank < world
         fewest, self._most = config.largest_sources
-        needed = fewest + config.targets
         for name, count in _counts(objects, config):
-            if count < needed:
+            if count < fewest + config.targets:
                 raise ValueError(
                     f"{name}: has {count} views, but {fewest} source and "
                     f"{config.targets} target views are needed; lower data.sources or data.targets"
@@ -103,7 +102,8 @@ class SceneLoader:
         fewest, most = config.sources_at(progress)
         most = min(most, num_views - config.targets)
         num_sources = int(torch.randint(fewest, most + 1, (), generator=generator))
-        views = torch.randperm(num_views, generator=generator)[: num_sources + config.targets].tolist()
+        longest = config.window_at(progress)
+        views = choose_views(num_views, num_sources + config.targets, longest, generator)
         source, target = views[:num_sources], views[num_sources:]
         if config.near_source_prob and torch.rand((), generator=generator) < config.near_source_prob:
             source = with_near_view(source, target, self.objects.cameras(index).positions, generator)
@@ -166,6 +166,8 @@ def held_out_choice(objects: Objects, index: int, *, num_targets: int | None = N
     views.
     """
     num_views, source = objects.num_views(index), customary_view(objects, index)
+    if window := objects.config.window_at(1.0):  # views far apart have nothing in common
+        num_views, source = min(num_views, window), 0
     others = [view for view in range(num_views) if view != source]
     count = len(others) if num_targets is None else num_targets
     if not 1 <= count <= len(others):

@@ -6,7 +6,7 @@ with a file is a one-line ValueError that starts with its path.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -37,9 +37,10 @@ class RawObjects(ABC):
     """
 
     ids: tuple[str, ...]
-    mapped: bool = False  # whether images are memory-mapped, so that caching gains nothing
-    num_shards: int = 1  # number of shards of the split
-    shards: tuple[int, ...] = (0,)  # indices of the available shards
+    has_cameras: bool = True  # False: video, of which only pictures are known
+    mapped: bool = False  # whether pictures lie in memory already, so that to keep a copy gains nothing
+    num_shards: int = 1  # files that the split is cut into
+    shards: tuple[int, ...] = (0,)  # those that are here, counted from 0
 
     def __len__(self) -> int:
         """The number of objects."""
@@ -120,7 +121,12 @@ class Objects:
         return len(self._views(index))
 
     def cameras(self, index: int) -> Cameras:
-        """The cameras [v] of all usable views of an object. Raises ValueError if there are none."""
+        """Cameras [v] of all views of an object that may be used. Raises ValueError where there are none."""
+        if not self.raw.has_cameras:
+            raise ValueError(
+                f"{self.raw.place(index)}: is video without cameras, which are needed here; give data with "
+                "cameras, or a model of a family that needs none"
+            )
         if index not in self._cameras:
             poses, intrinsics = self._call(self.raw.cameras, index)
             chosen = torch.tensor(self._views(index))
@@ -128,10 +134,17 @@ class Objects:
             self._cameras[index] = cameras_from_poses(poses[chosen], intrinsics[chosen], object_radius=radius)
         return self._cameras[index]
 
-    def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras]:
-        """Read images in [-1, 1] and cameras of views of one object; views are indexed in order of names.
+    def require(self, fields: Collection[str]) -> None:
+        """Raise ValueError where views would not hold what a model requires of them."""
+        if "cameras" in fields and not self.raw.has_cameras:
+            self.cameras(0)
 
-        Raises ValueError if the object has no such view or one of its files cannot be used.
+    def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras | None]:
+        """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
+
+        Of video there are no cameras.
+
+        Raises ValueError where the object has no such view or one of its files cannot be used.
         """
         self._check(index, views)
         # Bit-identical to `from_uint8`, in half the time: per image, to stay in the CPU cache, and in two
@@ -139,7 +152,8 @@ class Objects:
         images = torch.empty(len(views), *self._black.shape)
         for image, view in zip(images, views, strict=True):
             torch.addcdiv(self._black, image.copy_(self._picture(index, view)), self._half_scale, out=image)
-        return images.movedim(-1, -3), self.cameras(index)[torch.tensor(views)]
+        cameras = self.cameras(index)[torch.tensor(views)] if self.raw.has_cameras else None
+        return images.movedim(-1, -3), cameras
 
     def stored_picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """RGB on white, at the stored size. Raises ValueError if there is no such view."""
@@ -164,7 +178,7 @@ class Objects:
     def read_views(self, index: int, views: Sequence[int], *, geometry: bool = False) -> Views:
         """Read views as a batch of one scene, optionally with its `geometry`."""
         images, cameras = self.read(index, views)
-        found = all_valid(images[None], cameras.apply(lambda tensor: tensor[None]))
+        found = all_valid(images[None], cameras and cameras.apply(lambda tensor: tensor[None]))
         if not geometry:
             return found
         return replace(found, geometry=self.read_geometry(index, views).apply(lambda tensor: tensor[None]))
@@ -257,7 +271,7 @@ def notices_of(raw: RawObjects, most: int = NOTICED) -> tuple[str, ...]:
             for notice in raw.notices(index):
                 kinds.setdefault(notice.replace(raw.place(index), ""), []).append(notice)
     with suppress(ValueError, OSError):
-        if not kinds and not is_z_up(raw.cameras(0)[0]):
+        if raw.has_cameras and not kinds and not is_z_up(raw.cameras(0)[0]):
             notice = f"{raw.place(0)}: its cameras are not upright along z; rotate the world so that z is up"
             kinds[notice] = [notice]
     return tuple(

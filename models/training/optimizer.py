@@ -32,25 +32,36 @@ def learning_rate_factor(config: OptimConfig, step: int, progress: float) -> flo
 
 
 def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with one parameter group per part; each group knows its own full rate as `full_lr`.
+    """AdamW with one parameter group per part, or two where only matrices decay.
+
+    Each group knows its own full rate as `full_lr`.
 
     A part whose factor is 0 is frozen: its parameters want no gradient. What the model has frozen itself
     stays so. Raises ValueError for a factor of a part that the model does not have, or where nothing is left
     to train.
     """
     parts = scaled_parts(model, config.lr_scale)
-    groups = []
+    groups, matrices = [], matrices_of(model) if config.decay == "matrices" else None
     for scale, part in parts:
         if scale == 0:
             for parameter in part:
                 parameter.requires_grad_(False)
         trained = [parameter for parameter in part if parameter.requires_grad]
-        if trained:
-            groups.append({"params": trained, "full_lr": scale * config.lr})
+        lasting = [] if matrices is None else [p for p in trained if p not in matrices]
+        decaying = [p for p in trained if matrices is None or p in matrices]
+        groups += [{"params": decaying, "full_lr": scale * config.lr}] if decaying else []
+        rate = {"full_lr": scale * config.lr, "weight_decay": 0.0}
+        groups += [{"params": lasting, **rate}] if lasting else []
     if not groups:
         raise ValueError("optim.lr_scale: every part is frozen; leave one of them above 0")
     options = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
     return torch.optim.AdamW(groups, **options, fused=True)  # one pass over the weights instead of ten
+
+
+def matrices_of(model: nn.Module) -> set[nn.Parameter]:
+    """Weights of linear and convolutional layers, which are called so and have two axes or more."""
+    named = model.named_parameters()
+    return {p for name, p in named if name.rpartition(".")[2] == "weight" and p.ndim > 1}
 
 
 def scaled_parts(model: NVSModel, factors: dict[str, float]) -> list[tuple[float, list[nn.Parameter]]]:

@@ -12,7 +12,7 @@ from data.images.display import colourise, grid
 from data.images.files import write_png
 from data.images.pixels import to_uint8
 from data.images.quality import psnr
-from data.scenes.batch import SceneBatch, Views
+from data.scenes.batch import SceneBatch, Views, concatenate
 from diffusion.samplers import SampleOptions
 from models.base import NVSModel, Prediction
 from models.device import autocast
@@ -62,7 +62,10 @@ class HeldOut:
         try:
             with abandonable(), torch.no_grad(), autocast(self._precision, target.images.device):
                 scene = model.encode(source)
-                prediction = model.draw(scene, target.cameras, seeds, self._options)
+                first = source.apply(lambda tensor: tensor[:, :1])  # what latent poses are relative to
+                targets = model.read_targets(concatenate([first, target], 1))
+                targets = targets.apply(lambda tensor: tensor[:, 1:])
+                prediction = model.draw(scene, targets, seeds, self._options)
                 health = model.diagnose(scene, target, seeds)
         finally:
             ema.swap(model)

@@ -103,6 +103,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("what to draw").add_argument
     add("--trajectory", type=_trajectory, default="spiral", metavar="NAME", help="default: spiral")
+    help = "video file or folder of frames whose poses the scene is drawn under (families without cameras)"
+    add("--drive", type=Path, metavar="VIDEO", help=help)
     add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
     add("--samples", type=_number(int, 1, 99), default=1, metavar="N", help="of each view (default: 1)")
 
@@ -180,6 +182,7 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
         checkpoint=arguments.transfer,
         subject=subject_request(arguments),
         trajectory=arguments.trajectory,
+        drive=arguments.drive,
         num_views=arguments.views,
         num_samples=arguments.samples,
         policy=arguments.policy or ("published" if arguments.autoregressive else None),

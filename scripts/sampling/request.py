@@ -127,6 +127,7 @@ class SampleRequest:
     checkpoint: str  # run such as runs/NAME, a checkpoint, or published weights
     subject: SubjectRequest = SubjectRequest()
     trajectory: str = "spiral"  # a name, or a path file (.json)
+    drive: Path | None = None  # a driving video: views are drawn under the poses of its frames
     num_views: int | None = None  # None: as many as the trajectory has
     num_samples: int = 1  # of each view
     policy: str | None = None  # which earlier views condition the next one; None: views are independent
@@ -146,6 +147,11 @@ class SampleRequest:
     fps: float = 10.0
 
     def __post_init__(self):
+        if self.drive is not None and (self.policy or self.refine_window or self.subject.photos):
+            raise ValueError(
+                "--drive draws a scene of a data set along a video; leave out --image, --policy, "
+                "--autoregressive and --refine-jointly"
+            )
         if self.subject.photos is not None and self.trajectory == OWN_VIEWS:
             raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
         for flag, value in (("--context-views", self.num_context), ("--order", self.order)):

@@ -1,0 +1,1 @@
+"""Video: pictures in order of time, without cameras."""

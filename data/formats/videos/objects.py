@@ -1,0 +1,163 @@
+"""Videos as objects without cameras: folders of frames, and video files.
+
+ROOT/SPLIT/.. holds videos, SPLIT being train, val or test (or *_train ...); without such folders a tenth of
+the videos, chosen by a hash of their names, is held out for val and test. ROOT/splits.json, where there is
+one, decides instead: {"train": [ids], "test": [ids]}, or a list of ids or {id: ...} for each. A folder of
+frames is one that holds pictures or a folder `images` of pictures; its id is its path with "/" as "_".
+Frames are in natural order of their names. Pictures are cut to their middle square.
+"""
+
+import hashlib
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from data.images.files import read_picture
+from data.scenes.objects import RawObjects
+from data.splits import HELD_OUT, Split, natural_key, split_named, subfolders
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+FILMS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
+DEPTH = 4  # folders below the root in which videos may be
+SPLIT_FILE = "splits.json"
+FEWEST = 2  # frames of a video
+MARK = "videos.json"  # what scripts write beside videos that they made
+
+
+class Videos(RawObjects):
+    """Videos of one split. Frames of files are decoded when one is asked for, and those of one are kept."""
+
+    has_cameras = False
+
+    def __init__(self, root: Path, paths: list[Path]):
+        self.ids = tuple(_id(root, path) for path in paths)
+        self._paths = paths
+
+    def place(self, index: int) -> str:
+        """Its folder or file."""
+        return str(self._paths[index])
+
+    def num_views(self, index: int) -> int:
+        """Number of frames."""
+        path = self._paths[index]
+        count = len(frame_files(path)) if path.is_dir() else len(read_film(path))
+        if count < FEWEST:
+            raise ValueError(f"{path}: is a video of {count} frames; use videos of {FEWEST} or more")
+        return count
+
+    def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
+        """There are none: raises ValueError."""
+        raise ValueError(f"{self._paths[index]}: is video without cameras; give data with cameras")
+
+    def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
+        """The middle square of a frame."""
+        path = self._paths[index]
+        frame = read_picture(frame_files(path)[view]) if path.is_dir() else read_film(path)[view]
+        return middle_square(frame)
+
+
+def middle_square(picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "k k 3"]:
+    """The largest square in the middle of a picture."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+@lru_cache(maxsize=4096)
+def frame_files(folder: Path) -> tuple[Path, ...]:
+    """The frames in a folder, or in its folder `images`, in natural order."""
+    place = folder / "images" if (folder / "images").is_dir() else folder
+    found = [place / name for name in os.listdir(place) if name.lower().endswith(PICTURES)]
+    return tuple(sorted(found, key=lambda path: natural_key(path.name)))
+
+
+@lru_cache(maxsize=2)
+def read_film(path: Path) -> UInt8[Tensor, "t h w 3"]:
+    """All frames of a video file. Raises ValueError where it cannot be read."""
+    import imageio.v3 as iio
+
+    try:
+        frames = iio.imread(path, index=None) if path.suffix == ".gif" else iio.imread(path, plugin="FFMPEG")
+    except Exception as error:  # every decoder has exceptions of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: cannot be read as video ({reason}); replace the file") from error
+    return torch.from_numpy(np.array(frames[..., :3]))
+
+
+def is_videos(root: Path) -> bool:
+    """Whether a folder holds videos: files of film, or what this project wrote as videos."""
+    return (root / MARK).is_file() or any(path.is_file() for path in _videos(root, depth=2))
+
+
+def open_videos(root: Path, split: Split) -> Videos:
+    """The videos of a split. Raises ValueError where there are none, or splits.json names unknown ids."""
+    chosen = [path for path in subfolders(root) if split_named(path.name)]
+    found = {_id(root, path): path for path in _videos(root)}
+    if not found:
+        raise ValueError(f"{root}: holds no video; give folders of frames or video files")
+    if (root / SPLIT_FILE).is_file():
+        ids = _listed(root / SPLIT_FILE, split, found)
+    elif chosen:
+        wanted = split if any(split_named(path.name) == split for path in chosen) else _instead(chosen, split)
+        ids = [name for name, path in found.items() if split_named(path.relative_to(root).parts[0]) == wanted]
+    else:
+        ids = [name for name in found if _held_out(name) == (split != "train")]
+    if not ids:
+        raise ValueError(f"{root}: has no video of the split {split}; add some, or a {SPLIT_FILE}")
+    return Videos(root, [found[name] for name in sorted(ids, key=natural_key)])
+
+
+def open_video(path: Path) -> Videos:
+    """One video, a file or a folder of frames. Raises ValueError where it is none."""
+    path = path.resolve() if path.exists() else path
+    if not (path.is_file() or (path.is_dir() and frame_files(path))):
+        raise ValueError(f"{path}: is no video; give a video file or a folder of frames")
+    return Videos(path.parent, [path])
+
+
+def _instead(folders: list[Path], split: Split) -> Split | None:
+    """val and test stand in for each other, where only one of them is there."""
+    other = {"val": "test", "test": "val"}.get(split)
+    return other if any(split_named(path.name) == other for path in folders) else None
+
+
+def _listed(path: Path, split: Split, known: dict[str, Path]) -> list[str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = list(content.get(split) or (content["test" if split == "val" else "val"]))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f'{path}: is no list of splits; write {{"train": [ids], "test": [ids]}}') from error
+    short = {name.partition("_")[2]: name for name in known} | {name: name for name in known}
+    spelled = [str(name).replace("/", "_") for name in names]
+    if unknown := [name for name in spelled if name not in short]:
+        raise ValueError(f"{path}: names {unknown[0]}, which is no video below {path.parent}; take it out")
+    return [short[name] for name in spelled]
+
+
+def _held_out(name: str) -> bool:
+    digest = hashlib.sha256(name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT
+
+
+def _id(root: Path, path: Path) -> str:
+    parts = list(path.relative_to(root).with_suffix("" if path.is_file() else path.suffix).parts)
+    if len(parts) > 1 and split_named(parts[0]):
+        parts = parts[1:]
+    return "_".join(parts)
+
+
+def _videos(folder: Path, depth: int = DEPTH) -> list[Path]:
+    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in FILMS and path.is_file()]
+    for inner in subfolders(folder):
+        if frame_files(inner):
+            found.append(inner)
+        elif depth > 1:
+            found += _videos(inner, depth - 1)
+    return found

@@ -1,0 +1,1 @@
+"""XFactor: views under poses that are read off video, learnt without cameras (arXiv:2510.13063)."""

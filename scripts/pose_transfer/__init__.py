@@ -1,0 +1,1 @@
+"""Judge transferred poses on the embedded videos, whose true views can be rendered."""

@@ -105,7 +105,7 @@ def last_part(options: SampleOptions, sigma: float) -> SampleOptions:
             "levels of the sampling; choose one between"
         )
     steps = int((karras_sigmas(options)[:-1] <= sigma).sum())
-    return SampleOptions(**options.model_dump() | {"sigma_max": sigma, "steps": max(2, steps)})
+    return type(options)(**options.model_dump() | {"sigma_max": sigma, "steps": max(2, steps)})
 
 
 @torch.no_grad()
@@ -117,6 +117,7 @@ def sample(
     *,
     init_images: Float[Tensor, "n c h w"] | None = None,
     callback: Callback | None = None,
+    sigmas: Float[Tensor, "k"] | None = None,
     draw: Draw = normal,
     device: torch.device | None = None,
 ) -> Float[Tensor, "n c h w"]:
@@ -127,9 +128,15 @@ def sample(
     `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is told,
     at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
     by streams named "initial", "churn.STEP" and "ancestral.STEP"; tests put known noise there. Brownian paths
-    are seeded directly. Once begun, nothing here waits for the device.
+    are seeded directly. `sigmas` are falling noise levels and a 0, on the CPU, in place of `karras_sigmas`.
+    Once begun, nothing here waits for the device.
     """
-    device, host_seeds, sigmas = device or seeds.device, seeds.cpu(), karras_sigmas(options)
+    device, host_seeds = device or seeds.device, seeds.cpu()
+    ends = (options.sigma_min, options.sigma_max)
+    if sigmas is None:
+        sigmas = karras_sigmas(options)
+    else:
+        ends = (float(sigmas[-2]), float(sigmas[0]))
 
     def noise(stream: str) -> Tensor:
         return _on_device(draw(host_seeds, shape, stream=stream), device)
@@ -140,12 +147,12 @@ def sample(
     function = _with_host_levels(options.sampler)
     source = SAMPLERS[options.sampler]
     if source == "churn":
-        return _sample_with_churn(function, denoise, initial, sigmas, options, callback, noise)
+        return _sample_with_churn(function, denoise, initial, sigmas, options.stochastic, callback, noise)
     arguments = {"callback": _adapted(callback), "disable": True}
     if source == "ancestral":
         arguments["noise_sampler"] = _ancestral_noise(noise)
     if source == "brownian":
-        arguments["noise_sampler"] = _brownian_noise(host_seeds, shape, options, device)
+        arguments["noise_sampler"] = _brownian_noise(host_seeds, shape, ends, device)
     return function(denoise, initial, sigmas, **arguments)
 
 
@@ -204,14 +211,14 @@ def _on_device(noise: Tensor, device: torch.device) -> Tensor:
     return noise.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else noise.to(device)
 
 
-def _sample_with_churn(function, denoise, noisy, sigmas, options, callback, noise) -> Tensor:
+def _sample_with_churn(function, denoise, noisy, sigmas, stochastic, callback, noise) -> Tensor:
     """Run a one-step method step by step, adding noise before each step where asked (EDM algorithm 2).
 
     The methods remember nothing between steps, so calling them once per step changes nothing; their own churn
     would draw its noise from the global generator.
     """
-    gamma = CHURN_GAMMA if options.stochastic else 0.0
-    for step in range(options.steps):
+    gamma = CHURN_GAMMA if stochastic else 0.0
+    for step in range(len(sigmas) - 1):
         sigma_hat = sigmas[step] * (1 + gamma)
         if gamma > 0:
             added = (sigma_hat**2 - sigmas[step] ** 2).sqrt()
@@ -228,14 +235,14 @@ def _ancestral_noise(noise: Callable[[str], Tensor]) -> Callable[[Tensor, Tensor
 
 
 def _brownian_noise(
-    seeds: Tensor, shape: Sequence[int], options: SampleOptions, device: torch.device
+    seeds: Tensor, shape: Sequence[int], ends: tuple[float, float], device: torch.device
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """k-diffusion's `noise_sampler` for SDEs: normalised increments of Brownian paths, one per view."""
     # A little wider than the schedule: samplers ask for levels that went through a logarithm and back.
     sampler = k_diffusion().sampling.BrownianTreeNoiseSampler(
         torch.empty(len(seeds), *shape),
-        0.99 * options.sigma_min,
-        1.01 * options.sigma_max,
+        0.99 * ends[0],
+        1.01 * ends[1],
         seed=[derived_seed(seed, "brownian") for seed in seeds.tolist()],
     )
     return lambda sigma, sigma_next: _on_device(sampler(sigma, sigma_next), device)

@@ -48,7 +48,7 @@ def load_base(
         dtypes = {"torch_dtype": dtype} if part in ("unet", "vae") else {}
         dtypes |= {"dtype": dtype} if part == "text_encoder" else {}
         try:
-            loaded[part] = kind.from_pretrained(path, subfolder=part, **ways, **dtypes)
+            loaded[part] = _read(kind, path, part, ways | dtypes)
         except Exception as error:  # the libraries raise a dozen kinds, for files, keys, shapes and pickles
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ValueError(
@@ -83,12 +83,28 @@ def _classes(path: str) -> dict[str, type]:
     return dict(zip(PARTS, kinds, strict=True))
 
 
+def _read(kind: type, path: str, part: str, ways: dict) -> object:
+    """One part of the base. The libraries draw missing weights at random, and only warn; here they raise."""
+    if part in ("tokenizer", "scheduler"):
+        return kind.from_pretrained(path, subfolder=part, **ways)
+    module, found = kind.from_pretrained(path, subfolder=part, output_loading_info=True, **ways)
+    if found["missing_keys"]:
+        raise ValueError(f"weights are missing, such as {min(found['missing_keys'])}")
+    return module
+
+
 def _checked(path: str, loaded: dict) -> Base:
     unet, text_encoder, scheduler = loaded["unet"], loaded["text_encoder"], loaded["scheduler"]
     width, needed = text_encoder.config.hidden_size, unet.config.cross_attention_dim
     if width != needed:
         raise ValueError(
             f"model.base.path {path}: the text encoder has width {width}, the text of the U-Net {needed}; "
+            "take both from one model"
+        )
+    words, known = len(loaded["tokenizer"]), text_encoder.config.vocab_size
+    if not known // 2 < words <= known:  # the libraries make an empty tokenizer of an empty folder
+        raise ValueError(
+            f"model.base.path {path}: the tokenizer has {words} words, the text encoder {known}; "
             "take both from one model"
         )
     prediction = scheduler.config.prediction_type

@@ -118,6 +118,7 @@ def sample(
     init_images: Float[Tensor, "n c h w"] | None = None,
     callback: Callback | None = None,
     sigmas: Float[Tensor, "k"] | None = None,
+    churn: tuple[float, float] = (CHURN_GAMMA, CHURN_NOISE),
     draw: Draw = normal,
     device: torch.device | None = None,
 ) -> Float[Tensor, "n c h w"]:
@@ -129,7 +130,8 @@ def sample(
     at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
     by streams named "initial", "churn.STEP" and "ancestral.STEP"; tests put known noise there. Brownian paths
     are seeded directly. `sigmas` are falling noise levels and a 0, on the CPU, in place of `karras_sigmas`.
-    Once begun, nothing here waits for the device.
+    `churn` is how much sigma rises before each step if sampling is stochastic, and the factor of the noise
+    that is added for it. Once begun, nothing here waits for the device.
     """
     device, host_seeds = device or seeds.device, seeds.cpu()
     ends = (options.sigma_min, options.sigma_max)
@@ -147,7 +149,8 @@ def sample(
     function = _with_host_levels(options.sampler)
     source = SAMPLERS[options.sampler]
     if source == "churn":
-        return _sample_with_churn(function, denoise, initial, sigmas, options.stochastic, callback, noise)
+        gamma, factor = churn if options.stochastic else (0.0, 1.0)
+        return _sample_with_churn(function, denoise, initial, sigmas, (gamma, factor), callback, noise)
     arguments = {"callback": _adapted(callback), "disable": True}
     if source == "ancestral":
         arguments["noise_sampler"] = _ancestral_noise(noise)
@@ -211,18 +214,18 @@ def _on_device(noise: Tensor, device: torch.device) -> Tensor:
     return noise.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else noise.to(device)
 
 
-def _sample_with_churn(function, denoise, noisy, sigmas, stochastic, callback, noise) -> Tensor:
+def _sample_with_churn(function, denoise, noisy, sigmas, churn, callback, noise) -> Tensor:
     """Run a one-step method step by step, adding noise before each step where asked (EDM algorithm 2).
 
     The methods are stateless between steps, so calling them once per step is equivalent; their own churn
     would use the global generator.
     """
-    gamma = CHURN_GAMMA if stochastic else 0.0
+    gamma, factor = churn
     for step in range(len(sigmas) - 1):
         sigma_hat = sigmas[step] * (1 + gamma)
         if gamma > 0:
             added = (sigma_hat**2 - sigmas[step] ** 2).sqrt()
-            noisy = noisy + CHURN_NOISE * added * noise(f"churn.{step}")
+            noisy = noisy + factor * added * noise(f"churn.{step}")
         pair = torch.stack([sigma_hat, sigmas[step + 1]])
         noisy = function(denoise, noisy, pair, callback=_adapted(callback, step), disable=True)
     return noisy

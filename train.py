@@ -82,7 +82,6 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     )
     from models.training.reporting import Reporter, learning_rate
     from models.training.run_directory import RunFolder
-    from models.training.validation import HeldOut
     from scripts.common.progress import progress_bar
 
     # Data.
@@ -106,8 +105,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
     reporter = Reporter(config, model, ema, folder, workers, **hooks)
     step, message = folder.start(model, ema, optimizer)
     if held_out_objects and workers.is_main:
-        views = reporter.named(held_out(held_out_objects, config.train.previews))
-        watched = HeldOut(views, config.sample, config.train.precision, workers.device)
+        reporter.watch(held_out(held_out_objects, config.train.previews))
     if config.train.compile:
         compile_model(model, workers)
     parallel = workers.wrap(model)
@@ -123,10 +121,16 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
         (sum(losses.values()) / accumulate).backward()
         return {name: loss.detach() for name, loss in losses.items()}  # the graph's memory is free again
 
-    def preview() -> dict[str, float]:
-        """Save a picture of held-out views; returns its figures, none if a stop was requested meanwhile."""
-        with reporter.pausing():
-            return watched.save(model, ema, folder.picture(step), stop, tolerate_disk_errors)
+    def passes() -> "dict[str, Tensor] | None":
+        """All passes of an update; returns the losses of the last, None if a stop was requested."""
+        for part in range(accumulate):
+            losses = None
+            if not workers.any(stop.requested):
+                losses = stop.attempt(partial(forward_backward, part), workers.is_single)
+            if losses is None:
+                return None
+            reporter.add(step + 1, losses)
+        return losses
 
     # Nothing is refused from here on, so that there is no folder without a run.
     if workers.is_main:
@@ -135,21 +139,15 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
         for line in filter(None, (*model.notices, message, notice)):
             print(line, file=sys.stderr)
         if held_out_objects and step == 0:
-            preview()
+            reporter.preview(step, stop)
     saved, stopped, losses = step, False, {}
     shown = {"total": total, "initial": step, "desc": config.name, "unit": "step"}
     with stop.deferred(), progress_bar(**shown, disable=not workers.is_main) as bar:
         while step < total and not stopped:
             # Batch, forward and backward.
             progress = step / total
-            for part in range(accumulate):
-                stopped = workers.any(stop.requested)
-                found = None if stopped else stop.attempt(partial(forward_backward, part), workers.is_single)
-                if found is None:
-                    stopped = True
-                    break
-                losses = found
-                reporter.add(step + 1, losses)
+            found = passes()
+            stopped, losses = found is None, found or losses
 
             # Update.
             if stopped:
@@ -170,7 +168,7 @@ def train(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = N
             if not reporter.empty and (save or look or step % config.train.log_every == 0):
                 line = reporter.line(step, progress, losses, saved=saved, lr=learning_rate(optimizer))
                 if workers.is_main:
-                    reporter.write(line | (preview() if look else {}))
+                    reporter.write(line | (reporter.preview(step, stop) if look else {}))
                     bar.set_postfix({name: f"{line[name]:.4f}" for name in ("loss", *losses, "data_wait")})
 
             # Save. The next time there may be room again; after the last one there is no next.

@@ -12,10 +12,12 @@ from models.base import NVSModel
 from models.checkpoints.format import checkpoint_path
 from models.training.distributed import Workers
 from models.training.ema import EMA
+from models.training.interruption import StopSignal
 from models.training.meter import DamageCount, Meter, WeightStats
 from models.training.run_directory import RunFolder
 from models.training.sanity_checks import SanityChecks
 from models.training.tracking import Tracker
+from models.training.validation import HeldOut
 
 Report = dict[str, float | int]
 
@@ -38,21 +40,31 @@ class Reporter:
         warn: Callable[[str], None],
         tolerate_disk_errors: Callable[[], AbstractContextManager[None]],
     ):
-        self._config, self._model, self._folder, self._workers = config, model, folder, workers
+        self._config, self._model, self._ema = config, model, ema
+        self._folder, self._workers = folder, workers
         self._warn, self._tolerate_disk_errors = warn, tolerate_disk_errors
         self._stats, self._checks = WeightStats(model, ema, workers.device), SanityChecks()
         self._meter = Meter(images=config.train.batch * workers.world * config.data.targets)
         self._damage = DamageCount(skip=config.data.damaged == "skip", say=warn)
         self._tracker: Tracker | None = None
+        self._held_out: HeldOut | None = None
         self.pausing = self._meter.pausing  # context of what is no training
 
     def batches(self, batches: Iterable[SceneBatch]) -> Iterator[SceneBatch]:
         """The same batches; waiting for them is timed, and damaged files are named once."""
         return self._meter.timed(self._damage.named(batches))
 
-    def named(self, batch: SceneBatch) -> SceneBatch:
-        """The same batch of held-out views; damaged files are named."""
-        return next(self._damage.named([batch]))
+    def watch(self, views: SceneBatch) -> None:
+        """Choose the held-out views of `preview`; damaged files are named."""
+        (views,) = self._damage.named([views])
+        options, precision = self._config.sample, self._config.train.precision
+        self._held_out = HeldOut(views, options, precision, self._workers.device)
+
+    def preview(self, step: int, stop: StopSignal) -> dict[str, float]:
+        """Save a picture of the held-out views; returns its figures, none if a stop is requested."""
+        path = self._folder.picture(step)
+        with self.pausing():
+            return self._held_out.save(self._model, self._ema, path, stop, self._tolerate_disk_errors)
 
     def open(self, step: int) -> str | None:
         """Make the run directory as of `step` and begin tracking; returns a notice about that, if any.

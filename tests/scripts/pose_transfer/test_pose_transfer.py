@@ -85,7 +85,10 @@ def test_several_frames_of_a_scene_may_be_given(folder, monkeypatch):
     [
         (["--drive", "nowhere"], "nowhere: is no video; give a video file or a folder of frames"),
         (["--drive", "sets/shapes_videos/val/000005", "--views", "9"], "has 5 frames, but 9 are asked of it"),
-        (["--drive", "sets/shapes_videos/val/000005", "--cond-views", "7"], "view 7 requested, but the object has 5"),
+        (
+            ["--drive", "sets/shapes_videos/val/000005", "--cond-views", "7"],
+            "view 7 requested, but the object has 5",
+        ),
         (["--drive", "x", "--policy", "nearest"], "leave out --image, --policy"),
         (["--split", "val"], "is video without cameras"),
     ],

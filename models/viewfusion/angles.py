@@ -111,7 +111,7 @@ def fit_angles(config: AngleConfig, objects: Sequence[Cameras]) -> AngleConfig:
     return config.model_copy(update=found | given)
 
 
-def _common_turn(azimuths: list[Float[Tensor, "v"]]) -> tuple[float, Literal[1, -1]]:
+def _common_turn(azimuths: list[Float[Tensor, "_"]]) -> tuple[float, Literal[1, -1]]:
     """Azimuth of view 0 and direction of the turn that all objects make; 0 and 1 where they make none."""
     first = azimuths[0]
     if len(first) < 2 or any(len(other) != len(first) for other in azimuths):

@@ -59,7 +59,8 @@ def test_any_family_is_ready_to_sample_as_its_run_does(family, tmp_path):
     for other in (model, expected):
         assert other.options == config.sample != SampleOptions()
         assert other.trained_on == config.data
-    source, targets, seeds = views(1, 2), cameras(1, 2, seed=6), torch.tensor([[1, 2]])
+    source, seeds = views(1, 2), torch.tensor([[1, 2]])
+    targets = model.read_targets(views(1, 2, seed=6))
     found = model.sample(source, targets, seeds, model.options)
     place(expected, model.device)
     assert torch.equal(found.images, expected.sample(source, targets, seeds, config.sample).images)

@@ -74,9 +74,7 @@ def own_seeds(num_scenes: int, num: int) -> Tensor:
 
 
 def joined(predictions: Iterator[Prediction]) -> Prediction:
-    parts = list(predictions)
-    names = [field.name for field in fields(Prediction)]
-    return Prediction(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names))
+    return concatenate(list(predictions), axis=1)
 
 
 def test_a_view_looks_at_the_source_at_four_earlier_views_and_at_the_last_one():

@@ -1,1 +1,1 @@
-"""Parts of python -m scripts.view: a window in the browser to look through at a model's volumes."""
+"""python -m scripts.view: an interactive viewer for volumes, in the browser."""

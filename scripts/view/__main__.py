@@ -1,4 +1,4 @@
-"""Look through a window in the browser at what a model knows of an object: python -m scripts.view RUN"""
+"""Explore the volumes of a model interactively in the browser: python -m scripts.view RUN"""
 
 import argparse
 import signal
@@ -13,7 +13,7 @@ from scripts.common.command_line import OneLineParser
 from scripts.sampling.arguments import add_subject, subject_request
 from scripts.sampling.request import SubjectRequest
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from scripts.view.backend import Engine
     from scripts.view.server import Viewer
 
@@ -24,20 +24,21 @@ examples:
   python -m scripts.view runs/srn_cars_128 --image photo.jpg --elevation 15
   python -m scripts.view runs/quickstart --measure
 
-Open the address that it prints. The background is the volume as the window's camera sees it: drag to turn,
-scroll to come nearer, drag with the right button to shift. Each window has a camera and a camera path of its
-own. docs/viewer.md shows all controls and the format of path files.
+Open the address that it prints. The background is the volume, rendered from the window's camera: drag to
+orbit, scroll to zoom, drag with the right button to pan. Each window has its own camera and camera path.
+docs/viewer.md describes all controls and the format of path files.
 
-There is no password: anybody who reaches the address may look, draw samples and write path files into
---output. At 127.0.0.1 these are all users of this machine, and pages of other sites that are open in a
-browser on it; with --host 0.0.0.0 everybody in the network as well.
+There is no password: anybody who can reach the address can use the viewer, sample views and write path files
+to --output. At 127.0.0.1 this includes all users of this machine, and pages of other sites that are open in a
+browser on it; with --host 0.0.0.0 also the whole network.
 
-Ctrl-C ends it, and a second one at once. Exit codes: 2 bad input, 130 Ctrl-C, 143 SIGTERM; 0 after --measure.
+Ctrl-C stops it; press it twice to stop at once. Exit codes: 2 bad input, 130 Ctrl-C, 143 SIGTERM; 0 after
+--measure.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and serve until a signal comes; user errors become one line and exit code 2."""
+    """Parse the command line and serve until a signal arrives; user errors are one line and exit code 2."""
     arguments = make_parser().parse_args(argv)
     try:
         return view(view_request(arguments))
@@ -60,8 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="run such as runs/NAME, a checkpoint, or genvs.pt")
     add_subject(parser, "the first N objects of the split to choose from (default: all)")
     add = parser.add_argument_group("the window").add_argument
-    add("--host", default="127.0.0.1", metavar="NAME", help="address to listen at (default: 127.0.0.1)")
-    add("--port", type=int, default=8080, metavar="N", help="0: any that is free (default: 8080)")
+    add("--host", default="127.0.0.1", metavar="NAME", help="address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, default=8080, metavar="N", help="0: any free port (default: 8080)")
     add(
         "--size",
         type=int,
@@ -73,18 +74,18 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--output", type=Path, default=Path("paths"), metavar="FOLDER", help="for path files (default: paths)"
     )
-    add("--measure", action="store_true", help="open no window, but say how fast previews are")
+    add("--measure", action="store_true", help="print the speed of previews instead of serving")
     return parser
 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """What is looked at, and where windows are served."""
+    """What to show, and where to serve it."""
 
     checkpoint: str
     subject: SubjectRequest
     host: str = "127.0.0.1"
-    port: int = 8080  # 0: any that is free
+    port: int = 8080  # 0: any free port
     size: int = 128  # height of previews in pixels
     device: str = "auto"
     output: Path = Path("paths")  # for path files
@@ -103,7 +104,7 @@ class ViewRequest:
 
 
 def view_request(arguments: argparse.Namespace) -> ViewRequest:
-    """What the parsed command line asks for. Raises ValueError where that makes no sense."""
+    """The request that the parsed command line describes."""
     own = ("host", "port", "size", "device", "output", "measure")
     return ViewRequest(
         arguments.run, subject_request(arguments), **{name: getattr(arguments, name) for name in own}
@@ -111,10 +112,7 @@ def view_request(arguments: argparse.Namespace) -> ViewRequest:
 
 
 def view(request: ViewRequest) -> int:
-    """Serve windows until a signal comes, or measure; returns the exit code.
-
-    Raises ValueError or OSError, in one line for the user, before a window opens.
-    """
+    """Serve windows until a signal arrives, or measure; returns the exit code."""
     require_viser()
     if request.measure:
         from scripts.view.timing import measure
@@ -125,16 +123,13 @@ def view(request: ViewRequest) -> int:
 
 
 def serve(request: ViewRequest) -> int:
-    """Serve windows until a signal comes; returns the exit code.
-
-    Raises ValueError or OSError, in one line for the user, before a window opens.
-    """
+    """Serve windows until a signal arrives; returns the exit code."""
     signals: list[int] = []
     ended, opened = threading.Event(), threading.Event()
 
     def receive(number: int, _: object) -> None:
         signals.append(number)
-        restore()  # the next one ends the process
+        restore()  # the next signal ends the process
         ended.set()
         if not opened.is_set():
             raise KeyboardInterrupt
@@ -149,7 +144,7 @@ def serve(request: ViewRequest) -> int:
         viewer = open_viewer(request)
         opened.set()
         print(f"{viewer.url}  (Ctrl-C ends)", flush=True)
-        while not ended.wait(timeout=0.2):  # a signal that another thread receives does not wake this one
+        while not ended.wait(timeout=0.2):  # poll: a signal received by another thread does not wake this one
             continue
         viewer.stop()
     except KeyboardInterrupt:
@@ -161,7 +156,7 @@ def serve(request: ViewRequest) -> int:
 
 
 def require_viser() -> None:
-    """Raise ValueError where viser is missing."""
+    """Raise ValueError if viser is not installed."""
     try:
         import viser  # noqa: F401
     except ImportError as error:
@@ -169,12 +164,12 @@ def require_viser() -> None:
 
 
 def open_viewer(request: ViewRequest) -> "Viewer":
-    """A viewer that serves already. Raises ValueError or OSError, in one line for the user."""
+    """Start a viewer."""
     from scripts.view.server import Viewer, require_free
     from scripts.view.subjects import data_flags
     from scripts.view.window.window import Choices
 
-    # A window may be closed while something is on its way to it.
+    # A window may be closed while messages to it are queued.
     warnings.filterwarnings("ignore", message="Queued .* on a closed connection")
     require_free(request.host, request.port)  # before the model is loaded
     engine = open_engine(request)
@@ -184,7 +179,7 @@ def open_viewer(request: ViewRequest) -> "Viewer":
 
 
 def open_engine(request: ViewRequest) -> "Engine":
-    """The model and what it looks at. Raises ValueError or OSError, in one line for the user."""
+    """Load the model and open its subjects."""
     from models.checkpoints.loading import load_model
     from models.device import choose_device, place
     from models.volumes.volume_model import volumes_of

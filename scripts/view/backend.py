@@ -1,4 +1,4 @@
-"""What the window asks of a model: volumes, previews of them and samples. One thread uses it."""
+"""The model behind the viewer: encodes volumes, renders previews and samples views. Not thread-safe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ CACHED = 32  # views whose volumes are kept
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """An object as a model knows it from some of its views; equal to none but itself."""
+    """The volumes of an object, encoded from some of its views; compared by identity."""
 
     name: str
     source: Views  # a batch of one scene
@@ -33,23 +33,23 @@ class Encoded:
 
     @property
     def radius(self) -> float:
-        """Radius of the working volume, a sphere round the origin; scene units."""
+        """Radius of the working volume, a sphere around the origin; scene units."""
         return working_radius(self.source.cameras[0, 0])
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a volume shows from one camera."""
+    """A rendering of a volume from one camera."""
 
     latent: Float[Tensor, "f h w"]  # 0 to 1, the first three are red, green and blue
-    depth: Float[Tensor, "h w"]  # of the surface; the far plane where nothing is
+    depth: Float[Tensor, "h w"]  # of the surface; the far plane if there is none
     opacity: Float[Tensor, "h w"]
     near: float
     far: float
 
 
 class Engine:
-    """A model and what it looks at; every view is encoded once, and volumes of `CACHED` views are kept."""
+    """A model and its subjects; the volumes of the last `CACHED` views are cached."""
 
     def __init__(self, model: VolumeModel, config: RunConfig, subjects: Subjects, device: torch.device):
         self.model, self.config, self.subjects = model, config, subjects
@@ -57,18 +57,18 @@ class Engine:
         self._encoded = lru_cache(maxsize=CACHED)(self._encode)
 
     def encode(self, name: str, views: Sequence[int]) -> Encoded:
-        """An object by some of its views. Raises ValueError where one cannot be read."""
+        """Encode an object from some of its views."""
         parts = [self._encoded(name, view) for view in views]
         source, scenes = (list(column) for column in zip(*parts, strict=True))
         return Encoded(name, concatenate(source, axis=1), concatenate(scenes, axis=1))
 
     @torch.no_grad()
     def preview(self, encoded: Encoded, cameras: Cameras, size: tuple[int, int]) -> Preview:
-        """What the volumes show to a camera [1, 1] in (height, width) pixels."""
-        there = cameras.to(self._device)
+        """Render the volumes from a camera [1, 1] at (height, width) pixels."""
+        on_device = cameras.to(self._device)
         with self._precision():
-            rendering = self.model.render(encoded.scene, there, size=size)
-        depth, opacity = surfaces(rendering, there, size)
+            rendering = self.model.render(encoded.scene, on_device, size=size)
+        depth, opacity = surfaces(rendering, on_device, size)
         parts = rendering.latent[0, 0], depth[0, 0, 0], opacity[0, 0, 0]
         return Preview(*(part.float().cpu() for part in parts), float(cameras.near), float(cameras.far))
 
@@ -76,7 +76,7 @@ class Engine:
     def sample(
         self, encoded: Encoded, cameras: Cameras, seed: int, options: SampleOptions, callback: SampleCallback
     ) -> Prediction:
-        """The view that the model draws from a camera [1, 1]."""
+        """Sample a view from a camera [1, 1]."""
         with self._precision():
             return self.model.draw(
                 encoded.scene,

@@ -1,8 +1,8 @@
-"""The browser's cameras as ours, and back.
+"""Convert between the cameras of the browser and ours.
 
-viser's cameras are OpenCV like ours: a position and a quaternion (w, x, y, z) that turns the camera's axes (x
-right, y down, z forward) into the world's, with the vertical angle of view in radians. Their pictures have
-the shape of the window, and the optical axis in the middle.
+viser's cameras use OpenCV axes like ours: a position and a quaternion (w, x, y, z) that rotates from camera
+axes (x right, y down, z forward) to world axes, and the vertical field of view in radians. Their images have
+the aspect ratio of the window and a centred principal point.
 """
 
 import math
@@ -27,7 +27,7 @@ class BrowserCamera:
 
     wxyz: tuple[float, float, float, float]  # unit quaternion
     position: tuple[float, float, float]  # scene units
-    fov: float  # vertical angle of view in radians
+    fov: float  # vertical field of view in radians
     aspect: float  # width of the window divided by its height
 
     @property
@@ -40,22 +40,22 @@ class BrowserCamera:
 
     @property
     def focal(self) -> float:
-        """Focal length in heights of the picture."""
+        """Focal length in image heights."""
         return 0.5 / math.tan(self.fov / 2)
 
     def cameras(self, object_radius: float) -> Cameras:
-        """The camera that sees what the window shows [1, 1]; its working volume is the sphere of
-        `object_radius` round the origin."""
+        """The camera of the whole window [1, 1]; its working volume is the sphere of `object_radius` around
+        the origin."""
         intrinsics = pinhole(self.focal / self.aspect, aspect=self.aspect)
         return _batch_of_one(self.cam_to_world, intrinsics, object_radius)
 
     def square(self, object_radius: float) -> Cameras:
-        """The camera that sees the square in the middle of the window, as high as that [1, 1]."""
+        """The camera of the square in the middle of the window, of the same height [1, 1]."""
         return _batch_of_one(self.cam_to_world, pinhole(self.focal), object_radius)
 
 
 def browser_camera_of(camera: "CameraHandle") -> BrowserCamera:
-    """The camera of a window as it is now."""
+    """The current camera of a window."""
     wxyz, position = tuple(camera.wxyz.tolist()), tuple(camera.position.tolist())
     return BrowserCamera(wxyz, position, camera.fov, camera.aspect)
 
@@ -63,8 +63,8 @@ def browser_camera_of(camera: "CameraHandle") -> BrowserCamera:
 def browser_camera_at(
     cam_to_world: Float[Tensor, "4 4"], intrinsics: Float[Tensor, "3 3"], *, aspect: float = 1.0
 ) -> BrowserCamera:
-    """The browser's camera at a pose, which sees as far up and down as `intrinsics` do; their principal point
-    is taken to be in the middle."""
+    """The browser's camera at a pose, with the vertical field of view of `intrinsics`; the principal point
+    is assumed to be centred."""
     fov = 2 * math.atan(0.5 / float(intrinsics[1, 1]))
     position = tuple(cam_to_world[:3, 3].tolist())
     wxyz = SO3.from_matrix(cam_to_world[:3, :3].double().numpy()).wxyz

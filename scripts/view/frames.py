@@ -1,4 +1,4 @@
-"""Pictures of what a volume knows, for the window."""
+"""Images of previews for the window."""
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from scripts.view.backend import Preview
 RGB, DEPTH, OPACITY, LATENT = KINDS = ("RGB", "Depth", "Opacity", "Latent")
 OUTSIDE = 0.95  # brightness beside the square that a sample shows
 OPAQUE = 0.5  # opacity from which a surface hides what lies behind it
-BEHIND = 100.0  # scene units: a depth behind all that is drawn into the scene
-PAIR_SIDE = 256  # pixels; smaller pictures are enlarged by a whole factor to about this side
+BEHIND = 100.0  # scene units: a depth behind everything in the scene
+PAIR_SIDE = 256  # pixels; smaller images are enlarged by an integer factor to about this side
 
 
 def picture(preview: Preview, kind: str, channel: int = 0) -> UInt8[torch.Tensor, "h w 3"]:
-    """One of `KINDS` of a preview; `channel` is of its latent image."""
+    """One of `KINDS` of a preview; `channel` selects a channel of the latent image."""
     if kind == RGB:
         return to_uint8(2 * preview.latent[:3] - 1)
     if kind == DEPTH:
@@ -25,7 +25,7 @@ def picture(preview: Preview, kind: str, channel: int = 0) -> UInt8[torch.Tensor
 
 
 def backdrop(pixels: UInt8[torch.Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture as the window's background, darker beside the square that a sample shows."""
+    """The background of the window: the image, darker outside the square that a sample covers."""
     height, width = pixels.shape[:2]
     shown = pixels.clone()
     margin = max(0, round((width - height) / 2))
@@ -35,19 +35,19 @@ def backdrop(pixels: UInt8[torch.Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]
 
 
 def surface(preview: Preview) -> Float[np.ndarray, "h w"]:
-    """Depth that hides what is drawn behind the object."""
+    """A depth map that occludes scene elements behind the object."""
     return torch.where(preview.opacity >= OPAQUE, preview.depth, BEHIND).numpy()
 
 
 def pair(*pictures: UInt8[torch.Tensor, "h w 3"]) -> UInt8[np.ndarray, "k l 3"]:
-    """Pictures of one size side by side, enlarged."""
+    """Images of the same size side by side, enlarged."""
     factor = max(1, round(PAIR_SIDE / len(pictures[0])))
     large = torch.stack([enlarge(one, factor) for one in pictures])
     return grid(large, columns=len(large), gap=8).numpy()
 
 
 def scale(low: str, high: str) -> str:
-    """HTML of the colour scale of `picture`, with what its ends mean."""
+    """HTML of the colour bar of `picture`, with labels at its ends."""
     ramp = colourise(torch.linspace(0, 1, 9)[None], 0.0, 1.0)[0].tolist()
     colours = ", ".join("rgb({}, {}, {})".format(*colour) for colour in ramp)
     return (

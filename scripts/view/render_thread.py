@@ -1,4 +1,4 @@
-"""The one thread that computes for all windows, each in its turn, so that none waits for a stale picture."""
+"""The thread that computes for all windows in turn, so that none waits for an outdated image."""
 
 import threading
 import time
@@ -6,24 +6,24 @@ from collections.abc import Callable
 from typing import Protocol
 
 PATIENCE_S = 10.0  # seconds to wait for the end of a turn
-Turn = Callable[[], None]  # a piece of work
+Turn = Callable[[], None]  # a unit of work
 
 
 class Client(Protocol):
-    """A window that has work done. The worker calls it from its own thread."""
+    """A window that needs work done. The worker calls it from its own thread."""
 
     def job(self, *, quick: bool) -> Turn | None:
-        """Takes the next of what was asked for once: such as is done `quick`, or such as calls
-        `Worker.breathe` now and then."""
+        """Pop the next one-off job: a `quick` one, or a long one that calls `Worker.breathe` regularly."""
 
     def frame(self, now: float, *, moving: bool) -> Turn | float | None:
-        """Work on the picture of the newest camera, or the time of `time.monotonic` at which to ask again.
+        """Work on the image of the latest camera, the time (`time.monotonic`) at which to ask again, or None
+        if there is nothing to do.
 
-        It is the picture that a `moving` camera needs, or a better one; None: there is nothing to do.
+        The image is coarse for a `moving` camera, otherwise fine.
         """
 
     def failed(self, error: Exception) -> None:
-        """Tell the user that a turn went wrong."""
+        """Show an error of a turn to the user."""
 
 
 Question = Callable[[Client, float], Turn | float | None]  # at a time
@@ -38,23 +38,23 @@ PICTURES: tuple[Question, ...] = (
 
 
 class Worker:
-    """Serves clients in turn: what they asked for once first, then pictures.
+    """Serves clients in turn: one-off jobs first, then images.
 
-    Between the steps of long work, `breathe` has it do what is quick for all, and pictures of moving cameras.
+    Between the steps of long jobs, `breathe` does the quick jobs and the images of moving cameras.
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()  # held while what clients answer is changed
+        self.changed = threading.Condition()  # held while the state of clients is changed
         self._clients: list[Client] = []
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the turn that is under way, and no more; one that takes too long is left behind."""
+        """Stop after the current turn, or abandon it after `PATIENCE_S`."""
         with self.changed:
             self._ended = True
             self._clients.clear()
@@ -63,19 +63,19 @@ class Worker:
             self._thread.join(timeout=PATIENCE_S)
 
     def add(self, client: Client) -> None:
-        """Serve another client from now on."""
+        """Start serving a client."""
         with self.changed:
             self._clients.append(client)
             self.changed.notify_all()
 
     def remove(self, client: Client) -> None:
-        """Serve a client no more."""
+        """Stop serving a client."""
         with self.changed:
             if client in self._clients:
                 self._clients.remove(client)
 
     def breathe(self) -> None:
-        """Do what is quick for each client; long work calls this now and then."""
+        """Do the quick work of each client; long jobs call this regularly."""
         with self.changed:
             clients = list(self._clients)
         for client in clients:
@@ -108,7 +108,7 @@ class Worker:
         return None
 
     def _pause(self) -> float | None:
-        """Seconds until a client will have work; None: not before something changes."""
+        """Seconds until a client will have work, or None to wait for a change."""
         now = time.monotonic()
         answers = [_ask(client, question, now) for client in self._clients for question in PICTURES]
         times = [
@@ -119,14 +119,14 @@ class Worker:
     def _take(self, client: Client, turn: Turn) -> None:
         try:
             turn()
-        except Exception as error:  # the window says what went wrong, and the others go on
+        except Exception as error:  # shown in the window; the others continue
             client.failed(error)
 
 
 def _ask(client: Client, question: Question, now: float) -> Turn | float | None:
-    """A client's answer; one that has none but an error has nothing to do until something changes."""
+    """A client's answer; None after an error, so that it is not asked again before something changes."""
     try:
         return question(client, now)
-    except Exception as error:  # as in turns
+    except Exception as error:  # as in `_take`
         client.failed(error)
         return None

@@ -1,4 +1,4 @@
-"""The viewer's server: a window for every browser that comes."""
+"""The viewer's server: opens a window for every browser that connects."""
 
 import contextlib
 import io
@@ -14,9 +14,9 @@ from scripts.view.window.window import Choices, Window
 
 
 class Viewer:
-    """Serves windows at `host` and `port` (0: any that is free) until it is stopped.
+    """Serves windows at `host` and `port` (0: any free port) until it is stopped.
 
-    Raises ValueError where nobody can be served there.
+    Raises ValueError if the address cannot be used.
     """
 
     def __init__(self, engine: Engine, choices: Choices, *, host: str, port: int):
@@ -26,7 +26,7 @@ class Viewer:
         with quiet():
             self.server = viser.ViserServer(host=host, port=port, label=choices.title, verbose=False)
         self.url = f"http://{host}:{self.server.get_port()}"
-        if port not in (0, self.server.get_port()):  # another program came between
+        if port not in (0, self.server.get_port()):  # another program took it in the meantime
             self.stop()
             raise ValueError(in_use(host, port))
         self.server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
@@ -36,16 +36,16 @@ class Viewer:
         self.server.on_client_disconnect(self._close)
 
     def stop(self) -> None:
-        """Close all windows and let the port go."""
+        """Close all windows and release the port."""
         for window in list(self.windows.values()):
-            window.session.close()  # ends the sample that is under way
+            window.session.close()  # cancels the current sample
         self._worker.stop()
         with quiet():
             self.server.stop()
 
     def _open(self, client: viser.ClientHandle) -> None:
         self.windows[client.client_id] = Window(client, self.engine, self._worker, self._choices)
-        if client.client_id not in self.server.get_clients():  # it has left meanwhile
+        if client.client_id not in self.server.get_clients():  # it has disconnected in the meantime
             self._close(client)
 
     def _close(self, client: viser.ClientHandle) -> None:
@@ -55,13 +55,13 @@ class Viewer:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise ValueError where a port cannot be listened on."""
+    """Raise ValueError if the address cannot be listened on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
-            if os.name == "posix":  # as the server does: a port that was left a moment ago is free
+            if os.name == "posix":  # like the server: a port that was released a moment ago is free
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
@@ -71,7 +71,7 @@ def require_free(host: str, port: int) -> None:
 
 
 def in_use(host: str, port: int) -> str:
-    """What to say where something else listens there, or nothing may."""
+    """The error if the port is taken or may not be used."""
     return (
         f"--port {port}: cannot be used at {host}, as it is taken or reserved; choose another, or 0 for any"
     )
@@ -79,6 +79,6 @@ def in_use(host: str, port: int) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """viser prints when it begins and ends."""
+    """Silence viser, which prints when it starts and stops."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

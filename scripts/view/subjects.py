@@ -1,4 +1,4 @@
-"""What there is to look at: the objects of a data set, or photos of one's own."""
+"""The subjects of the viewer: objects of a data set, or photos of one object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from scripts.training.messages import tell
 
 
 class Subjects(Protocol):
-    """Objects by name, each with views counted from 0. All methods raise ValueError where a file is bad."""
+    """Objects by name, each with views counted from 0. All methods raise ValueError for a bad file."""
 
     names: tuple[str, ...]
 
     def first_views(self, name: str) -> list[int]:
-        """The input views to begin with."""
+        """The initial input views."""
 
     def cameras(self, name: str) -> Cameras:
         """The cameras [n] of all views."""
@@ -32,12 +32,12 @@ class Subjects(Protocol):
         """One view, as a batch of one scene."""
 
     def flags(self, name: str, views: Sequence[int]) -> list[str]:
-        """What tells sample_views.py the object and its input views, after `data_flags`."""
+        """Flags of sample_views.py for the object and its input views, in addition to `data_flags`."""
 
 
 @dataclass(frozen=True)
 class DataSubjects:
-    """Objects of a data set: those of these indices; `chosen` are the input views to begin with, if any."""
+    """Objects of a data set, by their indices; `chosen` are the initial input views, if given."""
 
     objects: Objects
     indices: list[int]
@@ -45,11 +45,11 @@ class DataSubjects:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The objects' own names."""
+        """The names of the objects."""
         return tuple(self.objects.ids[index] for index in self.indices)
 
     def first_views(self, name: str) -> list[int]:
-        """Those that were chosen, or view 64 where there is one, else view 0."""
+        """The chosen ones, or else view 64 if it exists, or view 0."""
         return self.chosen or [customary_view(self.objects, self._index(name))]
 
     def cameras(self, name: str) -> Cameras:
@@ -70,7 +70,7 @@ class DataSubjects:
 
 @dataclass(frozen=True)
 class PhotoSubject:
-    """Photos of one object, all of them its input views to begin with."""
+    """Photos of one object, all of which are its initial input views."""
 
     name: str
     photos: Views  # a batch of one scene
@@ -93,12 +93,12 @@ class PhotoSubject:
         return self.photos.apply(lambda tensor: tensor[:, number : number + 1])
 
     def flags(self, name: str, views: Sequence[int]) -> list[str]:
-        """None: that program is given all photos."""
+        """No flags: `data_flags` has all photos."""
         return []
 
 
 def data_flags(request: SubjectRequest) -> list[str]:
-    """The flags of sample_views.py that say where objects or photos are, and how those were taken."""
+    """Flags of sample_views.py for the data set, or for the photos and their cameras."""
     data, photos = {"data": request.data}, request.photos
     given = data | {"split": request.split} if photos is None else _of(photos) | data
     return [
@@ -131,7 +131,7 @@ def _of(photos: PhotoRequest) -> dict[str, object]:
 
 
 def open_subjects(config: RunConfig, request: SubjectRequest) -> Subjects:
-    """What a request says to look at. Raises ValueError or OSError, in one line for the user."""
+    """Open the subjects of a request."""
     if request.photos is not None:
         _, photos, notices = read_subject_photos(at_data_of(config, request), request.photos)
         tell(notices, "view")
@@ -143,12 +143,12 @@ def open_subjects(config: RunConfig, request: SubjectRequest) -> Subjects:
     chosen = None if request.source_views is None else list(request.source_views)
     subjects = DataSubjects(objects, indices, chosen)
     for view in subjects.first_views(subjects.names[0]):
-        subjects.view(subjects.names[0], view)  # raises where it is not there
+        subjects.view(subjects.names[0], view)  # raises if it does not exist
     return subjects
 
 
 def check_views(subjects: Subjects, name: str, text: str) -> list[int]:
-    """Numbers of input views from a text such as "0, 12". Raises ValueError where there are no such views."""
+    """Parse the numbers of input views from a text such as "0, 12". Raises ValueError if one is missing."""
     views, count = parse_views(text.split()), len(subjects.cameras(name).near)
     beyond = [view for view in views if view >= count]
     if beyond:
@@ -157,8 +157,8 @@ def check_views(subjects: Subjects, name: str, text: str) -> list[int]:
 
 
 def nearest_view(cameras: Cameras, position: Sequence[float], known: Sequence[int]) -> int | None:
-    """The view that looks at the origin from the direction nearest to that of `position`, without those
-    `known`; None: there is no other."""
+    """The view whose direction from the origin is nearest to that of `position`, other than those `known`;
+    None if there is no other."""
     ways = torch.nn.functional.normalize(cameras.positions, dim=-1)
     likeness = ways @ torch.tensor(list(position), dtype=ways.dtype)
     likeness[list(known)] = -torch.inf

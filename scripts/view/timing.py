@@ -1,4 +1,4 @@
-"""How fast previews are, measured without a window."""
+"""Measure the speed of previews without a window."""
 
 import math
 import time
@@ -17,10 +17,10 @@ FRAMES = 30
 
 
 def measure(engine: Engine, heights: tuple[int, int]) -> str:
-    """Lines for the user: the time of a preview at each height, square, as a window gets it.
+    """Report the time of a square preview at each height, as text.
 
     The camera circles the first object at the distance of its first input view. A preview is rendered,
-    coloured and packed as two PNGs; sending and showing it is left out. The first one does not count.
+    coloured and encoded as two PNGs; transfer and display are excluded. The first one does not count.
     """
     name = engine.subjects.names[0]
     encoded = engine.encode(name, engine.subjects.first_views(name))
@@ -46,7 +46,7 @@ def measure(engine: Engine, heights: tuple[int, int]) -> str:
 
 
 def _pack(preview: Preview) -> None:
-    """What viser does with a picture and its depth."""
+    """Encode an image and its depth as viser does."""
     picture = pictures.backdrop(pictures.picture(preview, pictures.RGB))
     packed = np.zeros((*picture.shape[:2], 4), np.uint8)
     packed[..., :3] = pictures.surface(preview)[..., None]

@@ -9,14 +9,14 @@ from scripts.view.frames import KINDS, RGB
 if TYPE_CHECKING:
     import viser
 
-NUM_VIEWS = 40  # of a path, to begin with
-MOST_VIEWS = 10_000  # of a path; a window can still draw as many
-SPEEDS = 0.1, 60.0  # views a second
+NUM_VIEWS = 40  # of a path, by default
+MOST_VIEWS = 10_000  # of a path; a window can still display as many
+SPEEDS = 0.1, 60.0  # views per second
 
 
 @dataclass(frozen=True)
 class View:
-    """What is looked at, and how."""
+    """Controls of the object and its preview."""
 
     subject: "viser.GuiDropdownHandle"
     views: "viser.GuiTextHandle"
@@ -31,7 +31,7 @@ class View:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a sample is drawn, and the sample."""
+    """Controls of sampling, and the sample."""
 
     frame: "viser.GuiFolderHandle"
     steps: "viser.GuiNumberHandle"
@@ -46,7 +46,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Path:
-    """The camera path."""
+    """Controls of the camera path."""
 
     add: "viser.GuiButtonHandle"
     change: "viser.GuiButtonGroupHandle"
@@ -77,7 +77,7 @@ DELETE_LAST, CLEAR = "Delete last", "Clear"
 
 
 def build_panel(gui: "viser.GuiApi", names: tuple[str, ...], channels: int, options: SampleOptions) -> Panel:
-    """Make the controls; nothing happens yet when they are used."""
+    """Create the controls, without callbacks."""
     status = gui.add_markdown("", visible=False)
     tabs = gui.add_tab_group()
     with tabs.add_tab("Look", "eye"):
@@ -91,7 +91,7 @@ def build_panel(gui: "viser.GuiApi", names: tuple[str, ...], channels: int, opti
 def _build_view(gui: "viser.GuiApi", names: tuple[str, ...], channels: int) -> View:
     with gui.add_folder("Object"):
         subject = gui.add_dropdown("Object", names)
-        views = gui.add_text("Input views", "", hint="numbers of the photos that the model is given")
+        views = gui.add_text("Input views", "", hint="numbers of the input views of the model")
         change = gui.add_button_group("", (ADD_NEAREST, REMOVE_LAST))
     with gui.add_folder("Preview"):
         kind = gui.add_dropdown("Show", KINDS, initial_value=RGB)
@@ -110,10 +110,10 @@ def _build_sampling(gui: "viser.GuiApi", options: SampleOptions) -> Sampling:
             gui.add_number("Steps", options.steps, min=2, max=10_000, step=1),
             gui.add_dropdown("Sampler", tuple(SAMPLERS), initial_value=options.sampler),
             gui.add_number(
-                "Guidance", float(options.guidance), step=0.1, hint="1: none; more: nearer to the input"
+                "Guidance", float(options.guidance), step=0.1, hint="1: none; higher: closer to the input"
             ),
             gui.add_number("Seed", 0, min=0, step=1),
-            gui.add_button("Sample", color="blue", hint="draw this view with the diffusion model"),
+            gui.add_button("Sample", color="blue", hint="sample this view from the diffusion model"),
             gui.add_button("Cancel", color="gray", visible=False),
             gui.add_progress_bar(0.0, visible=False),
             gui.add_markdown(""),
@@ -122,15 +122,15 @@ def _build_sampling(gui: "viser.GuiApi", options: SampleOptions) -> Sampling:
 
 def _build_path(gui: "viser.GuiApi") -> Path:
     return Path(
-        gui.add_button("Add keyframe", color="blue", hint="the camera as it is now"),
+        gui.add_button("Add keyframe", color="blue", hint="the current camera"),
         gui.add_button_group("Keyframes", (DELETE_LAST, CLEAR)),
         gui.add_number("Views", NUM_VIEWS, min=1, max=MOST_VIEWS, step=1),
-        gui.add_checkbox("Loop", False, hint="back to the first keyframe"),
-        gui.add_number("Views a second", 10.0, min=SPEEDS[0], max=SPEEDS[1], step=0.5),
+        gui.add_checkbox("Loop", False, hint="return to the first keyframe"),
+        gui.add_number("Views per second", 10.0, min=SPEEDS[0], max=SPEEDS[1], step=0.5),
         gui.add_button("Play"),
         gui.add_button("Stop", color="gray", visible=False),
         gui.add_text("Name", "path"),
-        gui.add_checkbox("Replace", False, hint="a file of that name"),
+        gui.add_checkbox("Replace", False, hint="overwrite a file of that name"),
         gui.add_button("Save path", color="blue"),
         gui.add_markdown(""),
     )

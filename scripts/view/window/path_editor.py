@@ -1,4 +1,4 @@
-"""The camera path of a window: keyframes, the smooth path through them, playing it, saving it."""
+"""Edit, play and save the camera path of a window: a smooth path through keyframes."""
 
 import shlex
 import time
@@ -17,8 +17,8 @@ from scripts.view.window.session import Session
 
 
 class CameraPathEditor:
-    """The keyframes of a session. Files go into `folder`; `command` are flags for the program that uses them,
-    which tell it the model and the data."""
+    """The keyframes of a session. Path files are written to `folder`; `command` are flags of sample_views.py
+    for the model and the data."""
 
     def __init__(self, session: Session, folder: Path, command: list[str]):
         self._session, self._folder, self._command = session, folder, command
@@ -34,11 +34,11 @@ class CameraPathEditor:
         session.on(path.save.on_click, lambda _: self.save())
 
     def add(self) -> None:
-        """Make the camera as it is now the last keyframe. Raises ValueError where it has not moved."""
+        """Append the current camera to the keyframes. Raises ValueError if it has not moved."""
         eye = replace(self._session.eye, aspect=1.0)  # a keyframe is the square in the middle
         if self._keyframes[-1:] == [eye]:
             raise ValueError("this is the last keyframe already; move the camera first")
-        self._path([*self._keyframes, eye]).cameras(1)  # raises where there is no way through
+        self._path([*self._keyframes, eye]).cameras(1)  # raises if there is no path
         self._keyframes.append(eye)
         self._draw()
 
@@ -48,14 +48,14 @@ class CameraPathEditor:
         self._draw()
 
     def path(self) -> CameraPath:
-        """The path through the keyframes. Raises ValueError where there are none, or Views makes no sense."""
+        """The path through the keyframes. Raises ValueError if there are none, or Views is out of range."""
         if not self._keyframes:
             raise ValueError("the path has no keyframes yet; add one")
         return self._path(self._keyframes)
 
     def _path(self, keyframes: list[BrowserCamera]) -> CameraPath:
         controls, radius = self._session.panel.path, 1.0
-        _require_between("Views", controls.num.value, 1, MOST_VIEWS)  # a browser need not keep to its limits
+        _require_between("Views", controls.num.value, 1, MOST_VIEWS)  # browsers may ignore the limits
         squares = [eye.square(radius)[0, 0] for eye in keyframes]
         poses, intrinsics = (
             torch.stack([getattr(camera, name) for camera in squares])
@@ -64,9 +64,9 @@ class CameraPathEditor:
         return CameraPath(poses, intrinsics, controls.num.value, controls.loop.value)
 
     def play(self) -> None:
-        """Show the path as previews; the camera returns when it is over."""
+        """Play the path as previews; the camera returns at the end."""
         controls, session = self._session.panel.path, self._session
-        _require_between("Views a second", controls.fps.value, *SPEEDS)
+        _require_between("Views per second", controls.fps.value, *SPEEDS)
         cameras = self.path().cameras()
         aspect = session.eye.aspect
         eyes = [
@@ -82,7 +82,7 @@ class CameraPathEditor:
         self._show_buttons(playing=True)
 
     def stop(self) -> None:
-        """Give the camera back to the user, where it was."""
+        """Stop playing and return the camera to where it was."""
         session = self._session
         with session.worker.changed:
             playing, session.player = session.player, None
@@ -91,19 +91,19 @@ class CameraPathEditor:
         self._show_buttons(playing=False)
 
     def save(self) -> None:
-        """Write the path. Raises ValueError where the name is no name, or taken."""
+        """Write the path. Raises ValueError if the name is invalid or taken."""
         controls = self._session.panel.path
         name = controls.name.value.strip().removesuffix(".json")
         if not name or name.startswith(".") or Path(name).name != name or "\\" in name:
             raise ValueError(f"'{name}' is no name for a file; give one without folders")
         file = self._folder / f"{name}.json"
         path = self.path()
-        path.cameras(1)  # raises where there is no way through
+        path.cameras(1)  # raises if there is no path
         write_path(file, path, replace=controls.replace.value)
-        controls.saved.content = f"Saved {file}. To draw its views:\n```\n{self._command_for(file)}\n```"
+        controls.saved.content = f"Saved {file}. To sample its views:\n```\n{self._command_for(file)}\n```"
 
     def _command_for(self, file: Path) -> str:
-        """The command line that draws the views of a path file, of what the window shows."""
+        """The command line that samples the views of a path file, for the current object and input views."""
         chosen, flags = self._session.chosen, [*self._command]
         if chosen is not None:
             flags += self._session.engine.subjects.flags(chosen.name, chosen.views)
@@ -113,7 +113,7 @@ class CameraPathEditor:
         return lines
 
     def _draw(self) -> None:
-        """Draw keyframes and path into the scene."""
+        """Show keyframes and path in the scene."""
         if not self._keyframes:
             self._session.stage.show_path(None, None)
             return

@@ -8,16 +8,16 @@ from scripts.view.browser_camera import BrowserCamera
 
 @dataclass(frozen=True)
 class Player:
-    """A path that is being shown: its views, from a time of `time.monotonic` on."""
+    """A path that is being played: its views, starting at a time of `time.monotonic`."""
 
     eyes: list[BrowserCamera]
     fps: float
     loop: bool
     began: float
-    end: Callable[[], None]  # called when all were shown
+    end: Callable[[], None]  # called at the end
 
     def at(self, now: float) -> tuple[BrowserCamera | None, float]:
-        """The view of a time and when the next one is due; None: the path is over."""
+        """The view at a time (None after the end) and the time of the next one."""
         number = int((now - self.began) * self.fps)
         if number >= len(self.eyes) and not self.loop:
             return None, now

@@ -1,4 +1,4 @@
-"""The samples of a window: drawn on demand, step by step before the user's eyes."""
+"""Sample views for a window on demand, showing every denoising step."""
 
 import math
 import time
@@ -18,15 +18,15 @@ from scripts.view.window.session import NO_OBJECT, Session
 if TYPE_CHECKING:
     from viser import GuiImageHandle
 
-FAR = 1.25  # distance, of the input view's, from which a sample is told to be unlike the training data
+FAR = 1.25  # distance, relative to the input view's, beyond which samples get a warning
 
 
 class CancelledError(Exception):
-    """The user wants no more of it."""
+    """The sample is no longer needed."""
 
 
 class SampleRenderer:
-    """Draws samples for a session."""
+    """Samples views for a session."""
 
     def __init__(self, session: Session):
         self._session, self._cancelled, self._count = session, False, 0
@@ -36,7 +36,7 @@ class SampleRenderer:
         session.on(controls.cancel.on_click, lambda _: self.cancel())
 
     def draw(self) -> None:
-        """Have the view that the window shows drawn. Raises ValueError where the controls do not agree."""
+        """Queue a sample of the window's current view. Raises ValueError if the controls are inconsistent."""
         options, seed = self._options(), self._session.panel.sampling.seed.value
         encoded, eye = self._session.encoded, self._session.eye
         if encoded is None:
@@ -46,7 +46,7 @@ class SampleRenderer:
         self._session.ask(lambda: self._draw(encoded, eye, seed, options))
 
     def cancel(self) -> None:
-        """Draw no further than the step that is under way."""
+        """Stop after the current step."""
         self._cancelled = True
 
     def _options(self) -> SampleOptions:
@@ -91,20 +91,20 @@ class SampleRenderer:
             self._show_buttons(drawing=False)
 
     def _require_wanted(self, encoded: Encoded) -> None:
-        """Raise CancelledError where nobody wants a sample of this object, or as known by these views."""
+        """Raise CancelledError if the sample was cancelled, or the object or its input views have changed."""
         if self._cancelled or self._session.closed or self._session.encoded is not encoded:
             raise CancelledError
 
     def _advice(self, eye: BrowserCamera) -> str:
-        """What the user should know of a place from which no photo of the training was taken."""
+        """A warning if the camera is much closer or farther than in training."""
         usual = float(self._session.encoded.source.cameras.positions[0, 0].norm())
         ratio = math.hypot(*eye.position) / usual
         if 1 / FAR < ratio < FAR:
             return ""
-        return f". Drawn from {ratio:.1f} times the input view's distance: the model knows that one best."
+        return f". Sampled at {ratio:.1f} times the input view's distance, at which the model works best."
 
     def _show(self, *shown: UInt8[Tensor, "h w 3"]) -> None:
-        """Pictures beside each other at the foot of the controls."""
+        """Show images side by side below the controls."""
         session, picture = self._session, pictures.pair(*shown)
         if session.closed:
             return

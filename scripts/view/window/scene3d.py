@@ -1,4 +1,4 @@
-"""What is drawn into a window's 3D scene: photos, the working volume, an orbit, samples, the camera path."""
+"""The 3D scene of a window: photos, the working volume, an orbit, samples, the camera path."""
 
 import math
 import threading
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from viser import CameraFrustumHandle, ClientHandle
 
 INPUT, SAMPLE, KEYFRAME, GUIDE = (37, 99, 235), (217, 70, 39), (234, 138, 0), (150, 158, 170)  # RGB
-FRUSTUM = 0.13  # size of a frustum, of the distance between object and first camera
-HIDDEN = 2.0  # sizes of a frustum from the eye, within which it would cover the view
+FRUSTUM = 0.13  # size of a frustum, relative to the distance between object and first camera
+HIDDEN = 2.0  # distance from the window's camera, in sizes of a frustum, within which it would block the view
 SEGMENTS = 96  # of a circle
-BESIDE_DEG, BEHIND, RISE = 38.0, 2.2, 0.1  # of an overview: azimuth, distance, height, of the first camera's
-LEVEL = 1e-3  # of a unit vector: how far the picture's right may rise above the horizon
+BESIDE_DEG, BEHIND, RISE = (
+    38.0,
+    2.2,
+    0.1,
+)  # azimuth, distance and height of an overview, from the first camera's
+LEVEL = 1e-3  # of a unit vector: how far the image's right may rise above the horizon
 
 
 class Stage:
@@ -34,13 +38,13 @@ class Stage:
     def __init__(self, client: "ClientHandle"):
         self._client, self._scene = client, client.scene
         self._frusta: dict[str, CameraFrustumHandle] = {}
-        self._changing = threading.RLock()  # held while frusta come, go or hide: several threads ask for it
+        self._changing = threading.RLock()  # held while frusta are changed, which several threads do
         self._guides = self._scene.add_frame("/guides", show_axes=False)
         self._size, self._eye = FRUSTUM, np.zeros(3)
 
     def show_object(self, source: Views, radius: float) -> None:
-        """Input photos as frusta, the working volume and the orbit of the first camera; what was there before
-        goes."""
+        """Show input photos as frusta, the working volume and the orbit of the first camera, instead of those
+        of the previous object."""
         cameras = source.cameras[0]
         self._size = FRUSTUM * float(cameras.positions[0].norm())
         with self._changing:
@@ -53,12 +57,12 @@ class Stage:
         self._curve("/guides/orbit", _segments(ring, loop=True), INPUT, 1.0)
 
     def show_sample(self, number: int, camera: Cameras, pixels: UInt8[Tensor, "h w 3"]) -> None:
-        """A sample where it was drawn from; `camera` has no axes."""
+        """Show a sample as a frustum; `camera` has no batch axes."""
         with self._changing:
             self._frustum(f"/sample/{number}", camera, SAMPLE, pixels)
 
     def show_path(self, keyframes: Cameras | None, views: Cameras | None) -> None:
-        """Keyframes [k] as frusta, and the path through them with the views [n] on it, if there are any."""
+        """Show keyframes [k] as frusta, and the path through them with the views [n] along it, if any."""
         with self._changing:
             self._clear("/path")
             for number in range(0 if keyframes is None else len(keyframes.near)):
@@ -74,7 +78,7 @@ class Stage:
         self._guides.visible = visible
 
     def clear_eye(self, eye: BrowserCamera) -> None:
-        """Hide the frusta that would cover the view of an eye."""
+        """Hide the frusta that would block the view of a camera."""
         with self._changing:
             self._eye = np.array(eye.position)
             for frustum in self._frusta.values():
@@ -83,7 +87,7 @@ class Stage:
                     frustum.visible = visible
 
     def move_eye(self, eye: BrowserCamera) -> None:
-        """Put the window's camera there; it will turn round the point that it looks at."""
+        """Move the window's camera; it will orbit its look-at point."""
         pose = eye.cam_to_world.double()
         right, down, forward = pose[:3, :3].unbind(dim=1)
         level = abs(float(right[2])) < LEVEL and abs(float(forward[2])) < 1 - LEVEL
@@ -96,7 +100,7 @@ class Stage:
             camera.fov = eye.fov
 
     def _clear(self, beginning: str) -> None:
-        """Take away the frusta whose names begin so."""
+        """Remove the frusta whose names begin with a prefix."""
         for name in [name for name in self._frusta if name.startswith(beginning)]:
             self._frusta.pop(name).remove()
 
@@ -135,7 +139,7 @@ class Stage:
 
 
 def overview(camera: Cameras) -> BrowserCamera:
-    """From beside and behind a camera without axes, so that it is seen together with the object."""
+    """A camera beside and behind another one (no batch axes), which shows it together with the object."""
     turn, pose = math.radians(BESIDE_DEG), camera.cam_to_world.clone()
     cos, sin = math.cos(turn), math.sin(turn)
     position = pose[:3, 3] * pose.new_tensor([BEHIND, BEHIND, 1.0])
@@ -152,7 +156,7 @@ def _segments(points: Float[np.ndarray, "n 3"], *, loop: bool) -> Float[np.ndarr
 
 
 def _great_circles(radius: float) -> Float[np.ndarray, "m 2 3"]:
-    """Three circles of a sphere round the origin, one round each axis."""
+    """Three circles of a sphere around the origin, one around each axis."""
     angle = np.linspace(0, 2 * np.pi, SEGMENTS, endpoint=False)
     ring = radius * np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=-1)
     return np.concatenate([_segments(np.roll(ring, axis, axis=1), loop=True) for axis in range(3)])

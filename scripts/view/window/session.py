@@ -1,4 +1,4 @@
-"""One window: what its user looks at, and the pictures that are sent to it."""
+"""The state of one window, and the images that are sent to it."""
 
 import threading
 import time
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     from scripts.view.window.player import Player
 
-REST_S = 0.2  # seconds after its last move in which a camera comes to rest
-WIDEST = 4.0  # width of a picture divided by its height
-TYPED_S = 0.5  # seconds after the last letter in which a typed text is complete
-RATE_FRAMES = 12  # latest pictures while the camera moved, of which the rate is shown
+REST_S = 0.2  # seconds after its last move at which a camera counts as still
+WIDEST = 4.0  # largest aspect ratio of an image
+TYPED_S = 0.5  # seconds after the last key press at which a typed text is complete
+RATE_FRAMES = 12  # latest images of a moving camera over which the frame rate is measured
 PATIENCE_S = 1.0  # seconds to wait for a window to follow its camera
 NO_OBJECT = "there is no object yet; wait, or choose another"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """All that decides what a window's background looks like."""
+    """Everything that determines a window's background."""
 
     encoded: Encoded
     eye: BrowserCamera
@@ -41,19 +41,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Look:
-    """What the user chose to look at."""
+    """The object and input views that the user chose."""
 
     name: str
     views: list[int]
-    begin: bool  # from an overview
-    due: float  # when to encode it, as of `time.monotonic`
+    begin: bool  # start from an overview
+    due: float  # when to encode it, by `time.monotonic`
 
 
 class Session:
-    """The state of one window; `heights` are those of its pictures in pixels, while it moves and at rest.
+    """The state of one window; `heights` are those of its images in pixels, while it moves and at rest.
 
-    What users do arrives in viser's threads, which change the state under the worker's lock and wake it; the
-    worker's thread computes.
+    User events arrive in viser's threads, which change the state under the worker's lock and wake the worker;
+    the worker's thread computes.
     """
 
     def __init__(
@@ -67,41 +67,41 @@ class Session:
         self.client, self.panel, self.engine, self.worker = client, panel, engine, worker
         self.stage = Stage(client)
         self.encoded: Encoded | None = None
-        self.chosen: Look | None = None  # the newest, which may be still to be encoded
+        self.chosen: Look | None = None  # the latest, which may not be encoded yet
         self.closed = False
         self.player: Player | None = None  # moves the camera while there is one
         self.eye = browser_camera_of(client.camera)
-        self._led_at: float | None = None  # when the camera was moved for the window, until that follows
-        self._acting = threading.Lock()  # held while something that the user did has its effect
+        self._led_at: float | None = None  # when the player moved the camera, until the window confirms it
+        self._acting = threading.Lock()  # held while a user event is handled
         self._heights = heights
         self._moved_at = time.monotonic()
-        self._sent: tuple[Wanted, bool] | None = None  # what was tried to show last, and whether as at rest
-        self._looks_anew = False  # whether `chosen` is to be encoded
+        self._sent: tuple[Wanted, bool] | None = None  # the last image sent or tried, and whether it was fine
+        self._must_encode = False  # whether `chosen` is to be encoded
         self._jobs: deque[Turn] = deque()
-        self._seconds: deque[float] = deque(maxlen=RATE_FRAMES)  # for each of the latest coarse pictures
+        self._seconds: deque[float] = deque(maxlen=RATE_FRAMES)  # for each of the latest coarse images
 
     def ask(self, job: Turn) -> None:
-        """Have the worker do something long once, after what it was asked before; it lets others in by
-        `Worker.breathe`."""
+        """Queue a long job, which must call `Worker.breathe` regularly."""
         with self.worker.changed:
             self._jobs.append(job)
             self.worker.changed.notify_all()
 
     def look(self, name: str, views: list[int], *, begin: bool = False, typed: bool = False) -> None:
-        """Have an object encoded from some of its views, instead of what was to be encoded, and look at it.
+        """Encode an object from some of its views, instead of any pending one, and show it.
 
-        `begin`: from an overview. Views that are `typed` are waited for, and their field stays as it is.
+        With `begin`, start from an overview. If the views are `typed`, wait until the text is complete, and do
+        not change the text field.
         """
         with self.worker.changed:
-            begin = begin or (self._looks_anew and self.chosen.begin)
+            begin = begin or (self._must_encode and self.chosen.begin)
             self.chosen = Look(name, views, begin, time.monotonic() + (TYPED_S if typed else 0.0))
-            self._looks_anew = True
+            self._must_encode = True
             self.worker.changed.notify_all()
         if not typed:
             self.panel.view.views.value = " ".join(map(str, views))
 
     def moved(self, camera: "CameraHandle") -> None:
-        """The window's camera is elsewhere now."""
+        """Handle a move of the window's camera."""
         with self.worker.changed:
             if self.player is None and (eye := browser_camera_of(camera)) != self.eye:
                 self.eye, self._moved_at = eye, time.monotonic()
@@ -109,31 +109,31 @@ class Session:
             self.worker.changed.notify_all()
 
     def wake(self) -> None:
-        """Something else than the camera has changed."""
+        """Notify the worker that something other than the camera has changed."""
         with self.worker.changed:
             self.worker.changed.notify_all()
 
     def close(self) -> None:
-        """The window is gone: nothing is computed for it any more."""
+        """Stop computing for the window, which is closed."""
         self.worker.remove(self)
         with self.worker.changed:
-            self.closed, self.player, self._looks_anew = True, None, False
+            self.closed, self.player, self._must_encode = True, None, False
             self._jobs.clear()
 
     def on(self, register: Callable, act: Callable[[Any], None]) -> None:
-        """When the user changes a control, tell `act` its new value, and the user what went wrong.
+        """When the user changes a control, call `act` with its new value, and show errors to the user.
 
         `register` is viser's method for that control.
         """
 
         def callback(event: "GuiEvent") -> None:
-            if event.client_id is None or self.closed:  # a change that this program made
+            if event.client_id is None or self.closed:  # a change made by this program
                 return
             try:
                 with self._acting:
                     self.say()
                     act(event.target.value)
-            except Exception as error:  # whatever it is, the window stays
+            except Exception as error:  # whatever it is, the window stays open
                 self.failed(error)
             else:
                 self.wake()
@@ -141,23 +141,23 @@ class Session:
         register(callback)
 
     def say(self, text: str = "") -> None:
-        """Show a line at the top of the controls; none hides it."""
+        """Show a line at the top of the controls, or hide it if empty."""
         if not self.closed:
             self.panel.status.content = text
             self.panel.status.visible = bool(text)
 
     def job(self, *, quick: bool) -> Turn | None:
-        """The object that was chosen, or what was asked for first."""
+        """Encoding of the chosen object (quick), or the first of the queued jobs."""
         if not quick:
             return self._jobs.popleft() if self._jobs else None
-        if not self._looks_anew or time.monotonic() < self.chosen.due:
+        if not self._must_encode or time.monotonic() < self.chosen.due:
             return None
-        self._looks_anew, chosen = False, self.chosen
+        self._must_encode, chosen = False, self.chosen
         return lambda: self._encode(chosen)
 
     def frame(self, now: float, *, moving: bool) -> Turn | float | None:
-        """The picture of the newest camera, coarse first, and fine once that rests."""
-        if self._looks_anew:  # then there will be another object
+        """The image of the latest camera, first coarse, then fine once the camera is still."""
+        if self._must_encode:  # another object is about to be shown
             return self.chosen.due
         if self.encoded is None:
             return None
@@ -173,7 +173,7 @@ class Session:
         return rested if now < rested else lambda: self._show(wanted, self._heights[1])
 
     def failed(self, error: Exception) -> None:
-        """Say what went wrong."""
+        """Show an error to the user."""
         text = next(iter(str(error).splitlines()), "") or type(error).__name__
         self.say(f"**{text if isinstance(error, ValueError) else f'{type(error).__name__}: {text}'}**")
 
@@ -184,7 +184,7 @@ class Session:
 
     def _play(self, now: float) -> Turn | float | None:
         if self._led_at is not None and now < self._led_at + PATIENCE_S:
-            return self._led_at + PATIENCE_S  # a slow window would show nothing if it were sent more
+            return self._led_at + PATIENCE_S  # sending more to a slow window would stall it
         player = self.player
         eye, due = player.at(now)
         if eye is None:
@@ -195,22 +195,22 @@ class Session:
         return lambda: self._show(wanted, self._heights[0], player)
 
     def _show(self, wanted: Wanted, height: int, player: "Player | None" = None) -> None:
-        """Send a picture; the window's camera goes with that of a player."""
+        """Send an image; a player also moves the window's camera."""
         began, rests = time.monotonic(), height == self._heights[1]
         size = (height, max(1, round(height * min(wanted.eye.aspect, WIDEST))))
         try:
             if not self._send(wanted, size, player):
                 return
-        finally:  # what fails is not tried again until something changes
+        finally:  # after an error, do not try again until something changes
             with self.worker.changed:
                 self._sent = (wanted, rests)
         if rests:
-            self._tell_rate(size)
+            self._show_rate(size)
         else:
             self._seconds.append(time.monotonic() - began)
 
     def _send(self, wanted: Wanted, size: tuple[int, int], player: "Player | None") -> bool:
-        """False: its player was stopped meanwhile."""
+        """Send an image; returns False if its player was stopped in the meantime."""
         eye = wanted.eye
         preview = self.engine.preview(wanted.encoded, eye.cameras(wanted.encoded.radius), size)
         picture = pictures.backdrop(pictures.picture(preview, wanted.kind, wanted.channel))
@@ -225,7 +225,7 @@ class Session:
         return True
 
     def _lead(self, player: "Player", eye: BrowserCamera) -> bool:
-        """Take the window's camera along, unless the user has it back already."""
+        """Move the window's camera, unless the player was stopped in the meantime."""
         with self.worker.changed:
             if self.player is not player:
                 return False
@@ -233,8 +233,8 @@ class Session:
             self.stage.move_eye(eye)
             return True
 
-    def _tell_rate(self, size: tuple[int, int]) -> None:
-        """Show how fast pictures could follow each other while the camera moves."""
+    def _show_rate(self, size: tuple[int, int]) -> None:
+        """Show the frame rate of a moving camera."""
         if self._seconds:
             rate = 1 / median(self._seconds)
             self.panel.view.speed.content = (
@@ -252,16 +252,16 @@ class Session:
             self.overview()
 
     def overview(self) -> None:
-        """Look at the object and its first input view from afar. Raises ValueError before there is one."""
+        """Show the object and its first input view from afar. Raises ValueError if there is none yet."""
         self.stage.move_eye(overview(self._first_camera()))
 
     def go_to_input(self) -> None:
-        """Look from where the first input view was taken. Raises ValueError before there is one."""
+        """Move to the camera of the first input view. Raises ValueError if there is none yet."""
         first = self._first_camera()
         self.stage.move_eye(browser_camera_at(first.cam_to_world, first.intrinsics))
 
     def _first_camera(self) -> Cameras:
-        """The camera of the first input view, without axes."""
+        """The camera of the first input view, without batch axes."""
         if self.encoded is None:
             raise ValueError(NO_OBJECT)
         return self.encoded.source.cameras[0, 0]

@@ -1,4 +1,4 @@
-"""Puts a window together: controls, scene and what they do."""
+"""Assemble a window: controls, scene and callbacks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the command line says about windows."""
+    """Options of windows from the command line."""
 
-    command: list[str]  # for sample_views.py: flags for the model and the data
+    command: list[str]  # flags of sample_views.py for the model and the data
     title: str
-    heights: tuple[int, int]  # of pictures in pixels, while the camera moves and at rest
+    heights: tuple[int, int]  # of images in pixels, while the camera moves and at rest
     folder: Path  # for path files
 
 
 class Window:
-    """A window of a client that has just come."""
+    """The window of a client that has just connected."""
 
     def __init__(self, client: "ClientHandle", engine: Engine, worker: Worker, choices: Choices):
         channels = engine.model.config.renderer.latent_channels
@@ -47,7 +47,7 @@ class Window:
         session, view = self.session, self.session.panel.view
         subjects, stage = session.engine.subjects, session.stage
 
-        async def on_move(camera) -> None:  # in viser's own thread, so that cameras come in order
+        async def on_move(camera) -> None:  # in viser's own thread, so that cameras arrive in order
             session.moved(camera)
 
         def change(which: str) -> None:

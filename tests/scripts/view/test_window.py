@@ -427,7 +427,7 @@ def test_playing_moves_the_camera_along_the_path_and_gives_it_back(viewer, brows
         browser.use("Add keyframe")
         browser.wait(lambda number=number: f"/path/keyframe {number}" in browser.scene)
     browser.use("Views", 3)
-    browser.use("Views a second", 20.0)
+    browser.use("Views per second", 20.0)
     home = some_eye(2.8)
     rest_at(viewer, browser, home)
     browser.use("Play")
@@ -469,8 +469,8 @@ def test_stopping_gives_the_camera_back_even_while_a_picture_of_the_path_is_made
 @pytest.mark.parametrize(
     ("control", "value", "said"),
     [
-        ("Views a second", 0.0, "Views a second is 0.0; give a number from 0.1 to 60"),
-        ("Views a second", float("nan"), "Views a second is nan"),
+        ("Views per second", 0.0, "Views a second is 0.0; give a number from 0.1 to 60"),
+        ("Views per second", float("nan"), "Views a second is nan"),
         ("Views", 0, "Views is 0; give a number from 1 to 10000"),
         ("Views", 10**9, "Views is 1000000000"),
     ],

@@ -1,1 +1,1 @@
-"""What all programs share: progress, results, process pools."""
+"""Shared code of all programs: progress, results, process pools."""

@@ -1,4 +1,4 @@
-"""Work shared among processes, of which any may be killed or hang without ending the others' work."""
+"""A process pool that survives killed or hanging workers."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def available_cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkerKilledError(RuntimeError):
-    """A process ended, or had to be ended, within a task: a crash in native code, memory, time."""
+    """A worker died or was killed during a task: a crash in native code, out of memory, timeout."""
 
 
 def run_each(
@@ -26,11 +26,11 @@ def run_each(
     workers: int,
     time_limit_s: float | int | None = None,
 ) -> Iterator[tuple[int, Any]]:
-    """(number of the task, function(*task) or the exception that it raised), as the tasks finish.
+    """Yield (task number, function(*task) or the exception that it raised) as the tasks finish.
 
-    With `workers` 0 they run one after the other in this process, where a crash is a crash and no time limit
-    holds; else in as many fresh processes, and what kills one of them is a WorkerKilledError of its task.
-    Function and tasks must be such that a spawned process can import and be sent them.
+    With `workers` 0, tasks run sequentially in this process, without protection from crashes and without a
+    time limit; otherwise in so many spawned processes, and a task whose process dies yields a
+    WorkerKilledError. Function and tasks must be picklable.
     """
     if workers == 0:
         yield from ((number, _attempt(function, task)) for number, task in enumerate(tasks))
@@ -58,25 +58,25 @@ def run_each(
 
 
 class _Worker:
-    """One process and the end of the line to it."""
+    """One process and the connection to it."""
 
     def __init__(self, function: Callable[..., Any]):
-        # A fresh interpreter: the caller may hold threads, which a fork would break.
+        # Spawn a fresh interpreter: forking is unsafe if the caller has threads.
         context = get_context("spawn")
         self.line, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
         self.process.start()
-        theirs.close()  # so that the death of the process ends the line
+        theirs.close()  # so that the connection closes when the process dies
         self.number: int | None = None
         self.since = 0.0
 
     def give(self, number: int, task: tuple) -> None:
         self.number, self.since = number, time.monotonic()
-        with suppress(BrokenPipeError, ConnectionResetError):  # dead already, as `answer` will notice
+        with suppress(BrokenPipeError, ConnectionResetError):  # the process is dead, as `answer` will notice
             self.line.send(task)
 
     def answer(self, time_limit_s: float | int | None) -> Any:
-        """What became of the task; call it when the process has answered, died or used up its time."""
+        """The result of the task; call it when the process has answered, died or timed out."""
         self.number = None
         try:
             if self.line.poll():
@@ -94,16 +94,15 @@ class _Worker:
 
 
 def _serve(line: Connection, function: Callable[..., Any]) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the parent alone, which then ends the workers
+    # Only the parent handles Ctrl-C, and then ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
             task = line.recv()
         except EOFError:
             return
         result = _attempt(function, task)
-        # Others' exceptions may not survive the journey.
+        # Exceptions of third-party modules may not be picklable.
         if isinstance(result, Exception) and type(result).__module__ != "builtins":
             result = RuntimeError(f"{type(result).__name__}: {result}")
         line.send(result)
@@ -117,7 +116,7 @@ def _attempt(function: Callable[..., Any], task: tuple) -> Any:
 
 
 def _answering(busy: list[_Worker], time_limit_s: float | int | None) -> list[_Worker]:
-    """Those that have answered, died or used up their time; waits until there is one."""
+    """Wait for workers that have answered, died or timed out."""
     now = time.monotonic()
     left = None if time_limit_s is None else max(0.0, min(w.since for w in busy) + time_limit_s - now)
     ready = wait([worker.line for worker in busy], left)
@@ -130,5 +129,5 @@ def _answering(busy: list[_Worker], time_limit_s: float | int | None) -> list[_W
 def _cause(exit_code: int | None) -> str:
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}"
-    names = {-signal.SIGSEGV: "a crash in native code", -signal.SIGKILL: "killed, perhaps for want of memory"}
+    names = {-signal.SIGSEGV: "a crash in native code", -signal.SIGKILL: "killed, perhaps out of memory"}
     return names.get(exit_code, f"signal {-exit_code}")

@@ -1,4 +1,4 @@
-"""Progress bars for the programs: on a terminal they move, in a log file they are a line now and then."""
+"""Progress bars of the programs: animated on a terminal, occasional lines in a log file."""
 
 import sys
 import time
@@ -10,12 +10,12 @@ LINE_EVERY_S = 30.0  # seconds between the lines of a bar that is not on a termi
 
 
 class _Lines(tqdm):
-    """A bar whose states are lines of their own, at its beginning, at its end and every `LINE_EVERY_S`."""
+    """A bar that writes a line at its start, at its end and every `LINE_EVERY_S`."""
 
     _due = 0.0
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write the bar as tqdm would draw it, or do nothing."""
+        """Write the bar as tqdm formats it, or do nothing."""
         closing = self.disable  # tqdm ends the last line itself
         if msg is None and (closing or time.monotonic() >= self._due):
             self.fp.write(f"{self}" if closing else f"{self}\n")
@@ -23,9 +23,9 @@ class _Lines(tqdm):
 
 
 def progress_bar(*arguments: Any, **options: Any) -> tqdm:
-    """tqdm's bar on stderr, of tqdm's own `arguments` and `options`; lines where that is no terminal.
+    """A tqdm bar on stderr, with tqdm's `arguments` and `options`; lines if stderr is not a terminal.
 
-    There, a bar that does not stay (`leave=False`) does not appear: it would tell of a part of another bar.
+    Then, temporary bars (`leave=False`) are not shown, since they are nested in another bar.
     """
     if sys.stderr.isatty():
         return tqdm(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Figures as files, and means with their standard errors."""
+"""Write figures to files, and format means with standard errors."""
 
 import json
 from math import isfinite
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def mean(values: list[float]) -> str:
-    """The mean of those that are known, with its standard error where there are several."""
+    """The mean of the finite values, with its standard error if there are several."""
     finite = [value for value in values if isfinite(value)]
     if not finite:
         return "-"
@@ -17,7 +17,7 @@ def mean(values: list[float]) -> str:
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write figures to a file, which appears whole or not at all. Raises ValueError where it cannot."""
+    """Write figures to a JSON file atomically."""
     from data.files import write_text_whole
 
     text = json.dumps(figures, indent=2) + "\n"

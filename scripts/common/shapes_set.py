@@ -1,4 +1,4 @@
-"""The embedded data set of procedural cars, written or completed in the layout of SRN or NMR."""
+"""Write the embedded data set of procedural cars in the layout of SRN or NMR."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,12 +11,12 @@ from scripts.common.process_pool import available_cores
 Layout = Literal["srn", "nmr"]
 CATEGORY, CATEGORY_NAME = "02958343", "car,auto,automobile,machine,motorcar"  # ShapeNet's
 NMR_VIEWS = 24
-RECIPE = 1  # counts changes to the cars or their pictures, so that old and new ones never mix
+RECIPE = 1  # version of the cars and their renderings, so that different ones never mix
 
 
 @dataclass(frozen=True)
 class ShapesOptions:
-    """What decides the contents of the data set; all counts, `size` in pixels."""
+    """The options that determine the data set; counts, and `size` in pixels."""
 
     objects: int = 200
     views: int = 24
@@ -45,9 +45,9 @@ class ShapesOptions:
 def make_shapes(
     root: Path, options: ShapesOptions, *, workers: int | None = None, progress: bool = True
 ) -> None:
-    """Write the data set below `root`, or complete it; `workers` processes (None: one for each core).
+    """Write the data set to `root`, or complete it, with `workers` processes (default: one per core).
 
-    Raises ValueError if `root` holds another data set, and OSError if it cannot be written.
+    Raises ValueError if `root` contains another data set.
     """
     root = Path(root)
     if workers is not None and workers < 1:

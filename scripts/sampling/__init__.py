@@ -1,1 +1,1 @@
-"""What programs that sample share: arguments, jobs, drawing, writing, reading."""
+"""Shared code of the programs that sample: arguments, jobs, sampling, writing, reading."""

@@ -1,4 +1,4 @@
-"""The command line of sample_views.py. Imports nothing that takes time."""
+"""The command line of sample_views.py. Imports nothing slow."""
 
 import argparse
 from collections.abc import Callable
@@ -9,9 +9,7 @@ from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
 from scripts.sampling.request import AUTO, OWN_VIEWS, PhotoRequest, SampleRequest, SubjectRequest, parse_views
 
-DESCRIPTION = (
-    "Draw novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
-)
+DESCRIPTION = "Sample novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
 HELP = """\
 examples:
   python sample_views.py --transfer runs/quickstart
@@ -25,64 +23,60 @@ examples:
 
 trajectories (by name: at the distance and with the intrinsics of the first conditioning view):
   spiral      two turns while the view rises from -10 to 60 degrees      40 views
-  circle      the first conditioning view carried once round the z axis  40 views
+  circle      one turn of the first conditioning view around the z axis  40 views
   turntable   one turn at an elevation of 20 degrees                     40 views
   srn_test    the SRN test spiral                                        251 views
   data        the object's own views other than the conditioning ones    all of them
-  FILE.json   a path of python -m scripts.view, with a lens of its own, or all cameras of a transforms.json
+  FILE.json   a path of python -m scripts.view, with its own intrinsics, or all cameras of a transforms.json
 
 samplers: euler, heun, dpm_2 (deterministic, or with churn if --stochastic); lms, dpmpp_2m (deterministic);
   euler_ancestral, dpm_2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, dpmpp_2m_sde, dpmpp_3m_sde (stochastic).
-  --stochastic alone replaces a sampler that knows no noise by dpmpp_2m_sde.
+  --stochastic alone replaces a sampler that has no stochastic variant by dpmpp_2m_sde.
 
-files in the output folder, each after --prefix:
-  cond_00.png ...    conditioning views     views.mp4        the views, below them the previews
-  view_0000.png ...  the views              sheet.png        all of it at a glance
+files in the output folder, each starting with --prefix:
+  cond_00.png ...    conditioning views     views.mp4        the views, with previews below
+  view_0000.png ...  the views              sheet.png        contact sheet of all views
   preview_0000.png   without diffusion      progress.mp4     the denoising of the first views (--progress)
   depth_0000.png     dark near, light far   transforms.json  cameras of the views (nerfstudio, OpenGL axes)
-  photo_00.png       photos after framing   sampling.json    how the views were made
+  photo_00.png       photos after framing   sampling.json    the settings of the views
   depth16_0000.png   depth of the volume's surface, 16 bits of depth_unit_scale_factor (transforms.json) scene
                      units, usually 1/10000; 0 where it is less than half opaque
   weights_0000.png   of models that weigh their inputs: the share of each in every pixel, white: all
   weights.mp4        conditioning views, their weights, and the view that they make
   draft_0000.png     the views before --refine-jointly
-  sample_0000_01.png ...  other samples of a view (--samples), spread_mean_0000.png and spread_std_0000.png
-                     their mean and standard deviation, with its scale in levels of 8 bits
+  sample_0000_01.png ...  other samples of a view (--samples); spread_mean_0000.png and spread_std_0000.png
+                     are their mean and standard deviation, with a colour bar in 8-bit levels
 
-policies (each view also looks at the conditioning views):
-  published   --context-views earlier views at random (default: 4) and the last one; as --autoregressive
+policies (each view is also conditioned on the conditioning views):
+  published   --context-views random earlier views (default: 4) and the last one; same as --autoregressive
   nearest     the --context-views views nearest in camera angle (default: 4)
   all         all earlier views; memory and time grow with their number
-  budget      as many as --context-views volumes hold (default: 12), the conditioning views among them: the
-              last one and, once they are too many, evenly spaced earlier ones
+  budget      at most --context-views volumes (default: 12), including the conditioning views: the last view
+              and, once there are too many, evenly spaced earlier ones
 
-photos: any size, shape and kind of file that Pillow reads, turned upright by EXIF. The object should stand on
-  white or transparent ground, or have a --mask (white: object), or be cut out of its background by a small
-  network (--cut-out; make photos installs it). Where other things are in the photo, --box says where the
-  object is, in pixels of the upright photo, four numbers for each photo: left, top, right, bottom.
-  Without --camera, a photo is framed as the training data is: the object in the middle of a white square, the
-  larger side of its bounding box 0.63 of the square's (--fill); and taken from --elevation above the ground,
-  --azimuth round the object (0: from the x axis), --distance and with --focal. Look at photo_00.png, which
-  shows the photo, too, with --cut-out. With --camera, a photo keeps its frame, and one that is not square
-  gets white borders. --elevation auto and --azimuth auto estimate an angle from training views that look
-  like the photo; they need the training data, which --data names where it has moved, and objects that all
-  stand alike (docs/pose_of_a_photo.md).
+photos: any size, aspect ratio and format that Pillow reads, oriented by EXIF. The object should be on a white
+  or transparent background, or have a --mask (white: object), or be cut out by a small network (--cut-out;
+  installed by make photos). If the photo shows other objects, mark the object by --box, in pixels of the
+  upright photo, four numbers for each photo: left, top, right, bottom.
+  Without --camera, a photo is framed like the training data: the object in the middle of a white square, with
+  the larger side of its bounding box 0.63 of the square's (--fill). Its camera is set by --elevation above
+  the ground, --azimuth around the object (0: from the x axis), --distance and --focal. Check the result in
+  photo_00.png, which with --cut-out also shows the photo. With --camera, a photo is not reframed, and padded
+  with white to a square. --elevation auto and --azimuth auto estimate an angle from similar training views;
+  they need the training data (if it has moved, give --data), with all objects in the same orientation
+  (docs/pose_of_a_photo.md).
 
 Cameras are camera-to-world in OpenCV axes (x right, y down, z forward); the world's z axis is up and the
-object stands at the origin, about as far from the camera as in training. A view depends on --seed, the object
-and the number of the view, not on --batch. With a policy, views are drawn one by one, and each looks at
-some of those before it, as they are in their files, in 8 bits.
-Ctrl-C leaves the pictures that are finished, and the same command goes on from there: whole views are not
-drawn again. Exit codes: 0 done, 2 bad input, 130 interrupted.
+object is at the origin, about as far from the camera as in training. A view depends on --seed, the object
+and the number of the view, not on --batch. With a policy, views are sampled one by one, each conditioned on
+earlier ones as read back from their 8-bit files.
+Ctrl-C keeps the finished images, and the same command resumes: finished views are not sampled again.
+Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 # Options of photos without cameras.
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
-POLICIES = (
-    "published",
-    "nearest",
-    "all",
-    "budget",
-)  # those of models/sampling/conditioning.py, which takes time to import
+# The policies of models/sampling/conditioning.py, which is slow to import.
+POLICIES = ("published", "nearest", "all", "budget")
 ORDERS = ("path", "outward")
 TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", OWN_VIEWS)
 
@@ -101,80 +95,85 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_subject(parser, "the first N objects of the split (default: 1)")
 
-    add = parser.add_argument_group("what to draw").add_argument
+    add = parser.add_argument_group("views").add_argument
     add("--trajectory", type=_trajectory, default="spiral", metavar="NAME", help="default: spiral")
     help = "video file or folder of frames whose poses the scene is drawn under (families without cameras)"
     add("--drive", type=Path, metavar="VIDEO", help=help)
     add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
-    add("--samples", type=_number(int, 1, 99), default=1, metavar="N", help="of each view (default: 1)")
+    help = "samples of each view (default: 1)"
+    add("--samples", type=_number(int, 1, 99), default=1, metavar="N", help=help)
 
     add = parser.add_argument_group("consistency (default: independent views)").add_argument
-    add("--autoregressive", action="store_true", help="each view looks at those before it")
-    add("--policy", choices=POLICIES, help="at which ones (default with --autoregressive: published)")
+    add("--autoregressive", action="store_true", help="condition each view on earlier ones")
+    add("--policy", choices=POLICIES, help="which ones (default with --autoregressive: published)")
     add("--context-views", "--look-at", type=whole, metavar="N", help="how many; see below")
-    add("--order", choices=ORDERS, help="path: as they come (default); outward: from the input outward")
-    add("--same-noise", action="store_true", help="the same noise for all views of an object")
-    help = "denoise each view once more, together with its N - 1 nearest neighbours on all sides"
+    help = "path: along the trajectory (default); outward: from the input outward"
+    add("--order", choices=ORDERS, help=help)
+    add("--same-noise", action="store_true", help="use the same noise for all views of an object")
+    help = "denoise each view again, jointly with its N - 1 nearest neighbours on all sides"
     add("--refine-jointly", "--joint", type=_number(int, 2, 1000), metavar="N", help=help)
-    help = "noise level from which that begins (default: 1; views span -1 to 1)"
+    help = "initial noise level of --refine-jointly (default: 1; images are in [-1, 1])"
     add("--refine-sigma", "--joint-sigma", type=_number(float, 0.001, 1000), metavar="X", help=help)
 
-    add = parser.add_argument_group("how to draw it (defaults: those of the run)").add_argument
+    add = parser.add_argument_group("sampling (default: the options of the run)").add_argument
     add("--sampler", metavar="NAME", help="see below")
     add("--steps", type=_number(int, 2, 10_000), metavar="N", help="denoising steps")
-    add("--guidance", type=_number(float, -100, 100), metavar="X", help="1: none; more: nearer to the input")
-    add("--stochastic", action="store_true", help="add noise on the way")
-    add("--unconditional", action="store_true", help="do not look at the conditioning views")
-    help = "noise levels of the steps: karras or training (models that learn a schedule of their own)"
+    help = "1: none; higher: closer to the input"
+    add("--guidance", type=_number(float, -100, 100), metavar="X", help=help)
+    add("--stochastic", action="store_true", help="add noise while sampling")
+    add("--unconditional", action="store_true", help="ignore the conditioning views")
+    help = "noise levels of the steps: karras, or training (for models trained with their own schedule)"
     add("--levels", choices=("karras", "training"), help=help)
     add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add("--batch", type=whole, default=4, metavar="N", help="views at once (default: 4)")
+    add("--batch", type=whole, default=4, metavar="N", help="views per batch (default: 4)")
 
-    add = parser.add_argument_group("what to write").add_argument
-    help = "default: samples/RUN/OBJECT; of several objects, each has its own folder in it"
+    add = parser.add_argument_group("output").add_argument
+    help = "default: samples/RUN/OBJECT; with several objects, each has a folder inside"
     add("--output", type=Path, metavar="FOLDER", help=help)
-    add("--prefix", default="", metavar="TEXT", help="beginning of all file names")
-    add("--progress", action="store_true", help="also a film of the denoising steps")
-    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help="of films (default: 10)")
+    add("--prefix", default="", metavar="TEXT", help="prefix of all file names")
+    add("--progress", action="store_true", help="also write a video of the denoising steps")
+    help = "frames per second of videos (default: 10)"
+    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help=help)
     return parser
 
 
 def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
-    """Options that say what to look at; `several` is the help of --n."""
+    """Add options for the input; `several` is the help of --n."""
     whole = _number(int, 1, 100_000)
-    add = parser.add_argument_group("what to look at").add_argument
-    add("--data", metavar="ROOT", help="data set of any layout (default: the one of the training)")
+    add = parser.add_argument_group("input").add_argument
+    add("--data", metavar="ROOT", help="data set of any layout (default: the training data)")
     add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
     add("--n", type=whole, metavar="N", help=several)
     add("--object", nargs="+", metavar="ID", help="these objects instead")
-    help = "conditioning views, counted from 0 (default: 64, or 0 where there are fewer)"
+    help = "conditioning views, counted from 0 (default: 64, or 0 if there are fewer)"
     add("--cond-views", nargs="+", metavar="VIEW", help=help)
     add("--image", nargs="+", type=Path, metavar="PHOTO", help="photos of one object instead of a data set")
     add("--camera", nargs="+", type=Path, metavar="FILE", help="4x4 pose of each photo, or transforms.json")
-    add("--intrinsics", type=Path, metavar="FILE", help="of all photos, in SRN form (default: SRN cars)")
+    help = "of all photos, in the SRN format (default: SRN cars)"
+    add("--intrinsics", type=Path, metavar="FILE", help=help)
 
-    title = "photos without --camera (several: one value for all, or one for each)"
+    title = "photos without --camera (for several: one value for all, or one for each)"
     add = parser.add_argument_group(title).add_argument
     positive, share = _number(float, 0.01, 1000), _number(float, 0.05, 1)
-    help = "in degrees, or auto: estimated from training views (default: 20)"
+    help = "in degrees, or auto: estimate it from training views (default: 20)"
     add("--elevation", nargs="+", type=_angle(90), metavar="DEG", help=help)
-    help = "in degrees, or auto (default: 0; of several photos, one for each)"
+    help = "in degrees, or auto (default: 0; for several photos, one for each)"
     add("--azimuth", nargs="+", type=_angle(360), metavar="DEG", help=help)
     add("--distance", type=positive, metavar="X", help="scene units from the origin (default: 1.3, SRN cars)")
     help = "focal length of the square, in its widths (default: 1.0254, SRN cars)"
     add("--focal", type=positive, metavar="X", help=help)
-    add("--mask", nargs="+", type=Path, metavar="FILE", help="for each photo, white where the object is")
+    add("--mask", nargs="+", type=Path, metavar="FILE", help="for each photo, white for the object")
     help = "remove the background (needs: make photos)"
     add("--cut-out", action="store_true", default=None, help=help)
-    help = "X0 Y0 X1 Y1 in each upright photo: outside it everything is background"
+    help = "X0 Y0 X1 Y1 in each upright photo: everything outside is background"
     add("--box", nargs="+", action="extend", type=_number(int, 0, 10**6), metavar="PIXEL", help=help)
     help = "share of the square that the object fills (default: 0.63, training data)"
     add("--fill", type=share, metavar="X", help=help)
 
 
 def sample_request(arguments: argparse.Namespace) -> SampleRequest:
-    """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
+    """The request that the parsed command line describes. Raises ValueError if flags conflict."""
     options = sampling_options(arguments)
     if arguments.unconditional:
         options = {"guidance": 1.0} | options | {"unconditional": True}
@@ -204,13 +203,13 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
 
 
 def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The changes to the run's sampling options that flags with a value ask for."""
+    """The run's sampling options that flags with a value override."""
     given = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance", "levels")}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def subject_request(arguments: argparse.Namespace) -> SubjectRequest:
-    """What the options of `add_subject` say to look at. Raises ValueError where they contradict."""
+    """The input that the options of `add_subject` describe. Raises ValueError if they contradict."""
     if arguments.image is None and (arguments.camera or arguments.intrinsics):
         raise ValueError("--camera and --intrinsics describe photos; give those with --image")
     framing = [f"--{name.replace('_', '-')}" for name in FRAMING if getattr(arguments, name) is not None]
@@ -247,7 +246,7 @@ def _photo_request(arguments: argparse.Namespace) -> PhotoRequest:
 
 
 def _boxes(numbers: list[int], num_photos: int) -> tuple[tuple[int, ...], ...]:
-    """Four numbers for each photo. Raises ValueError where there are too few or many."""
+    """Four numbers for each photo. Raises ValueError if there are too few or many."""
     if numbers and len(numbers) != 4 * num_photos:
         raise ValueError(
             f"--box has {len(numbers)} numbers, not 4 for each --image; give X0 Y0 X1 Y1 of each"
@@ -256,7 +255,7 @@ def _boxes(numbers: list[int], num_photos: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _angle(largest: float) -> Callable[[str], float | str]:
-    """A type of options: degrees from -largest to largest, or auto."""
+    """An argument type: degrees from -largest to largest, or auto."""
     degrees = _number(float, -largest, largest)
 
     def angle(text: str) -> float | str:
@@ -266,8 +265,10 @@ def _angle(largest: float) -> Callable[[str], float | str]:
 
 
 def _trajectory(text: str) -> str:
-    """Reads names of trajectories and of files."""
+    """An argument type: the name of a trajectory or a path file."""
     if text not in TRAJECTORIES and not text.endswith(".json"):
         names = ", ".join(TRAJECTORIES)
-        raise argparse.ArgumentTypeError(f"{text} is none; choose one of {names}, or a path file (.json)")
+        raise argparse.ArgumentTypeError(
+            f"{text} is no trajectory; choose one of {names}, or a path file (.json)"
+        )
     return text

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Steadiness:
-    """What is found of one film."""
+    """The consistency of one view sequence."""
 
     error: float  # levels of 8 bits
     psnr: float  # dB
@@ -29,22 +29,22 @@ class Steadiness:
 
 @dataclass(frozen=True)
 class DepthSource:
-    """Whose depth view sequences are measured on: their own, or that of other sequences or of a data set."""
+    """The depth used for reprojection: the sequences' own, or that of other sequences or of a data set."""
 
     folder: Path | None = None  # other view sequences of the same objects and cameras
-    data: str | None = None  # root of a data set with depth; views were drawn from its own cameras
+    data: str | None = None  # root of a data set with depth; views were sampled from its cameras
     split: str = "test"
     depth_scale: float = 1.0  # as data.depth_scale
 
     def __post_init__(self):
         if self.folder and self.data:
-            raise ValueError("--depth and --data both say whose depth is used; give only one")
+            raise ValueError("--depth and --data both set the depth; give only one")
 
 
 def consistency(
     folders: "Sequence[Path]", source: DepthSource, *, previews: bool = False
 ) -> dict[str, list[Steadiness]]:
-    """The films of every row of the table. Raises ValueError or OSError, in one line for the user."""
+    """Measure the view sequences of every row of the table."""
     from scripts.sampling.reader import films_in, seen_views
 
     rows: dict[str, list[Steadiness]] = {}
@@ -65,9 +65,9 @@ def consistency(
 def surfaces(
     films: list["ViewSequence"], source: DepthSource
 ) -> tuple[list[list["Tensor"]], list[list["SeenView"]]]:
-    """The depth of the views of each film from a source, and the true views where that is a data set.
+    """The depth of the views of each sequence from a source, and the true views if that is a data set.
 
-    Raises ValueError where that does not fit the films.
+    Raises ValueError if the source does not match the sequences.
     """
     from data.config import DataConfig
     from data.formats.registry import open_split
@@ -87,14 +87,16 @@ def surfaces(
         others = [named.get(film.name) for film in films]
         if None in others:
             missing = films[others.index(None)].name
-            raise ValueError(f"{source.folder}: has no film of {missing}; draw it, or give another folder")
+            raise ValueError(
+                f"{source.folder}: has no views of {missing}; sample them, or give another folder"
+            )
     for film, other in zip(films, others, strict=True):
         require_same_cameras(film, other)
     return [list(depths_of(other)) for other in others], []
 
 
 def measured(views: "Iterable[SeenView]") -> Steadiness:
-    """The figures of a film."""
+    """Measure a view sequence."""
     from scripts.sampling.reprojection import detail, film_agreement
 
     views = list(views)
@@ -105,7 +107,7 @@ def measured(views: "Iterable[SeenView]") -> Steadiness:
 
 
 def table(rows: dict[str, list[Steadiness]]) -> str:
-    """Means over films, with their standard errors where there are several, as Markdown."""
+    """Means over view sequences, with standard errors if there are several, as Markdown."""
     lines = ["| film | films | error (levels) | PSNR (dB) | compared (%) | detail (levels) |"]
     lines.append("|---|---|---|---|---|---|")
     for name, films in rows.items():
@@ -115,5 +117,5 @@ def table(rows: dict[str, list[Steadiness]]) -> str:
 
 
 def known(film: Steadiness) -> dict[str, float | None]:
-    """The figures of a film as JSON has them; None where there is nothing to compare."""
+    """The figures of a view sequence for JSON; None if there is nothing to compare."""
     return {name: value if isfinite(value) else None for name, value in asdict(film).items()}

@@ -1,4 +1,4 @@
-"""How sample_views.py draws the views of one object: in one pass or two, from where it was stopped."""
+"""Sample the views of an object for sample_views.py: in one pass or two, resuming an interrupted call."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -35,9 +35,9 @@ def draw(
     bar: tqdm,
     device: torch.device,
 ) -> None:
-    """Draw the views of one object that are not there yet, and write each as soon as it is.
+    """Sample the missing views of one object, and write each as soon as it is finished.
 
-    Several samples are as many scenes of a batch.
+    Several samples of a view are scenes of a batch.
     """
 
     def several(tensor: torch.Tensor) -> torch.Tensor:
@@ -86,9 +86,9 @@ def first_pass(
     recall: Callable[[int], torch.Tensor],
     callback: SampleCallback,
 ) -> Iterator[tuple[list[int], Prediction]]:
-    """Views that are not `done`, with their numbers: independent, or looking at those drawn before.
+    """Sample views that are not `done`, independently or autoregressively; yields them with their numbers.
 
-    `given` is what all ways of sampling take: model, source, cameras, seeds, options.
+    `given` are the common arguments of all ways of sampling: model, source, cameras, seeds, options.
     """
     model, source, cameras, seeds, _ = given
     if request.policy is None:
@@ -105,7 +105,7 @@ def first_pass(
 
 
 def pending(order: Iterable[int], done: frozenset[int]) -> list[int]:
-    """The views that are still to be drawn, in order."""
+    """The views that are still to be sampled, in order."""
     return [view for view in order if view not in done]
 
 
@@ -121,7 +121,7 @@ def seeds_of(job: Job, request: SampleRequest) -> torch.Tensor:
 
 
 def settings(job: Job, config: RunConfig, request: SampleRequest, device: torch.device) -> dict[str, Any]:
-    """All that decides what the views of an object look like, as JSON data."""
+    """Everything that determines the views of an object, as JSON data."""
     checkpoint = find_checkpoint(request.checkpoint)
     file = checkpoint.stat()
     look = hashlib.sha256()
@@ -148,10 +148,9 @@ def settings(job: Job, config: RunConfig, request: SampleRequest, device: torch.
 
 
 def sample_views(request: SampleRequest) -> list[Path]:
-    """Draw what a request asks for; returns the films and sheets that were written.
+    """Sample the views of a request; returns the videos and sheets that were written.
 
-    Notices go to standard error. Raises ValueError or OSError, in one line for the user, before anything is
-    drawn wherever possible.
+    Notices are printed to standard error. Errors of the user are raised before sampling if possible.
     """
     # Model, cameras and photos.
     device = choose_device(request.device)
@@ -160,7 +159,7 @@ def sample_views(request: SampleRequest) -> list[Path]:
     jobs, framed, notices = sample_jobs(config, request.subject, request.trajectory, request.num_views)
     tell(notices, "sample_views.py")
 
-    # A folder for each object, which may hold views of an earlier call.
+    # A folder for each object, which may contain views of an earlier call.
     style = {"prefix": request.prefix, "fps": request.fps, "num_samples": request.num_samples}
     folders = output_folders(config, request.output, jobs)
     writers = [
@@ -174,13 +173,13 @@ def sample_views(request: SampleRequest) -> list[Path]:
         shown = photo.picture if photo.original is None else beside(photo)
         write_png(writers[0].path(f"photo_{number:02d}.png"), shown)
 
-    # Draw, object by object; every view is written as soon as it is there.
+    # Sample object by object; every view is written as soon as it is finished.
     place(model, device)
     written: list[Path] = []
     total = sum(job.cameras.shape[1] for job in jobs) * (1 if request.refine_window is None else 2)
-    there = sum(len(writer.done) + len(writer.drafted) for writer in writers)
+    num_done = sum(len(writer.done) + len(writer.drafted) for writer in writers)
     precision = autocast(config.train.precision, device)
-    with progress_bar(total=total, initial=there, unit="view") as bar, torch.no_grad(), precision:
+    with progress_bar(total=total, initial=num_done, unit="view") as bar, torch.no_grad(), precision:
         for job, writer in zip(jobs, writers, strict=True):
             bar.set_description(job.name)
             draw(job, model, config, request, writer, bar, device)

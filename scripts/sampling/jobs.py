@@ -1,4 +1,4 @@
-"""What is sampled: source views and target cameras of each object, from photos or a data set."""
+"""Sampling jobs: source views and target cameras of each object, from photos or a data set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from scripts.sampling.request import PhotoRequest, SampleRequest, SubjectRequest
 
 
 def with_choices(config: RunConfig, request: SampleRequest) -> RunConfig:
-    """The run's config with what a request changes. Raises ValueError where that makes no sense."""
+    """The run's config with the overrides of a request. Raises ValueError if they are invalid."""
     document = at_data_of(config, request.subject).model_dump(mode="json")
     options = document["sample"]
     require_options(config, request.options)
@@ -31,12 +31,12 @@ def with_choices(config: RunConfig, request: SampleRequest) -> RunConfig:
             options["sampler"] = "dpmpp_2m_sde"
     chosen = validate_config(document, "command line")
     if request.refine_window is not None:
-        last_part(chosen.sample, refine_sigma(request))  # raises where there is no such noise level
+        last_part(chosen.sample, refine_sigma(request))  # raises if there is no such noise level
     return chosen
 
 
 def require_options(config: RunConfig, options: Mapping[str, Any]) -> None:
-    """Raise ValueError where the model's family has no such sampling options on the command line."""
+    """Raise ValueError if the model's family does not have these sampling options on the command line."""
     fields = type(config.sample).model_fields
     flags = {name: (field.json_schema_extra or {}).get("flag") for name, field in fields.items()}
     unknown = [name for name in options if flags.get(name) is None]
@@ -49,7 +49,7 @@ def require_options(config: RunConfig, options: Mapping[str, Any]) -> None:
 
 
 def at_data_of(config: RunConfig, subject: SubjectRequest) -> RunConfig:
-    """The run's config with the data set in which the subject is."""
+    """The run's config with the data set of the subject."""
     if subject.data is None:
         return config
     return config.model_copy(update={"data": at_root(config.data, subject.data)})
@@ -58,10 +58,7 @@ def at_data_of(config: RunConfig, subject: SubjectRequest) -> RunConfig:
 def sample_jobs(
     config: RunConfig, subject: SubjectRequest, path: str, num_views: int | None
 ) -> tuple[list[Job], list[FramedPhoto], list[str]]:
-    """The objects with the cameras of a trajectory; photos after framing; notices for the user, a line each.
-
-    Raises ValueError or OSError, in one line for the user, where the subject cannot be had.
-    """
+    """The objects with the cameras of a trajectory; photos after framing; notices for the user."""
     if subject.photos is None:
         jobs, notices = data_jobs(config, subject, path, num_views)
         return jobs, [], notices
@@ -74,7 +71,7 @@ def sample_jobs(
 def read_subject_photos(
     config: RunConfig, photos: PhotoRequest
 ) -> tuple[list[FramedPhoto], Views, list[str]]:
-    """A user's photos: those that were framed, all as views [1, s], and notices for the user, a line each."""
+    """Read photos: returns those that were framed, all of them as views [1, s], and notices for the user."""
     radius = config.data.object_radius
     options = {"image_size": config.data.image_size, "resampling": config.data.resampling}
     if photos.cameras:
@@ -92,7 +89,7 @@ def read_subject_photos(
 
 
 def frame_photos(photos: PhotoRequest) -> list[FramedPhoto]:
-    """Photos without cameras, made to look like the pictures of the training data."""
+    """Frame photos without cameras like the training data."""
     remover = background_remover() if photos.cut_out else None
     nothing = [None] * len(photos.images)
     fill = FILL if photos.fill is None else photos.fill
@@ -118,7 +115,7 @@ def data_jobs(
 
 
 def output_folders(config: RunConfig, output: Path | None, jobs: list[Job]) -> list[Path]:
-    """Where the files of each object belong."""
+    """The output folder of each object."""
     if output is not None and len(jobs) == 1:
         return [output]
     parent = Path("samples") / config.name if output is None else output
@@ -126,5 +123,5 @@ def output_folders(config: RunConfig, output: Path | None, jobs: list[Job]) -> l
 
 
 def refine_sigma(request: SampleRequest) -> float:
-    """The noise level from which views are denoised once more."""
+    """The initial noise level of the refinement."""
     return JOINT_SIGMA if request.refine_sigma is None else request.refine_sigma

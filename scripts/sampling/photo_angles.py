@@ -1,4 +1,4 @@
-"""Angles of photos without cameras, estimated where a request asks for that."""
+"""Estimate the camera angles of photos on request."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,15 +13,15 @@ from data.photos.framing import FramedPhoto, frame_picture
 from models.sampling.pose_from_photo import PoseEstimate, fit, read_examples
 from scripts.sampling.request import AUTO, PhotoRequest
 
-UNSURE_DEG = 45.0  # an azimuth that may be off by more is said to be unsure
+UNSURE_DEG = 45.0  # an azimuth with a larger error is reported as uncertain
 
 
 def with_angles(
     config: RunConfig, photos: PhotoRequest, framed: Sequence[FramedPhoto]
 ) -> tuple[PhotoRequest, list[str]]:
-    """The request with numbers in place of `AUTO`, and what was estimated, a line for each photo.
+    """Replace `AUTO` angles of a request by estimates; also returns a notice for each photo.
 
-    `config.data` is the data set of the training. Raises ValueError where that cannot be used.
+    `config.data` must be the training data. Raises ValueError if it cannot be read.
     """
     if photos.cameras or not photos.wants_estimates:
         return photos, []
@@ -51,20 +51,22 @@ def with_angles(
 
 
 def _as_in_training(photo: FramedPhoto, fill: float | None) -> UInt8[Tensor, "k k 3"]:
-    """The framed photo with the object as large as in training views, whatever --fill says."""
+    """The framed photo with the object as large as in training views, regardless of --fill."""
     if fill is None or photo.whole:
         return photo.picture
-    margin = len(photo.picture)  # of white, by which framing knows the ground
+    margin = len(photo.picture)  # of white, from which framing detects the background
     framed = frame_picture(pad(photo.picture, (0, 0, margin, margin, margin, margin), value=255))
     return photo.picture if framed is None else framed
 
 
 def _notice(photo: str, estimate: PoseEstimate, *, azimuth: bool, elevation: bool) -> str:
-    """What was estimated of a photo, and how far off nine in ten such estimates are at most."""
+    """Report an estimate with the error that nine in ten such estimates do not exceed."""
     parts, unsure = [], azimuth and estimate.azimuth_error_deg > UNSURE_DEG
     if elevation:
         parts.append(f"elevation {estimate.elevation_deg:.0f} +- {estimate.elevation_error_deg:.0f} degrees")
     if azimuth:
         parts.append(f"azimuth {estimate.azimuth_deg:.0f} +- {estimate.azimuth_error_deg:.0f} degrees")
-    advice = "; the azimuth is unsure: front and back may be confused, so compare the views" if unsure else ""
-    return f"{photo}: estimated {', '.join(parts)} (for 9 in 10 training views like it){advice}"
+    advice = (
+        "; the azimuth is uncertain: front and back may be confused, so compare the views" if unsure else ""
+    )
+    return f"{photo}: estimated {', '.join(parts)} (for 9 in 10 training views like it){warning if unsure else ''}"

@@ -1,4 +1,4 @@
-"""Films that sample_views.py has written, read back for measuring: pictures, depth and cameras."""
+"""Read the output of sample_views.py for evaluation: images, depth and cameras."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,55 +18,55 @@ from data.scenes.objects import Objects
 from models.base import OPAQUE
 from scripts.sampling.reprojection import SeenView
 
-RECORD = "sampling.json"  # how a film was made
-SAME_POSE = 1e-3  # largest difference of a number of two poses that are one
+RECORD = "sampling.json"  # the settings of a view sequence
+SAME_POSE = 1e-3  # largest absolute difference of the entries of two equal poses
 
 
 @dataclass(frozen=True)
 class ViewSequence:
-    """The files of a film in the order of its views."""
+    """The files of the sampled views of an object, in order."""
 
     folder: Path
     name: str  # of the object
     pictures: tuple[Path, ...]
     depths: tuple[Path, ...]  # as many, or none
-    depth_step: float  # scene units for one value of a depth picture
+    depth_step: float  # scene units per level of a depth image
     cameras: Cameras  # [t]
 
     @property
     def previews(self) -> tuple[Path, ...]:
-        """The pictures of the same views without diffusion."""
+        """The previews of the same views, without diffusion."""
         return self.beside("preview")
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        """The pictures that the model was given, as far as they are there."""
+        """The images of the input views that exist."""
         prefix = self.pictures[0].name.rpartition("view_")[0]
         names = (path for path in self.folder.iterdir() if path.name.startswith(f"{prefix}cond_"))
         return tuple(sorted(path for path in names if path.suffix == ".png"))
 
     def beside(self, kind: str) -> tuple[Path, ...]:
-        """Where the pictures of another `kind`, such as depth, of the same views belong."""
-        parts = (path.name.rpartition("view_") for path in self.pictures)  # the prefix may have it, too
+        """The paths of images of another `kind`, such as depth, of the same views."""
+        parts = (path.name.rpartition("view_") for path in self.pictures)  # the prefix may contain it, too
         return tuple(self.folder / f"{prefix}{kind}_{number}" for prefix, _, number in parts)
 
 
 def films_in(folder: Path) -> list[ViewSequence]:
-    """The film in a folder, or those in its folders, sorted. Raises ValueError where there is none."""
+    """The view sequences in a folder and its subfolders, sorted. Raises ValueError if there are none."""
     inside = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
     found = [place for place in (folder, *inside) if any(place.glob("*transforms.json"))]
     if not found:
         raise ValueError(
-            f"{folder}: holds no film with transforms.json; give a folder that sample_views.py has written"
+            f"{folder}: has no views with transforms.json; give a folder that sample_views.py has written"
         )
     return [_read_film(place) for place in found]
 
 
 def depths_of(film: ViewSequence) -> Iterator[Float[Tensor, "h w"]]:
-    """Depth of every view, 0 where no surface is. Raises ValueError where there is none."""
+    """Depth of every view, 0 where there is no surface. Raises ValueError if there are no depth images."""
     if not film.depths:
         raise ValueError(
-            f"{film.folder}: has no depth pictures (depth16_0000.png); draw it again, or take other depth"
+            f"{film.folder}: has no depth images (depth16_0000.png); sample it again, or use other depth"
         )
     return (film.depth_step * read_channel(path, bits=16) for path in film.depths)
 
@@ -74,21 +74,18 @@ def depths_of(film: ViewSequence) -> Iterator[Float[Tensor, "h w"]]:
 def seen_views(
     film: ViewSequence, depths: Iterable[Float[Tensor, "h w"]], *, pictures: Sequence[Path] | None = None
 ) -> Iterator[SeenView]:
-    """The views of a film (or other `pictures` of them), one after another.
-
-    Raises ValueError where a picture cannot be read, or its depth is of another size.
-    """
+    """Read the views of a sequence (or other `pictures` of them) one by one."""
     for number, (path, depth) in enumerate(zip(pictures or film.pictures, depths, strict=True)):
         image = from_uint8(read_picture(path))
         if depth.shape != image.shape[1:]:
-            raise ValueError(f"{path}: is of another size than its depth; take pictures of one size")
+            raise ValueError(f"{path}: has another size than its depth; use images of the same size")
         yield SeenView(image, depth, film.cameras[number])
 
 
 def true_views(film: ViewSequence, objects: Objects) -> list[SeenView]:
-    """What a data set with depth has of the views of a film, by the name of its object and its cameras.
+    """The views of a data set with depth that match a sequence's object name and cameras.
 
-    Raises ValueError where the set lacks the object, one of the cameras, or depth.
+    Raises ValueError if the set lacks the object, one of the cameras, or depth.
     """
     known = set_views(film, objects, geometry=True)
     depth = torch.where(known.geometry.alpha >= OPAQUE, known.geometry.depth, 0.0)[0]
@@ -96,10 +93,10 @@ def true_views(film: ViewSequence, objects: Objects) -> list[SeenView]:
 
 
 def set_views(film: ViewSequence, objects: Objects, *, geometry: bool = False) -> Views:
-    """The views of a data set that a film shows, by the name of its object and its cameras, as a batch of one
-    scene, on demand with their `geometry`.
+    """The views of a data set that match a sequence's object name and cameras, as a batch of one scene,
+    optionally with `geometry`.
 
-    Raises ValueError where the set lacks the object, or one of the cameras, or geometry that is asked for.
+    Raises ValueError if the set lacks the object, one of the cameras, or the requested geometry.
     """
     if film.name not in objects.ids:
         raise ValueError(f"{film.folder}: the data set has no object called {film.name}; give another set")
@@ -107,47 +104,44 @@ def set_views(film: ViewSequence, objects: Objects, *, geometry: bool = False) -
     difference = film.cameras.cam_to_world[:, None] - objects.cameras(index).cam_to_world
     difference = difference.abs().amax(dim=(-2, -1))
     if bool((difference.amin(dim=1) > SAME_POSE).any()):
-        raise ValueError(f"{film.folder}: its views are not the data set's; draw with --trajectory data")
+        raise ValueError(f"{film.folder}: its views are not the data set's; sample with --trajectory data")
     return objects.read_views(index, difference.argmin(dim=1).tolist(), geometry=geometry)
 
 
 def record_of(folder: Path) -> dict[str, Any]:
-    """How the film in a folder was made, as `RECORD` has it; empty where nobody has recorded it.
-
-    Raises ValueError where that cannot be read.
-    """
+    """The settings of the view sequence in a folder, from `RECORD`; empty if there is no record."""
     records = sorted(folder.glob(f"*{RECORD}"))
     return read_document(records[0]) if records else {}
 
 
 def same_cameras(film: ViewSequence, other: ViewSequence) -> bool:
-    """Whether the views of two films are from the same places."""
+    """Whether two view sequences have the same cameras."""
     ours, theirs = film.cameras.cam_to_world, other.cameras.cam_to_world
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=SAME_POSE)
 
 
 def require_same_cameras(film: ViewSequence, other: ViewSequence) -> None:
-    """Raise ValueError where the views of two films are not from the same places."""
+    """Raise ValueError if two view sequences have different cameras."""
     if not same_cameras(film, other):
         raise ValueError(
-            f"{other.folder}: was taken with other cameras than {film.folder}; draw both on one trajectory"
+            f"{other.folder}: has other cameras than {film.folder}; sample both on one trajectory"
         )
 
 
 def _read_film(folder: Path) -> ViewSequence:
     files = sorted(folder.glob("*transforms.json"))
     if len(files) > 1:
-        raise ValueError(f"{folder}: holds {len(files)} films; draw each into a folder of its own")
+        raise ValueError(f"{folder}: has {len(files)} view sequences; sample each into its own folder")
     document = read_document(files[0])
     try:
         cameras, names = from_transforms(document)
     except ValueError as error:
         raise ValueError(f"{files[0]}: {error}") from error
     pictures = tuple(folder / name for name in names)
-    picture_size(pictures[0])  # whether it is there
+    picture_size(pictures[0])  # raises if it does not exist
     depths = [frame.get("depth_file_path") for frame in document["frames"]]
     known = all(isinstance(name, str) for name in depths)
-    step = document.get("depth_unit_scale_factor", 1e-3)  # nerfstudio's own: millimetres
+    step = document.get("depth_unit_scale_factor", 1e-3)  # nerfstudio's default: millimetres
     if not isinstance(step, float | int) or not 0 < step < 1e3:
         raise ValueError(f"{files[0]}: `depth_unit_scale_factor` must be a positive number; correct the file")
     depth_files = tuple(folder / name for name in depths) if known else ()
@@ -155,6 +149,6 @@ def _read_film(folder: Path) -> ViewSequence:
 
 
 def _object_of(folder: Path) -> str:
-    """The name of the object that a film shows: that of the folder, where nobody has recorded it."""
+    """The recorded name of the object, or else that of the folder."""
     name = record_of(folder).get("object")
     return name if isinstance(name, str) else folder.name

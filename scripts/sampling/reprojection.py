@@ -1,8 +1,8 @@
-"""How far neighbouring views of a film agree about the surface that both show: flicker as a figure.
+"""Reprojection error between neighbouring views of a sequence, as a measure of flicker.
 
-The pixels of one view are carried to the surface by its depth, and from there into the other view; where that
-one sees the same surface, colours are compared. Blurred films agree easily, so the figure judges how steady a
-film is, not how good. Axes: h, w; n pixel on the surface.
+The pixels of one view are unprojected by its depth and projected into the other view; colours are compared
+where both views see the same surface. Blurred views have a low error, so the figure measures consistency, not
+quality. Axes: h, w; n pixel on the surface.
 """
 
 import math
@@ -18,12 +18,12 @@ from torch import Tensor
 from data.cameras.pinhole import Cameras, pixel_centres
 
 SAME_DEPTH = 0.03  # relative difference of depth up to which two views see the same surface
-LEVELS = 127.5  # of 8 bits, for one unit of an image in [-1, 1]
+LEVELS = 127.5  # 8-bit levels per unit of an image in [-1, 1]
 
 
 @dataclass(frozen=True)
 class SeenView:
-    """A view, and how far away what it shows is."""
+    """A view with its depth and camera."""
 
     image: Float[Tensor, "3 h w"]  # RGB in [-1, 1]
     depth: Float[Tensor, "h w"]  # scene units along the optical axis; 0 where there is no surface
@@ -32,10 +32,10 @@ class SeenView:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a comparison found. Sums of several are comparisons of all."""
+    """The result of a comparison; results add up."""
 
-    squared_error: float = 0.0  # sum over pixels of the mean over colours, in levels of 8 bits squared
-    num_compared: int = 0  # pixels whose surface both views see
+    squared_error: float = 0.0  # sum over pixels of the mean over colours, in squared 8-bit levels
+    num_compared: int = 0  # pixels whose surface is visible in both views
     num_surface: int = 0  # pixels that show a surface
 
     def __add__(self, other: "Agreement") -> "Agreement":
@@ -47,35 +47,35 @@ class Agreement:
 
     @property
     def error(self) -> float:
-        """Root mean square difference in levels of 8 bits; nan where nothing could be compared."""
+        """Root mean square difference in 8-bit levels; nan if nothing could be compared."""
         return math.sqrt(self.squared_error / self.num_compared) if self.num_compared else math.nan
 
     @property
     def psnr(self) -> float:
-        """The same in dB; nan where nothing could be compared."""
+        """The same in dB; nan if nothing could be compared."""
         error = self.error
         return -20 * math.log10(max(error, 1e-3) / 255) if math.isfinite(error) else math.nan
 
     @property
     def share(self) -> float:
-        """Of the pixels that show a surface, the share that could be compared."""
+        """The share of the surface pixels that could be compared."""
         return self.num_compared / max(1, self.num_surface)
 
 
 def film_agreement(views: Iterable[SeenView]) -> Agreement:
-    """Of each view with the next, both ways."""
+    """Compare each view with the next, in both directions."""
     return sum((pair_agreement(*pair) for pair in pairwise(views)), Agreement())
 
 
 def pair_agreement(first: SeenView, second: SeenView) -> Agreement:
-    """Of two views, both ways: which is first does not matter."""
+    """Compare two views in both directions; symmetric."""
     return _one_way(first, second) + _one_way(second, first)
 
 
 def detail(view: SeenView) -> float:
-    """Root mean square difference, in levels of 8 bits, of neighbouring pixels on the surface; nan without.
+    """Root mean square difference of neighbouring surface pixels in 8-bit levels; nan without a surface.
 
-    A film that agrees because it is blurred has little of it.
+    Views that are consistent because they are blurred have little detail.
     """
     shown = view.depth > 0
     squares = []
@@ -86,7 +86,7 @@ def detail(view: SeenView) -> float:
 
 
 def _one_way(here: SeenView, there: SeenView) -> Agreement:
-    """Pixels of `here` that show a surface, looked up in `there`."""
+    """Compare the surface pixels of `here` with their projections in `there`."""
     height, width = here.depth.shape
     shown = (here.depth > 0).flatten()
     places = pixel_centres(height, width, device=here.depth.device)[shown]
@@ -101,8 +101,8 @@ def _one_way(here: SeenView, there: SeenView) -> Agreement:
 
 
 def _look_up(view: SeenView, places: Float[Tensor, "n 2"]) -> tuple[Float[Tensor, "n 4"], Bool[Tensor, "n"]]:
-    """Colour and depth at (u, v), and whether there is a surface on all sides of it."""
-    # In pictures of planes it is the inverse of depth that is linear.
+    """Colour and depth at (u, v), and whether all neighbouring pixels show a surface."""
+    # Inverse depth is linear in the image of a plane.
     surface = view.depth > 0
     inverse = torch.where(surface, 1 / view.depth.clamp_min(1e-9), 0.0)
     maps = torch.cat([view.image, inverse[None], surface[None].to(view.image)])

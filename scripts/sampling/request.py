@@ -1,7 +1,6 @@
-"""What to sample, as values: made by the parsers, taken by the library code. Imports nothing heavy.
+"""Requests for sampling: made by the parsers, taken by the library code. Imports nothing slow.
 
-Every request validates itself; errors name the flags of sample_views.py, which are the names that users
-know.
+Every request validates itself; errors name the flags of sample_views.py, which users know.
 """
 
 from collections.abc import Sequence
@@ -11,28 +10,28 @@ from typing import Any
 
 AZIMUTH_DEG, ELEVATION_DEG = 0.0, 20.0
 AUTO = "auto"  # in place of an angle: estimate it from training views
-OWN_VIEWS = "data"  # the trajectory of an object's own views
+OWN_VIEWS = "data"  # the trajectory through an object's own views
 
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """A user's photos of one object: with the cameras that took them, or to be framed."""
+    """Photos of one object: with known cameras, or to be framed."""
 
     images: tuple[Path, ...]
-    cameras: tuple[Path, ...] = ()  # a pose file for each photo, or one transforms.json; none: framed
+    cameras: tuple[Path, ...] = ()  # a pose file for each photo, or one transforms.json; empty to frame them
     intrinsics: Path | None = None
-    elevations_deg: tuple[float | str, ...] | None = None  # one, or one for each; `AUTO`; or None
+    elevations_deg: tuple[float | str, ...] | None = None  # one for all, or one for each; numbers or `AUTO`
     azimuths_deg: tuple[float | str, ...] | None = None
     distance: float | None = None  # scene units from the origin
     focal: float | None = None  # of the square, in its widths
-    masks: tuple[Path, ...] = ()  # one for each photo, white where the object is
+    masks: tuple[Path, ...] = ()  # one for each photo, white for the object
     cut_out: bool = False  # remove the background by a network
-    boxes: tuple[tuple[int, int, int, int], ...] = ()  # x0 y0 x1 y1 in each upright photo; none: no boxes
+    boxes: tuple[tuple[int, int, int, int], ...] = ()  # x0 y0 x1 y1 in each upright photo, or empty
     fill: float | None = None  # share of the square that the object fills
 
     def __post_init__(self):
         if self.intrinsics and not self.cameras:
-            raise ValueError("--intrinsics goes with --camera; of a photo without, give --focal")
+            raise ValueError("--intrinsics needs --camera; for a photo without a camera, give --focal")
         framing = {
             "elevation": self.elevations_deg,
             "azimuth": self.azimuths_deg,
@@ -64,18 +63,18 @@ class PhotoRequest:
         for x0, y0, x1, y1 in self.boxes:
             if x0 >= x1 or y0 >= y1:
                 raise ValueError(
-                    f"--box {x0} {y0} {x1} {y1} holds nothing; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
+                    f"--box {x0} {y0} {x1} {y1} is empty; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1"
                 )
 
     @property
     def wants_estimates(self) -> bool:
-        """Whether angles are to be estimated."""
+        """Whether any angles must be estimated."""
         return AUTO in (*(self.elevations_deg or ()), *(self.azimuths_deg or ()))
 
     def orbit_angles(self) -> tuple[list[float | str], list[float | str]]:
         """Azimuth and elevation of each photo in degrees, or `AUTO`.
 
-        Raises ValueError where counts do not match, or two photos are said to be from the same place.
+        Raises ValueError if counts do not match, or two photos have the same angles.
         """
         num = len(self.images)
         angles = {
@@ -92,7 +91,7 @@ class PhotoRequest:
         given = [pair for pair in pairs if AUTO not in pair]
         if len(set(given)) < len(given):
             raise ValueError(
-                f"{num} photos, but some from the same place; give --azimuth with one value for each photo, "
+                f"{num} photos, but some from the same angles; give --azimuth with one value for each photo, "
                 "or --camera"
             )
         return [azimuth for azimuth, _ in pairs], [elevation for _, elevation in pairs]
@@ -100,19 +99,19 @@ class PhotoRequest:
 
 @dataclass(frozen=True)
 class SubjectRequest:
-    """What is looked at: objects of a data set, or photos of one object."""
+    """The input: objects of a data set, or photos of one object."""
 
-    data: str | None = None  # root of the data set; None: the one of the training
+    data: str | None = None  # root of the data set; default: the training data
     split: str = "test"
     num: int | None = None  # the first objects of the split
     names: tuple[str, ...] | None = None  # these objects instead
-    source_views: tuple[int, ...] | None = None  # conditioning views, counted from 0; None: the customary one
+    source_views: tuple[int, ...] | None = None  # conditioning views, from 0; default: the customary one
     photos: PhotoRequest | None = None
 
     def __post_init__(self):
         of_data = {"data": self.data, "n": self.num, "object": self.names, "cond-views": self.source_views}
         if self.photos is not None and self.photos.wants_estimates:
-            del of_data["data"]  # names the training data
+            del of_data["data"]  # it is the training data
         given = [name for name, value in of_data.items() if value is not None]
         if self.photos is not None and given:
             raise ValueError(f"--{given[0]} is for data sets and --image for photos; give only one")
@@ -122,28 +121,28 @@ class SubjectRequest:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What sample_views.py is asked to draw, how, and where to write it."""
+    """What sample_views.py samples, how, and where it writes."""
 
     checkpoint: str  # run such as runs/NAME, a checkpoint, or published weights
     subject: SubjectRequest = SubjectRequest()
     trajectory: str = "spiral"  # a name, or a path file (.json)
-    drive: Path | None = None  # a driving video: views are drawn under the poses of its frames
-    num_views: int | None = None  # None: as many as the trajectory has
+    drive: Path | None = None  # a driving video, whose frames' poses are used for the views
+    num_views: int | None = None  # default: that of the trajectory
     num_samples: int = 1  # of each view
-    policy: str | None = None  # which earlier views condition the next one; None: views are independent
+    policy: str | None = None  # which earlier views condition the next one; default: independent views
     num_context: int | None = None  # how many of them
-    order: str | None = None  # in which views are drawn with a policy
-    same_noise: bool = False  # the same noise for all views of an object
-    refine_window: int | None = None  # views that a second pass denoises together; None: there is none
-    refine_sigma: float | None = None  # noise level from which that pass begins
-    options: dict[str, Any] = field(default_factory=dict)  # changes to the run's sampling options
+    order: str | None = None  # in which views are sampled with a policy
+    same_noise: bool = False  # use the same noise for all views of an object
+    refine_window: int | None = None  # views that a second pass denoises jointly; default: no second pass
+    refine_sigma: float | None = None  # initial noise level of that pass
+    options: dict[str, Any] = field(default_factory=dict)  # overrides of the run's sampling options
     stochastic: bool = False
     seed: int = 0
     device: str = "auto"
-    batch: int = 4  # views at once
-    output: Path | None = None  # None: samples/RUN/OBJECT
+    batch: int = 4  # views per batch
+    output: Path | None = None  # default: samples/RUN/OBJECT
     prefix: str = ""
-    progress: bool = False  # also a film of the denoising steps
+    progress: bool = False  # also write a video of the denoising steps
     fps: float = 10.0
 
     def __post_init__(self):
@@ -156,32 +155,32 @@ class SampleRequest:
             raise ValueError("--trajectory data needs a data set; choose another trajectory for photos")
         for flag, value in (("--context-views", self.num_context), ("--order", self.order)):
             if value is not None and self.policy is None:
-                raise ValueError(f"{flag} is for views that look at earlier ones; give it with --policy")
+                raise ValueError(f"{flag} is for autoregressive views; give it with --policy")
         if self.policy == "all" and self.num_context is not None:
             raise ValueError(
-                "--context-views is a number, and --policy all looks at all; leave one of them out"
+                "--context-views limits the number of views, and --policy all uses all; leave one of them out"
             )
         if self.refine_sigma is not None and self.refine_window is None:
-            raise ValueError("--refine-sigma goes with --refine-jointly; give that, too")
+            raise ValueError("--refine-sigma needs --refine-jointly; give both")
         if self.refine_window is not None and self.progress:
             raise ValueError(
                 "--progress shows one pass of denoising, and --refine-jointly makes two; give only one"
             )
         if "/" in self.prefix or "\\" in self.prefix:
-            raise ValueError(f"--prefix {self.prefix}: begins file names; name folders with --output")
+            raise ValueError(f"--prefix {self.prefix}: is a prefix of file names; set the folder by --output")
 
 
 def parse_views(words: Sequence[str]) -> list[int]:
-    """View numbers from words such as "64", "104" or "64,104".
+    """Parse view numbers from words such as "64", "104" or "64,104".
 
-    Raises ValueError where they are no different whole numbers from 0.
+    Raises ValueError if they are not distinct whole numbers from 0.
     """
     numbers = [number.strip() for word in words for number in word.split(",") if number.strip()]
     if not numbers or not all(number.isascii() and number.isdecimal() for number in numbers):
         raise ValueError(
-            f"'{' '.join(words)}' are no view numbers; give whole numbers from 0, such as 64 104"
+            f"'{' '.join(words)}' are not view numbers; give whole numbers from 0, such as 64 104"
         )
     views = [int(number) for number in numbers]
     if len(set(views)) < len(views):
-        raise ValueError(f"'{' '.join(words)}' names a view twice; name it once")
+        raise ValueError(f"'{' '.join(words)}' has a view twice; give it once")
     return views

@@ -1,4 +1,4 @@
-"""What is left of sampling: pictures, films, a contact sheet and the cameras, in one folder for an object."""
+"""Write the output of sampling an object to a folder: images, videos, a contact sheet and the cameras."""
 
 import json
 import re
@@ -23,12 +23,12 @@ from data.scenes.views import evenly_spaced
 from models.base import Prediction, surface_depth
 from scripts.sampling.reader import RECORD
 
-WIDEST = 64.0  # levels of 8 bits; the end of the colour scale, the same for all pictures
+WIDEST = 64.0  # 8-bit levels at the end of the colour bar, the same for all images
 
 
-FILM_SIDE = 256  # pixels; smaller views are enlarged by a whole factor to about this side in films
+FILM_SIDE = 256  # pixels; smaller views are enlarged by an integer factor to about this side in videos
 SHEET_COLUMNS = 10
-SHEET_VIEWS = 200  # of more, as many are shown, evenly spaced
+SHEET_VIEWS = 200  # if there are more views, so many evenly spaced ones are shown
 STEPS_VIEWS = 4  # views whose denoising is shown
 WRITTEN = re.compile(
     r"(view|preview|depth|depth16|weights|draft|spread_mean|spread_std|sample|cond)_\d+(_\d+)?\.png|"
@@ -37,11 +37,11 @@ WRITTEN = re.compile(
 
 
 class SampleWriter:
-    """Files of the views of one object from `cameras` [t], each written as soon as it is known.
+    """Writes the views of one object from `cameras` [t], each as soon as it is finished.
 
-    Views go by their numbers, and may come in any order; a view that is there is whole, with all that belongs
-    to it. Nothing grows with their number but the sheet. All names begin with `prefix`; films show `fps`
-    frames a second; of each view there are `num_samples`.
+    Views are identified by number and may be added in any order; an existing view is complete, with all its
+    files. Memory does not grow with their number, except for the sheet. All names begin with `prefix`; videos
+    have `fps` frames per second; each view has `num_samples` samples.
     """
 
     def __init__(
@@ -56,22 +56,21 @@ class SampleWriter:
         self.folder, self._cameras, self._prefix, self._fps = folder, cameras, prefix, fps
         self._num_samples = num_samples
         self._source: UInt8[Tensor, "s h w 3"] | None = None
-        self._drawn: list[int] = []  # the views that were added, as they came
+        self._drawn: list[int] = []  # the views that were added, in order
         self._steps: dict[int, list[UInt8[Tensor, "h w 3"]]] = {}  # of the first of them, step by step
-        # Of depth pictures, for one value: fine enough for the SRN layout, coarse enough for the far plane.
+        # Scene units per level of depth images: as fine as the SRN layout, or coarser to reach the far plane.
         self._depth_step = max(1 / DEPTH_STEPS, float(cameras.far.max()) / 65535)
 
     def path(self, name: str) -> Path:
-        """Where the file of that name belongs."""
+        """The path of a file."""
         return self.folder / f"{self._prefix}{name}"
 
     def open(self, settings: Mapping[str, Any]) -> str | None:
-        """Make the folder ready for views made by `settings` (JSON data): others' views are deleted.
+        """Prepare the folder for views made with `settings` (JSON data), deleting views of other settings.
 
-        Returns what to tell the user where there were others. Raises ValueError where no files can be written
-        into it.
+        Returns a notice if there were any. Raises ValueError if the folder is not writable.
         """
-        trial = self.path(f"{uuid.uuid4().hex[:16]}.png")  # as long as the longest name
+        trial = self.path(f"{uuid.uuid4().hex[:16]}.png")  # as long as the longest file name
         try:
             write_whole(trial, lambda partial: partial.touch())
             trial.unlink()
@@ -81,7 +80,7 @@ class SampleWriter:
         if record.is_file() and record.read_text(encoding="utf-8") == text:
             return None
         others = _differing(record, settings)
-        record.unlink(missing_ok=True)  # first, so that half a deletion is not taken for whole views
+        record.unlink(missing_ok=True)  # first, so that an interrupted deletion leaves no valid record
         for path in self.folder.iterdir():
             name = path.name.removeprefix(self._prefix)
             if path.name.startswith(self._prefix) and WRITTEN.fullmatch(name):
@@ -90,33 +89,33 @@ class SampleWriter:
         if not others:
             return None
         return (
-            f"{self.folder}: the views that another command (other {others}) left are replaced; give "
+            f"{self.folder}: views of another command (other {others}) are replaced; give "
             "--output or --prefix to keep both"
         )
 
     @property
     def done(self) -> frozenset[int]:
-        """The views that are there, with all that belongs to them."""
+        """The finished views, with all their files."""
         done = self._existing("view")
         for part in (self._existing(name) for name in ("preview", "depth16", "weights")):
-            done &= part or done  # not every family has them; of one that has, every view has
+            done &= part or done  # some families have them for no view, the others for every view
         return done
 
     @property
     def drafted(self) -> frozenset[int]:
-        """The views of which there are drafts."""
+        """The views that have drafts."""
         return self._existing("draft")
 
     def view(self, number: int) -> UInt8[Tensor, "n h w 3"]:
-        """All samples of a view that is there."""
+        """Read all samples of a finished view."""
         return self._read("view", number)
 
     def draft(self, number: int) -> UInt8[Tensor, "n h w 3"]:
-        """All samples of a view of which there is a draft."""
+        """Read all samples of a draft."""
         return self._read("draft", number)
 
     def add_source(self, source: Views) -> None:
-        """Write the views that the model is given, of a batch of one scene."""
+        """Write the conditioning views, of a batch of one scene."""
         self._source = to_uint8(source.images[0][source.valid[0]]).cpu()
         for number, picture in enumerate(self._source):
             write_png(self.path(f"cond_{number:02d}.png"), picture)
@@ -124,7 +123,7 @@ class SampleWriter:
     def add_draft(self, numbers: Sequence[int], prediction: Prediction) -> None:
         """Write drafts of the views of these numbers: a scene of the batch for each sample.
 
-        Raises ValueError where one is not finite.
+        Raises ValueError if a view is not finite.
         """
         _require_finite(numbers, prediction)
         for number, samples in zip(numbers, to_uint8(prediction.images).cpu().unbind(1), strict=True):
@@ -133,7 +132,7 @@ class SampleWriter:
     def add(self, numbers: Sequence[int], prediction: Prediction) -> None:
         """Write the views of these numbers: a scene of the batch for each sample, all of the same object.
 
-        Previews and depth are those of the first. Raises ValueError where a view is not finite.
+        Previews and depth are those of the first sample. Raises ValueError if a view is not finite.
         """
         _require_finite(numbers, prediction)
         if prediction.preview is not None:
@@ -153,7 +152,7 @@ class SampleWriter:
         self._drawn += numbers
 
     def _add_depth(self, numbers: Sequence[int], prediction: Prediction) -> None:
-        """Depth as colours, and, where the view is opaque, in numbers."""
+        """Write depth as colours, and as 16-bit values where the view is opaque."""
         near, far = self._cameras.near.min().item(), self._cameras.far.max().item()
         cameras = self._cameras[list(numbers)].apply(lambda tensor: tensor.to(prediction.depth.device))
         surface = surface_depth(prediction.depth[0], prediction.opacity[0], cameras).cpu()
@@ -170,15 +169,15 @@ class SampleWriter:
             write_png(self.path(f"weights_{number:04d}.png"), row)
 
     def add_step(self, clean: Float[Tensor, "b t 3 h w"]) -> None:
-        """Remember what the views that come next look like after another denoising step."""
+        """Record a denoising step of the views that are being sampled."""
         first = len(self._drawn)
         for place, picture in enumerate(to_uint8(clean[0, : max(0, STEPS_VIEWS - first)]).cpu(), start=first):
             self._steps.setdefault(place, []).append(picture)
 
     def close(self) -> list[Path]:
-        """Write the films, the sheet and the cameras; returns their paths, the most telling first.
+        """Write the videos, the sheet and the cameras; returns their paths, the most important first.
 
-        All views must be there.
+        All views must be finished.
         """
         height, width = self.view(0).shape[1:3]
         scale = max(1, round(FILM_SIDE / height))
@@ -203,14 +202,14 @@ class SampleWriter:
         return frozenset(n for n in numbers if all(path.is_file() for path in self._names(name, n)))
 
     def _names(self, name: str, number: int) -> list[Path]:
-        """Of all samples of a view, the first one's first."""
+        """The files of all samples of a view, in order."""
         others = {"view": "sample", "draft": "draft"}.get(name)
         count = self._num_samples if others else 1
         names = [f"{others}_{number:04d}_{sample:02d}.png" for sample in range(1, count)]
         return [self.path(file) for file in (f"{name}_{number:04d}.png", *names)]
 
     def _write(self, name: str, number: int, samples: UInt8[Tensor, "n h w 3"]) -> None:
-        # The first one last: it says that all are there.
+        # The first sample last: its file marks the view as complete.
         for path, picture in reversed(list(zip(self._names(name, number), samples, strict=True))):
             write_png(path, picture)
 
@@ -218,7 +217,7 @@ class SampleWriter:
         return torch.stack([read_picture(path) for path in self._names(name, number)])
 
     def _pair(self, number: int) -> UInt8[Tensor, "k h w 3"]:
-        """A view and, where there is one, its preview."""
+        """A view and its preview, if it has one."""
         paths = [self.path(f"{name}_{number:04d}.png") for name in ("view", "preview")]
         return torch.stack([read_picture(path) for path in paths if path == paths[0] or path.is_file()])
 
@@ -233,7 +232,7 @@ class SampleWriter:
         return torch.cat([inputs, gap, weights, gap, last])
 
     def _sheet(self, count: int) -> UInt8[Tensor, "k l 3"]:
-        """Source views, then rows of views, each with a row of their previews below."""
+        """Source views, then rows of views, each with a row of previews below."""
         shown = evenly_spaced(range(count), min(count, SHEET_VIEWS))
         pairs = torch.stack([self._pair(number) for number in shown])
         columns = min(SHEET_COLUMNS, max(len(pairs), len(self._source)))
@@ -243,7 +242,7 @@ class SampleWriter:
         return grid(torch.cat(tiles), columns=columns)
 
     def _steps_film(self) -> UInt8[Tensor, "n h w 3"]:
-        """Every step a frame of the first views side by side; the last one stays for a second."""
+        """A frame of the first views, side by side, for every step; the last one is held for a second."""
         frames = [
             grid(torch.stack(views), columns=len(views)) for views in zip(*self._steps.values(), strict=True)
         ]
@@ -263,7 +262,7 @@ class SampleWriter:
 
 
 def _differing(record: Path, settings: Mapping[str, Any]) -> str:
-    """The settings that are not as a record has them, in words; none where there is no record."""
+    """The settings that differ from a record, in words; empty if there is no record."""
     if not record.is_file():
         return ""
     try:
@@ -285,10 +284,10 @@ def _require_finite(numbers: Sequence[int], prediction: Prediction) -> None:
 def mean_and_deviation(
     pictures: UInt8[Tensor, "n h w 3"],
 ) -> tuple[UInt8[Tensor, "h w 3"], Float[Tensor, "h w"]]:
-    """The mean picture, and the standard deviation of each pixel in levels of 8 bits.
+    """The mean image, and the standard deviation of each pixel in 8-bit levels.
 
-    The deviation is the root of the mean over the colours of the unbiased variance over the samples, of which
-    there must be two or more.
+    The deviation is the root of the mean over colours of the unbiased variance over samples. There must be at
+    least two samples.
     """
     values = pictures.double()
     mean = values.mean(dim=0).round().to(torch.uint8)
@@ -296,5 +295,5 @@ def mean_and_deviation(
 
 
 def deviation_picture(deviation: Float[Tensor, "h w"]) -> UInt8[Tensor, "k l 3"]:
-    """Deviations in levels of 8 bits as colours, beside the scale that says which is which."""
+    """Deviations in 8-bit levels as colours, with a colour bar."""
     return with_scale(colourise(deviation, 0.0, WIDEST), 0.0, WIDEST)

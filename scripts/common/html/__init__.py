@@ -1,1 +1,1 @@
-"""What the pages that programs write share: templates, style, embedded pictures, wording of numbers."""
+"""Shared code of HTML pages: templates, style, embedded images, number formats."""

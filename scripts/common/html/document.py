@@ -1,4 +1,4 @@
-"""Jinja2 templates for pages that stand alone, rendered with autoescape."""
+"""Jinja2 templates for self-contained pages, rendered with autoescape."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from scripts.common.html import wording
 
 
 def templates(folder: Path) -> Environment:
-    """Templates of a page's `folder`, which extend `page.html.j2` beside this file.
+    """Load the templates in a page's `folder`, which extend `page.html.j2` next to this file.
 
-    `page.html.j2` wants `title`, `program` (a module's name) and `refresh` (seconds or None), and a style.css
-    and a page.js in `folder`. Functions of `wording` are filters; `file(name)` inserts a file as it is.
+    `page.html.j2` needs `title`, `program` (a module's name) and `refresh` (seconds or None), and a style.css
+    and a page.js in `folder`. Functions of `wording` are filters; `file(name)` inserts a file verbatim.
     """
     loader = FileSystemLoader([folder, Path(__file__).parent])
     environment = Environment(

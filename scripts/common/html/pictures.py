@@ -1,4 +1,4 @@
-"""Pictures as bytes and as text within a page: WebP, or JPEG if Pillow was built without it."""
+"""Encode images as bytes or data URIs: WebP, or JPEG if Pillow was built without it."""
 
 import base64
 import io
@@ -6,11 +6,11 @@ import io
 from PIL import Image, features
 
 KIND = "webp" if features.check("webp") else "jpeg"
-EXACT = 100  # a quality: lossless if the kind can
+EXACT = 100  # quality: lossless if the format supports it
 
 
 def encoded(picture: Image.Image, quality: int) -> bytes:
-    """An RGB picture as `KIND`, of a quality from 1 to `EXACT`."""
+    """Encode an RGB image as `KIND`, with a quality from 1 to `EXACT`."""
     file = io.BytesIO()
     lossless = quality == EXACT and KIND == "webp"
     picture.save(file, format=KIND, **({"lossless": True} if lossless else {"quality": quality}))
@@ -18,5 +18,5 @@ def encoded(picture: Image.Image, quality: int) -> bytes:
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """A picture as an address that holds it."""
+    """An image as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

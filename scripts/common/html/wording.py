@@ -1,4 +1,4 @@
-"""Numbers, times and sizes in words."""
+"""Format numbers, times and sizes."""
 
 import math
 import time
@@ -9,9 +9,9 @@ MINUTE, HOUR = 60, 3600
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """A number with that many significant digits: 12.35 / 0.0003499 / 3.5e-9 / nan.
+    """A number with so many significant digits: 12.35 / 0.0003499 / 3.5e-9 / nan.
 
-    Digits before the decimal point are never rounded away: 1,234,567.
+    Digits before the decimal point are always kept: 1,234,567.
     """
     if not math.isfinite(value):
         return str(value)
@@ -26,7 +26,7 @@ def plain(value: float, digits: int = 4) -> str:
 
 
 def number(value: float | None, digits: int = 4, unit: str = "") -> Markup:
-    """A `data` element with the exact value beside the rounded one; a dash for None."""
+    """A `data` element with the exact and the rounded value; a dash for None."""
     if value is None:
         return Markup('<span class="none">&ndash;</span>')
     said = plain(value, digits).replace("-", "\N{MINUS SIGN}")
@@ -59,10 +59,10 @@ def duration(seconds: float) -> str:
 
 
 def day(seconds: float) -> str:
-    """Day and minute, in this machine's time zone, of a time in seconds since 1970."""
+    """Date and time in the local time zone, from seconds since 1970."""
     return time.strftime("%d %B %Y, %H:%M", time.localtime(seconds)).lstrip("0")
 
 
 def megabytes(num: int) -> str:
-    """Of 10^6 bytes."""
+    """A size in megabytes (10^6 bytes), or kilobytes if small."""
     return f"{num / 1e6:.1f} MB" if num >= 1e5 else f"{num / 1e3:.0f} kB"

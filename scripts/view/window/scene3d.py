@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INPUT, SAMPLE, KEYFRAME, GUIDE = (37, 99, 235), (217, 70, 39), (234, 138, 0), (150, 158, 170)  # RGB
 FRUSTUM = 0.13  # size of a frustum, relative to the distance between object and first camera
-HIDDEN = 2.0  # distance from the window's camera, in sizes of a frustum, within which it would block the view
+HIDDEN = 2.0  # distance from the window's camera, in frustum sizes, within which it blocks the view
 SEGMENTS = 96  # of a circle
 BESIDE_DEG, BEHIND, RISE = (
     38.0,

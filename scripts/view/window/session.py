@@ -89,8 +89,8 @@ class Session:
     def look(self, name: str, views: list[int], *, begin: bool = False, typed: bool = False) -> None:
         """Encode an object from some of its views, instead of any pending one, and show it.
 
-        With `begin`, start from an overview. If the views are `typed`, wait until the text is complete, and do
-        not change the text field.
+        With `begin`, start from an overview. If the views are `typed`, wait until the text is complete, and
+        do not change the text field.
         """
         with self.worker.changed:
             begin = begin or (self._must_encode and self.chosen.begin)

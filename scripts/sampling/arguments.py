@@ -9,7 +9,9 @@ from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
 from scripts.sampling.request import AUTO, OWN_VIEWS, PhotoRequest, SampleRequest, SubjectRequest, parse_views
 
-DESCRIPTION = "Sample novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"
+DESCRIPTION = (
+    "Sample novel views of an object from a trained model: python sample_views.py --transfer RUN_OR_FILE"
+)
 HELP = """\
 examples:
   python sample_views.py --transfer runs/quickstart

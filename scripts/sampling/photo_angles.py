@@ -66,7 +66,6 @@ def _notice(photo: str, estimate: PoseEstimate, *, azimuth: bool, elevation: boo
         parts.append(f"elevation {estimate.elevation_deg:.0f} +- {estimate.elevation_error_deg:.0f} degrees")
     if azimuth:
         parts.append(f"azimuth {estimate.azimuth_deg:.0f} +- {estimate.azimuth_error_deg:.0f} degrees")
-    advice = (
-        "; the azimuth is uncertain: front and back may be confused, so compare the views" if unsure else ""
-    )
-    return f"{photo}: estimated {', '.join(parts)} (for 9 in 10 training views like it){warning if unsure else ''}"
+    warning = "; the azimuth is uncertain: front and back may be confused, so compare the views"
+    estimated = f"{photo}: estimated {', '.join(parts)} (for 9 in 10 training views like it)"
+    return estimated + warning if unsure else estimated

@@ -24,11 +24,8 @@ INPUT, SAMPLE, KEYFRAME, GUIDE = (37, 99, 235), (217, 70, 39), (234, 138, 0), (1
 FRUSTUM = 0.13  # size of a frustum, relative to the distance between object and first camera
 HIDDEN = 2.0  # distance from the window's camera, in frustum sizes, within which it blocks the view
 SEGMENTS = 96  # of a circle
-BESIDE_DEG, BEHIND, RISE = (
-    38.0,
-    2.2,
-    0.1,
-)  # azimuth, distance and height of an overview, from the first camera's
+# Azimuth, distance and height of an overview, relative to the first camera.
+BESIDE_DEG, BEHIND, RISE = 38.0, 2.2, 0.1
 LEVEL = 1e-3  # of a unit vector: how far the image's right may rise above the horizon
 
 

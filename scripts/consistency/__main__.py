@@ -1,10 +1,10 @@
-"""How steady films are that sample_views.py has drawn: reprojection error between neighbouring views.
+"""Measure the multi-view consistency of sampled views: reprojection error between neighbouring views.
 
     python -m scripts.consistency samples/quickstart/OBJECT samples/consistent/OBJECT
 
-Each pixel of a view is carried to the surface by the depth of the volume, from there into the next view, and
-back the same way; where both see the same surface (opacity of at least 0.5, depths within 3 %), colours are
-compared. The error is a root mean square in levels of 8 bits. A film may be steady because it is blurred:
+Each pixel of a view is unprojected by the depth of the volume and projected into the next view, and vice
+versa; where both see the same surface (opacity of at least 0.5, depths within 3 %), colours are compared. The
+error is the root mean square difference in 8-bit levels. Views may be consistent because they are blurred:
 `detail` is the root mean square difference of neighbouring pixels on the surface.
 """
 
@@ -19,12 +19,12 @@ HELP = """\
 examples:
   python -m scripts.consistency samples/independent samples/autoregressive --output consistency.json
   python -m scripts.consistency samples/autoregressive --depth samples/independent --preview
-  python -m scripts.consistency samples/car --data data/embedded       (drawn with --trajectory data)
+  python -m scripts.consistency samples/car --data data/embedded       (sampled with --trajectory data)
 
-A FOLDER is that of one film, or holds those of several objects, of which means are taken, with their standard
-errors. Depth is that of each film's own volume. --depth takes it from other films of the same objects and
-cameras: films are then compared on the same surface. --data takes it from a data set that has depth, where
-views were drawn from its own cameras, and measures its pictures, too.
+A FOLDER contains the views of one object, or the folders of several objects, over which means are taken, with
+standard errors. By default, the depth is that of each sequence's own volume. --depth uses that of other
+sequences of the same objects and cameras, so that all are compared on the same surface. --data uses that of a
+data set with depth, if the views were sampled from its cameras, and also measures its images.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -62,15 +62,16 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="FOLDER", help="films, or folders of films")
-    add("--depth", type=Path, metavar="FOLDER", help="films whose depth is used (default: their own)")
+    add("folders", nargs="+", type=Path, metavar="FOLDER", help="sampled views, or folders of them")
+    add("--depth", type=Path, metavar="FOLDER", help="views whose depth is used (default: their own)")
     add("--data", metavar="ROOT", help="data set whose depth is used")
     add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
-    help = "as data.depth_scale: what its depth pictures are multiplied by; 0.5: 20000 steps a unit (1)"
+    help = "like data.depth_scale: factor for depth images; 0.5: 20000 steps per unit (default: 1)"
     add("--depth-scale", type=float, default=1.0, metavar="X", help=help)
-    add("--preview", action="store_true", help="also the previews, without diffusion")
-    add("--colmap", action="store_true", help="also reconstruct each film by COLMAP (pip install pycolmap)")
-    add("--output", type=Path, metavar="FILE", help="also write the figures of each film to a JSON file")
+    add("--preview", action="store_true", help="also measure the previews, without diffusion")
+    help = "also reconstruct each sequence by COLMAP (pip install pycolmap)"
+    add("--colmap", action="store_true", help=help)
+    add("--output", type=Path, metavar="FILE", help="also write the figures of each object to a JSON file")
     return parser
 
 

@@ -1,6 +1,6 @@
-"""Whether a classical reconstruction believes a film: COLMAP, by pycolmap, if that is installed.
+"""Score a view sequence by a COLMAP reconstruction (by pycolmap, if installed).
 
-It knows nothing of the cameras. Where views do not show one and the same object, few of them find a place.
+COLMAP is not given the cameras. If the views are inconsistent, few of them can be registered.
 """
 
 import tempfile
@@ -12,22 +12,22 @@ from pathlib import Path
 from data.images.files import read_picture, write_png
 from data.images.pixels import resize_bicubic
 
-HEIGHT = 512  # pixels; smaller pictures are enlarged to this height, for more features
+HEIGHT = 512  # pixels; smaller images are enlarged to this height, for more features
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the largest model that was found explains."""
+    """The size of the largest reconstructed model."""
 
     num_pictures: int
-    num_registered: int  # pictures whose cameras were found
+    num_registered: int  # images whose cameras were found
     num_points: int
 
 
 def reconstruct(pictures: Sequence[Path]) -> Reconstruction:
-    """Structure from motion of some pictures of equal size, on the CPU.
+    """Structure from motion of images of equal size, on the CPU.
 
-    Raises ValueError where pycolmap is not installed.
+    Raises ValueError if pycolmap is not installed.
     """
     try:
         pycolmap = import_module("pycolmap")
@@ -55,7 +55,7 @@ def reconstruct(pictures: Sequence[Path]) -> Reconstruction:
 
 
 def reconstructions(folders: list[Path]) -> list[str]:
-    """What COLMAP makes of each film, a line each. Raises ValueError where it is not installed."""
+    """Report the COLMAP reconstruction of each view sequence, one line each."""
     from scripts.common.progress import progress_bar
     from scripts.sampling.reader import films_in
 

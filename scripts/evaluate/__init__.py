@@ -1,1 +1,1 @@
-"""How `python -m scripts.evaluate` judges models: protocols, pictures, metrics, tables."""
+"""python -m scripts.evaluate: protocols, images, metrics, tables."""

@@ -1,4 +1,4 @@
-"""Judge a model on held-out objects: python -m scripts.evaluate --checkpoint runs/NAME --protocol NAME"""
+"""Evaluate a model on held-out objects: python -m scripts.evaluate --checkpoint runs/NAME --protocol NAME"""
 
 import os
 import sys
@@ -20,11 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         request = evaluate_request(arguments)
         if request.protocol == QUICK:
-            told = table(evaluate_quickly(request))
+            text = table(evaluate_quickly(request))
         else:
             from scripts.evaluate.run import evaluate_by_protocol
 
-            told, written = evaluate_by_protocol(request, **_place_among_processes())
+            text, written = evaluate_by_protocol(request, **_place_among_processes())
     except (ValueError, OSError) as error:
         return _fail(2, str(error))
     except (RuntimeError, MemoryError) as error:
@@ -34,13 +34,13 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _fail(2, f"{(str(error) or 'out of memory').splitlines()[0]}; lower --batch")
     except KeyboardInterrupt:
-        return _fail(130, "interrupted; the same command goes on from here")
-    print(told, *written, sep="\n")
+        return _fail(130, "interrupted; run the same command to resume")
+    print(text, *written, sep="\n")
     return 0
 
 
 def _place_among_processes() -> dict[str, int]:
-    """As torchrun sets it. Raises ValueError if the environment contradicts itself."""
+    """Rank and world size as set by torchrun. Raises ValueError if the environment is inconsistent."""
     from models.training.rank_environment import read_ranks
 
     return asdict(read_ranks(os.environ))

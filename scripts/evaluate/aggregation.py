@@ -1,4 +1,4 @@
-"""From figures of views to figures of a model: means over views, then over objects, with their spread."""
+"""Aggregate the figures of views: means over views, then over objects, with their spread."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from scripts.evaluate.records import BASELINES, PREVIEW, Record, mean_method, seed_method
 
-Scores = dict[str, list[float | None]]  # by metric, of each view of an object
+Scores = dict[str, list[float | None]]  # by metric, for each view of an object
 SAMPLE = "sample"
 TITLES = {
     PREVIEW: "RGB preview of the volume",
@@ -22,7 +22,7 @@ GEOMETRY = {
 
 @dataclass(frozen=True)
 class Method:
-    """A way to come by pictures, and what it scores: of an object, from every seed that it has."""
+    """A source of images (the model or a baseline), and its scores on an object, for each of its seeds."""
 
     name: str
     title: str
@@ -34,14 +34,14 @@ class Figure:
     """A mean over objects."""
 
     mean: float
-    over_seeds: float | None = None  # standard deviation; None: one seed, or none at all
-    over_objects: float | None = None  # standard error of the mean; None: one object
-    left_out: int = 0  # views of no finite figure, such as the PSNR of equal pictures
+    over_seeds: float | None = None  # standard deviation; None with fewer than two seeds
+    over_objects: float | None = None  # standard error of the mean; None with a single object
+    left_out: int = 0  # views without a finite figure, such as the PSNR of equal images
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a method came to."""
+    """The figures of a method."""
 
     method: str
     title: str
@@ -49,7 +49,7 @@ class Row:
 
 
 def methods_of(records: Sequence[Record], *, num_seeds: int, best_of: int | None) -> list[Method]:
-    """The methods of which all objects have scores, the model's own first."""
+    """The methods that have scores on all objects, starting with the model's samples."""
     seeds = [seed_method(number) for number in range(num_seeds)]
     title = "sample" if num_seeds == 1 else f"sample (mean of {num_seeds} seeds)"
     methods = [Method(SAMPLE, title, lambda record: [record.scores[seed] for seed in seeds])]
@@ -58,7 +58,7 @@ def methods_of(records: Sequence[Record], *, num_seeds: int, best_of: int | None
         title = f"mean image of {num_seeds} samples"
         methods.append(Method(average, title, lambda record: [record.scores[average]]))
     if best_of:
-        # It takes the truth to know, so that nobody may take it for what the model does.
+        # Selecting needs the ground truth, so this is no fair figure of the model; the title says so.
         title = f"sample, best of {best_of} by PSNR to the truth"
         methods.append(Method(f"best_of_{best_of}", title, lambda record: [_best_scores(record, best_of)]))
     for name, title in TITLES.items():
@@ -68,7 +68,7 @@ def methods_of(records: Sequence[Record], *, num_seeds: int, best_of: int | None
 
 
 def summarise(records: Sequence[Record], methods: Sequence[Method], metrics: Sequence[str]) -> list[Row]:
-    """A row for each method; a figure is missing where no object has a finite one."""
+    """A row for each method, without figures that are finite for no object."""
     rows = []
     for method in methods:
         runs = [method.runs(record) for record in records]
@@ -78,21 +78,21 @@ def summarise(records: Sequence[Record], methods: Sequence[Method], metrics: Seq
 
 
 def best_seeds(record: Record, num: int) -> list[int]:
-    """For each view, which of the first `num` seeds has the sample of best PSNR."""
+    """For each view, the seed among the first `num` whose sample has the best PSNR."""
     columns = [record.scores[seed_method(number)]["psnr"] for number in range(num)]
-    # Of equal pictures PSNR is infinite, which is kept as None.
+    # The infinite PSNR of equal images is stored as None.
     values = [[math.inf if value is None else value for value in column] for column in columns]
     return [max(range(num), key=lambda number: values[number][view]) for view in range(len(values[0]))]
 
 
 def object_mean(values: Sequence[float | None]) -> float | None:
-    """Mean over what is finite, such as views; None where nothing is."""
+    """Mean of the finite values, for example over views; None if there are none."""
     finite = [value for value in values if value is not None]
     return mean(finite) if finite else None
 
 
 def geometry_means(records: Sequence[Record]) -> dict[str, Figure]:
-    """How well the volumes know the shapes: means over the objects of which it can be told."""
+    """The geometry figures of the volumes: means over the objects that have them."""
     found = {name: [record.geometry.get(name) for record in records] for name in GEOMETRY}
     return {
         name: Figure(average, over_objects=standard_error(values))
@@ -102,13 +102,13 @@ def geometry_means(records: Sequence[Record]) -> dict[str, Figure]:
 
 
 def standard_error(values: Sequence[float | None]) -> float | None:
-    """Of the mean over what is finite; None where that is less than two."""
+    """Standard error of the mean of the finite values; None if there are fewer than two."""
     finite = [value for value in values if value is not None]
     return stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else None
 
 
 def _best_scores(record: Record, num: int) -> Scores:
-    """Every figure of the samples that `best_seeds` takes."""
+    """All figures of the samples that `best_seeds` selects."""
     chosen = [record.scores[seed_method(seed)] for seed in best_seeds(record, num)]
     return {
         metric: [scores[metric][view] for view, scores in enumerate(chosen)]
@@ -117,7 +117,7 @@ def _best_scores(record: Record, num: int) -> Scores:
 
 
 def _figure(runs: list[list[Scores]], metric: str) -> Figure | None:
-    """`runs`: of each object, of each seed."""
+    """Aggregate `runs`, which are by object and by seed."""
     means = [[object_mean(scores[metric]) for scores in each] for each in runs]
     by_seed = [average for seed in zip(*means, strict=True) if (average := object_mean(seed)) is not None]
     if not by_seed:

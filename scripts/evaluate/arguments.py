@@ -1,4 +1,4 @@
-"""The command line of `python -m scripts.evaluate`. Imports nothing that takes time."""
+"""The command line of `python -m scripts.evaluate`. Imports nothing slow."""
 
 import argparse
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from scripts.evaluate.request import EvaluateRequest
 from scripts.sampling.arguments import sampling_options
 
 DESCRIPTION = """\
-Judge a model on held-out objects, beside what needs no model at all.
+Evaluate a model on held-out objects, and compare it with trivial baselines.
 
-    python -m scripts.evaluate --checkpoint runs/NAME                            a quick look
-    python -m scripts.evaluate --checkpoint runs/NAME --protocol srn_cars_1view  the field's protocol
+    python -m scripts.evaluate --checkpoint runs/NAME                            quick
+    python -m scripts.evaluate --checkpoint runs/NAME --protocol srn_cars_1view  standard protocol
 """
 HELP = """\
-protocols (input views, counted from 0; all other views are judged):
-  quick              view 64, or 0 where there are fewer; 4 evenly spaced views of each object of the val
-                     split; PSNR alone, printed, in a minute. The default.
+protocols (input views, counted from 0; all other views are target views):
+  quick              view 64, or 0 if there are fewer; 4 evenly spaced target views of each object of the val
+                     split; prints only PSNR, within a minute. The default.
   srn_cars_1view     64            the test split in the SRN layout: 251 views of 128 x 128 pixels
   srn_cars_2view     64 and 104
   srn_chairs_1view   64
@@ -29,24 +29,24 @@ protocols (input views, counted from 0; all other views are judged):
   nmr_random_1view   1, at random by the object's name; one other view, likewise, is judged; objects of
                      test.lst. So are nmr_random_2view ... nmr_random_6view, of more input views
 
-Every protocol but quick writes the pictures as PNG, reads them back, and measures PSNR, SSIM (with a Gaussian
-window, and with scikit-image's of 7 x 7), stLPIPS, LPIPS-VGG, DISTS and FID of the samples, of the volume's
-RGB preview, of the copied input view, of the nearest input view and of the mean training image: means over
-views, then over objects. Of what needs weights that are not here, it says which file to put where, and the
-rest is measured. Where the set has depth, the shape of the volume is judged, too.
+All protocols except quick write the images as PNG, read them back, and measure PSNR, SSIM (with a Gaussian
+window, and with scikit-image's window of 7 x 7), stLPIPS, LPIPS-VGG, DISTS and FID of the samples, the RGB
+preview of the volume, the copied input view, the nearest input view and the mean training image: means over
+views, then over objects. If the weights of a metric are missing, the program says which file to download and
+computes the others. If the set has depth, the geometry of the volume is evaluated, too.
 Needs: pip install -r requirements-metrics.txt
 
 files in the output folder:
   results.md                     the table
-  results.tex, results.json      its rows for a paper; all its details
+  results.tex, results.json      its rows for a paper; all details
   objects.csv                    a line for each object
   sheet_best.png ...             best, median, worst object by PSNR: input views; truth, sample, preview
-  objects/NAME/seed_0/*.png ...  samples; beside them previews, and figures.json with those of every view
+  objects/NAME/seed_0/*.png ...  samples; next to them previews, and figures.json with the figures by view
 
-The same command goes on where it was stopped; more --seeds, --objects or metrics are added to what is there.
-Several processes share the work: each has its own --shard K/N, or is started by torchrun; the last to finish
-writes the table, as does the same command with --merge. Exit codes: 0 done, 2 bad input, 130 interrupted.
-docs/evaluation.md says exactly what is measured.
+The same command resumes an interrupted evaluation; more --seeds, --objects or metrics extend an existing one.
+Several processes can share the work, each with its own --shard K/N, or started by torchrun; the last to
+finish writes the table, as does the same command with --merge. Exit codes: 0 done, 2 bad input, 130
+interrupted. docs/evaluation.md defines the metrics.
 """
 
 
@@ -63,43 +63,43 @@ def make_parser() -> argparse.ArgumentParser:
     help = "run such as runs/NAME, a checkpoint, or genvs.pt"
     add("--checkpoint", "--transfer", required=True, metavar="PATH", help=help)
 
-    add = parser.add_argument_group("what to judge it on").add_argument
+    add = parser.add_argument_group("data").add_argument
     add("--protocol", default=QUICK, choices=(QUICK, *PROTOCOLS), metavar="NAME", help="see below")
-    add("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
-    add("--split", choices=("train", "val", "test"), help="default: test; of quick: val")
+    add("--data", metavar="ROOT", help="data set (default: the training data)")
+    add("--split", choices=("train", "val", "test"), help="default: test; with quick: val")
     add("--objects", type=whole, metavar="N", help="the first N objects (default: all)")
-    add("--views", type=whole, metavar="N", help="N evenly spaced views (default: all; of quick: 4)")
+    add("--views", type=whole, metavar="N", help="N evenly spaced views (default: all; with quick: 4)")
     help = "input views instead of the protocol's"
     add("--input-view", nargs="+", type=_number(int, 0), metavar="VIEW", help=help)
-    help = "text file with the input views of each object, as pixelNeRF's src_dvr.txt"
+    help = "text file with the input views of each object, such as pixelNeRF's src_dvr.txt"
     add("--view-list", type=Path, metavar="FILE", help=help)
-    help = "as data.depth_scale: what depth pictures are multiplied by (default: as the run's; of --data, 1)"
+    help = "like data.depth_scale: factor for depth images (default: that of the run; with --data, 1)"
     add("--depth-scale", type=float, metavar="X", help=help)
 
-    add = parser.add_argument_group("how to draw (defaults: those of the run)").add_argument
+    add = parser.add_argument_group("sampling (default: the options of the run)").add_argument
     add("--sampler", metavar="NAME", help="as for sample_views.py")
     add("--steps", type=whole, metavar="N", help="denoising steps")
-    add("--guidance", type=float, metavar="X", help="1: none; more: nearer to the input")
+    add("--guidance", type=float, metavar="X", help="1: none; higher: closer to the input")
     help = "noise levels of the steps: karras or training (models that learn a schedule of their own)"
     add("--levels", choices=("karras", "training"), help=help)
     add("--seed", type=_number(int, 0), default=0, metavar="N", help="of the first samples (default: 0)")
-    help = "samples of every view, from as many seeds: means and deviations over them (default: 1)"
+    help = "number of samples of every view, for means and deviations over seeds (default: 1)"
     add("--seeds", type=whole, metavar="N", help=help)
-    help = "one row more: of the first N seeds, the sample of best PSNR, which takes the truth to know"
+    help = "add a row for the sample of best PSNR among the first N seeds (selected by the ground truth)"
     add("--best-of", type=_number(int, 2), metavar="N", help=help)
-    add("--batch", type=whole, default=4, metavar="N", help="views at once (default: 4)")
+    add("--batch", type=whole, default=4, metavar="N", help="views per batch (default: 4)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
 
-    add = parser.add_argument_group("where, and by how many").add_argument
+    add = parser.add_argument_group("output and processes").add_argument
     help = "default: runs/NAME/evaluation/PROTOCOL; with quick, a JSON file (default: none)"
     add("--output", type=Path, metavar="PATH", help=help)
     add("--shard", type=_shard, metavar="K/N", help="part K of N of the objects, K from 1")
-    add("--merge", action="store_true", help="draw nothing; write the table of what is there")
+    add("--merge", action="store_true", help="sample nothing; write the table of the existing results")
     return parser
 
 
 def evaluate_request(arguments: argparse.Namespace) -> EvaluateRequest:
-    """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
+    """The request that the parsed command line describes. Raises ValueError if flags conflict."""
     return EvaluateRequest(
         checkpoint=arguments.checkpoint,
         protocol=arguments.protocol,
@@ -123,7 +123,7 @@ def evaluate_request(arguments: argparse.Namespace) -> EvaluateRequest:
 
 
 def _number(kind: type, least: float) -> Callable[[str], float]:
-    """Reads numbers from `least` on."""
+    """An argument type: numbers of at least `least`."""
 
     def number(text: str) -> float:
         value = kind(text)
@@ -135,7 +135,7 @@ def _number(kind: type, least: float) -> Callable[[str], float]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """(part from 0, parts) of "K/N"."""
+    """An argument type: (part from 0, number of parts) from "K/N"."""
     part, slash, parts = text.partition("/")
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise argparse.ArgumentTypeError(f"{text} is not K/N with K from 1 to N, such as 2/8")

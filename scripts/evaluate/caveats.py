@@ -1,4 +1,4 @@
-"""What a reader must know beside the figures, line by line."""
+"""Notes below the table that qualify the figures."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from scripts.evaluate.plan import Evaluation
 ABOUT = {
     "ssim": "SSIM: Gaussian window of 11 pixels, sigma 1.5, each colour channel (torchmetrics).",
     "ssim_7x7": "SSIM 7x7: uniform window, sample covariance, each colour channel; scikit-image's default, "
-    "which pixelNeRF's evaluation takes.",
-    "stlpips": "stLPIPS: the shift-tolerant LPIPS of Ghildyal and Liu 2022; not the LPIPS that papers quote.",
+    "as in pixelNeRF's evaluation.",
+    "stlpips": "stLPIPS: the shift-tolerant LPIPS of Ghildyal and Liu 2022; not the LPIPS of papers.",
     "lpips_vgg": "LPIPS-VGG: version 0.1 (torchmetrics).",
     "dists": "DISTS: torchmetrics.",
 }
@@ -19,18 +19,18 @@ ABOUT = {
 def notes_of(
     evaluation: Evaluation, rows: Sequence[Row], metrics: Sequence[str], best_of: int | None
 ) -> list[str]:
-    """How this differs from the protocol first, then what was done, and how it was measured."""
+    """Deviations from the protocol first, then how views were sampled and measured."""
     return [
         *_deviations(evaluation),
         *_drawing(evaluation, best_of),
         *_infinite(rows),
-        "Pictures were written in 8 bits as PNG and read back; means are over views, then over objects.",
+        "Images were written as 8-bit PNG and read back; means are over views, then over objects.",
         *(ABOUT[name] for name in metrics if name in ABOUT),
     ]
 
 
 def _deviations(evaluation: Evaluation) -> list[str]:
-    """In what the figures are not those that papers quote."""
+    """How the evaluation differs from that of papers."""
     protocol, setup = evaluation.protocol, evaluation.setup
     size, num_objects, of = setup["image_size"], len(evaluation.tasks), len(evaluation.objects)
     counts = sorted({evaluation.objects.num_views(task.index) for task in evaluation.tasks})
@@ -68,14 +68,14 @@ def _drawing(evaluation: Evaluation, best_of: int | None) -> list[str]:
         lines.append(f"± is the standard deviation over {seeds} seeds.")
     if best_of:
         lines.append(
-            f"'best of {best_of}' takes of every view the sample nearest to the truth, which nobody has who "
-            "needs the view: no figure of the model, and not to be set beside figures of single samples."
+            f"'best of {best_of}' selects the sample of every view that is closest to the ground truth: it "
+            "is no figure of the model, and not comparable with figures of single samples."
         )
     return lines
 
 
 def _infinite(rows: Sequence[Row]) -> list[str]:
-    """How many figures are not finite."""
+    """The number of figures that are not finite."""
     found = [
         f"{figure.left_out} of {METRICS[name].title.split()[0]}, {row.title}"
         for row in rows

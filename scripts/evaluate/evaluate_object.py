@@ -1,4 +1,4 @@
-"""One object of an evaluation: drawn, where that is still to do, and judged by the files that it left."""
+"""Evaluate one object: sample its missing views, and measure its files."""
 
 import math
 from collections.abc import Callable
@@ -34,13 +34,13 @@ from scripts.evaluate.records import (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do for an object."""
+    """The remaining work for an object."""
 
     task: Task
     folder: ObjectFolder
-    known: Record | None  # figures that hold
-    seeds: tuple[int, ...]  # numbers of the seeds to draw from
-    wanted: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by method, metrics to work out
+    known: Record | None  # figures that are still valid
+    seeds: tuple[int, ...]  # numbers of the seeds to sample with
+    wanted: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by method, metrics to compute
 
     @property
     def done(self) -> bool:
@@ -51,11 +51,11 @@ class Plan:
 def make_plan(
     task: Task, folder: ObjectFolder, metrics: tuple[str, ...], num_seeds: int, *, has_mean: bool
 ) -> Plan:
-    """What is there of an object, and what is not: figures count where their pictures are whole."""
+    """Find the missing images and figures of an object; figures are valid if their images are intact."""
     known = folder.record()
     if known and ((known.sources, known.views) != (task.sources, task.targets)):
         known = None
-    has_preview = known is None or PREVIEW in known.scores  # not every family has them
+    has_preview = known is None or PREVIEW in known.scores  # some families have none
     if known and has_preview and not folder.is_whole(PREVIEW, task.targets):
         known = None
     drawn = [known and folder.is_whole(seed_method(number), task.targets) for number in range(num_seeds)]
@@ -73,21 +73,21 @@ def make_plan(
 
 @dataclass(frozen=True)
 class Bench:
-    """What all objects of an evaluation are drawn and judged with."""
+    """Samples and measures the objects of an evaluation."""
 
     model: NVSModel
     config: RunConfig
     objects: Objects
     judges: dict[str, Distance]
-    mean_image: Tensor | None  # [3, h, w]; None: not known
+    mean_image: Tensor | None  # [3, h, w]; None if unknown
     device: torch.device
     seed: int
     batch: int
 
     def work(self, plan: Plan, tick: Callable[[int], None]) -> Record:
-        """Do what is left of an object; `tick` is told of views as they are drawn.
+        """Do the remaining work for an object; `tick` is called with the number of views as they are sampled.
 
-        Raises ValueError where the model gives what is no picture, or a file cannot be used.
+        Raises ValueError if the model's output is not finite.
         """
         task = plan.task
         geometry = self.objects.has_geometry(task.index)
@@ -123,7 +123,7 @@ class Bench:
     def _draw(
         self, plan: Plan, number: int, source: Views, target: Views, tick: Callable[[int], None]
     ) -> Prediction:
-        """Draw all views from one seed and write them, with the previews where those are not there yet."""
+        """Sample all views with one seed and write them, with their previews if those are missing."""
         own = derived_seed(self.seed + number, plan.task.name)
         seeds = torch.tensor([[derived_seed(own, view) for view in plan.task.targets]])
         given = (self.model, source, target.cameras, seeds, self.config.sample)
@@ -153,7 +153,7 @@ class Bench:
 def shown(
     method: str, folder: ObjectFolder, task: Task, source: Views, target: Views, mean: Tensor | None
 ) -> Tensor:
-    """What a method shows of the target views [t, 3, h, w]: by its files, where it draws any."""
+    """The images of a method for the target views [t, 3, h, w], from its files if it has any."""
     if method == COPY:
         return source.images[0, :1].expand_as(target.images[0])
     if method == NEAREST:
@@ -167,7 +167,7 @@ def shown(
 
 
 def nearest_sources(source: Views, target: Views) -> Tensor:
-    """For each target view [t] the number of the source view that looks in the most similar direction."""
+    """For each target view [t] the number of the source view with the most similar viewing direction."""
     looks = [views.cameras.cam_to_world[0, :, :3, 2] for views in (target, source)]
     directions = [torch.nn.functional.normalize(look, dim=-1) for look in looks]
     return (directions[0] @ directions[1].T).argmax(dim=1)

@@ -1,4 +1,4 @@
-"""What an evaluation is made of: the model, the objects, what is asked of each, and the folder for it."""
+"""Prepare an evaluation: the model, the objects with their tasks, and the output folder."""
 
 import json
 from contextlib import suppress
@@ -29,24 +29,24 @@ from scripts.training.messages import tell
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model and what it is judged on; the folder is not looked at yet."""
+    """A model and its evaluation tasks."""
 
     model: NVSModel
-    config: RunConfig  # with what the command line changes
+    config: RunConfig  # with the overrides of the command line
     protocol: Protocol
     objects: Objects
     tasks: list[Task]
     folder: Path
-    setup: dict[str, Any]  # what decides about the pictures of an object
+    setup: dict[str, Any]  # everything that determines the images of an object
     num_seeds: int
 
     def folder_of(self, task: Task) -> ObjectFolder:
-        """Where an object's files lie."""
+        """The folder of an object's files."""
         return ObjectFolder(self.folder / "objects" / task.name)
 
 
 def open_evaluation(request: EvaluateRequest) -> Evaluation:
-    """What a request asks for. Raises ValueError where it cannot be had."""
+    """Open the evaluation that a request describes."""
     # Model and data.
     protocol = PROTOCOLS[request.protocol]
     split = request.split or "test"
@@ -58,7 +58,7 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
     if count > len(objects):
         raise ValueError(f"--objects {count}: the split has {len(objects)}; ask for 1 to that many")
 
-    # A task per object: its input views and the views to judge.
+    # A task per object: its input views and its target views.
     views, listed = tuple(request.source_views or protocol.input_views), None
     if request.view_list:
         listed = read_view_list(request.view_list, protocol)
@@ -69,7 +69,7 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
 
     inputs = protocol.shown_inputs if views == protocol.input_views else list(views)
 
-    # All that figures depend on; results of another setup are not continued.
+    # Everything that the figures depend on; results of another setup are not resumed.
     setup = {
         "protocol": protocol.name,
         "run": config.name,
@@ -90,7 +90,7 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
 
 
 def claim(folder: Path, setup: dict[str, Any]) -> None:
-    """Make the folder that of this setup. Raises ValueError where it holds another, or cannot be written."""
+    """Reserve the folder for this setup. Raises ValueError if it has another one."""
     path = folder / "setup.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -109,14 +109,14 @@ def claim(folder: Path, setup: dict[str, Any]) -> None:
 
 
 def known_mean_image(evaluation: Evaluation) -> tuple[Tensor | None, list[str]]:
-    """The mean training image [3, h, w] in 8 bits, kept in the folder; None, and why, where there is none."""
+    """The mean training image [3, h, w] in 8 bits, cached in the folder; None with a note if unavailable."""
     path, size = evaluation.folder / f"{MEAN_IMAGE}.png", evaluation.config.data.image_size
     try:
         found = read_picture(path)
         if found.shape[:2] == (size, size):
             return from_uint8(found), []
     except ValueError:
-        pass  # made now
+        pass  # compute it now
     try:
         training = open_split(evaluation.config.data, "train")
     except ValueError as error:
@@ -127,7 +127,7 @@ def known_mean_image(evaluation: Evaluation) -> tuple[Tensor | None, list[str]]:
 
 
 def _with_choices(config: RunConfig, request: EvaluateRequest, protocol: Protocol) -> RunConfig:
-    """The run's config with what the command line changes. Raises ValueError where that makes no sense."""
+    """The run's config with the overrides of the command line. Raises ValueError if they are invalid."""
     document = config.model_dump(mode="json")
     if request.data:
         document["data"] = at_root(config.data, request.data).model_dump(mode="json")
@@ -142,17 +142,17 @@ def _with_choices(config: RunConfig, request: EvaluateRequest, protocol: Protoco
 
 
 def _objects_found(config: RunConfig, protocol: Protocol, split: Split, objects: Objects) -> str:
-    """The list or the split of objects: sets without a test split give those of the val split instead."""
+    """The list or the split of the objects; sets without a test split use the val split instead."""
     if split == "test" and protocol.objects:
         return protocol.objects
     if split == "test":
-        with suppress(ValueError):  # not every set has one
+        with suppress(ValueError):  # there may be no val split
             held_out = open_split(config.data, "val")
             return "val" if held_out.raw.place(0) == objects.raw.place(0) else "test"
     return split
 
 
 def _run_folder(checkpoint: str, config: RunConfig) -> Path:
-    """The run that a checkpoint lies in, or that it is of."""
+    """The folder of the run that a checkpoint belongs to."""
     path = find_checkpoint(checkpoint)
     return path.parent.parent if path.parent.name == "checkpoints" else config.folder

@@ -1,7 +1,7 @@
-"""Which views a model is given, and which it is judged on: the protocols of the field, by name.
+"""The standard evaluation protocols: input and target views, by name.
 
-Imports nothing that takes time. Source: pixelNeRF (Yu et al. 2021, arXiv:2012.02190), whose choices of views
-later papers kept: view 64 of the SRN test spiral, or 64 and 104, is given, and all other views are judged.
+Imports nothing slow. Source: pixelNeRF (Yu et al. 2021, arXiv:2012.02190), whose views later papers adopted:
+view 64 of the SRN test spiral, or 64 and 104, are the input, and all other views are targets.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ NMR_VIEWS, NMR_SIZE = 24, 64
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the papers do. Views are counted from 0."""
+    """A protocol of the literature. Views are counted from 0."""
 
     name: str
-    input_views: tuple[int, ...]  # given to the model; all others are judged
+    input_views: tuple[int, ...]  # all others are targets
     num_views: int  # of an object
     image_size: int  # pixels
     layout: str = "auto"  # data.layout
-    objects: str = ""  # the list that names the objects to judge; "" where the split's folder does
-    num_random: int = 0  # input views, at random, as is the one view that is judged; 0: those above
+    objects: str = ""  # the list of objects to evaluate; "" for those of the split's folder
+    num_random: int = 0  # random input views with one random target; 0 to use `input_views`
 
     @property
     def shown_inputs(self) -> list[int] | str:
@@ -66,11 +66,11 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Task:
-    """An object, what a model is given of it, and what it must draw. Views are counted from 0."""
+    """An object with its input and target views, counted from 0."""
 
     index: int  # among the objects of the split
     name: str
-    category: str  # "" where the set has none
+    category: str  # "" if the set has none
     sources: tuple[int, ...]
     targets: tuple[int, ...]
 
@@ -78,9 +78,9 @@ class Task:
 def make_task(
     objects: "Objects", index: int, protocol: Protocol, input_views: tuple[int, ...], num_targets: int | None
 ) -> Task:
-    """What a protocol asks of an object; `num_targets` evenly spaced views, None: all but the input views.
+    """The task of an object; its targets are `num_targets` evenly spaced views (default: all but the input).
 
-    Raises ValueError where the object has no such views.
+    Raises ValueError if the object lacks an input view.
     """
     from data.scenes.views import other_views
 
@@ -119,9 +119,9 @@ def _random_views(name: str, count: int, protocol: Protocol) -> tuple[tuple[int,
 
 
 def read_view_list(path: Path, protocol: Protocol) -> dict[str, tuple[int, ...]]:
-    """Input views by object: a line for each, `OBJECT VIEW ...`, for NMR `CATEGORY OBJECT VIEW ...`.
+    """Read input views by object from lines `OBJECT VIEW ...`, for NMR `CATEGORY OBJECT VIEW ...`.
 
-    That is the form of pixelNeRF's lists, such as src_dvr.txt. Raises ValueError where a line has another.
+    This is the format of pixelNeRF's lists, such as src_dvr.txt. Raises ValueError for other lines.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -142,7 +142,7 @@ def read_view_list(path: Path, protocol: Protocol) -> dict[str, tuple[int, ...]]
 def listed_views(
     objects: "Objects", index: int, views: dict[str, tuple[int, ...]], path: Path
 ) -> tuple[int, ...]:
-    """The input views that a list has for an object. Raises ValueError where it has none."""
+    """The input views of an object in a list. Raises ValueError if it is not in the list."""
     for name in objects.raw.names(index):
         if name in views:
             return views[name]

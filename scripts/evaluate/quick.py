@@ -1,9 +1,8 @@
-"""A quick look at a model: PSNR of its previews and samples, beside what needs no model at all.
+"""Quick evaluation: PSNR of a model's previews and samples, compared with trivial baselines.
 
-Every held-out object gives one source view (view 64 where there are so many, else view 0) and evenly spaced
-target views. Nothing is written on the way; pictures are rounded to 8 bits as if it were. The mean is taken
-over views, then over objects. Where the set has depth pictures, the shape of the volume is judged, too.
-Imports nothing that takes time.
+Every held-out object has one source view (view 64 if it exists, otherwise view 0) and evenly spaced target
+views. No images are written, but they are rounded to 8 bits. Means are over views, then over objects. If the
+set has depth, the geometry of the volume is evaluated, too. Imports nothing slow.
 """
 
 import math
@@ -13,7 +12,7 @@ from scripts.common.results import write_json
 from scripts.evaluate.request import EvaluateRequest
 from scripts.training.messages import tell
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     import torch
 
     from config.run import RunConfig
@@ -26,7 +25,7 @@ PSNRS = ("preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr")
 
 
 def table(figures: dict[str, float]) -> str:
-    """Figures for people, one a line."""
+    """Format figures as text, one per line."""
     units = {"psnr": "dB", "error": "/1000 scene unit", "iou": "%", "seconds": "s"}
     return "\n".join(
         f"{name.replace('_', ' '):<20}{value:8.2f} {units[name.rpartition('_')[2]]}"
@@ -47,8 +46,8 @@ def evaluate(
 ) -> dict[str, float]:
     """PSNR in dB of samples, previews, the copied source view and the mean training image.
 
-    Where the objects have depth, also `geometry_figures`. Raises ValueError where an object has
-    fewer views than are asked of it, or some have depth and some have not.
+    If the objects have depth, also `geometry_figures`. Raises ValueError if an object has too few views, or
+    only some objects have depth.
     """
     import torch
 
@@ -57,7 +56,7 @@ def evaluate(
     from models.device import autocast
     from scripts.common.progress import progress_bar
 
-    # Refuse what cannot be measured.
+    # Check the objects.
     if num_objects is not None and not 1 <= num_objects <= len(held_out):
         raise ValueError(
             f"objects: {num_objects} asked for, but the split has {len(held_out)}; ask for 1 to that many"
@@ -95,11 +94,11 @@ def evaluate(
 
 
 def geometry_figures(prediction: "Prediction", target: "Views") -> dict[str, float]:
-    """How well the volume knows the shape of an object.
+    """Geometry figures of the volume of an object.
 
-    Mean absolute error of depth, in thousandths of a scene unit, where the object covers a pixel whole; that
-    of a flat picture through the origin, which has the right silhouette and no shape; intersection over union
-    of the silhouettes, in percent. Means over the views of which they can be told; nan where there is none.
+    Mean absolute error of depth, in thousandths of a scene unit, over the pixels that the object covers
+    completely; that of a plane through the origin with the true silhouette; intersection over union of the
+    silhouettes, in percent. Means over the views where they are defined; nan if there are none.
     """
     import torch
 
@@ -132,10 +131,7 @@ def mean_image(objects: "Objects") -> "torch.Tensor":
 
 
 def evaluate_quickly(request: EvaluateRequest) -> dict[str, float]:
-    """The figures that a request asks for; they also go to its `output`, where that is given.
-
-    Raises ValueError or OSError, in one line for the user.
-    """
+    """Evaluate a request; the figures are also written to its `output`, if given."""
     from data.formats.registry import at_root, open_split
     from models.checkpoints.loading import load_model
     from models.device import choose_device, place

@@ -1,4 +1,4 @@
-"""The end of an evaluation: from the figures of all objects to the files that people read."""
+"""Write the results of an evaluation: tables and contact sheets."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -35,10 +35,14 @@ from scripts.evaluate.tables import Results, details, latex, markdown, objects_c
 
 COLUMNS = 8
 
-SMALLEST_SIDE = 128  # pixels of a picture in a sheet; smaller ones are enlarged by a whole factor
+SMALLEST_SIDE = 128  # pixels of an image in a sheet; smaller ones are enlarged by an integer factor
 
 
-OF_SETS = (SAMPLE, PREVIEW, *BASELINES)  # methods with set metrics; a best or a mean of several has none
+OF_SETS = (
+    SAMPLE,
+    PREVIEW,
+    *BASELINES,
+)  # methods with set metrics; the best and the mean of samples have none
 
 
 def write_results(
@@ -49,9 +53,9 @@ def write_results(
     notes: list[str],
     device: torch.device,
 ) -> tuple[str, list[Path]]:
-    """Write the table of all objects, in every form, and the contact sheets; returns it and the paths.
+    """Write the table of all objects, in every format, and the contact sheets; returns it and the paths.
 
-    `notes` say what could not be measured, and why. Raises ValueError where a file cannot be read or written.
+    `notes` say what could not be measured, and why.
     """
     records = [evaluation.folder_of(task).record() for task in evaluation.tasks]
     methods = methods_of(records, num_seeds=evaluation.num_seeds, best_of=best_of)
@@ -63,8 +67,8 @@ def write_results(
         name: summarise([record for record in records if record.category == name], methods, metrics)
         for name in sorted({record.category for record in records if record.category})
     }
-    told = [*notes_of(evaluation, rows, metrics, best_of), *notes, *problems]
-    results = Results(evaluation.setup, rows, geometry_means(records), categories, told)
+    all_notes = [*notes_of(evaluation, rows, metrics, best_of), *notes, *problems]
+    results = Results(evaluation.setup, rows, geometry_means(records), categories, all_notes)
     table = markdown(results)
     texts = {
         "results.md": table,
@@ -78,7 +82,7 @@ def write_results(
 
 
 def common_metrics(records: Sequence[Record], methods: Sequence[Method]) -> list[str]:
-    """The metrics that every method has of every object."""
+    """The metrics that all methods have on all objects."""
     return [
         name
         for name in METRICS
@@ -87,7 +91,7 @@ def common_metrics(records: Sequence[Record], methods: Sequence[Method]) -> list
 
 
 def write_sheets(evaluation: Evaluation, records: Sequence[Record]) -> list[Path]:
-    """Sheets of the best, the median and the worst object."""
+    """Write contact sheets of the best, the median and the worst object."""
     order = ranked(records, evaluation.num_seeds)
     chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
     tasks = {task.name: task for task in evaluation.tasks}
@@ -102,9 +106,9 @@ def write_sheets(evaluation: Evaluation, records: Sequence[Record]) -> list[Path
 def measured_sets(
     evaluation: Evaluation, methods: Sequence[str], mean: Tensor | None, device: torch.device
 ) -> tuple[dict[str, dict[str, Figure]], list[str]]:
-    """The set metrics of each method over all pictures, and what to say about them.
+    """The set metrics of each method over all images, and notes on them.
 
-    Those of samples are worked out for each seed.
+    Those of samples are computed for each seed.
     """
 
     def pictures(method: str | None) -> Iterator[Tensor]:
@@ -128,7 +132,7 @@ def measured_sets(
 
 
 def _images(evaluation: Evaluation, task: Task, method: str | None, mean: Tensor | None) -> Tensor:
-    """The target views [t, 3, h, w] as a method shows them; None: as they are."""
+    """The images of a method for the target views [t, 3, h, w], or the true ones for None."""
     target = evaluation.objects.read_views(task.index, task.targets)
     if method is None:
         return target.images[0]
@@ -137,7 +141,7 @@ def _images(evaluation: Evaluation, task: Task, method: str | None, mean: Tensor
 
 
 def ranked(records: Sequence[Record], num_seeds: int) -> list[Record]:
-    """Best first, by the PSNR of the samples; an object all of whose samples are equal to the truth leads."""
+    """Sort by the PSNR of the samples, best first; objects whose samples all equal the truth lead."""
 
     def quality(record: Record) -> float:
         runs = [record.scores[seed_method(number)]["psnr"] for number in range(num_seeds)]
@@ -148,8 +152,8 @@ def ranked(records: Sequence[Record], num_seeds: int) -> list[Record]:
 
 
 def sheet(task: Task, folder: ObjectFolder, objects: Objects) -> UInt8[Tensor, "h w 3"]:
-    """Rows of pictures: the input views; then for evenly spaced views the truth, the first seed's samples
-    and, of families that have them, the previews."""
+    """A contact sheet: the input views; then for evenly spaced views the truth, the first seed's samples and,
+    if the family has them, the previews."""
     views = tuple(evenly_spaced(task.targets, min(COLUMNS, len(task.targets))))
     truth, sources = (objects.read(task.index, chosen)[0] for chosen in (views, task.sources[: len(views)]))
     methods = [seed_method(0), *([PREVIEW] if folder.is_whole(PREVIEW, views) else [])]

@@ -1,4 +1,4 @@
-"""An evaluation by a protocol: what is left to do, the doing, and the table of what was done."""
+"""Run an evaluation by a protocol: find the remaining work, do it, and write the table."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from scripts.evaluate.request import EvaluateRequest
 def evaluate_by_protocol(
     request: EvaluateRequest, *, rank: int, world: int, local_rank: int
 ) -> tuple[str, list[Path]]:
-    """Do the part of one process of `world`, and write the table where all parts are done.
+    """Evaluate the part of one of `world` processes, and write the table if all parts are done.
 
-    Returns what to tell the user, and the files written. Raises ValueError or OSError, in one line for the
-    user, before anything is drawn wherever possible.
+    Returns a message for the user and the files written. Errors of the user are raised before sampling if
+    possible.
     """
     device = choose_device(request.device, local_rank)
     evaluation = open_evaluation(request)
@@ -41,16 +41,16 @@ def evaluate_by_protocol(
             "the same command without --merge"
         )
     if left:
-        told = f"part {part + 1} of {parts} is done; objects left to the others: {len(left)}"
-        return f"{told}. The last to finish writes the table, as does --merge", []
+        progress = f"part {part + 1} of {parts} is done; objects left to the others: {len(left)}"
+        return f"{progress}. The last to finish writes the table, as does --merge", []
     return write_results(evaluation, mean, best_of=request.best_of, notes=[*notes, *problems], device=device)
 
 
 def _plans(
     evaluation: Evaluation, tasks: list[Task], judges: dict[str, Distance], mean: Tensor | None
 ) -> list[Plan]:
-    """What is left to do for some of the objects; without judges, their pictures alone count."""
-    bar = progress_bar(tasks, desc="looking at what is there", unit="object", leave=False, delay=1)
+    """The remaining work for some of the objects; without judges, only their images are checked."""
+    bar = progress_bar(tasks, desc="checking existing results", unit="object", leave=False, delay=1)
     options = {"num_seeds": evaluation.num_seeds, "has_mean": mean is not None}
     return [make_plan(task, evaluation.folder_of(task), tuple(judges), **options) for task in bar]
 
@@ -63,7 +63,7 @@ def _work(
     device: torch.device,
     request: EvaluateRequest,
 ) -> None:
-    """Draw and judge what is left, object by object."""
+    """Sample and measure the remaining objects."""
     if not plans:
         return
     bench = Bench(

@@ -1,4 +1,4 @@
-"""What an evaluation says: a Markdown table, rows for a paper, a CSV file of objects, all details as JSON."""
+"""Format the results of an evaluation: a Markdown table, LaTeX rows, a CSV file of objects, and JSON."""
 
 import csv
 import io
@@ -19,27 +19,27 @@ TITLES = {name: metric.title for name, metric in EVERY_METRIC.items()}
 
 @dataclass(frozen=True)
 class Results:
-    """The whole of an evaluation."""
+    """The results of an evaluation."""
 
     setup: dict[str, Any]  # what was measured
     rows: list[Row]
     geometry: dict[str, Figure]
-    categories: dict[str, list[Row]]  # rows of each, where the set has some
-    notes: list[str]  # what a reader must know beside the figures
+    categories: dict[str, list[Row]]  # rows by category, if the set has categories
+    notes: list[str]  # caveats for the reader
 
     @property
     def columns(self) -> list[str]:
-        """The metrics that some row has, in their order."""
+        """The metrics that at least one row has, in order."""
         return [name for name in TITLES if any(name in row.figures for row in self.rows)]
 
     @property
     def title(self) -> str:
-        """What was measured, in a few words."""
+        """A short title."""
         return f"{self.setup['protocol']}: {self.setup['run']}, step {self.setup['step']}"
 
 
 def markdown(results: Results) -> str:
-    """To read."""
+    """The results as Markdown."""
     lines = [f"# {results.title}", ""]
     lines += _table("method", [(row.title, row.figures) for row in results.rows], results.columns)
     if results.geometry:
@@ -53,7 +53,7 @@ def markdown(results: Results) -> str:
 
 
 def latex(results: Results) -> str:
-    """Rows of a table, with comments that say what they are."""
+    """The rows as LaTeX, with notes as comments."""
     columns = results.columns
     comments = [results.title, *results.notes, " & ".join(["method", *(TITLES[name] for name in columns)])]
     lines = [f"% {comment}" for comment in comments]
@@ -64,7 +64,7 @@ def latex(results: Results) -> str:
 
 
 def details(results: Results) -> str:
-    """As JSON. `over_seeds` are standard deviations, `over_objects` standard errors."""
+    """The results as JSON. `over_seeds` are standard deviations, `over_objects` standard errors."""
     document = {
         "setup": results.setup,
         "rows": _rows(results.rows),
@@ -76,7 +76,7 @@ def details(results: Results) -> str:
 
 
 def objects_csv(records: Sequence[Record], methods: Sequence[Method], metrics: Sequence[str]) -> str:
-    """A line for each object: means over its views, of samples also over seeds; empty where not finite."""
+    """A CSV line for each object: means over views, for samples also over seeds; empty if not finite."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [f"{method.name}_{metric}" for method in methods for metric in metrics]

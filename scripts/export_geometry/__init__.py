@@ -1,1 +1,1 @@
-"""Parts of scripts/export_geometry/__main__.py."""
+"""python -m scripts.export_geometry: meshes and point clouds of volumes."""

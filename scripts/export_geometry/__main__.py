@@ -1,4 +1,4 @@
-"""Write what a model knows of an object's shape as files: python -m scripts.export_geometry RUN"""
+"""Export the geometry of an object's volume: python -m scripts.export_geometry RUN"""
 
 import sys
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         print("export_geometry: out of memory; lower --resolution or give fewer views", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("export_geometry: interrupted; the files that are there are whole", file=sys.stderr)
+        print("export_geometry: interrupted; existing files are complete", file=sys.stderr)
         return 130
     return 2 if failed else 0
 

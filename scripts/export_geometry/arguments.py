@@ -1,4 +1,4 @@
-"""The command line of scripts.export_geometry. Imports nothing that takes time."""
+"""The command line of scripts.export_geometry. Imports nothing slow."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from scripts.common.command_line import OneLineParser, number_between
 from scripts.export_geometry.request import CloudRequest, ExportRequest, TruthRequest
 from scripts.sampling.arguments import add_subject, subject_request
 
-DESCRIPTION = "Write what a model knows of an object's shape as files: a coloured mesh and a point cloud."
+DESCRIPTION = "Export the geometry of an object's volume as a coloured mesh and a point cloud."
 HELP = """\
 examples:
   python -m scripts.export_geometry runs/quickstart
@@ -18,37 +18,38 @@ examples:
   python -m scripts.export_geometry runs/srn_cars_64 --data sets/meshes --n 5 --truth /data/meshes
 
 files, in samples/RUN/OBJECT or in --output:
-  mesh.glb    closed surface with colours; axes (y up, front towards z) and colours (linear) as glTF has them
-  cloud.ply   points with colours (binary; z up and front towards -x as in our worlds, sRGB)
+  mesh.glb    closed surface with vertex colours, by the glTF standard (y up, front towards z, linear colours)
+  cloud.ply   points with colours (binary; in world axes: z up, front towards -x; sRGB colours)
 
 surfaces:
-  shade    where of the light from all sides a share (--level, default 0.6) no longer arrives. This finds the
-           outside of a fog, and models trained for hours or less know objects as fog. The default. Notches
-           and hollows that leave open less than 1 - level of all directions (144 degrees of a straight edge,
-           at 0.6) are filled, even where the volume is sharp; a higher level fills less.
-  density  where the density per scene unit is --level. Default: that of which a step from one point of the
-           lattice to the next takes half the light. For models with sharp volumes.
+  shade    where a share (--level, default 0.6) of the light from all sides is occluded (the default). This
+           finds the outside of fog, which volumes are after a few hours of training or less. Notches and
+           hollows in which less than 1 - level of all directions are open (straight edges below 144 degrees,
+           at 0.6) are filled, even if the volume is sharp; a higher level fills less.
+  density  where the density per scene unit is --level (default: at which one grid step absorbs half the
+           light). For models with sharp volumes.
 point clouds:
-  depth    where rays of --cameras all round end on average, of rays that are --opacity opaque. The default.
-  mesh     --points points spread over the mesh by area
+  depth    expected end points of the rays of --cameras cameras all around that are at least --opacity opaque
+           (the default)
+  mesh     --points points distributed over the mesh by area
 
-More source views (--cond-views, several --image) know more of the shape than one, where the model was trained
-to unite several. --film adds views that sample_views.py has drawn of the object. Volumes reach to the edges
-of the source pictures and fill a sphere round the origin; beyond, there is nothing.
+More source views (--cond-views, several --image) improve the shape if the model was trained with several.
+--film adds views of the object sampled by sample_views.py. Volumes extend to the edges of the source images
+and are limited to a sphere around the origin.
 
---truth measures: shapes are the procedural cars of scripts.make_shapes, made anew from their names; a PATH
-holds the meshes from which scripts.render_meshes drew the data set (or one of their names). Chamfer distance
-is the mean, over both directions, of the mean distance from points of the one surface to the nearest point of
-the other (plain, not squared), in thousandths of a scene unit; F-scores are of points within 0.01 and 0.02
-scene units, in percent. 20000 points are spread by area over what can be seen of a mesh from far away, so
-that nothing inside counts; of point clouds, as many are taken at random. Means over the objects, with their
-standard errors. Beside it stand: the right silhouette as a flat picture through the origin, an ellipsoid as
-large as the mean training object, another training object, and the truth itself in other points. An object
-that fails is left out, with a line that says why; figures, table and picture are of the others.
+--truth compares with true meshes: 'shapes' are the procedural cars of scripts.make_shapes, regenerated from
+their names; PATH has the meshes (or one of them) that scripts.render_meshes rendered for the data set. The
+Chamfer distance is the mean over both directions of the mean distance from points on one surface to the
+nearest point on the other (not squared), in thousandths of a scene unit; F-scores use thresholds of 0.01 and
+0.02 scene units, in percent. 20000 points are distributed by area over the parts of a mesh that are visible
+from outside; of point clouds, as many random points are used. Means over objects, with standard errors. The
+baselines are: a plane through the origin with the true silhouette, an ellipsoid of the mean size of training
+objects, another training object, and the truth itself with other points. An object that fails is reported and
+left out of figures, table and picture.
 
 Exit codes: 0 done, 2 bad input or an object that failed, 130 interrupted.
 """
-SURFACES = ("shade", "density")  # those of scripts/export_geometry/extraction.py, which takes time to import
+SURFACES = ("shade", "density")  # the kinds of scripts/export_geometry/extraction.py, which is slow to import
 AXES = ("x", "y", "z", "-x", "-y", "-z")
 
 
@@ -64,45 +65,45 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("transfer", metavar="RUN", help="run such as runs/NAME, a checkpoint, or genvs.pt")
     add_subject(parser, "the first N objects of the split (default: 1)")
-    add("--film", type=Path, metavar="FOLDER", help="of sample_views.py: its views are sources, too")
+    add("--film", type=Path, metavar="FOLDER", help="output of sample_views.py, as further sources")
 
     add = parser.add_argument_group("surface").add_argument
     add("--surface", choices=SURFACES, default="shade", help="see below (default: shade)")
     add("--level", type=number_between(float, 1e-6, 1e6), metavar="X", help="see below")
     whole = number_between(int, 16, 384)
-    add("--resolution", type=whole, default=128, metavar="N", help="of the lattice, a side (default: 128)")
-    add("--largest", action="store_true", help="only the largest of several pieces")
-    help = "rounds of smoothing, which shrink nothing (default: 0)"
+    add("--resolution", type=whole, default=128, metavar="N", help="grid points per side (default: 128)")
+    add("--largest", action="store_true", help="keep only the largest of several pieces")
+    help = "iterations of smoothing without shrinkage (default: 0)"
     add("--smooth", type=number_between(int, 0, 1000), default=0, metavar="N", help=help)
 
     add = parser.add_argument_group("point cloud").add_argument
     add("--cloud", choices=("depth", "mesh"), default="depth", help="see below (default: depth)")
-    help = "round the object, of --cloud depth (default: 96)"
+    help = "around the object, for --cloud depth (default: 96)"
     add("--cameras", type=number_between(int, 1, 10_000), default=96, metavar="N", help=help)
-    help = "least opacity of a ray, 0 to 1 (default: 0.5)"
+    help = "minimum opacity of a ray, 0 to 1 (default: 0.5)"
     add("--opacity", type=number_between(float, 0.01, 1), default=0.5, metavar="X", help=help)
-    help = "of --cloud mesh (default: 30000)"
+    help = "for --cloud mesh (default: 30000)"
     add("--points", type=number_between(int, 1, 10**7), default=30_000, metavar="N", help=help)
 
     add = parser.add_argument_group("truth").add_argument
     add("--truth", metavar="WHAT", help="'shapes', or PATH of meshes; see below")
-    add("--up", choices=AXES, help="of the meshes, as of scripts.render_meshes")
+    add("--up", choices=AXES, help="of the meshes, as for scripts.render_meshes")
     add("--front", choices=AXES, help="of the meshes; write --front=-y")
     add("--figures", type=Path, metavar="FILE", help="also write the figures of each object as JSON")
 
-    add = parser.add_argument_group("what to write").add_argument
-    help = "default: samples/RUN/OBJECT; of several objects, each has its own folder in it"
+    add = parser.add_argument_group("output").add_argument
+    help = "default: samples/RUN/OBJECT; with several objects, each has a folder inside"
     add("--output", type=Path, metavar="FOLDER", help=help)
-    help = "also draw photos, truth, mesh and cloud side by side into a PNG"
+    help = "also write a PNG with photos, truth, mesh and cloud side by side"
     add("--picture", type=Path, metavar="FILE", help=help)
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser
 
 
 def export_request(arguments: argparse.Namespace) -> ExportRequest:
-    """What the parsed command line asks for. Raises ValueError where flags contradict each other."""
+    """The request that the parsed command line describes. Raises ValueError if flags conflict."""
     if arguments.truth is None and (arguments.figures or arguments.up or arguments.front):
-        raise ValueError("--figures, --up and --front go with --truth; give that, too")
+        raise ValueError("--figures, --up and --front need --truth; give it, too")
     truth = None
     if arguments.truth is not None:
         truth = TruthRequest(arguments.truth, arguments.up, arguments.front, arguments.figures)

@@ -1,7 +1,7 @@
-"""How far apart two surfaces are: Chamfer distance and F-score of points spread over them.
+"""Chamfer distance and F-score of two surfaces, from points distributed over them.
 
-Only what can be seen from outside counts: seats behind dark windows are in no picture. Lengths are scene
-units. Axes: n, m point, f face.
+Only parts that are visible from outside count: seats behind dark windows are in no image. Lengths are in
+scene units. Axes: n, m point, f face.
 """
 
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from data.cameras.poses import sphere_directions
 from scripts.export_geometry.surfaces import nearest, places_on
 
 CLOSE, CLOSER = 0.02, 0.01  # scene units
-NUM_DIRECTIONS = 64  # from which it is tried to see a point
-LIFT = 1e-4  # of the mesh's diagonal: how far above its surface sight begins
-MOST_TRIES = 8  # times as many points as are wanted
+NUM_DIRECTIONS = 64  # from which a point may be visible
+LIFT = 1e-4  # offset of visibility rays from the surface, relative to the mesh's diagonal
+MOST_TRIES = 8  # rounds of sampling points
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far apart two surfaces are."""
+    """The distance of two surfaces."""
 
-    chamfer: float  # mean of the mean distances to the nearest point of the other one, from both sides
-    close: float  # F-score, 0 to 1, of points within `CLOSE` of the other one
-    closer: float  # of points within `CLOSER`
+    chamfer: float  # mean over both directions of the mean distance to the nearest point
+    close: float  # F-score, 0 to 1, at the threshold `CLOSE`
+    closer: float  # at the threshold `CLOSER`
 
 
 def distance(ours: Float[ndarray, "n 3"], truth: Float[ndarray, "m 3"]) -> Distance:
-    """Of points spread over both. The distances are plain, not squared (as Chamfer's often are)."""
+    """Distance of two surfaces given by points. Distances are not squared (as is also common for Chamfer)."""
     there, back = (nearest(*pair, 1)[0][:, 0] for pair in ((ours, truth), (truth, ours)))
     scores = (_f_score(there, back, limit) for limit in (CLOSE, CLOSER))
     return Distance(float(there.mean() + back.mean()) / 2, *scores)
@@ -46,7 +46,7 @@ def _f_score(there: Float[ndarray, "n"], back: Float[ndarray, "m"], limit: float
 def outer_points(
     vertices: Float[ndarray, "n 3"], faces: Int[ndarray, "f 3"], num: int, *, seed: int
 ) -> Float[ndarray, "m 3"]:
-    """`num` points, fewer where there is hardly any, spread by area over what is seen from far away."""
+    """`num` points (fewer if hardly any are visible), distributed by area over the visible parts."""
     random = np.random.default_rng(seed)
     seer = RayMeshIntersector(trimesh.Trimesh(vertices, faces, process=False))
     lift = LIFT * float(np.linalg.norm(np.ptp(vertices, axis=0)))
@@ -61,7 +61,7 @@ def outer_points(
 
 
 def _seen(seer: RayMeshIntersector, points: Float[ndarray, "n 3"], lift: float) -> Bool[ndarray, "n"]:
-    """Which points nothing hides from at least one direction."""
+    """Which points are visible from at least one direction."""
     seen = np.zeros(len(points), bool)
     for direction in sphere_directions(NUM_DIRECTIONS).double().numpy():
         rest = np.flatnonzero(~seen)

@@ -1,4 +1,4 @@
-"""Surfaces and point clouds of objects, written as files and measured against true meshes."""
+"""Export surfaces and point clouds of objects, and compare them with true meshes."""
 
 import sys
 from pathlib import Path
@@ -33,11 +33,10 @@ MESH, CLOUD = "mesh.glb", "cloud.ply"
 
 
 def export_geometry(request: ExportRequest) -> bool:
-    """Write what a request asks for, and print which files and figures there are.
+    """Export the objects of a request, and print the files and figures; returns whether any object failed.
 
-    Of an object that fails, a line says why, and the others are exported; returns whether there is any.
-    Whatever ends the work, what is known by then is written. Raises ValueError or OSError, in one line for
-    the user, before the first object wherever possible.
+    Objects that fail are reported, and the others exported. On interruption the results so far are written.
+    Errors of the user are raised before the first object if possible.
     """
     exporter, jobs = open_exporter(request)
     folders = output_folders(exporter.config, request.output, jobs)
@@ -54,7 +53,7 @@ def export_geometry(request: ExportRequest) -> bool:
                     blocks.append(exporter.export(job, folder))
                     lines += [f"{folder / name}" for name in (MESH, CLOUD)]
                 except ValueError as error:
-                    if isinstance(error.__cause__, ImportError):  # no other object fares better
+                    if isinstance(error.__cause__, ImportError):  # all other objects would fail, too
                         raise
                     problems.append(f"export_geometry: {job.name}: {error}")
     finally:
@@ -68,12 +67,12 @@ def export_geometry(request: ExportRequest) -> bool:
 
 
 def open_exporter(request: ExportRequest) -> tuple["Exporter", list[Job]]:
-    """The model with what it is asked for, and the objects. Raises ValueError or OSError for the user."""
+    """Load the model of a request, and open its objects."""
     device = choose_device(request.device)
     model, config, _ = load_model(request.checkpoint)
     model = place(volumes_of(model, request.checkpoint), device)
     config = at_data_of(config, request.subject)
-    # Jobs have cameras of views to draw; here they are not looked at.
+    # The target cameras of the jobs are not used.
     jobs, _, notices = sample_jobs(config, request.subject, "circle", 1)
     tell(notices, "export_geometry")
     truth = Truth.of(config.data, request.truth, [job.name for job in jobs]) if request.truth else None
@@ -81,7 +80,7 @@ def open_exporter(request: ExportRequest) -> tuple["Exporter", list[Job]]:
 
 
 class Exporter:
-    """Writes the geometry of one object at a time, and measures it where the truth is known."""
+    """Writes the geometry of one object at a time, and measures it if the truth is known."""
 
     def __init__(
         self,
@@ -94,9 +93,9 @@ class Exporter:
         self.model, self.config, self.request, self.truth, self.device = model, config, request, truth, device
 
     def export(self, job: Job, folder: Path) -> UInt8[ndarray, "h w 3"] | None:
-        """Write the files of one object; returns its part of the picture, where one is asked for.
+        """Write the files of one object; returns its part of the picture, if requested.
 
-        Raises ValueError where there is nothing solid, or a file cannot be used.
+        Raises ValueError if there is no surface.
         """
         true_mesh = self.truth.mesh(job.name) if self.truth else None
         source = with_film(job, self.config, self.request.film)
@@ -108,7 +107,7 @@ class Exporter:
         return drawn(job.source, true_mesh, surface, cloud) if self.request.picture else None
 
     def extract(self, job: Job, source: Views) -> tuple[Surface, PointCloud]:
-        """Mesh and cloud of one object. Raises ValueError where there is nothing solid."""
+        """Mesh and point cloud of one object. Raises ValueError if there is no surface."""
         request, wanted = self.request, self.request.cloud
         options = SurfaceOptions(
             request.surface, request.level, request.resolution, request.largest, request.smooth
@@ -127,22 +126,22 @@ class Exporter:
 
 
 def with_film(job: Job, config: RunConfig, folder: Path | None) -> Views:
-    """The source views, and behind them those of a film that was drawn of the object.
+    """The source views, followed by the sampled views of the object in a folder.
 
-    Raises ValueError where there is none, or it shows another object, or its pictures are of another size.
+    Raises ValueError if the folder has none, or shows another object, or its images have another size.
     """
     source = job.source
     if folder is None:
         return source
     films = films_in(folder)
     if len(films) > 1:
-        raise ValueError(f"{folder}: holds {len(films)} films; give the folder of one")
-    shown = record_of(films[0].folder).get("object", job.name)  # who moved it may have left the record
+        raise ValueError(f"{folder}: has the views of {len(films)} objects; give the folder of one")
+    shown = record_of(films[0].folder).get("object", job.name)  # the record may be missing in a copy
     if shown != job.name:
-        raise ValueError(f"{folder}: shows {shown}; give a film of {job.name}, or --object {shown}")
+        raise ValueError(f"{folder}: shows {shown}; give views of {job.name}, or --object {shown}")
     pictures = [from_uint8(read_picture(path)) for path in films[0].pictures]
     if any(picture.shape != source.images.shape[2:] for picture in pictures):
-        raise ValueError(f"{folder}: its pictures are of another size than the source's; draw them anew")
+        raise ValueError(f"{folder}: its images have another size than the source's; sample them again")
     poses, intrinsics = films[0].cameras.cam_to_world, films[0].cameras.intrinsics
     cameras = cameras_from_poses(poses, intrinsics, object_radius=config.data.object_radius)
     return concatenate([source, all_valid(torch.stack(pictures)[None], cameras[None])], axis=1)

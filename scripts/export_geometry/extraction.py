@@ -1,6 +1,6 @@
-"""Surfaces and point clouds of what a model with volumes knows of an object.
+"""Extract surfaces and point clouds from volumes.
 
-Axes: t view, n point, k point along a side of a lattice.
+Axes: t view, n point, k point along a side of a grid.
 """
 
 from dataclasses import dataclass
@@ -21,26 +21,26 @@ from scripts.export_geometry.shading import Lattice, shade
 from scripts.export_geometry.surfaces import PointCloud, Surface, largest_piece, nearest, smoothed
 
 SurfaceKind = Literal["shade", "density"]
-# Share of the light that does not reach the surface: more than the half before flat walls; edges that leave
-# less than 144 degrees open are filled (scripts/export_geometry/shading.py).
+# Occluded share of the light at the surface: more than the half in front of a flat wall; concave edges of
+# less than 144 degrees are filled (scripts/export_geometry/shading.py).
 SHADE_LEVEL = 0.6
-NUM_AXES = 32  # along which light comes, from both sides
-CHUNK = 2**16  # points of which the field is asked at the same time
-NEIGHBOURS = 8  # points of a cloud whose mean colour a vertex takes
+NUM_AXES = 32  # of the light, which comes from both ends
+CHUNK = 2**16  # points per evaluation of the field
+NEIGHBOURS = 8  # points of a cloud whose colours are averaged for a vertex
 
 
 @dataclass(frozen=True)
 class SurfaceOptions:
-    """What is a surface."""
+    """The definition of the surface."""
 
     kind: SurfaceKind = "shade"
-    level: float | None = None  # share of light, or density per scene unit; None: as `level_on` says
-    resolution: int = 128  # points along a side of the lattice
-    largest: bool = False  # only the largest of several pieces
-    smoothing: int = 0  # rounds
+    level: float | None = None  # share of light, or density per scene unit; default: see `level_on`
+    resolution: int = 128  # grid points per side
+    largest: bool = False  # keep only the largest of several pieces
+    smoothing: int = 0  # iterations
 
     def level_on(self, lattice: Lattice) -> float:
-        """The level: for density, that of which a step from point to point takes half the light."""
+        """The level; by default for density, that at which one grid step absorbs half the light."""
         if self.level is not None:
             return self.level
         return SHADE_LEVEL if self.kind == "shade" else float(np.log(2)) / lattice.spacing
@@ -52,9 +52,9 @@ def extract_surface(
     cloud: PointCloud,
     options: SurfaceOptions,
 ) -> Surface:
-    """The surface of an encoded scene (a batch of one), in the colours of its point cloud.
+    """The surface of an encoded scene (a batch of one), coloured by its point cloud.
 
-    Raises ValueError where there is no surface.
+    Raises ValueError if there is no surface.
     """
     scene = model.placed(scene)
     lattice = Lattice(working_radius(scene), options.resolution)
@@ -67,14 +67,14 @@ def extract_surface(
         vertices, faces = largest_piece(vertices, faces)
     if options.smoothing:
         vertices = smoothed(vertices, faces, options.smoothing)
-    # Where a fog has its surface, its own colour means little; its rays end behind.
+    # In fog, the field's colour at the surface means little, because rays end behind it.
     _, near = nearest(vertices, cloud.points, min(NEIGHBOURS, len(cloud.points)))
     colours = cloud.colours[near].mean(axis=1).round().astype(np.uint8)
     return Surface(vertices, faces, colours)
 
 
 def working_radius(scene: FrustumVolume) -> float:
-    """Radius of the sphere round the origin in which the volumes of a scene lie, in scene units."""
+    """Radius of the sphere around the origin that contains the volumes of a scene, in scene units."""
     return float((scene.cameras.far - scene.cameras.near)[scene.valid].max() / 2)
 
 
@@ -85,9 +85,9 @@ def density_on(
     *,
     chunk: int = CHUNK,
 ) -> Float[Tensor, "k k k"]:
-    """Density, per scene unit, on a lattice of the world; 0 where no source looks, and beyond the sphere.
+    """Density per scene unit on a grid in world space; 0 outside all source frusta and outside the sphere.
 
-    `scene` is as `VolumeModel.placed` makes it. `chunk` points at a time.
+    `scene` comes from `VolumeModel.placed`. Evaluates `chunk` points at a time.
     """
     found = []
     for points in lattice.points(scene.features.device, chunk):
@@ -101,9 +101,9 @@ def density_on(
 def depth_cloud(
     model: VolumeModel, scene: FrustumVolume, cameras: Cameras, *, least_opacity: float
 ) -> PointCloud:
-    """Points where the rays of `cameras` [1, t] end on average, of those that are `least_opacity` opaque.
+    """Expected end points of the rays of `cameras` [1, t] with an opacity of at least `least_opacity`.
 
-    In the colours that the rays bring home, without the white behind. Raises ValueError where there is none.
+    Colours are those of the rays without the white background. Raises ValueError if there are no points.
     """
     points, colours = [], []
     for view in range(cameras.shape[1]):

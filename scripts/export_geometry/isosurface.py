@@ -1,4 +1,4 @@
-"""Triangle surfaces of numbers on a lattice: marching cubes (Lewiner et al. 2003), by scikit-image."""
+"""Isosurfaces by marching cubes (Lewiner et al. 2003), using scikit-image."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -8,11 +8,11 @@ from numpy import ndarray
 def isosurface(
     values: Float[ndarray, "nx ny nz"], level: float, *, low: float, spacing: float
 ) -> tuple[Float[ndarray, "n 3"], Int[ndarray, "f 3"]]:
-    """Vertices and faces of the surface on which `values`, from 0, are `level`, which is more.
+    """Vertices and faces of the surface on which the nonnegative `values` equal the positive `level`.
 
-    The first value is at (low, low, low), the next ones `spacing` apart. The surface is closed: beyond the
-    lattice, all is 0. Faces turn counter-clockwise for who looks at them from where values are lower. Raises
-    ValueError where there is no surface, or scikit-image is missing.
+    The first value is at (low, low, low), with a grid step of `spacing`. The surface is closed: values
+    outside the grid are 0. Faces are counter-clockwise seen from lower values. Raises ValueError if there is
+    no surface, or scikit-image is missing.
     """
     try:
         from skimage.measure import marching_cubes

@@ -1,4 +1,4 @@
-"""Photos of an object beside its true mesh, its exported mesh and its point cloud, from several sides."""
+"""A picture of photos of an object, its true mesh, exported mesh and point cloud, from several sides."""
 
 from pathlib import Path
 
@@ -17,26 +17,23 @@ from data.meshes.ray_casting import render_views
 from data.scenes.batch import Views
 from scripts.export_geometry.surfaces import PointCloud, Surface
 
-SIDE = 160  # pixels of a picture
+SIDE = 160  # pixels of an image
 ZOOM = 1.25  # so that an object fills it
-SIDES = 5  # pictures of each, round the object
+SIDES = 5  # images of each, around the object
 LABEL = 16  # pixels
 DOT = 0.007  # scene units, half the width of a point
-MOST_DOTS = 20_000  # hide all that is behind them, and many more take long
+MOST_DOTS = 20_000  # enough to be opaque; many more are slow
 GREY = (205, 205, 205)
 
 
 def write_picture(path: Path, blocks: list[UInt8[ndarray, "h w 3"]]) -> str:
-    """Put what is `drawn` of objects below each other; returns what to tell.
-
-    Raises ValueError where it cannot be written.
-    """
+    """Write the blocks of objects (from `drawn`) below each other; returns a message for the user."""
     write_png(path, torch.from_numpy(np.concatenate(blocks)))
     return f"{path}"
 
 
 def drawn(source: Views, truth: Mesh | None, surface: Surface, cloud: PointCloud) -> UInt8[ndarray, "h w 3"]:
-    """The photo in front of rows of pictures from where it was taken, and further round."""
+    """The block of an object: its photos, next to rows of images from the photo's camera and all around."""
     camera = source.cameras[0, 0]
     poses = circle(camera.cam_to_world, SIDES).double().numpy()
     intrinsics = camera.intrinsics.double().numpy() * [[ZOOM, 1, 1], [1, ZOOM, 1], [1, 1, 1]]
@@ -65,7 +62,7 @@ def _row(name, mesh, lighting, poses, intrinsics) -> UInt8[ndarray, "h w 3"]:
 
 
 def _photos(source: Views, height: int) -> UInt8[ndarray, "h w 3"]:
-    """The middles of the source photos, as many as there is room for."""
+    """The centres of the source photos, as many as fit."""
     side, rest = round(SIDE * ZOOM), (round(SIDE * ZOOM) - SIDE) // 2
     middle = np.s_[rest : rest + SIDE, rest : rest + SIDE]
     photos = [resize_bicubic(photo, side, side).numpy()[middle] for photo in to_uint8(source.images[0])]
@@ -82,7 +79,7 @@ def _labelled(picture: UInt8[ndarray, "h w 3"], text: str) -> UInt8[ndarray, "k 
 
 
 def _dots(cloud: PointCloud) -> Mesh:
-    """Points, or some of them taken at random, as octahedra."""
+    """Points, or a random subset, as octahedra."""
     chosen = np.random.default_rng(0).permutation(len(cloud.points))[:MOST_DOTS]
     points, colours = cloud.points[chosen], cloud.colours[chosen]
     corners = np.concatenate([np.eye(3), -np.eye(3)])
@@ -93,5 +90,5 @@ def _dots(cloud: PointCloud) -> Mesh:
 
 
 def _even(normals: Float[ndarray, "f 3"]) -> Float[ndarray, "f"]:
-    """Light that leaves colours as they are: what a model knows has the light of its photos in it."""
+    """Uniform light that keeps the colours: those of a model already include the light of its photos."""
     return np.ones(len(normals))

@@ -1,4 +1,4 @@
-"""What scripts.export_geometry is asked to write, as values. Imports nothing heavy."""
+"""The request of scripts.export_geometry. Imports nothing slow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,36 +9,36 @@ from scripts.sampling.request import SubjectRequest
 
 @dataclass(frozen=True)
 class CloudRequest:
-    """How points are found: where rays end, or on the mesh."""
+    """How points are sampled: at the end of rays, or on the mesh."""
 
     source: Literal["depth", "mesh"] = "depth"
-    num_cameras: int = 96  # round the object, of source depth
+    num_cameras: int = 96  # around the object, for source depth
     least_opacity: float = 0.5  # of a ray, 0 to 1
-    num_points: int = 30_000  # of source mesh
+    num_points: int = 30_000  # for source mesh
 
 
 @dataclass(frozen=True)
 class TruthRequest:
-    """Which true meshes the geometry is measured against."""
+    """The true meshes with which the geometry is compared."""
 
     meshes: str  # "shapes", or a path of meshes
-    up: str | None = None  # axes of the meshes, as of scripts.render_meshes
+    up: str | None = None  # axes of the meshes, as for scripts.render_meshes
     front: str | None = None
     figures: Path | None = None  # JSON file for the figures of each object
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The objects whose surfaces and points are written, how they are found, and where they go."""
+    """The objects to export, the extraction options, and the output."""
 
     checkpoint: str
     subject: SubjectRequest
-    film: Path | None = None  # views that sample_views.py has drawn, as further sources
+    film: Path | None = None  # views sampled by sample_views.py, as further sources
     surface: Literal["shade", "density"] = "shade"
     level: float | None = None
-    resolution: int = 128  # points of the lattice, a side
-    largest: bool = False  # only the largest of several pieces
-    smooth: int = 0  # rounds
+    resolution: int = 128  # grid points per side
+    largest: bool = False  # keep only the largest of several pieces
+    smooth: int = 0  # iterations of smoothing
     cloud: CloudRequest = CloudRequest()
     truth: TruthRequest | None = None
     output: Path | None = None
@@ -51,4 +51,4 @@ class ExportRequest:
         if self.truth is not None and self.subject.photos is not None:
             raise ValueError("--truth is for objects of a data set and --image for photos; give only one")
         if self.film and len(self.subject.names or [None]) * (self.subject.num or 1) > 1:
-            raise ValueError("--film shows one object; name it alone with --object")
+            raise ValueError("--film shows one object; give only this one with --object")

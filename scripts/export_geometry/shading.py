@@ -1,12 +1,11 @@
-"""Where a fog has its surface: the share of the light from all sides that no longer reaches a point.
+"""The occluded share of the light from all sides, whose level sets give fog a surface.
 
-Models that know little of an object know it as fog, of whose density no level is a surface: what looks solid
-is many thin layers behind each other. Light tells: by emission and absorption, as the renderer has it, a
-share of it has ended before it gets to a point, and with light from everywhere that share is 0 in the open
-and 1 within what is solid. Just before a solid, it is the share of directions in which walls stand: 0.5 at a
-flat wall, 1 - theta / 360 degrees in the angle theta that two long walls leave open. So a level L is the wall
-itself only where that angle is at least 360 (1 - L) degrees; narrower notches and deep hollows are filled.
-Axes: n points of the lattice along x, y and z.
+The volumes of undertrained models are fog: no level set of the density is a surface, because what looks solid
+consists of many thin layers. With light from all sides, absorbed as in the renderer, the share that is
+occluded before it reaches a point is 0 in free space and 1 inside solids. Just outside a solid, it is the
+share of directions that hit a wall: 0.5 at a flat wall, and 1 - theta / 360 degrees between two long walls
+with an opening of theta. So a level L follows the walls only where the opening is at least 360 (1 - L)
+degrees; narrower notches and deep hollows are filled. Axes: n points of the grid along x, y and z.
 """
 
 from collections.abc import Iterator
@@ -22,14 +21,14 @@ CHUNK = 2**17  # points that are resampled at the same time
 
 @dataclass(frozen=True)
 class Lattice:
-    """`num` points a side that fill the cube from -radius to radius round the origin, faces included."""
+    """A grid of `num` points per side over the cube from -radius to radius, including its faces."""
 
     radius: float  # scene units
     num: int
 
     @property
     def spacing(self) -> float:
-        """Scene units from a point to the next."""
+        """The grid step in scene units."""
         return 2 * self.radius / (self.num - 1)
 
     def points(self, device: torch.device, chunk: int) -> Iterator[Float[Tensor, "m 3"]]:
@@ -42,7 +41,7 @@ class Lattice:
             yield place * self.spacing - self.radius
 
     def at(self, values: Float[Tensor, "n n n"], points: Float[Tensor, "m 3"]) -> Float[Tensor, "m"]:
-        """Values between the points of the lattice (trilinear); beyond its faces, those of the faces."""
+        """Interpolate values trilinearly; points outside the grid get the values at its faces."""
         place = (points / self.radius).flip(-1)[None, None, None]
         found = F.grid_sample(values[None, None], place, align_corners=True, padding_mode="border")
         return found[0, 0, 0, 0]
@@ -51,10 +50,10 @@ class Lattice:
 def shade(
     density: Float[Tensor, "n n n"], lattice: Lattice, axes: Float[Tensor, "d 3"]
 ) -> Float[Tensor, "n n n"]:
-    """Share, 0 to 1, of the light that has ended before it reaches each point: a mean over both directions
-    along all `axes` (unit vectors).
+    """Share, 0 to 1, of the light that is occluded at each point: a mean over both directions along all
+    `axes` (unit vectors).
 
-    Density is per scene unit, and must be 0 outside the sphere that fits into the lattice.
+    Density is per scene unit, and must be 0 outside the sphere inscribed in the grid.
     """
     total = torch.zeros_like(density).flatten()
     for axis in axes:
@@ -72,7 +71,7 @@ def shade(
 
 
 def _turn_to(axis: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
-    """A rotation that brings the z axis to `axis`."""
+    """A rotation from the z axis to `axis`."""
     spare = torch.eye(3).to(axis)[int(axis.abs().argmin())]
     right = torch.linalg.cross(axis, spare)
     right = right / right.norm()

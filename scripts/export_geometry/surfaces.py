@@ -1,8 +1,8 @@
-"""Coloured surfaces and point clouds, and their files. The world's z axis is up, as everywhere here.
+"""Coloured surfaces and point clouds, and their files. The world's z axis is up.
 
-By its standard, a GLB file is y-up, its front looks towards z, and its colours are proportional to light: our
-(x, y, z) is written as (-y, z, -x), so that programs show it upright and from the front. PLY files keep our
-axes, and their colours are sRGB bytes, as is the custom. Axes: n point, f face.
+By the glTF standard, a GLB file is y-up with its front towards z, and its colours are linear: our (x, y, z)
+is written as (-y, z, -x), so that programs show it upright and from the front. PLY files keep our axes, and
+their colours are sRGB bytes, as usual. Axes: n point, f face.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from data.files import write_whole
 from data.meshes.axes import file_to_world
 from data.meshes.mesh import Mesh
 
-TO_GLB = file_to_world("y", "z").T  # times a column in our axes
+TO_GLB = file_to_world("y", "z").T  # times a column vector in our axes
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class PointCloud:
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles that turn counter-clockwise as seen from outside; colours are sRGB bytes."""
+    """Triangles, counter-clockwise as seen from outside; colours are sRGB bytes."""
 
     vertices: Float[ndarray, "n 3"]
     faces: Int[ndarray, "f 3"]
     colours: UInt8[ndarray, "n 3"]
 
     def as_mesh(self) -> Mesh:
-        """What our renderer of meshes draws."""
+        """The surface for the mesh renderer."""
         white = np.full((len(self.faces), 3), 255, np.uint8)
         return Mesh(self.vertices, self.faces, white, self.colours[self.faces])
 
@@ -45,9 +45,9 @@ class Surface:
 def nearest(
     points: Float[ndarray, "n 3"], others: Float[ndarray, "m 3"], num: int
 ) -> tuple[Float[ndarray, "n num"], Int[ndarray, "n num"]]:
-    """Distances to the `num` nearest of the others, and which they are, the nearest first.
+    """Distances and indices of the `num` nearest of the others, nearest first.
 
-    Raises ValueError where scipy is missing.
+    Raises ValueError if scipy is missing.
     """
     try:
         from scipy.spatial import cKDTree
@@ -60,7 +60,7 @@ def nearest(
 def largest_piece(
     vertices: Float[ndarray, "n 3"], faces: Int[ndarray, "f 3"]
 ) -> tuple[Float[ndarray, "k 3"], Int[ndarray, "g 3"]]:
-    """Of a surface in several pieces, the one with the largest box."""
+    """The connected component with the largest bounding box."""
     pieces = trimesh.Trimesh(vertices, faces, process=False).split(only_watertight=False)
     largest = max(pieces, key=lambda piece: float(np.prod(piece.extents)))
     return np.asarray(largest.vertices, float), np.asarray(largest.faces, np.int64)
@@ -69,13 +69,13 @@ def largest_piece(
 def smoothed(
     vertices: Float[ndarray, "n 3"], faces: Int[ndarray, "f 3"], rounds: int
 ) -> Float[ndarray, "n 3"]:
-    """Vertices moved towards the mean of their neighbours and back (Taubin 1995), so that nothing shrinks."""
+    """Taubin smoothing (1995), which does not shrink the surface."""
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     return np.asarray(trimesh.smoothing.filter_taubin(mesh, iterations=2 * rounds).vertices, float)
 
 
 def points_on(surface: Surface, num: int, random: np.random.Generator) -> PointCloud:
-    """Points spread over a surface by its area, coloured as it is there."""
+    """Points distributed over a surface by area, with its colours."""
     place, share = places_on(surface.vertices, surface.faces, num, random)
     corners, colours = surface.vertices[surface.faces[place]], surface.colours[surface.faces[place]]
     mixed = np.round((colours * share[..., None]).sum(1)).astype(np.uint8)
@@ -85,7 +85,7 @@ def points_on(surface: Surface, num: int, random: np.random.Generator) -> PointC
 def places_on(
     vertices: Float[ndarray, "n 3"], faces: Int[ndarray, "f 3"], num: int, random: np.random.Generator
 ) -> tuple[Int[ndarray, "k"], Float[ndarray, "k 3"]]:
-    """Places spread over triangles by their areas: the face of each, and the shares of its corners."""
+    """Random points on triangles by area: the face and the barycentric coordinates of each."""
     corners = vertices[faces]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     reach = np.cumsum(np.linalg.norm(across, axis=1))
@@ -96,7 +96,7 @@ def places_on(
 
 
 def write_ply(path: Path, cloud: PointCloud) -> None:
-    """A point cloud as binary PLY. Raises ValueError where it cannot be written."""
+    """Write a point cloud as binary PLY."""
     header = (
         "ply\nformat binary_little_endian 1.0\ncomment z is up; colours are sRGB\n"
         f"element vertex {len(cloud.points)}\n"
@@ -109,10 +109,7 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
 
 
 def write_glb(path: Path, surface: Surface) -> None:
-    """A surface as binary glTF. Raises ValueError where it cannot be written.
-
-    It has no material, beside which trimesh would not read colours.
-    """
+    """Write a surface as binary glTF, without a material, because trimesh would then ignore the colours."""
     mesh = trimesh.Trimesh(
         surface.vertices @ TO_GLB.T,
         surface.faces,
@@ -124,7 +121,7 @@ def write_glb(path: Path, surface: Surface) -> None:
 
 
 def to_linear(colours: UInt8[ndarray, "n 3"]) -> UInt8[ndarray, "n 3"]:
-    """sRGB bytes as bytes that are proportional to light."""
+    """Convert sRGB bytes to linear bytes."""
     value = np.arange(256) / 255
     curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.round(255 * curve).astype(np.uint8)[colours]

@@ -1,4 +1,4 @@
-"""Exported geometry against true meshes, beside guesses that need no model. Lengths are scene units."""
+"""Compare exported geometry and trivial baselines with true meshes. Lengths are in scene units."""
 
 import re
 import sys
@@ -29,24 +29,24 @@ from scripts.export_geometry.surfaces import PointCloud, Surface
 
 SHAPE = re.compile(r"(\d+)_(\w+)")  # names of procedural cars
 NUM_POINTS = 20_000  # on each surface
-MEASURED = 50  # training objects, of which the mean size is taken
+MEASURED = 50  # training objects whose mean size is used
 SILHOUETTE = 256  # pixels
 
 
 @dataclass(frozen=True)
 class Truth:
-    """True meshes by the names of objects, and what has been measured against them."""
+    """True meshes by the names of objects, and the distances from them."""
 
-    find: Callable[[str], Callable[[], Mesh]]  # raises ValueError where there is none of the name
-    training: tuple[str, ...]  # names of training objects that it knows
+    find: Callable[[str], Callable[[], Mesh]]  # raises ValueError if there is none of this name
+    training: tuple[str, ...]  # names of training objects that have meshes
     figures: dict[str, dict[str, Distance]] = field(default_factory=lambda: defaultdict(dict))
 
     @classmethod
     def of(cls, data: DataConfig, request: TruthRequest, names: Sequence[str]) -> "Truth":
-        """The meshes of a request, for the objects called `names` of a data set.
+        """The meshes of a request, for the objects `names` of a data set.
 
-        Raises ValueError where a mesh is missing. Where no training object has one, a line says so: there is
-        less to compare with.
+        Raises ValueError if one of them is missing. If no training object has a mesh, prints a notice,
+        because some baselines are then missing.
         """
         if request.meshes == "shapes":
             find = _shape
@@ -57,19 +57,19 @@ class Truth:
             find(name)
         try:
             training, why = tuple(name for name in open_split(data, "train").ids if _known(find, name)), ""
-        except ValueError as error:  # a set of held-out objects alone, or a damaged one
+        except ValueError as error:  # a set that only has held-out objects, or a damaged one
             training, why = (), f" ({error})"
         if not training:
-            said = f"no mesh of a training object is known{why}, so none is compared with"
-            print(f"export_geometry: {said}", file=sys.stderr)
+            notice = f"no mesh of a training object is known{why}, so baselines that need one are left out"
+            print(f"export_geometry: {notice}", file=sys.stderr)
         return cls(find, training)
 
     def mesh(self, name: str) -> Mesh:
-        """The true mesh of an object. Raises ValueError where there is none, or it cannot be read."""
+        """The true mesh of an object. Raises ValueError if there is none, or it cannot be read."""
         return self.find(name)()
 
     def measure(self, name: str, true_mesh: Mesh, source: Views, surface: Surface, cloud: PointCloud) -> None:
-        """Remember how far the geometry of an object, and guesses at it, are from the truth."""
+        """Measure the distance of an object's geometry, and of the baselines, from the truth."""
         points = _points(true_mesh, seed=0)
         guesses = {
             "mesh": outer_points(surface.vertices, surface.faces, NUM_POINTS, seed=1),
@@ -86,7 +86,7 @@ class Truth:
             self.figures[guess][name] = distance(found, points)
 
     def report(self, path: Path | None) -> list[str]:
-        """The table of means, as Markdown; all figures go to a JSON file, where there is a path."""
+        """The table of means, as Markdown; also writes all figures to a JSON file if `path` is given."""
         if path:
             write_json(
                 path,
@@ -138,12 +138,12 @@ def _points(mesh: Mesh, *, seed: int) -> Float[ndarray, "n 3"]:
 
 
 def _some(points: Float[ndarray, "n 3"]) -> Float[ndarray, "m 3"]:
-    """As many as there are of other surfaces, at most."""
+    """At most `NUM_POINTS` of the points, at random."""
     return np.random.default_rng(0).permutation(points)[:NUM_POINTS]
 
 
 def _flat(mesh: Mesh, source: Views) -> Float[ndarray, "n 3"]:
-    """The silhouette that the first source camera sees, on the plane through the origin that faces it."""
+    """The silhouette in the first source camera, on the plane through the origin that faces it."""
     camera = source.cameras[0, 0]
     drawn = render_meshes(
         mesh,

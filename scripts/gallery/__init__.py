@@ -1,1 +1,1 @@
-"""One page of films of objects, drawn by several methods side by side, with their figures."""
+"""A page that compares the views of objects, sampled by several methods, with figures."""

@@ -1,9 +1,9 @@
-"""Make a web page of films of objects: input, sample, preview, depth, truth and figures, ways side by side.
+"""Make a web page that compares methods side by side: input, sample, preview, depth, truth and figures.
 
-    python -m scripts.gallery runs/NAME                  draws what is missing, then makes the page
-    python -m scripts.gallery samples/a samples/b        of films that sample_views.py has drawn
+    python -m scripts.gallery runs/NAME                  sample missing views, then write the page
+    python -m scripts.gallery samples/a samples/b        show existing output of sample_views.py
 
-The page is one folder of small files, for any browser and any static host.
+The page is a folder of small files, for any browser and any static host.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from scripts.common.command_line import OneLineParser, number_between
 from scripts.sampling.arguments import TRAJECTORIES
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from collections.abc import Sequence
 
     from scripts.gallery.methods import Method, Truth
@@ -28,23 +28,23 @@ examples:
   python -m scripts.gallery runs/first runs/second --data srn_cars --object 1a2b3c --views 40
   python -m scripts.gallery samples/first samples/second --data srn_cars --labels before after
 
-Every SOURCE is a column. A run or checkpoint is drawn by sample_views.py, in each --way, into
-FILMS/RUN/WAY/OBJECT; films that are there stay, so the same command goes on where it was stopped. A folder
-of films is shown as it is. Truth and PSNR need views from the data set's own cameras (--trajectory data), and
-for folders of films --data. Reprojection error and detail are those of scripts.consistency, with each film's
-own depth.
+Every SOURCE is a column. Views of a run or checkpoint are sampled by sample_views.py, in each --way, into
+FILMS/RUN/WAY/OBJECT; existing views are kept, so the same command resumes an interrupted one. A folder of
+sampled views is shown as it is. Truth and PSNR need views from the data set's own cameras (--trajectory
+data), and for folders also --data. Reprojection error and detail are those of scripts.consistency, with the
+depth of each method.
 
 OUTPUT/index.html and the small files in OUTPUT/media need no server and no network: open the page, or copy
-the folder to any static host. A second call replaces the page as a whole. Of a film longer than --frames,
-evenly spaced views are shown, and fewer where all would take more than --max-mb.
+the folder to any static host. Another call replaces the whole page. If there are more views than --frames,
+evenly spaced ones are shown, and fewer if the total would exceed --max-mb.
 
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
-FEWEST = 4  # frames to which films are thinned at most
+FEWEST = 4  # frames that are kept at least
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, draw, and write the page; user errors become one line and exit code 2."""
+    """Parse the command line, sample, and write the page; user errors become one line and exit code 2."""
     arguments = make_parser().parse_args(argv)
     try:
         print(gallery(arguments))
@@ -57,10 +57,10 @@ def main(argv: list[str] | None = None) -> int:
         if not out_of_memory(error):
             raise
         first = (str(error) or "out of memory").splitlines()[0]
-        print(f'gallery: {first}; draw fewer views at once: --way "--batch 1"', file=sys.stderr)
+        print(f'gallery: {first}; sample smaller batches: --way "--batch 1"', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("gallery: interrupted; the same command goes on from here", file=sys.stderr)
+        print("gallery: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     return 0
 
@@ -75,29 +75,31 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add, whole = parser.add_argument, number_between(int, 1, 100_000)
-    add("sources", nargs="+", type=Path, metavar="SOURCE", help="runs, checkpoints or folders of films")
+    add("sources", nargs="+", type=Path, metavar="SOURCE", help="runs, checkpoints or folders of views")
     add("--data", metavar="ROOT", help="data set with the truth (default: that of the first run)")
     add("--split", default="test", choices=("train", "val", "test"), help="of the data set (default: test)")
 
-    add = parser.add_argument_group("drawing, for runs").add_argument
-    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: 4, or all of fewer)")
+    add = parser.add_argument_group("sampling, for runs").add_argument
+    add("--n", type=whole, metavar="N", help="the first N objects of the split (default: at most 4)")
     add("--object", nargs="+", metavar="ID", help="these objects instead")
-    add("--views", type=whole, metavar="N", help="of each film (default: 20, or as many as objects have)")
+    add("--views", type=whole, metavar="N", help="of each object (default: 20, or as many as exist)")
     add("--trajectory", choices=TRAJECTORIES, help="default: data")
-    help = 'further flags of sample_views.py, in quotes; several times: several columns (default: "")'
+    help = 'further flags of sample_views.py, in quotes; repeat for several columns (default: "")'
     add("--way", action="append", metavar="FLAGS", help=help)
-    add("--films", type=Path, metavar="FOLDER", help="where films are drawn (default: samples/gallery)")
+    add("--films", type=Path, metavar="FOLDER", help="for sampled views (default: samples/gallery)")
 
-    add = parser.add_argument_group("the page").add_argument
+    add = parser.add_argument_group("page").add_argument
     add("--output", type=Path, default=Path("gallery"), metavar="FOLDER", help="default: gallery")
-    add("--title", metavar="TEXT", help="default: what is compared")
-    add("--labels", nargs="+", metavar="TEXT", help="names of the columns (default: of runs, ways, folders)")
-    add("--frames", type=whole, default=40, metavar="N", help="of each film at most (default: 40)")
-    add("--stills", type=whole, default=6, metavar="N", help="views that also stand still (default: 6)")
-    help = "of pictures, 1 to 100; 100: exact, about eight times the bytes (default: 92)"
+    add("--title", metavar="TEXT", help="default: the labels of the columns")
+    help = "names of the columns (default: of runs, ways, folders)"
+    add("--labels", nargs="+", metavar="TEXT", help=help)
+    help = "maximum number of views of an animation (default: 40)"
+    add("--frames", type=whole, default=40, metavar="N", help=help)
+    add("--stills", type=whole, default=6, metavar="N", help="views also shown as stills (default: 6)")
+    help = "of images, 1 to 100; 100: lossless, about eight times larger (default: 92)"
     add("--quality", type=number_between(int, 1, 100), default=92, metavar="N", help=help)
-    add("--mp4", action="store_true", help="also an MP4 of each film, to keep; about eight times the bytes")
-    add("--single-file", action="store_true", help="put all pictures into index.html")
+    add("--mp4", action="store_true", help="also write MP4s for download; about eight times larger")
+    add("--single-file", action="store_true", help="embed all images in index.html")
     add(
         "--max-mb",
         type=number_between(float, 0.01, 100_000),
@@ -109,9 +111,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def gallery(arguments: argparse.Namespace) -> str:
-    """Draw what is missing and write the page; returns a message for the user.
+    """Sample missing views and write the page; returns a message for the user.
 
-    Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
+    Errors of the user are raised before sampling if possible.
     """
     from scripts.common.html.wording import megabytes, plural
     from scripts.gallery.assets import INDEX, require_ours
@@ -119,7 +121,7 @@ def gallery(arguments: argparse.Namespace) -> str:
     from scripts.gallery.sources import films_of, read_sources, truth_config
 
     if arguments.mp4 and arguments.single_file:
-        raise ValueError("--mp4 films are files beside the page; leave out --single-file")
+        raise ValueError("--mp4 writes files next to the page; leave out --single-file")
     require_ours(arguments.output)
     sources = read_sources(arguments)
     truth = Truth(truth_config(sources, arguments.data), arguments.split)
@@ -137,7 +139,7 @@ def gallery(arguments: argparse.Namespace) -> str:
 def measure(
     sources: "Sequence[Source]", films: "Sequence[Sequence[ViewSequence]]", truth: "Truth"
 ) -> "list[Method]":
-    """The figures of all films. Raises ValueError if a file cannot be used."""
+    """Measure all view sequences."""
     from scripts.common.progress import progress_bar
     from scripts.gallery.methods import Method, made_by, read_method
 
@@ -153,9 +155,9 @@ def measure(
 
 
 def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.Namespace) -> int:
-    """Write the page and its files, with as many frames as there is room for; returns their size in bytes.
+    """Write the page and its files, with as many frames as fit; returns their size in bytes.
 
-    Raises ValueError if there is too little.
+    Raises ValueError if too few fit.
     """
     from scripts.common.progress import progress_bar
     from scripts.gallery.assets import Assets, FullError
@@ -186,8 +188,8 @@ def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.
                 "more, show fewer objects, or lower --quality"
             )
         thinner = max(FEWEST, frames // 2)
-        told = f"--max-mb {arguments.max_mb:g}: is too little for {frames} views of a film; trying {thinner}"
-        print(f"gallery: {told}", file=sys.stderr)
+        notice = f"--max-mb {arguments.max_mb:g}: is too little for {frames} views each; trying {thinner}"
+        print(f"gallery: {notice}", file=sys.stderr)
         frames = thinner
 
 

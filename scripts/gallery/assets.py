@@ -1,6 +1,6 @@
-"""The files of a gallery: gathered in memory, counted, and written only when all of them are known.
+"""The files of a gallery: collected in memory, counted, and written only when all of them are complete.
 
-Their names tell their content, so a page that is there keeps all its files until another one has replaced it.
+Names contain a hash of the content, so an existing page keeps its files until another one has replaced it.
 """
 
 import hashlib
@@ -18,20 +18,20 @@ LONGEST_STEM = 60  # characters
 
 
 class FullError(Exception):
-    """More bytes were gathered than may be."""
+    """The size limit is exceeded."""
 
 
 class Assets:
-    """Pictures and films of a page; the page itself holds them if `inline`."""
+    """Images and videos of a page, embedded in the page if `inline`."""
 
     def __init__(self, most: int, *, inline: bool = False):
         self._most, self.inline = most, inline
         self.files: dict[str, bytes] = {}
 
     def add(self, stem: str, kind: str, data: bytes) -> str:
-        """Keep a file; returns its name, which begins with the letters and digits of `stem`.
+        """Add a file; returns its name, which begins with the letters and digits of `stem`.
 
-        The same content is kept once. Raises FullError if there is no room.
+        Equal files are stored once. Raises FullError if the size limit is exceeded.
         """
         plain = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:LONGEST_STEM].strip("-")
         name = f"{plain or 'object'}-{hashlib.sha256(data).hexdigest()[:16]}.{kind}"
@@ -42,19 +42,18 @@ class Assets:
 
     @property
     def size(self) -> int:
-        """Bytes of all files, as they count."""
+        """The size of all files in bytes, as embedded if `inline`."""
         total = sum(map(len, self.files.values()))
         return total * 4 // 3 if self.inline else total
 
     def data_uris(self) -> dict[str, str]:
-        """The files as text, by their names."""
+        """The files as data URIs, by name."""
         return {name: data_uri(name.rpartition(".")[2], data) for name, data in self.files.items()}
 
     def publish(self, folder: Path, text: str) -> None:
-        """Write the files and then the page; what an earlier page alone needed is deleted.
+        """Write the files and then the page, and delete files of an earlier page.
 
-        Whatever stops it, the earlier page is whole, or the new one. Raises ValueError if something cannot
-        be written.
+        If interrupted, either the earlier or the new page is complete.
         """
         place, fresh = folder / FOLDER, []
         files = {} if self.inline else self.files
@@ -70,7 +69,7 @@ class Assets:
                 for path in fresh:
                     path.unlink(missing_ok=True)
                 for empty in (place, folder):
-                    with suppress(OSError):  # it is not empty, or was never made
+                    with suppress(OSError):  # it is not empty, or does not exist
                         empty.rmdir()
             raise
         for path in place.glob("*"):
@@ -79,12 +78,12 @@ class Assets:
 
 
 def _holds(path: Path, text: str) -> bool:
-    """Whether a page is there already: what stopped us may have come just after it was put in place."""
+    """Whether the page is in place: the interruption may have come just after that."""
     return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def require_ours(folder: Path) -> None:
-    """Raise ValueError if a file, or a page that is no gallery, is in the way."""
+    """Raise ValueError if the folder is a file, or has a page that is no gallery."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file; choose another --output")
     page = folder / INDEX

@@ -1,4 +1,4 @@
-"""What a gallery compares: films of the same objects, drawn in several ways, each with its figures."""
+"""The methods that a gallery compares: view sequences of the same objects, with figures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from scripts.sampling.reader import ViewSequence, depths_of, record_of, seen_vie
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of a film."""
+    """A figure of a view sequence."""
 
     name: str
     unit: str
-    rising: bool | None  # whether more is better; None: neither is
+    rising: bool | None  # whether higher is better; None if neither is
 
 
 MEASURES = {
@@ -41,24 +41,24 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A film and its figures."""
+    """A view sequence and its figures."""
 
     film: ViewSequence
-    figures: dict[str, float]  # of MEASURES, those that are known
+    figures: dict[str, float]  # the known ones of MEASURES
     untrue: str  # why there is no truth; empty if there is
 
 
 @dataclass(frozen=True)
 class Method:
-    """The films of one run or way: a column of the page."""
+    """The view sequences of one run or way: a column of the page."""
 
     label: str
-    made: str  # how the first of them was drawn
+    made: str  # how the first of them was sampled
     entries: dict[str, Entry]  # by the name of the object
 
 
 class Truth:
-    """What a split of a data set shows from the cameras of films; `config` None: no set is known.
+    """The true images of a split of a data set; `config` is None if the data set is unknown.
 
     Raises ValueError if the set has no such split.
     """
@@ -66,20 +66,20 @@ class Truth:
     def __init__(self, config: DataConfig | None, split: Split):
         self._config, self._split = config, split
         if config is not None:
-            open_split(config, split)  # errors of the whole set, before any film is read
-        self._sets: dict[int, Objects] = {}  # by the size of pictures
+            open_split(config, split)  # raises errors of the set before any views are read
+        self._sets: dict[int, Objects] = {}  # by image size
 
     def images(self, film: ViewSequence) -> Float[Tensor, "t 3 h w"]:
-        """Of every view of a film.
+        """The true images of a view sequence.
 
-        Raises DamagedFileError if a file of the set cannot be used, and otherwise ValueError if the set
-        has no such views.
+        Raises DamagedFileError if a file of the set is damaged, and otherwise ValueError if the set has no
+        such views.
         """
         if self._config is None:
             raise ValueError(f"{film.folder}: no data set is known to compare it with; give --data")
         height, width = picture_size(film.pictures[0])
         if height != width:
-            raise ValueError(f"{film.folder}: its pictures are not square, as those of a data set are")
+            raise ValueError(f"{film.folder}: its images are not square like those of a data set")
         if height not in self._sets:
             config = self._config.model_copy(update={"image_size": height})
             self._sets[height] = open_split(config, self._split)
@@ -87,16 +87,16 @@ class Truth:
 
 
 def read_method(films: Sequence[ViewSequence], truth: Truth) -> Iterator[Entry]:
-    """Measure films, one after another.
+    """Measure view sequences, one by one.
 
-    Raises ValueError if a file of them or of the data set cannot be used, or one object has two films.
+    Raises ValueError if two of them show the same object.
     """
     seen: dict[str, Path] = {}
     for film in films:
         if film.name in seen:
             raise ValueError(
-                f"{film.folder}: shows {film.name}, as does {seen[film.name]}; give folders with one film of "
-                "each object"
+                f"{film.folder}: shows {film.name}, as does {seen[film.name]}; give folders in which each "
+                "object occurs once"
             )
         seen[film.name] = film.folder
         known, untrue = None, ""
@@ -111,24 +111,21 @@ def read_method(films: Sequence[ViewSequence], truth: Truth) -> Iterator[Entry]:
 
 
 def existing(paths: Sequence[Path]) -> Sequence[Path]:
-    """All of the paths, unless none of them is there."""
+    """The paths, or none if none of them exists."""
     return paths if any(path.is_file() for path in paths) else ()
 
 
 def read_alike(paths: Sequence[Path]) -> UInt8[Tensor, "n h w 3"]:
-    """Pictures of one size. Raises ValueError if one cannot be read, or is of another size."""
+    """Read images of equal size. Raises ValueError if their sizes differ."""
     pictures = [read_picture(path) for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:
-            raise ValueError(f"{path}: is of another size than {paths[0].name}; draw the film again")
+            raise ValueError(f"{path}: has another size than {paths[0].name}; sample the views again")
     return torch.stack(pictures)
 
 
 def made_by(film: ViewSequence) -> str:
-    """How a film was drawn, in a few words; empty if there is no record.
-
-    Raises ValueError if the record cannot be read.
-    """
+    """A short summary of the settings of a view sequence; empty if there is no record."""
     record = record_of(film.folder)
     options = record.get("sample")
     options = options if isinstance(options, dict) else {}
@@ -148,13 +145,13 @@ def made_by(film: ViewSequence) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    """A fact, if it is known."""
+    """Format a setting, if it is known."""
     known = isinstance(value, str | int | float) and value != ""
     return f"{name} {value}".strip() if known else ""
 
 
 def _steadiness(film: ViewSequence) -> dict[str, float]:
-    """What scripts.consistency finds with the film's own depth."""
+    """The figures of scripts.consistency with the sequence's own depth."""
     if not film.depths:
         return {}
     found = measured(seen_views(film, depths_of(film)))
@@ -162,13 +159,13 @@ def _steadiness(film: ViewSequence) -> dict[str, float]:
 
 
 def _nearness(film: ViewSequence, truth: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
-    """PSNR, the mean over views."""
+    """PSNR, averaged over views."""
     found = {}
     for name, paths in (("sample_psnr", film.pictures), ("preview_psnr", existing(film.previews))):
         if paths:
             images = from_uint8(read_alike(paths))
             if images.shape != truth.shape:
-                raise ValueError(f"{paths[0]}: is of another size than the truth; draw the film again")
+                raise ValueError(f"{paths[0]}: has another size than the truth; sample the views again")
             found[name] = psnr(images, truth).mean().item()
     return found
 

@@ -1,4 +1,4 @@
-"""The page: every object, its results by every method side by side, and the means of their figures."""
+"""Render the page: results of all methods side by side for every object, and means of the figures."""
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -12,19 +12,19 @@ from scripts.gallery.methods import MEASURES, Method
 from scripts.gallery.sprite_sheets import GalleryItem
 from scripts.sampling.reader import same_cameras
 
-SHOWN = {  # of KINDS, those below the samples, with their names
+SHOWN = {  # the KINDS that are shown below the samples, with their names
     "preview": "Preview",
     "depth": "Depth",
     "mean": "Mean of samples",
     "spread": "Spread of samples",
 }
-WIDE = 2  # methods; of more, only the samples are shown at first
+WIDE = 2  # methods; with more, initially only the samples are shown
 
 
 def page_html(
     methods: Sequence[Method], items: Sequence[GalleryItem], assets: Assets, *, title: str | None = None
 ) -> str:
-    """The page; `assets` has the pictures that `items` name."""
+    """The page as HTML; `assets` has the images of `items`."""
     labels = " / ".join(method.label for method in methods)
     entries = [entry for method in methods for entry in method.entries.values()]
     results = [result for item in items for result in item.results if result]
@@ -54,7 +54,7 @@ def page_html(
 
 
 def _means(method: Method) -> dict[str, tuple[str, str]]:
-    """Mean of every figure over a method's films, and of how many films it is, if not of all."""
+    """Mean of every figure over a method's objects, and the number of objects if it is not all of them."""
     found = {}
     for key in MEASURES:
         values = [entry.figures[key] for entry in method.entries.values() if key in entry.figures]
@@ -64,7 +64,7 @@ def _means(method: Method) -> dict[str, tuple[str, str]]:
 
 
 def _sortings(methods: Sequence[Method]) -> list[tuple[str, str, int]]:
-    """(key of an item's figures, its name, 1 if more is better) of everything to sort objects by."""
+    """(key, name, 1 if higher is better) of every figure by which objects can be sorted."""
     return [
         (
             f"{key}.{index}",
@@ -78,7 +78,7 @@ def _sortings(methods: Sequence[Method]) -> list[tuple[str, str, int]]:
 
 
 def _item(item: GalleryItem, methods: Sequence[Method]) -> dict[str, Any]:
-    """An object as the template shows it."""
+    """An object's data for the template."""
     results = [result for result in item.results if result]
     first, *others = (result.entry.film for result in results)
     sheets = [result.sheets if result else {} for result in item.results]
@@ -93,7 +93,7 @@ def _item(item: GalleryItem, methods: Sequence[Method]) -> dict[str, Any]:
             if result
             for key, value in result.entry.figures.items()
         },
-        # Input, truth and numbers of views are shown once for all methods in a row that share them.
+        # Consecutive methods that share input, truth or view numbers show them once.
         "rows": list(
             zip(
                 methods,
@@ -108,7 +108,7 @@ def _item(item: GalleryItem, methods: Sequence[Method]) -> dict[str, Any]:
 
 
 def _changes(values: Sequence[Hashable | None]) -> list[bool]:
-    """Which values differ from the last one before them that is not None."""
+    """Whether each value differs from the previous one that is not None."""
     last, changed = None, []
     for value in values:
         changed.append(value is not None and value != last)

@@ -1,4 +1,4 @@
-"""What becomes the columns of a gallery: runs, drawn by sample_views.py in one way or several, and films."""
+"""The columns of a gallery: runs, sampled in one or several ways, and existing view sequences."""
 
 import argparse
 import hashlib
@@ -19,9 +19,16 @@ from scripts.sampling.draw import sample_views
 from scripts.sampling.reader import ViewSequence, films_in
 from scripts.sampling.request import OWN_VIEWS, SampleRequest, SubjectRequest
 
-DRAWING = ("n", "object", "views", "trajectory", "way", "films")  # options of the gallery for runs alone
+DRAWING = (
+    "n",
+    "object",
+    "views",
+    "trajectory",
+    "way",
+    "films",
+)  # options of the gallery that only apply to runs
 NUM_OBJECTS, NUM_VIEWS, TRAJECTORY = 4, 20, OWN_VIEWS  # defaults
-OWN_FLAGS = {  # of sample_views.py, which the gallery gives itself, and what it takes them from
+OWN_FLAGS = {  # flags of sample_views.py that the gallery sets, and its own options for them
     "--transfer": "a SOURCE",
     "--output": "--films",
     "--prefix": "--films",
@@ -31,20 +38,20 @@ OWN_FLAGS = {  # of sample_views.py, which the gallery gives itself, and what it
 
 @dataclass(frozen=True)
 class Source:
-    """What becomes a column."""
+    """The source of a column."""
 
     path: Path
     label: str
-    folder: Path  # of the films
-    drawing: SampleRequest | None  # what is to be drawn; None: the films are there
+    folder: Path  # of the views
+    drawing: SampleRequest | None  # what to sample; None for existing views
 
 
 def read_sources(arguments: argparse.Namespace) -> list[Source]:
-    """The columns that the command line asks for. Raises ValueError if its options do not fit them."""
+    """The columns of the command line. Raises ValueError if the options do not apply to them."""
     drawn = [path for path in arguments.sources if _is_run(path)]
     given = [name for name in DRAWING if getattr(arguments, name) is not None]
     if given and not drawn:
-        raise ValueError(f"--{given[0]} is for runs, and films are given; leave it out")
+        raise ValueError(f"--{given[0]} is for runs, not for folders of views; leave it out")
     if arguments.n is not None and arguments.object:
         raise ValueError("--n counts objects and --object names them; give only one")
     names = [path.resolve().name for path in arguments.sources]
@@ -63,19 +70,16 @@ def read_sources(arguments: argparse.Namespace) -> list[Source]:
 
 
 def films_of(source: Source) -> list[ViewSequence]:
-    """The films of a source, drawn first if it is a run.
-
-    Raises ValueError or OSError if they cannot be drawn or read.
-    """
+    """The view sequences of a source, sampled first if it is a run."""
     if source.drawing is None:
         return films_in(source.folder)
     written = sample_views(source.drawing)
-    # An earlier call may have drawn other objects into the folder.
+    # An earlier call may have sampled other objects into the folder.
     return [films_in(path.parent)[0] for path in written if path.name.endswith("transforms.json")]
 
 
 def truth_config(sources: Sequence[Source], root: str | None) -> DataConfig | None:
-    """How to read the truth: as the first run does, at `root` if given; None if unknown."""
+    """The data config of the truth: that of the first run, with `root` if given; None if unknown."""
     run = next((source.path for source in sources if source.drawing is not None), None)
     if run is not None:
         return _data_of(run, root)
@@ -83,11 +87,11 @@ def truth_config(sources: Sequence[Source], root: str | None) -> DataConfig | No
 
 
 def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
-    """The sources with the user's labels. Raises ValueError if two are alike, or labels do not fit."""
+    """The sources with the user's labels. Raises ValueError for duplicates, or a wrong number of labels."""
     places = [source.folder.resolve() for source in sources]
     for place, source in zip(places, sources, strict=True):
         if places.count(place) > 1:
-            raise ValueError(f"{source.label}: is asked for twice; name each source and way once")
+            raise ValueError(f"{source.label}: is given twice; give each source and way once")
     if labels is None:
         return sources
     if len(set(labels)) < len(sources) or len(labels) != len(sources):
@@ -96,13 +100,13 @@ def _labelled(sources: list[Source], labels: list[str] | None) -> list[Source]:
 
 
 def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -> SampleRequest:
-    """What is drawn for a run. Raises ValueError for unusable flags of a way."""
+    """The request for sampling a run in one way. Raises ValueError for flags that a way may not have."""
     request = sample_request(make_parser().parse_args([*_flags_of(way), "--transfer", str(run)]))
     objects = open_split(_data_of(run, arguments.data), arguments.split)
     names, num = arguments.object, arguments.n or min(NUM_OBJECTS, len(objects))
     if names is None and num == 1:
         names = [objects.ids[0]]
-    # Of one object, `output` is its own folder.
+    # With one object, `output` is the folder of the object.
     folder = folder / names[0] if names and len(names) == 1 else folder
     subject = replace(
         request.subject,
@@ -118,7 +122,7 @@ def _drawing(run: Path, way: str, folder: Path, arguments: argparse.Namespace) -
 
 
 def _num_views(objects: Objects, subject: SubjectRequest, asked: int | None) -> int:
-    """How many of the objects' own views to draw of each; unless they are `asked`, as many as all have.
+    """How many of the objects' own views to sample: the number `asked`, or at most as many as all have.
 
     Raises ValueError if an object has fewer.
     """
@@ -135,7 +139,7 @@ def _num_views(objects: Objects, subject: SubjectRequest, asked: int | None) -> 
 
 
 def _flags_of(way: str) -> list[str]:
-    """The flags of a way. Raises ValueError for bad quoting, or the gallery's own flags."""
+    """Parse the flags of a way. Raises ValueError for bad quoting, or flags that the gallery sets."""
     try:
         flags = shlex.split(way)
     except ValueError as error:
@@ -149,14 +153,14 @@ def _flags_of(way: str) -> list[str]:
 
 
 def _data_of(run: Path, root: str | None) -> DataConfig:
-    """How a run reads its data, or the set at `root`."""
+    """The data config of a run, with `root` if given."""
     path = find_checkpoint(run)
     data = config_of(open_checkpoint(path, sections=())).data
     return at_root(data, root) if root else data
 
 
 def _is_run(path: Path) -> bool:
-    """Whether it is a run, and not films. Raises ValueError if it is neither."""
+    """Whether the path is a run rather than a folder of views. Raises ValueError if it is neither."""
     try:
         return bool(find_checkpoint(path))
     except ValueError as error:
@@ -165,16 +169,16 @@ def _is_run(path: Path) -> bool:
         if not path.is_dir():
             raise
         raise ValueError(
-            f"{path}: holds neither films (transforms.json) nor a run (checkpoints/step-*.safetensors); give "
+            f"{path}: has neither views (transforms.json) nor a run (checkpoints/step-*.safetensors); give "
             "a folder that sample_views.py or train.py has written"
         ) from error
 
 
 def _way_slug(way: str) -> str:
-    """A folder's name for a way, of which no other way has the same: 1.5 and -1.5 look alike."""
+    """A unique folder name for a way; the hash distinguishes 1.5 from -1.5."""
     return f"{_slug(way)}-{hashlib.sha256(way.encode()).hexdigest()[:8]}" if way else "plain"
 
 
 def _slug(text: str) -> str:
-    """A text as part of a folder's name."""
+    """A text as part of a folder name."""
     return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.") or "_"

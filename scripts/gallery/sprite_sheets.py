@@ -1,8 +1,8 @@
-"""What the page shows of each object: sprite sheets, pictures that hold all frames of a film in a grid.
+"""Sprite sheets: images with all frames of an animation in a grid.
 
-The page shows one frame of a sheet at a time. That moves in both directions, exact to the frame, and takes
-fewer bytes than an H.264 film of the same size: 14 kB for 20 views of 64 x 64 pixels at quality 92, where
-that takes 32 kB.
+The page shows one frame of a sheet at a time. It can step in both directions with exact frames, and a sheet
+is smaller than an H.264 video of the same resolution: 14 kB instead of 32 kB for 20 views of 64 x 64 pixels
+at quality 92.
 """
 
 import math
@@ -27,7 +27,7 @@ from scripts.gallery.methods import Entry, Method, Truth, existing, read_alike
 from scripts.sampling.reader import ViewSequence
 from scripts.sampling.writer import FILM_SIDE
 
-KINDS = {  # of sheets, by the files of sample_views.py
+KINDS = {  # of sheets, with the file names of sample_views.py
     "sample": "view",
     "preview": "preview",
     "depth": "depth",
@@ -35,12 +35,12 @@ KINDS = {  # of sheets, by the files of sample_views.py
     "spread": "spread_std",
 }
 LARGEST_SIDE = 256  # pixels of a frame; larger ones are reduced
-TURN_RATE, SLOWEST, FASTEST = 120.0, 1.0, 12.0  # degrees a second round the object; frames a second
+TURN_RATE, SLOWEST, FASTEST = 120.0, 1.0, 12.0  # degrees per second around the object; frames per second
 
 
 @dataclass(frozen=True)
 class SpriteSheet:
-    """Frames of one size in a grid, row by row."""
+    """Frames of equal size in a grid, row by row."""
 
     name: str  # of the file
     count: int
@@ -52,22 +52,22 @@ class SpriteSheet:
 
 @dataclass(frozen=True)
 class SheetOptions:
-    """How films become sprite sheets."""
+    """Options of sprite sheets."""
 
-    frames: int  # of each film at most, evenly spaced
-    stills: int  # of them, those that stand still
+    frames: int  # maximum per sheet, evenly spaced
+    stills: int  # how many of them are also shown as stills
     quality: int  # 1 to 100
-    mp4: bool  # whether there is a film to keep, too
+    mp4: bool  # whether to also write a video
 
 
 @dataclass(frozen=True)
 class Result:
-    """One object drawn by one method."""
+    """The result of one method for one object."""
 
     entry: Entry
-    total: int  # views of the film
-    views: tuple[int, ...]  # the numbers of those that are shown
-    stills: tuple[int, ...]  # places among them
+    total: int  # number of views
+    views: tuple[int, ...]  # the numbers of the views that are shown
+    stills: tuple[int, ...]  # indices into `views`
     fps: float
     sheets: dict[str, SpriteSheet]  # of KINDS, and "truth" and "input"
     mp4: str | None  # name of the file
@@ -75,7 +75,7 @@ class Result:
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One object, with a result of each method; None if it has no film of the object."""
+    """One object with the result of each method, or None if the method lacks the object."""
 
     name: str
     results: tuple[Result | None, ...]
@@ -84,9 +84,9 @@ class GalleryItem:
 def gallery_items(
     methods: Sequence[Method], truth: Truth, options: SheetOptions, assets: Assets
 ) -> Iterator[GalleryItem]:
-    """Every object of any method, in the order in which they appear.
+    """The objects of all methods, in order of appearance.
 
-    Raises ValueError if a picture cannot be read, and FullError if `assets` has no room.
+    Raises FullError if the size limit of `assets` is exceeded.
     """
     for name in dict.fromkeys(name for method in methods for name in method.entries):
         found = [method.entries.get(name) for method in methods]
@@ -94,7 +94,7 @@ def gallery_items(
 
 
 def frame_rate(cameras: Cameras) -> float:
-    """Frames a second, so that the camera turns around the object, at the origin, as fast in all films."""
+    """Frames per second at which the camera orbits the origin at `TURN_RATE`."""
     directions = torch.nn.functional.normalize(cameras.positions.double(), dim=-1)
     if len(directions) < 2:
         return SLOWEST
@@ -145,7 +145,7 @@ def _reduced(pictures: UInt8[Tensor, "n h w 3"]) -> UInt8[Tensor, "n k l 3"]:
 
 
 def _mp4(name: str, pictures: dict[str, Tensor], fps: float, assets: Assets) -> str:
-    """Sample, preview, depth and truth side by side, as a film."""
+    """A video with sample, preview, depth and truth side by side."""
     size = pictures["sample"].shape
     kinds = [kind for kind in ("sample", "preview", "depth", "truth") if kind in pictures]
     shown = [pictures[kind] for kind in kinds if pictures[kind].shape == size]

@@ -1,1 +1,1 @@
-"""Quality against sampling steps, for every sampler."""
+"""Quality versus sampling steps, for every sampler."""

@@ -1,11 +1,11 @@
-"""Which sampler, and how many steps: quality of a model's views against what drawing them costs.
+"""Compare samplers and numbers of steps: quality of a model's views versus cost.
 
     python -m scripts.sampler_curve runs/NAME
 
-Draws the same held-out views, from the same seeds, with every sampler and number of steps. Measures PSNR,
-SSIM, the perceptual distance stLPIPS, the seconds a view, and the evaluations of the network, of which some
-samplers need two a step. Beside them stand 250 stochastic Euler steps, as the published code samples, and the
-run's own options. Needs: pip install -r requirements-metrics.txt
+Samples the same held-out views, with the same seeds, by every sampler and number of steps. Measures PSNR,
+SSIM, the perceptual distance stLPIPS, the seconds per view, and the network evaluations (some samplers need
+two per step). The baselines are 250 stochastic Euler steps, as in the published code, and the run's own
+options. Needs: pip install -r requirements-metrics.txt
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from scripts.common.command_line import OneLineParser
 from scripts.training.messages import tell
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     import torch
 
     from config.run import RunConfig
@@ -33,10 +33,10 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 HELP = """\
 samplers: euler, heun, dpm_2, lms, dpmpp_2m, euler_ancestral, dpm_2_ancestral, dpmpp_2s_ancestral, dpmpp_sde,
-  dpmpp_2m_sde, dpmpp_3m_sde; euler, heun and dpm_2 also with noise on the way: euler+churn and so on.
+  dpmpp_2m_sde, dpmpp_3m_sde; euler, heun and dpm_2 also with churn: euler+churn and so on.
 
-files in the output folder: curve.json (figures of every view), curve.md (their means), curve.png. A second
-call with other samplers, steps or noise levels adds to them, and the same one goes on where it was stopped.
+files in the output folder: curve.json (figures of every view), curve.md (their means), curve.png. A call with
+other samplers, steps or noise levels adds to them, and the same call resumes an interrupted one.
 """
 SAMPLERS = ("euler", "euler+churn", "heun", "dpmpp_2m", "dpmpp_2m_sde")
 STEPS = (10, 18, 25, 50, 100, 250)
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sampler_curve: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("sampler_curve: interrupted; the same command goes on from here", file=sys.stderr)
+        print("sampler_curve: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     print(*written, sep="\n")
     return 0
@@ -68,10 +68,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="run such as runs/NAME, or a checkpoint")
-    add("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
+    add("--data", metavar="ROOT", help="data set (default: the training data)")
     add("--split", default="val", choices=("train", "val", "test"), help="default: val")
     add("--objects", type=int, metavar="N", help="the first N objects (default: all)")
-    add("--views", type=int, default=4, metavar="N", help="target views an object (default: 4)")
+    add("--views", type=int, default=4, metavar="N", help="target views per object (default: 4)")
     add("--samplers", nargs="+", default=SAMPLERS, metavar="NAME", help=f"default: {' '.join(SAMPLERS)}")
     add("--steps", nargs="+", type=int, default=STEPS, metavar="N", help="default: 10 18 25 50 100 250")
     add("--sigma-min", type=float, metavar="X", help="lowest noise level (default: the library's)")
@@ -83,9 +83,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
-    """Measure what the command line asks for; returns the files written, the table first.
+    """Measure the samplers of the command line; returns the files written, the table first.
 
-    Raises ValueError or OSError, in one line for the user, before anything is drawn wherever possible.
+    Errors of the user are raised before sampling if possible.
     """
     from data.files import write_text_whole
     from data.formats.registry import at_root, open_split
@@ -106,21 +106,21 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     tell(objects.notices, "sampler_curve")
     batches = held_out_objects(objects, arguments)
 
-    # Rows of an earlier call with the same setup stay.
+    # Keep rows of an earlier call with the same setup.
     setup = {"run": config.name, "step": step, "weights": checksum_of(model.state_dict())}
     setup |= {"data": data.root, "split": arguments.split}
     setup |= {"objects": len(batches), "views": arguments.views, "seed": arguments.seed}
     folder = arguments.output or Path("samples") / config.name / "curve"
     curve = read_curve(folder / "curve.json", setup)
 
-    # A folder that refuses it does so now.
+    # Fail now if the folder is not writable.
     write_text_whole(folder / "curve.json", curve.model_dump_json(indent=1))
     unknown = [options for options in (*settings, config.sample) if curve.row(options) is None]
     if unknown:
         scenes = encoded(model, config, batches, device)
     # The baseline first, so that an interrupted curve has one.
     unknown.sort(key=lambda options: (options != settings[0], num_evaluations(options)))
-    for options in progress_bar(unknown, unit="setting", desc="drawing"):
+    for options in progress_bar(unknown, unit="setting", desc="sampling"):
         if curve.row(options) is None:
             curve = curve.with_row(measured(model, config, scenes, options, judges, device))
             write_text_whole(folder / "curve.json", curve.model_dump_json(indent=1))
@@ -132,7 +132,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
 def asked_for(arguments: argparse.Namespace) -> list["SampleOptions"]:
     """The baseline, then every sampler with every number of steps.
 
-    Raises ValueError where there is no such sampler, or it cannot be used so.
+    Raises ValueError if a sampler does not exist or does not support the options.
     """
     from pydantic import ValidationError
 
@@ -154,7 +154,7 @@ def asked_for(arguments: argparse.Namespace) -> list["SampleOptions"]:
 
 
 def load_judges(device: "torch.device") -> dict[str, "Distance"]:
-    """The metrics by name. Raises ValueError where something that they or the chart need is missing."""
+    """The metrics by name. Raises ValueError if a package that they or the chart need is missing."""
     from data.images.quality import extra, psnr, ssim
     from models.perceptual import load_stlpips
 
@@ -164,9 +164,9 @@ def load_judges(device: "torch.device") -> dict[str, "Distance"]:
 
 
 def held_out_objects(objects: "Objects", arguments: argparse.Namespace) -> list["SceneBatch"]:
-    """Batches of one object each: one source view, evenly spaced target views.
+    """Batches of one object each, with one source view and evenly spaced target views.
 
-    Raises ValueError where there are fewer objects or views than are asked for.
+    Raises ValueError if there are too few objects or views.
     """
     from data.scenes.loader import collate, held_out_choice
 
@@ -181,9 +181,9 @@ def held_out_objects(objects: "Objects", arguments: argparse.Namespace) -> list[
 
 
 def read_curve(path: Path, setup: dict[str, str | int]) -> "Curve":
-    """What is already known of this setup; nothing where there is no file.
+    """Read the results of this setup, empty if there is no file.
 
-    Raises ValueError where the file is of another setup, or damaged.
+    Raises ValueError if the file is damaged or has another setup.
     """
     from scripts.sampler_curve.curve import Curve
 
@@ -204,7 +204,7 @@ def read_curve(path: Path, setup: dict[str, str | int]) -> "Curve":
 
 @dataclass(frozen=True)
 class Scene:
-    """An object whose source view is encoded: what the model draws, and what it should look like."""
+    """An object with its encoded source view, target cameras, seeds and ground truth."""
 
     encoding: "Applicable"
     cameras: "Cameras"  # [1, t]
@@ -215,7 +215,7 @@ class Scene:
 def encoded(
     model: "NVSModel", config: "RunConfig", batches: list["SceneBatch"], device: "torch.device"
 ) -> list[Scene]:
-    """The objects on the device, encoded once for all ways of sampling."""
+    """The objects on the device, encoded once for all samplers."""
     import torch
 
     from models.device import autocast, place
@@ -223,11 +223,12 @@ def encoded(
     place(model, device)
     scenes = []
     for batch in batches:
-        there = batch.apply(lambda tensor: tensor.to(device))
-        seeds = batch.seeds[:, None] + torch.arange(there.target.images.shape[1])
+        on_device = batch.apply(lambda tensor: tensor.to(device))
+        source, target = on_device.source, on_device.target
+        seeds = batch.seeds[:, None] + torch.arange(target.images.shape[1])
         with torch.no_grad(), autocast(config.train.precision, device):
-            encoding = model.encode(there.source)
-        scenes.append(Scene(encoding, there.target.cameras, seeds, there.target.images[0]))
+            encoding = model.encode(source)
+        scenes.append(Scene(encoding, target.cameras, seeds, target.images[0]))
     return scenes
 
 
@@ -239,7 +240,7 @@ def measured(
     judges: dict[str, "Distance"],
     device: "torch.device",
 ) -> "Row":
-    """Draw the views of every object, and judge them. Raises ValueError where they are not finite."""
+    """Sample and measure the views of every object. Raises ValueError if they are not finite."""
     import torch
 
     from models.device import autocast
@@ -259,7 +260,7 @@ def measured(
 
 
 def _now(device: "torch.device") -> float:
-    """Seconds, when the device has done what it was given."""
+    """Time in seconds, after synchronising the device."""
     import torch
 
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Quality of sampled views against what drawing them costs: the figures, a table and a chart of them."""
+"""Quality of sampled views versus cost: the figures, a table and a chart."""
 
 import math
 from pathlib import Path
@@ -15,46 +15,46 @@ METRICS = {
     "ssim": ("SSIM, more is better", True),
     "stlpips": ("stLPIPS, less is better", False),
 }
-# As the published code samples.
+# The sampler of the published code.
 BASELINE = SampleOptions(sampler="euler", stochastic=True, steps=250)
-CHURN = "+churn"  # after the name of a sampler that is made stochastic
+CHURN = "+churn"  # suffix of the name of a sampler with churn
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):
-    """What one way of sampling gave."""
+    """The figures of one sampler and number of steps."""
 
     options: SampleOptions
-    seconds: float  # a view, rendering included; the median of the objects'
-    scores: dict[str, list[list[float]]]  # by metric: of each object, of each of its views
+    seconds: float  # per view, including rendering; median over objects
+    scores: dict[str, list[list[float]]]  # by metric, object and view
 
     def mean(self, metric: str) -> float:
-        """Over views, then over objects."""
+        """Mean over views, then over objects."""
         means = _object_means(self.scores[metric])
         return sum(means) / len(means)
 
 
 class Curve(BaseModel, frozen=True, extra="forbid"):
-    """What every way of sampling gave on the same views; the first row is the baseline."""
+    """The figures of all samplers on the same views; the first row is the baseline."""
 
     setup: dict[str, str | int]  # model and views
     rows: tuple[Row, ...] = ()
 
     def row(self, options: SampleOptions) -> Row | None:
-        """What those options gave, if it is known."""
+        """The row of these options, if there is one."""
         return next((row for row in self.rows if row.options == options), None)
 
     def with_row(self, row: Row) -> "Curve":
-        """This and one row more."""
+        """A copy with another row."""
         return self.model_copy(update={"rows": (*self.rows, row)})
 
     @property
     def baseline(self) -> Row:
-        """What the others are compared with."""
+        """The row that the others are compared with."""
         return self.rows[0]
 
 
 def label(options: SampleOptions) -> str:
-    """How a chart names options that differ in their number of steps alone."""
+    """The label, in the chart, of options that only differ in their number of steps."""
     name = options.sampler + (CHURN if options.stochastic else "")
     low, high = options.sigma_min, options.sigma_max
     usual = (low, high) == (BASELINE.sigma_min, BASELINE.sigma_max)
@@ -62,9 +62,9 @@ def label(options: SampleOptions) -> str:
 
 
 def difference(row: Row, other: Row, metric: str) -> tuple[float, float]:
-    """Mean of `row` less that of `other`, on the same views, and its standard error.
+    """Mean of `row` minus that of `other`, on the same views, and its standard error.
 
-    The error is that of a mean over objects, whose views are alike; nan where there is one object alone.
+    The error is over objects, since views of an object are correlated; nan if there is only one object.
     """
     pairs = zip(_object_means(row.scores[metric]), _object_means(other.scores[metric]), strict=True)
     gains = [ours - theirs for ours, theirs in pairs]
@@ -80,7 +80,7 @@ def no_worse(row: Row, other: Row) -> bool:
 
 
 def table(curve: Curve) -> str:
-    """The means as a Markdown table, those of the same sampler together, and what is told by them."""
+    """The means as a Markdown table, grouped by sampler, with a conclusion."""
     lines = [
         "| sampler | steps | evaluations | PSNR (dB) | gain | SSIM | stLPIPS | gain | seconds |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
@@ -93,16 +93,16 @@ def table(curve: Curve) -> str:
     setup = ", ".join(f"{name} {value}" for name, value in curve.setup.items())
     notes = (
         f"Measured with: {setup}. Gains are over {label(BASELINE)} with {BASELINE.steps} steps: means over "
-        "objects, with their standard errors. Evaluations of the network and seconds are those of a view.",
+        "objects, with their standard errors. Evaluations of the network and seconds are per view.",
         f"Fewest evaluations at no worse mean PSNR and stLPIPS than that: {verdict}.",
     )
     return "\n".join([*lines, "", *notes, ""])
 
 
 def chart(curve: Curve, path: Path) -> None:
-    """Write a PNG of three panels: each metric against evaluations, a line for each sampler.
+    """Write a PNG of three panels: each metric versus evaluations, with a line for each sampler.
 
-    Raises ValueError where matplotlib is missing or the file cannot be written.
+    Raises ValueError if matplotlib is missing.
     """
     figure = extra("matplotlib.figure").Figure(figsize=(13, 4.6), layout="constrained")
     for axes, (metric, (title, more_is_better)) in zip(
@@ -116,8 +116,8 @@ def chart(curve: Curve, path: Path) -> None:
             axes.plot(costs, means, marker="osv^Dxp*"[number % 8], markersize=4, linewidth=1.2, label=sampler)
         axes.set_xscale("log")
         if not more_is_better:
-            axes.set_yscale("log")  # so that small distances can be told apart
-        axes.set_xlabel("U-Net evaluations a view")
+            axes.set_yscale("log")  # to distinguish small distances
+        axes.set_xlabel("U-Net evaluations per view")
         axes.set_title(title, fontsize=10)
         axes.grid(visible=True, alpha=0.3)
     handles = figure.axes[0].get_legend_handles_labels()
@@ -126,7 +126,7 @@ def chart(curve: Curve, path: Path) -> None:
 
 
 def by_label(curve: Curve) -> dict[str, list[Row]]:
-    """Rows of the same sampler together, by the number of evaluations."""
+    """Rows grouped by sampler and sorted by the number of evaluations."""
     lines: dict[str, list[Row]] = {}
     for row in sorted(curve.rows, key=lambda row: num_evaluations(row.options)):
         lines.setdefault(label(row.options), []).append(row)

@@ -1,1 +1,1 @@
-"""Image metrics, the networks behind them, and where their weights are found."""
+"""Image metrics, their networks, and the files of their weights."""

@@ -1,7 +1,7 @@
-"""The Frechet inception distance (Heusel et al. 2017, arXiv:1706.08500) of sets of pictures.
+"""The Frechet inception distance (Heusel et al. 2017, arXiv:1706.08500) of sets of images.
 
-Pictures are resized and seen as clean-fid does (Parmar et al. 2022, arXiv:2104.11222, mode "clean"); the
-distance between the Gaussians of the features is torchmetrics', in float64.
+Resizing and features are those of clean-fid (Parmar et al. 2022, arXiv:2104.11222, mode "clean");
+torchmetrics computes the distance between the Gaussians of the features in float64.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,15 +14,15 @@ from data.images.quality import extra
 from scripts.common.process_pool import available_cores
 from scripts.evaluate.metrics.weights import load_inception
 
-RELIABLE = 2048  # pictures: with fewer than features, the covariance has no full rank
+RELIABLE = 2048  # images: with fewer images than features, the covariance is rank-deficient
 NUM_FEATURES = 2048
 PICTURES_AT_ONCE = 50
 
 
 class Features(nn.Module):
-    """Inception's features [n, 2048] of pictures [n, h, w, 3] in 8 bits.
+    """Inception features [n, 2048] of 8-bit images [n, h, w, 3].
 
-    Raises ValueError, when made, where clean-fid or its weights are missing.
+    The constructor raises ValueError if clean-fid or its weights are missing.
     """
 
     def __init__(self, device: torch.device, network: Callable[[Tensor], Tensor] | None = None):
@@ -34,7 +34,7 @@ class Features(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures that are there several times are looked at once."""
+        """Compute features; duplicate images are evaluated once."""
         distinct, place = pictures.cpu().unique(dim=0, return_inverse=True)
         with ThreadPoolExecutor(available_cores()) as pool:
             parts = [
@@ -48,9 +48,9 @@ class Features(nn.Module):
 
 
 class FrechetDistance:
-    """The distance of sets from one that is given first, `truth`: both in parts [n, h, w, 3] of 8 bits.
+    """The distance of a set of images to a fixed set `truth`; both are 8-bit batches [n, h, w, 3].
 
-    Raises ValueError where torchmetrics is missing.
+    The constructor raises ValueError if torchmetrics is missing.
     """
 
     def __init__(self, features: Features, truth: Iterable[Tensor], device: torch.device):
@@ -60,7 +60,7 @@ class FrechetDistance:
             self._metric.update(part, real=True)
 
     def __call__(self, pictures: Iterable[Tensor]) -> float:
-        """The distance of a set of two pictures or more."""
+        """The distance of a set of at least two images."""
         self._metric.reset()
         for part in pictures:
             self._metric.update(part, real=False)

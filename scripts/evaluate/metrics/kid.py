@@ -1,8 +1,8 @@
-"""The kernel distance of sets of pictures (Binkowski et al. 2018, arXiv:1801.01401), which suits small sets.
+"""The kernel distance of sets of images (Binkowski et al. 2018, arXiv:1801.01401), which suits small sets.
 
-It is unbiased for any number of pictures, unlike the Frechet distance. The features are not Inception's,
-whose weights no package carries, but the pooled ones of EfficientNet-lite0
-(`models.volumes.packaged_weights`): figures compare models measured here, and not with those of papers.
+It is unbiased for any number of images, unlike the Frechet distance. The features are not Inception's, whose
+weights are in no package, but the pooled features of EfficientNet-lite0 (`models.volumes.packaged_weights`):
+figures are comparable with each other, but not with those of papers.
 """
 
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ SCALE = 1000  # of the figures
 
 
 class Lite0Features(nn.Module):
-    """EfficientNet-lite0's pooled features [n, 1280] of pictures [n, h, w, 3] in 8 bits.
+    """Pooled EfficientNet-lite0 features [n, 1280] of 8-bit images [n, h, w, 3].
 
-    Raises ValueError, when made, if the package with its weights is missing.
+    The constructor raises ValueError if the package with its weights is missing.
     """
 
     def __init__(self, device: torch.device):
@@ -38,7 +38,7 @@ class Lite0Features(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures are resized bilinearly, with antialiasing."""
+        """Compute features of the images, resized bilinearly with antialiasing."""
         parts = []
         for part in pictures.split(PICTURES_AT_ONCE):
             images = from_uint8(part).to(self._device)
@@ -48,10 +48,10 @@ class Lite0Features(nn.Module):
 
 
 class KernelDistance:
-    """The distance of sets from one that is given first, `truth`: both in parts [n, h, w, 3] of 8 bits.
+    """The distance of a set of images to a fixed set `truth`; both are 8-bit batches [n, h, w, 3].
 
-    Unbiased squared maximum mean discrepancy of the kernel (x y / d + 1)^3, times 1000. Raises ValueError if
-    torchmetrics is missing.
+    Unbiased squared maximum mean discrepancy of the kernel (x y / d + 1)^3, times 1000. The constructor
+    raises ValueError if torchmetrics is missing.
     """
 
     def __init__(self, features: Lite0Features, truth: Iterable[Tensor]):
@@ -60,7 +60,7 @@ class KernelDistance:
         self._truth = self._features_of(truth)
 
     def __call__(self, pictures: Iterable[Tensor]) -> float:
-        """The distance of a set of as many pictures as the truth has, two or more."""
+        """The distance of a set that has as many images as the truth, at least two."""
         return SCALE * self._distance(self._truth, self._features_of(pictures)).item()
 
     def _features_of(self, parts: Iterable[Tensor]) -> Tensor:

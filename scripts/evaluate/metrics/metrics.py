@@ -1,4 +1,4 @@
-"""What pictures are measured by. Distances and similarities of pairs; FID, of sets, is in `fid`."""
+"""Metrics of pairs of images. Distances of sets are in `fid` and `kid`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from data.images.quality import psnr, ssim, uniform_ssim
 from models.perceptual import Distance, load_stlpips
 from scripts.evaluate.metrics.weights import load_dists, load_lpips
 
-PICTURES_AT_ONCE = 25  # through a network
+PICTURES_AT_ONCE = 25  # batch size of a network
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a picture beside the truth."""
+    """A metric of an image and the ground truth."""
 
     title: str
     load: Callable[[torch.device], Distance]
     more_is_better: bool
-    digits: int  # after the point, in tables
+    digits: int  # after the decimal point, in tables
 
 
 def exact_psnr(images: Tensor, truth: Tensor) -> Tensor:
-    """`data.images.quality.psnr` of 8-bit pictures [n 3 h w] -> [n], infinite where they are equal."""
+    """`data.images.quality.psnr` of 8-bit images [n 3 h w] -> [n], infinite for equal images."""
     equal = (to_uint8(images) == to_uint8(truth)).flatten(1).all(dim=1)
     return psnr(images, truth).masked_fill(equal, torch.inf)
 
 
 def _load_ssim(device: torch.device) -> Distance:
-    # A picture of one size more than the window's: says at once whether the package is there.
+    # Raises now if the package is missing; the image must be larger than the window.
     ssim(torch.zeros(1, 3, 12, 12), torch.zeros(1, 3, 12, 12))
     return ssim
 
@@ -47,7 +47,7 @@ METRICS = {
 
 
 def load_judges(device: torch.device, image_size: int) -> tuple[dict[str, Distance], list[str]]:
-    """The metrics that can be had for pictures of that size, and a line for each of the others."""
+    """The metrics that are available for images of this size, and a note for each of the others."""
     judges: dict[str, Distance] = {}
     notes = []
     trial = torch.zeros(2, 3, image_size, image_size, device=device)
@@ -63,7 +63,7 @@ def load_judges(device: torch.device, image_size: int) -> tuple[dict[str, Distan
 
 
 def judge_pictures(judge: Distance, images: Tensor, truth: Tensor) -> list[float]:
-    """The figures of pictures [n 3 h w] in [-1, 1], a part of them at once."""
+    """The figures of images [n 3 h w] in [-1, 1], in batches."""
     with torch.no_grad():
         parts = zip(images.split(PICTURES_AT_ONCE), truth.split(PICTURES_AT_ONCE), strict=True)
         return torch.cat([judge(*pair) for pair in parts]).tolist()

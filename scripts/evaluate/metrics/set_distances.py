@@ -1,4 +1,4 @@
-"""Distances of all pictures of a method from all true ones, and what to say about them."""
+"""Distances of the set of a method's images from the set of true ones, with notes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,21 +10,19 @@ from scripts.common.progress import progress_bar
 from scripts.evaluate.metrics.fid import RELIABLE, Features, FrechetDistance
 from scripts.evaluate.metrics.kid import KernelDistance, Lite0Features
 
-Distance = Callable[[Iterable[Tensor]], float]  # of a set, in parts [n, h, w, 3] of 8 bits
-Pictures = Callable[
-    [str | None], Iterator[Tensor]
-]  # of a method, in such parts, object by object; None: true
+Distance = Callable[[Iterable[Tensor]], float]  # of a set, in 8-bit batches [n, h, w, 3]
+# The images of a method, or the true ones for None, in such batches, object by object.
+Pictures = Callable[[str | None], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
 class SetMetric:
-    """A figure of a set of pictures beside the set of the true ones."""
+    """A metric of a set of images and the set of true ones."""
 
     title: str
-    digits: int  # after the point, in tables
-    load: Callable[
-        [torch.device], Callable[[Iterable[Tensor]], Distance]
-    ]  # raises ValueError if not to be had
+    digits: int  # after the decimal point, in tables
+    # Raises ValueError if the metric is not available.
+    load: Callable[[torch.device], Callable[[Iterable[Tensor]], Distance]]
     about: str
 
 
@@ -44,7 +42,7 @@ SET_METRICS = {
         "KID-lite0 (x 1000)",
         2,
         _load_kid,
-        "kernel distance of EfficientNet-lite0's features, unbiased; not the KID that papers quote",
+        "kernel distance of EfficientNet-lite0's features, unbiased; not the KID of papers",
     ),
 }
 
@@ -57,13 +55,13 @@ def set_distances(
     num_pictures: int,
     device: torch.device,
 ) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
-    """For each metric, the distances of each of the `sets` of methods; and a line for the reader on each.
+    """For each metric, the distances of each of the `sets` of methods; also returns a note on each metric.
 
-    A metric whose network is not available is left out, and its line says why.
+    A metric whose network is not available is left out, and its note says why.
     """
     if num_pictures < 2:
         titles = ", ".join(metric.title for metric in SET_METRICS.values())
-        return {}, [f"{titles} are left out: one picture is no distribution."]
+        return {}, [f"{titles} are left out: one image is no distribution."]
     found: dict[str, dict[str, list[float]]] = {}
     lines = []
     total = (1 + sum(map(len, sets.values()))) * num_objects
@@ -82,10 +80,9 @@ def set_distances(
 
             distance = make(counted(None))
             found[name] = {row: [distance(counted(method)) for method in each] for row, each in sets.items()}
-        lines.append(f"{metric.title}: {metric.about}, {num_pictures} pictures against as many of the truth.")
+        lines.append(f"{metric.title}: {metric.about}, {num_pictures} images against as many of the truth.")
     if "fid" in found and num_pictures < RELIABLE:
         lines.append(
-            f"FID of {num_pictures} pictures is unreliable: below about {RELIABLE} it depends on their "
-            "number."
+            f"FID of {num_pictures} images is unreliable: below about {RELIABLE} it depends on their number."
         )
     return found, lines

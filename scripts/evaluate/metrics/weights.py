@@ -1,6 +1,6 @@
-"""Networks that metrics look through, whose weights no package carries: where they go, how they load.
+"""Load the networks of metrics whose weights are in no package.
 
-Nothing is fetched from here. A file is used only if it is the one that its publisher names by a hash.
+Nothing is downloaded. A file is used only if its hash is the one that its publisher states.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ class WeightsFile:
     """A published file of weights."""
 
     url: str
-    sha256: str  # or its beginning, which is all that some publishers tell
+    sha256: str  # or its prefix, if the publisher states no more
 
     @property
     def path(self) -> Path:
-        """Where it belongs: with the weights that torch itself fetches."""
+        """Its path in torch's cache."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
 
     def check(self) -> Path:
-        """Where it lies. Raises ValueError, saying what to put where, where it does not."""
+        """Return its path. Raises ValueError, with instructions, if it is missing or not the right file."""
         path = self.path
         if not path.is_file():
             raise ValueError(f"{path} is missing; put {self.url} there")
@@ -50,9 +50,9 @@ INCEPTION = WeightsFile(
 
 
 def load_lpips(device: torch.device) -> Distance:
-    """LPIPS-VGG (Zhang et al. 2018, arXiv:1801.03924, version 0.1) by torchmetrics: 0 where equal.
+    """LPIPS-VGG (Zhang et al. 2018, arXiv:1801.03924, version 0.1) by torchmetrics: 0 for equal images.
 
-    Raises ValueError where torchmetrics or VGG's weights are missing.
+    Raises ValueError if torchmetrics or VGG's weights are missing.
     """
     package = extra("torchmetrics.image.lpip")
     _check_vgg()
@@ -67,9 +67,9 @@ def load_lpips(device: torch.device) -> Distance:
 
 
 def load_dists(device: torch.device) -> Distance:
-    """DISTS (Ding et al. 2020, arXiv:2004.07728) by torchmetrics: 0 where equal.
+    """DISTS (Ding et al. 2020, arXiv:2004.07728) by torchmetrics: 0 for equal images.
 
-    Raises ValueError where torchmetrics or VGG's weights are missing.
+    Raises ValueError if torchmetrics or VGG's weights are missing.
     """
     package = extra("torchmetrics.functional.image.dists")
     _check_vgg()
@@ -82,17 +82,17 @@ def load_dists(device: torch.device) -> Distance:
 
 
 def load_inception(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Features [n, 2048] of pictures [n, 3, 299, 299] in 0 to 255: clean-fid's network.
+    """clean-fid's network: features [n, 2048] of images [n, 3, 299, 299] in [0, 255].
 
-    Raises ValueError where the package or the weights are missing.
+    Raises ValueError if the package or the weights are missing.
     """
     package = extra("cleanfid.inception_torchscript")
     path = INCEPTION.check()
-    with warnings.catch_warnings(action="ignore"):  # that torch.jit, in which the file is, grows old
+    with warnings.catch_warnings(action="ignore"):  # torch.jit, the format of the file, is deprecated
         network: nn.Module = package.InceptionV3W(str(path.parent), download=False)
     return network.to(device).eval()
 
 
 def _check_vgg() -> None:
-    """The packages let torchvision load the file, which would execute what it holds: look first."""
+    """Check the file without executing it: torchvision, used by the packages, loads it by pickle."""
     read_torch_file(VGG.check())

@@ -196,7 +196,7 @@ ERRORS = {
     "--image a.png --cut-out --mask m.png": "--mask says where the object is, and --cut-out finds it",
     "--image a.png --box 1 2 3": "--box has 3 numbers, not 4 for each --image; give X0 Y0 X1 Y1 of each",
     "--image a.png b.png --azimuth 1 2 --box 1 2 3 4": "--box has 4 numbers, not 4 for each --image",
-    "--image a.png --box 5 2 5 4": "--box 5 2 5 4 holds nothing; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1",
+    "--image a.png --box 5 2 5 4": "--box 5 2 5 4 is empty; give X0 Y0 X1 Y1 with X0 < X1 and Y0 < Y1",
     "--image a.png --box -1 2 5 4": "-1",
 }
 

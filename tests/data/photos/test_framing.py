@@ -297,10 +297,10 @@ def test_several_photos_have_one_place_each(sample, tmp_path):
 
 
 ERRORS = {
-    "--image a.png b.png": "2 photos, but some from the same place; give --azimuth",
+    "--image a.png b.png": "2 photos, but some from the same angles; give --azimuth",
     "--image a.png b.png --azimuth 1 2 3": "2 photos, but 3 values of --azimuth",
     "--image a.png b.png --azimuth 1 2 --mask m.png": "2 photos, but 1 masks",
-    "--image a.png --intrinsics i.txt": "--intrinsics goes with --camera",
+    "--image a.png --intrinsics i.txt": "--intrinsics needs --camera",
     "--image a.png --camera p.txt --elevation 3": "--elevation is for photos without --camera",
     "--elevation 3": "--elevation is for photos without --camera",
     "--image a.png --elevation 91": "91 is not between -90 and 90",

@@ -134,10 +134,10 @@ def test_the_table_gives_means_with_standard_errors(capsys, workplace: Path, tmp
 
 
 ERRORS = {
-    "nowhere": "holds no film",
+    "nowhere": "has no views",
     "one --depth data": "other cameras",
-    "one --depth nowhere": "holds no film",
-    "one --depth two/bb": "no film of ccc",
+    "one --depth nowhere": "has no views",
+    "one --depth two/bb": "no views of ccc",
     "one --depth two --data set": "only one",
     "one --data set": "--trajectory data",
     "one --colmap": "pycolmap is not installed",
@@ -168,7 +168,7 @@ def test_a_film_without_depth_says_what_to_do(workplace: Path, tmp_path: Path, c
         del frame["depth_file_path"]
     path.write_text(json.dumps(document))
     assert consistency.main([str(tmp_path / "old")]) == 2
-    assert "draw it again" in capsys.readouterr().err
+    assert "sample it again" in capsys.readouterr().err
     assert consistency.main([str(tmp_path / "old"), "--depth", str(workplace / "two/bb")]) == 0
 
 
@@ -222,7 +222,7 @@ def test_ways_are_compared_on_one_page(
     assert compare_policies.main(words) == 0
     shutil.copytree(films / "published", films / "published/of_another_call")
     assert compare_policies.main(words) == 2
-    assert "published: holds 2 films, and 1 are compared; delete it" in capsys.readouterr().err
+    assert "published: has the views of 2 objects, but 1 are compared; delete it" in capsys.readouterr().err
     assert compare_policies.main([str(run), "--data", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("compare_policies: ")
 

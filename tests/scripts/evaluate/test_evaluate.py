@@ -196,7 +196,7 @@ def test_an_interruption_loses_one_object(run, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Bench, "work", interrupted)
     assert judge(run, "--output", "out") == 130
-    assert capsys.readouterr().err.strip().endswith("the same command goes on from here")
+    assert capsys.readouterr().err.strip().endswith("run the same command to resume")
     monkeypatch.setattr(Bench, "work", work)
     before = drawn(tmp_path / "out")
     assert {name.split("/")[1] for name in before if name.startswith("objects")} == {"bb"}
@@ -316,7 +316,7 @@ def test_fid_is_that_of_clean_fid_on_all_pictures(run, tmp_path, monkeypatch):
     distances = [package.fid_from_feats(features[f"seed_{seed}"], features["truth"]) for seed in range(2)]
     assert rows["sample"]["fid"]["mean"] == pytest.approx(np.mean(distances), rel=1e-3)
     assert rows["sample"]["fid"]["over_seeds"] == pytest.approx(np.std(distances, ddof=1), rel=1e-2)
-    assert "FID of 7 pictures is unreliable" in (tmp_path / "out/results.md").read_text()
+    assert "FID of 7 images is unreliable" in (tmp_path / "out/results.md").read_text()
 
 
 @pytest.mark.usefixtures("quick_metrics")
@@ -394,7 +394,7 @@ def test_what_differs_from_the_protocol_and_what_is_missing_is_said(run, tmp_pat
         ("--merge", "2 of 2 objects are not done, such as bb"),
         ("--protocol nmr", "data.root=.*no category has a list test.lst"),
         ("--protocol nmr2", "invalid choice: 'nmr2'"),
-        ("--protocol quick --seeds 2", "--input-view is not for a quick look"),
+        ("--protocol quick --seeds 2", "--input-view is not for --protocol quick"),
         ("--view-list list.txt", "give only one"),
         ("--data nowhere", "nowhere"),
         ("--sampler huen", "no sampler 'huen'"),

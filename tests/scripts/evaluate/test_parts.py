@@ -100,7 +100,7 @@ def test_one_picture_has_no_fid():
     alone = SimpleNamespace(tasks=[SimpleNamespace(targets=(3,))], num_seeds=1)
     assert measured_sets(alone, ["sample"], None, CPU) == (
         {"sample": {}},
-        ["FID, KID-lite0 (x 1000) are left out: one picture is no distribution."],
+        ["FID, KID-lite0 (x 1000) are left out: one image is no distribution."],
     )
 
 
@@ -158,7 +158,7 @@ def test_a_set_metric_that_is_not_to_be_had_says_why_and_the_others_are_measured
     assert found == {"bright": {"one": pytest.approx(wanted)}}
     assert lines == [
         "Absent is left out: no such file; fetch it",
-        "Bright: brightness, 4 pictures against as many of the truth.",
+        "Bright: brightness, 4 images against as many of the truth.",
     ]
 
 

@@ -437,7 +437,7 @@ def test_views_drawn_one_after_the_other_become_sources_and_their_cameras_open(r
     alone, more = ((tmp_path / name / "cloud.ply").read_bytes() for name in ("alone", "with"))
     assert alone != more
     assert export(run, "--object", "nobody", "--film", film, "--output", tmp_path / "other") == 2
-    assert "shows 000200_delivery; give a film of nobody" in capsys.readouterr().err
+    assert "shows 000200_delivery; give views of nobody" in capsys.readouterr().err
     assert not list((tmp_path / "other").iterdir())
 
 
@@ -463,7 +463,7 @@ def houses(monkeypatch):
             "nobody",
             KeyboardInterrupt(),
             130,
-            "export_geometry: interrupted; the files that are there are whole",
+            "export_geometry: interrupted; existing files are complete",
         ),
     ],
 )
@@ -526,10 +526,10 @@ def test_no_more_points_are_drawn_than_a_picture_needs():
         ([*HAZE, "--level", "0.99"], "000200_delivery: there is no surface at level 0.99"),
         ([*HAZE, "--level", "0.99"], "; lower --level below"),
         (["--level", "3"], "is a share of light"),
-        (["--figures", "f.json"], "go with --truth"),
+        (["--figures", "f.json"], "need --truth"),
         (["--image", "p.png", "--truth", "shapes"], "--truth is for objects"),
         (["--film", "f", "--n", "2"], "--film shows one object"),
-        (["--film", "f"], "holds no film"),
+        (["--film", "f"], "has no views"),
         ([*HAZE, "--n", "2", "--truth", "shapes"], "nobody: is no procedural car"),
         (["--truth", "nowhere"], "there is no such file or folder"),
         (["--object", "who"], "there is no object 'who'"),

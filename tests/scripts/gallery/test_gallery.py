@@ -220,7 +220,7 @@ def test_a_long_film_is_thinned_evenly_and_to_its_room(films: Path, capsys):
     made(films / "one", *words, "--max-mb", size / 1e6)
     lines = [line for line in capsys.readouterr().err.splitlines() if "trying" in line]
     assert len(lines) == 1
-    assert "is too little for 5 views of a film; trying 4" in lines[0]
+    assert "is too little for 5 views each; trying 4" in lines[0]
     assert size == sum(path.stat().st_size for path in (films / "page").rglob("*") if path.is_file())
     before = (films / "page/index.html").read_bytes()
     assert gallery.main([str(films / "one"), *map(str, words), "--max-mb", "0.02"]) == 2
@@ -259,7 +259,7 @@ def test_what_stops_it_leaves_the_earlier_page_or_none(films: Path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr("scripts.gallery.assets.write_text_whole", stopped)
         assert gallery.main([str(films / "one"), "--output", str(output)]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "run the same command to resume" in capsys.readouterr().err
     assert not output.exists()
     made(films / "one", "--output", output)
     before = {name: (output / name).read_bytes() for name in inside(output)}
@@ -304,14 +304,14 @@ ERRORS = {
     "nowhere": "no such run or checkpoint",
     "one --views 3": "--views is for runs",
     "one --way x": "--way is for runs",
-    "one one": "asked for twice",
+    "one one": "is given twice",
     "one two --labels a": "give 2 different ones",
     "one two --labels a a": "give 2 different ones",
     "one --mp4 --single-file": "leave out --single-file",
     "one --output mine": "is no gallery",
     "one --output one/bb/view_0000.png": "is a file",
     "one --data nowhere": "there is no such folder",
-    "one .": "holds neither films",
+    "one .": "has neither views",
 }
 
 
@@ -468,4 +468,4 @@ def test_a_folder_with_neither_films_nor_a_run_is_told(films: Path, capsys):
     (films / "one/bb/transforms.json").unlink()
     assert gallery.main([str(films / "one/bb")]) == 2
     line = capsys.readouterr().err.strip()
-    assert line.startswith(f"gallery: {films}/one/bb: holds neither films (transforms.json) nor a run (")
+    assert line.startswith(f"gallery: {films}/one/bb: has neither views (transforms.json) nor a run (")

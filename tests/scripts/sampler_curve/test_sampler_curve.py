@@ -142,7 +142,7 @@ def test_an_interruption_keeps_what_is_measured(run, tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(sampler_curve, "measured", interrupted)
     assert measure(run, "--samplers", "euler", "--steps", "2", "5", "--output", str(tmp_path)) == 130
-    assert capsys.readouterr().err.strip().endswith("the same command goes on from here")
+    assert capsys.readouterr().err.strip().endswith("run the same command to resume")
     assert len(read(tmp_path).rows) == 2
 
 

@@ -407,7 +407,7 @@ def test_a_finished_run_is_not_drawn_again_and_another_one_leaves_nothing_of_it(
     sample("--samples 2 --prefix other_")
     assert capsys.readouterr().err.count("replaced") == 0
     sample("--seed 1")
-    replaced = f"sample_views.py: {folder}: the views that another command (other seed, samples) left are "
+    replaced = f"sample_views.py: {folder}: views of another command (other seed, samples) are "
     assert f"{replaced}replaced; give --output or --prefix to keep both\n" in capsys.readouterr().err
     assert not np.array_equal(pictures(folder, "view_*.png"), before)
     assert len([*folder.glob("other_view_*")]) == VIEWS

@@ -469,8 +469,8 @@ def test_stopping_gives_the_camera_back_even_while_a_picture_of_the_path_is_made
 @pytest.mark.parametrize(
     ("control", "value", "said"),
     [
-        ("Views per second", 0.0, "Views a second is 0.0; give a number from 0.1 to 60"),
-        ("Views per second", float("nan"), "Views a second is nan"),
+        ("Views per second", 0.0, "Views per second is 0.0; give a number from 0.1 to 60"),
+        ("Views per second", float("nan"), "Views per second is nan"),
         ("Views", 0, "Views is 0; give a number from 1 to 10000"),
         ("Views", 10**9, "Views is 1000000000"),
     ],

@@ -1,4 +1,4 @@
-"""Draw novel views of an object with a trained model: python sample_views.py --transfer RUN_OR_CHECKPOINT"""
+"""Sample novel views of an object from a trained model: python sample_views.py --transfer RUN_OR_FILE"""
 
 import sys
 
@@ -26,13 +26,13 @@ def main(argv: list[str] | None = None) -> int:
         reason = (str(error) or "out of memory").splitlines()[0]
         return fail(2, f"{reason}; lower --batch, --samples or --context-views")
     except KeyboardInterrupt:
-        return fail(130, "interrupted; the pictures written so far are complete")
+        return fail(130, "interrupted; the images written so far are complete")
     print(*written, sep="\n")
     return 0
 
 
 def fail(code: int, message: str) -> int:
-    """Say why the program leaves with an exit code."""
+    """Print an error and return the exit code."""
     print(f"sample_views.py: {message}", file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""Programs. Importing this package sets how threads wait, which must be done before torch is imported."""
+"""Programs. Importing this package sets how OpenMP threads wait, which must precede the import of torch."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Look for what is wrong with a data set before a model is trained on it."""
+"""Check a data set for errors before training."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.command_line import OneLineParser
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from data.checks.check_object import Summary
     from data.checks.findings import Finding
     from data.checks.open_splits import OpenSplit
@@ -21,30 +21,30 @@ examples:
   python -m scripts.check_data /data/srn_cars --quick
   python -m scripts.check_data data/embedded --object-radius 0.5
 
-ROOT is a data set of any layout that training reads (data.root). Every object is read once: files that are
-missing or broken, poses that are no rotation or look elsewhere, intrinsics that do not fit the picture,
-objects that are blank, cut by the picture's edge or by near and far, backgrounds that are not white, alpha
-and depth that disagree. Views with each other's cameras, mirrored or on their heads are found because they do
-not show the shape that the other views show: by depth where there is depth, by silhouettes elsewhere (of 20
-views or more; views that look alike may be swapped or mirrored unnoticed). Then objects are compared: odd
-ones out, pictures and ids in two splits. A note says which known set the cameras are those of.
+ROOT is a data set of any layout that training supports (data.root). Every object is read once, to find
+missing or broken files, poses that are not rotations or point elsewhere, intrinsics that do not match the
+image, objects that are blank, or cropped by the image or by near and far, backgrounds that are not white, and
+inconsistent alpha and depth. Swapped, mirrored or upside-down views are found by comparing their shape with
+that of other views: by depth if available, otherwise by silhouettes (of at least 20 views; views that look
+alike may be swapped or mirrored unnoticed). Then objects are compared, to find outliers, and images and ids
+that are in two splits. A note says which known data set has the same cameras.
 
-A table says what was found, with the first files. --output writes REPORT.md and report.json with all of them,
-objects.png (a picture of each object, framed where something is wrong) and cameras.png (where cameras stand).
+A table lists the findings, with the first files. --output writes REPORT.md and report.json with all of them,
+objects.png (an image of each object, marked if something is wrong) and cameras.png (camera positions).
 
-Errors spoil training or figures, warnings may, notes do not. --quick reads 60 objects of each split and 24
-views of each: a minute for any set, but it finds duplicates only among these.
+Errors degrade training or evaluation, warnings may, notes do not. --quick reads 60 objects of each split and
+24 views of each: this takes a minute for any set, but finds duplicates only among these.
 
 Exit codes: 0 no errors, 1 errors were found, 2 bad input.
 """
 QUICK_OBJECTS, QUICK_VIEWS = 60, 24
-TIME_LIMIT_S = 1800  # for one object; what takes longer hangs
-Task = tuple[int, int]  # split and object, counted in the order of opening
+TIME_LIMIT_S = 1800  # for one object, after which it counts as hanging
+Task = tuple[int, int]  # indices of split and object
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to check, and how much of it."""
+    """What to check, and how thoroughly."""
 
     root: Path
     layout: str = "auto"
@@ -80,22 +80,20 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("root", type=Path, metavar="ROOT", help="folder of the data set")
-    add(
-        "--layout", default="auto", help="how its files are arranged (data.layout; default: by what is there)"
-    )
-    add("--object-radius", type=_positive, metavar="R", help="data.object_radius of the runs to come")
-    add("--quick", action="store_true", help="a sample of the objects and of their views")
-    add("--output", type=Path, metavar="DIR", help="write the report and the pictures there")
-    add("--workers", type=_count, metavar="N", help="processes (default: one for each core)")
+    add("--layout", default="auto", help="layout of its files (data.layout; default: detected automatically)")
+    add("--object-radius", type=_positive, metavar="R", help="data.object_radius for training")
+    add("--quick", action="store_true", help="check a sample of the objects and of their views")
+    add("--output", type=Path, metavar="DIR", help="write the report and its images there")
+    add("--workers", type=_count, metavar="N", help="processes (default: one per core)")
     return parser
 
 
 def check(
     options: Options, *, workers: int | None = None, progress: bool = True
 ) -> tuple[list["Summary"], list["Finding"]]:
-    """Summaries of the objects that were read and all findings, in the order of the splits.
+    """Summaries of the objects that were read, and all findings, in the order of the splits.
 
-    Raises ValueError where no split can be opened.
+    Raises ValueError if no split can be opened.
     """
     from data.checks.cross_object import check_between
     from data.checks.known_datasets import check_origin
@@ -105,7 +103,7 @@ def check(
 
     if options.layout not in ("auto", *LAYOUTS):
         raise ValueError(
-            f"--layout {options.layout}: is none of auto, {', '.join(LAYOUTS)}; choose one of them"
+            f"--layout {options.layout}: is not one of auto, {', '.join(LAYOUTS)}; choose one of them"
         )
     splits, findings = open_splits(options.root, options.layout)
     tasks = list(_tasks(splits, options))
@@ -115,14 +113,14 @@ def check(
 
 
 def _once(findings: list["Finding"]) -> list["Finding"]:
-    """The findings, of which a lone scene in several splits has notices of its files in each of them."""
-    said: set[tuple[str, str]] = set()
+    """The findings, without repeated notices: a single scene in several splits has them in each split."""
+    seen: set[tuple[str, str]] = set()
     kept = []
     for finding in findings:
         key = finding.place, finding.message
-        if finding.check != "notices" or key not in said:
+        if finding.check != "notices" or key not in seen:
             kept.append(finding)
-        said.add(key)
+        seen.add(key)
     return kept
 
 
@@ -159,30 +157,30 @@ def _check_all(
 
 
 def _not_checked(task: Task, splits: list["OpenSplit"], cause: str) -> "Summary":
-    """What remains to be said of an object that a worker did not survive."""
+    """The summary of an object whose worker was killed."""
     from data.checks.check_object import Summary
     from data.checks.findings import Finding
 
     split, index = splits[task[0]], task[1]
     name, place = split.raw.ids[index], split.raw.place(index)
-    message = f"was not checked: {cause}; look at its files, or check it with --workers 1"
+    message = f"was not checked: {cause}; inspect its files, or check it with --workers 1"
     return Summary(
         split.split, name, place, (Finding("unreadable", "error", split.split, name, place, message),)
     )
 
 
 def _check_task(options: Options, number: int, index: int) -> "Summary":
-    """One object, in a worker."""
+    """Check one object, in a worker."""
     return _check_one((number, index), _opened(options), options)
 
 
-@cache  # once in a worker's life
+@cache  # once per worker
 def _opened(options: Options) -> list["OpenSplit"]:
     import torch
 
     from data.checks.open_splits import open_splits
 
-    torch.set_num_threads(1)  # the cores are taken by the other workers
+    torch.set_num_threads(1)  # the other workers use the other cores
     return open_splits(options.root, options.layout)[0]
 
 
@@ -199,13 +197,13 @@ def _check_one(task: Task, splits: list["OpenSplit"], options: Options) -> "Summ
 
 
 def _show(arguments: argparse.Namespace, summaries: list["Summary"], findings: list["Finding"]) -> list[str]:
-    """The lines for the user; writes what --output asks for."""
+    """Return the lines to print; also writes the files of --output."""
     from data.checks.plots import write_camera_plot, write_sheet
     from data.checks.report import counts_of, table, totals, write_reports
 
     lines = [*counts_of(summaries), ""]
     if findings:
-        # Files as they are called below ROOT: a line is long enough.
+        # Show paths relative to ROOT, to shorten the lines.
         lines += [*(line.replace(f"{arguments.root}/", "") for line in table(findings)), ""]
     lines.append(f"{arguments.root}: {totals(findings)}")
     if arguments.output:
@@ -219,7 +217,7 @@ def _show(arguments: argparse.Namespace, summaries: list["Summary"], findings: l
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
@@ -229,7 +227,7 @@ def _positive(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return value
 
 

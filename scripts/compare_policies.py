@@ -1,10 +1,9 @@
-"""Which way of sampling gives the steadiest films: draws the same ones in every way, and measures them.
+"""Compare the multi-view consistency of sampling policies.
 
     python -m scripts.compare_policies runs/NAME --page docs/consistency.md
 
-Ways are changes to a request. Films are measured as `python -m scripts.consistency` does it: with
-the depth of each film's own volume, and with that of the independent film, which knows the photo alone, so
-that all are compared on one surface.
+Samples the same views in every way, and measures them like `python -m scripts.consistency`: with the depth of
+each sequence's own volume, and with that of the independent views, so that all are compared on one surface.
 """
 
 import argparse
@@ -19,13 +18,13 @@ from scripts.common.command_line import OneLineParser
 from scripts.sampling.consistency import DepthSource, consistency, table
 from scripts.sampling.request import SampleRequest, SubjectRequest
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from torch import Tensor
 
     from scripts.sampling.consistency import Steadiness
     from scripts.sampling.reader import ViewSequence
 
-# Way -> what it changes in a request for independent views.
+# Way -> its overrides of a request for independent views.
 WAYS: dict[str, dict[str, Any]] = {
     "independent": {},
     "same noise": {"same_noise": True},
@@ -41,31 +40,32 @@ WAYS: dict[str, dict[str, Any]] = {
 HELP = f"""\
 ways: {", ".join(WAYS)}
 
-A second call goes on where the first was stopped, and draws no film again. The page holds the table, and two
-pictures lie beside it: every way for the first object, and independent against published views for three.
+The same command resumes an interrupted one without sampling existing views again. The page has the tables,
+and links two images next to it: every way for the first object, and independent and published views of three.
 
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 INTRODUCTION = """\
-# Ways of sampling, and how steady their films are
+# Multi-view consistency of the sampling policies
 
-Every pixel of a view is carried to the surface by depth, and from there into the next view, and back the same
-way ([reprojection.py](../scripts/sampling/reprojection.py)). The error is a root mean square in levels of 8
-bits where both views see the same surface. Detail is the root mean square difference of neighbouring pixels
-on the surface: steady films with little of it are blurred. Gain is by how much an object's error is below
-that of its independent film. Figures are means over objects, with standard errors.
+Every pixel of a view is unprojected by its depth and projected into the next view, and vice versa
+([reprojection.py](../scripts/sampling/reprojection.py)). The error is the root mean square difference in
+8-bit levels, over the pixels for which both views see the same surface. Detail is the root mean square
+difference of neighbouring pixels on the surface: a consistent film with little detail is blurred. Gain is the
+reduction of an object's error relative to its independent film. Figures are means over objects, with standard
+errors.
 
-A film's own depth is that of the volume that it was drawn from. Views that look at earlier views change the
-volume, so the depth of the independent films, which know the photo alone, is another surface than theirs, and
-judges them too severely where the photo does not tell the shape; that table is given because all films are
-compared in the same pixels.
+A film's own depth is the depth of the volume that it was sampled from. Views conditioned on earlier views
+change the volume, so their surface differs from that of the independent films, which are conditioned on the
+photo alone. The depth of the independent films therefore penalises them wherever the photo leaves the shape
+open; that table is included because it compares all films over the same pixels.
 """
-SHOWN = 10  # views of a film on a contact sheet
-LABEL = 170  # pixels for the name of a way
+SHOWN = 10  # views of a sequence on a contact sheet
+LABEL = 170  # width of the label of a way in pixels
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, draw and measure; user errors become one line and exit code 2."""
+    """Parse the command line, sample and measure; user errors become one line and exit code 2."""
     words = sys.argv[1:] if argv is None else argv
     arguments = make_parser().parse_args(words)
     try:
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"compare_policies: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("compare_policies: interrupted; the same command goes on from here", file=sys.stderr)
+        print("compare_policies: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     print(*written, sep="\n")
     return 0
@@ -91,38 +91,41 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="run such as runs/NAME, or a checkpoint")
-    add("--data", metavar="ROOT", help="data set (default: the one the model was trained on)")
+    add("--data", metavar="ROOT", help="data set (default: the training data)")
     add("--split", default="val", choices=("train", "val", "test"), help="default: val")
     add("--objects", type=int, default=3, metavar="N", help="the first N objects (default: 3)")
     add(
-        "--trajectory", default="turntable", metavar="NAME", help="as of sample_views.py (default: turntable)"
+        "--trajectory",
+        default="turntable",
+        metavar="NAME",
+        help="as for sample_views.py (default: turntable)",
     )
-    add("--views", type=int, default=20, metavar="N", help="of each film (default: 20)")
+    add("--views", type=int, default=20, metavar="N", help="of each object (default: 20)")
     add("--steps", type=int, metavar="N", help="denoising steps (default: the run's)")
     add("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help="default: all")
-    add("--truth", action="store_true", help="measure with the data set's depth, too; needs its own cameras")
-    help = "of the data set's depth, as data.depth_scale (default: as the run's; of --data, 1)"
+    add("--truth", action="store_true", help="also measure with the data set's depth; needs its cameras")
+    help = "of the data set's depth, like data.depth_scale (default: that of the run; with --data, 1)"
     add("--depth-scale", type=float, metavar="X", help=help)
     add("--seed", type=int, default=0, metavar="N", help="of the samples (default: 0)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add("--output", type=Path, metavar="FOLDER", help="of the films (default: samples/RUN/policies)")
-    add("--page", type=Path, metavar="FILE", help="default: policies.md in the folder of the films")
+    add("--output", type=Path, metavar="FOLDER", help="for the views (default: samples/RUN/policies)")
+    add("--page", type=Path, metavar="FILE", help="default: policies.md in the folder of the views")
     return parser
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which view sequences are compared, on which surfaces, and where the page goes."""
+    """The view sequences to compare, the true depth, and the output."""
 
     request: SampleRequest  # of independent views; `output` is the folder of all sequences
-    ways: tuple[str, ...]  # the independent one first
+    ways: tuple[str, ...]  # "independent" first
     truth: DepthSource | None  # a data set with depth
     page: Path
     command: str  # as the user typed it
 
 
 def comparison(arguments: argparse.Namespace, command: str) -> Comparison:
-    """What the parsed command line asks for."""
+    """The comparison that the parsed command line describes."""
     request = SampleRequest(
         checkpoint=arguments.run,
         subject=SubjectRequest(data=arguments.data, split=arguments.split, num=arguments.objects),
@@ -139,7 +142,7 @@ def comparison(arguments: argparse.Namespace, command: str) -> Comparison:
 
 
 def _truth(arguments: argparse.Namespace) -> DepthSource:
-    """The data set's depth: of the run's set with the run's scale, unless the command line says otherwise."""
+    """The data set's depth: that of the training data with the run's scale, unless given otherwise."""
     from models.checkpoints.loading import load_model
 
     root, scale = arguments.data, arguments.depth_scale
@@ -150,16 +153,13 @@ def _truth(arguments: argparse.Namespace) -> DepthSource:
 
 
 def compare_policies(comparison: Comparison) -> list[Path]:
-    """Draw every sequence, measure it, and write the page; returns the files written, the page first.
-
-    Raises ValueError or OSError, in one line for the user.
-    """
+    """Sample and measure every sequence, and write the page; returns the files written, the page first."""
     from data.files import write_text_whole
     from data.images.files import write_png
     from scripts.sampling.draw import sample_views
     from scripts.sampling.reader import films_in
 
-    # Draw the views of all objects in every way; those that are there stay.
+    # Sample the views of all objects in every way, except those that exist.
     request, page = comparison.request, comparison.page
     folders = {way: request.output / folder_of(way) for way in comparison.ways}
     for way, folder in folders.items():
@@ -169,11 +169,11 @@ def compare_policies(comparison: Comparison) -> list[Path]:
     for way, found in films.items():
         if len(found) != num_objects:
             raise ValueError(
-                f"{folders[way]}: holds {len(found)} films, and {num_objects} are compared; delete it, or "
-                "choose another --output"
+                f"{folders[way]}: has the views of {len(found)} objects, but {num_objects} are compared; "
+                "delete it, or choose another --output"
             )
 
-    # Measure them, and write the page with its two pictures.
+    # Measure them, and write the page with its two images.
     pictures = [page.with_name(f"{page.stem}{part}.png") for part in ("", "_objects")]
     write_png(pictures[0], sheet([(way, films[way][0]) for way in comparison.ways]))
     pair = [way for way in ("independent", "published") if way in films]
@@ -185,12 +185,12 @@ def compare_policies(comparison: Comparison) -> list[Path]:
 
 
 def folder_of(way: str) -> str:
-    """The name of a way's folder."""
+    """The folder name of a way."""
     return way.replace(", ", "_").replace(" ", "_")
 
 
 def figures(folders: dict[str, Path], truth: DepthSource | None) -> dict[str, dict[str, list["Steadiness"]]]:
-    """Of every surface and way, the figures of each film."""
+    """The figures of each view sequence, by surface and way."""
     surfaces = {
         "own depth": DepthSource(),
         "depth of the independent films": DepthSource(folder=folders["independent"]),
@@ -211,7 +211,7 @@ def figures(folders: dict[str, Path], truth: DepthSource | None) -> dict[str, di
 
 
 def sheet(rows: list[tuple[str, "ViewSequence"]]) -> "Tensor":
-    """A row of evenly spaced views for each film, behind its name."""
+    """A contact sheet with a labelled row of evenly spaced views for each sequence."""
     import numpy as np
     import torch
     from PIL import Image, ImageDraw
@@ -233,7 +233,7 @@ def sheet(rows: list[tuple[str, "ViewSequence"]]) -> "Tensor":
 
 
 def page_text(found: dict[str, dict[str, list["Steadiness"]]], pictures: list[str], command: str) -> str:
-    """The page: what was measured, the tables, and the pictures."""
+    """The page as Markdown: introduction, tables and images."""
     from scripts.common.results import mean
 
     parts = [INTRODUCTION]
@@ -254,7 +254,7 @@ def page_text(found: dict[str, dict[str, list["Steadiness"]]], pictures: list[st
 
 
 def differences(first: list[float], second: list[float]) -> list[float]:
-    """Of films that both could be measured."""
+    """Differences of the finite pairs."""
     pairs = zip(first, second, strict=True)
     return [one - other for one, other in pairs if isfinite(one) and isfinite(other)]
 

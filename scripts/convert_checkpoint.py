@@ -1,4 +1,4 @@
-"""Convert published GeNVS weights (genvs.pt) to a checkpoint or run of ours, or ours to that format."""
+"""Convert published GeNVS weights (genvs.pt) to a checkpoint or run of this project, or vice versa."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.command_line import OneLineParser
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from config.run import RunConfig
 
 HELP = """\
@@ -19,16 +19,16 @@ examples:
   python -m scripts.convert_checkpoint --to-published runs/srn_cars_128 genvs_mine.pt
 
 The published format is that of the earlier open implementation: a file of torch.save with the entries model,
-optim, step and epoch. Opening it executes nothing. The denoiser, which it holds under two names, may be there
-under either or both; names may begin with "module."; the weights alone will do.
+optim, step and epoch. Reading it executes no code. The denoiser, which it stores under two names, may be
+present under either or both; names may begin with "module."; all entries but the weights are optional.
 
-What is converted keeps the optimiser's state, so that training goes on where it was left, and comes back from
---to-published as it was, to the last bit. sample_views.py --transfer and train.py transfer= take genvs.pt as
-it is, too; converting reads it once and for all.
+A conversion keeps the optimiser's state, so that training can be resumed, and --to-published restores the
+original file's values bit for bit. sample_views.py --transfer and train.py transfer= also accept genvs.pt
+directly; a conversion saves them from converting it each time.
 
-Weights mean something only together with a config: the published code samples its volumes in other places
-than the paper says, for one. config/srn_cars_128_published.json has what fits the published weights. Weights
-of another config can be written to the published format, but the published code will not compute the same.
+Weights depend on a config; for example, the published code samples its volumes at other positions than the
+paper. config/srn_cars_128_published.json matches the published weights. Weights of another config can be
+written to the published format, but the published code will not compute the same results.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -67,14 +67,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--config", metavar="FILE", help="of the published weights (default: srn_cars_128_published.json)")
     add("--to-published", action="store_true", help="write the published format")
-    add("--raw", action="store_true", help="not the averaged weights but those that training left")
+    add("--raw", action="store_true", help="the raw weights instead of the EMA weights")
     return parser
 
 
 def from_published(arguments: argparse.Namespace) -> list[str]:
-    """Write published weights as a checkpoint or run; returns what to tell the user.
+    """Write published weights as a checkpoint or run; returns lines for the user.
 
-    Raises ValueError or OSError, in one line for the user, before anything is written wherever possible.
+    Errors of the user are raised before anything is written if possible.
     """
     from config.run import load_config
     from models.checkpoints.format import (
@@ -86,15 +86,15 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     from models.checkpoints.published import PUBLISHED_CONFIG
     from models.training.run_directory import RunFolder
 
-    # Refuse what cannot be written before reading all of it.
+    # Check the output before reading the whole input.
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
     if arguments.raw:
-        raise ValueError("--raw chooses among the weights of a run; give it with --to-published only")
+        raise ValueError("--raw selects weights of a run; give it only with --to-published")
     settings = arguments.config or PUBLISHED_CONFIG
     as_run = output.suffix != ".safetensors"
     if as_run and (output.is_file() or (output / "config.json").exists()):
-        raise ValueError(f"{output}: exists already; name a new folder, or a file that ends in .safetensors")
+        raise ValueError(f"{output}: exists already; give a new folder, or a file that ends in .safetensors")
 
     # Read.
     config = load_config(settings, [f"name={output.name}", f"runs={output.parent}"] if as_run else [])
@@ -120,10 +120,7 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
 
 
 def to_published(arguments: argparse.Namespace) -> list[str]:
-    """Write a checkpoint in the published format; returns what to tell the user.
-
-    Raises ValueError or OSError, in one line for the user, before anything is written.
-    """
+    """Write a checkpoint in the published format; returns lines for the user."""
     import torch
 
     from config.run import load_config
@@ -155,11 +152,11 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
 
 def _refuse_overwriting(source: Path, output: Path) -> None:
     if output.exists() and output.samefile(source):
-        raise ValueError(f"{output}: is the file to be converted; give the result another name")
+        raise ValueError(f"{output}: is the input file; give another output")
 
 
 def _size(num: int, config: "RunConfig", source: Path) -> str:
-    """How much there is of a model of `num` tensors of ours."""
+    """The size of a model with `num` of our tensors, in words."""
     from models.checkpoints.building import empty_model
     from models.checkpoints.published import CONSTANTS
 

@@ -1,9 +1,9 @@
-"""The main job from nothing to a video, on the CPU: python -m scripts.demo (or `make demo`).
+"""Train a model from scratch and sample a video, on the CPU: python -m scripts.demo (or `make demo`).
 
-Runs the commands that a user would type, one after the other, and shows each: it makes the embedded set of
-procedural cars, trains config/quickstart.json on it, draws a spiral round a car that the model has never
-seen, and evaluates the model on all held-out cars. The figures are printed and written to demo.json beside
-the video. A second call goes on where the first was stopped.
+Runs the commands that a user would type, and prints each: makes the embedded set of procedural cars, trains
+config/quickstart.json on it, samples a spiral around a held-out car, and evaluates the model on all held-out
+cars. The figures are printed and written to demo.json in the run's folder. The same command resumes an
+interrupted demo.
 """
 
 import argparse
@@ -23,7 +23,7 @@ INTERRUPTED = (130, -2)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code of the first command that fails, else 0."""
+    """Run the demo; returns the exit code of the first command that fails, otherwise 0."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.demo",
         description=__doc__,
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     for name, count in SHAPES.items():
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=f"default: {count}")
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="changes to config/quickstart.json")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="overrides of config/quickstart.json")
     arguments = vars(parser.parse_args(argv))
     try:
         return run_demo(arguments.pop("changes"), arguments)
@@ -41,10 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
-    """Run every command; `shapes` are the options of `scripts.make_shapes`. Returns an exit code.
-
-    Raises ValueError or OSError, in one line for the user, where the config is wrong.
-    """
+    """Run every command; `shapes` are the options of `scripts.make_shapes`. Returns an exit code."""
     # The commands.
     began = time.monotonic()
     from config.run import load_config
@@ -53,12 +50,12 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
     config = load_config(CONFIG, changes)
     run, figures = str(config.folder), config.folder / "demo.json"
     steps = {
-        f"shapes: {shapes['objects']} procedural cars to learn from and {shapes['val']} to be judged on": [
+        f"shapes: {shapes['objects']} procedural cars for training and {shapes['val']} for evaluation": [
             *("-m", "scripts.make_shapes", "--root", config.data.root),
             *(word for name, count in shapes.items() for word in (f"--{name}", str(count))),
         ],
         f"training: {config.train.steps} steps": ["train.py", str(CONFIG), *changes],
-        "video: once round a car that the model has not seen": [
+        "video: a spiral around a held-out car": [
             *("sample_views.py", "--transfer", run, "--trajectory", "spiral"),
             *("--views", str(VIDEO_VIEWS), "--output", str(config.folder / "demo")),
         ],
@@ -68,14 +65,14 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
         ],
     }
 
-    # Run them; the first that fails ends the demo.
+    # Run them, and stop at the first that fails.
     for number, (title, command) in enumerate(steps.items(), start=1):
         say(f"{number}/{len(steps)} {title}\n    python {shlex.join(command)}")
         code = run_command(command)
         if code:
             return code
 
-    # Figures, and the files worth looking at.
+    # Add the total time to the figures, and print the paths.
     document = json.loads(figures.read_text(encoding="utf-8"))
     write_json(figures, document | {"seconds": time.monotonic() - began})
     for path in [*sorted(config.folder.glob("demo/*.mp4")), figures]:
@@ -84,9 +81,9 @@ def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
 
 
 def run_command(command: list[str]) -> int:
-    """Run one of our programs in a process of its own; returns its exit code.
+    """Run a program in a child process; returns its exit code.
 
-    On Ctrl-C, which the terminal sends to both, this waits until the program has saved.
+    On Ctrl-C, which the terminal sends to both processes, waits until the program has saved.
     """
     program = ROOT / command[0] if command[0].endswith(".py") else command[0]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -97,13 +94,13 @@ def run_command(command: list[str]) -> int:
         except KeyboardInterrupt:
             code = process.wait() or 130
     if code in INTERRUPTED:
-        print("demo: interrupted; the same command goes on from here", file=sys.stderr)
+        print("demo: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     return code
 
 
 def say(line: str) -> None:
-    """Print at once, also where the output is a file."""
+    """Print without buffering, even to a file."""
     print(line, flush=True)
 
 

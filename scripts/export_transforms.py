@@ -1,4 +1,4 @@
-"""Write a data set as folders with transforms.json, for nerfstudio, instant-ngp and Blender-style readers."""
+"""Export a data set as folders with transforms.json, for nerfstudio, instant-ngp and similar programs."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.command_line import OneLineParser
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from data.scenes.objects import RawObjects
     from data.splits import Split
 
@@ -18,13 +18,13 @@ examples:
   python -m scripts.export_transforms data/embedded --output exported
   python -m scripts.export_transforms srn_cars --split test --object 1a2b3c --output exported
 
-Reads every layout that training reads. Each object becomes OUTPUT/SPLIT/OBJECT with images/000000.png ... (as
-they are stored, on white) and transforms.json: camera-to-world poses in OpenGL axes and the data set's own
-units, world z up, intrinsics in pixels. Of a lone scene, each split has its own views. nerfstudio opens an
-object with `--data OUTPUT/SPLIT/OBJECT`, our own programs the whole set, in the same splits, with
-data.root=OUTPUT (where training objects alone were exported, some of these are held out anew). Where val and
-test are the same, they are written once. An object appears whole or not at all; a second run completes what
-is missing and refuses to mix in another data set.
+Reads every layout that training supports. Each object becomes OUTPUT/SPLIT/OBJECT with images/000000.png ...
+(in the original size, on white) and transforms.json: camera-to-world poses in OpenGL axes and the data set's
+units, world z up, intrinsics in pixels. The splits of a single scene have different views. nerfstudio opens
+an object with `--data OUTPUT/SPLIT/OBJECT`; the programs of this project open the whole set, in the same
+splits, with data.root=OUTPUT (if only training objects were exported, some of these are held out). If val and
+test are the same, they are written once. Objects are written atomically; the same command completes an
+earlier export, and refuses to mix in another data set.
 
 Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"export_transforms: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("export_transforms: interrupted; the same command goes on from here", file=sys.stderr)
+        print("export_transforms: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     print(f"{arguments.output}: {count} objects")
     return 0
@@ -57,17 +57,14 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("root", type=Path, metavar="ROOT", help="data set")
     add("--output", type=Path, required=True, metavar="FOLDER", help="folder to write to")
-    add("--layout", default="auto", metavar="NAME", help="of the data set, as data.layout (default: auto)")
-    add("--split", choices=("train", "val", "test"), help="this one alone (default: all that there are)")
-    add("--object", nargs="+", metavar="ID", help="these objects alone (default: all)")
+    add("--layout", default="auto", metavar="NAME", help="of the data set, like data.layout (default: auto)")
+    add("--split", choices=("train", "val", "test"), help="only this one (default: all)")
+    add("--object", nargs="+", metavar="ID", help="only these objects (default: all)")
     return parser
 
 
 def export_transforms(arguments: argparse.Namespace) -> int:
-    """Write the objects that the command line names, and return how many they are.
-
-    Raises ValueError or OSError, in one line for the user.
-    """
+    """Export the objects of the command line, and return their number."""
     from data.formats.registry import LAYOUTS
     from data.scenes.objects import notices_of
     from scripts.common.progress import progress_bar
@@ -91,7 +88,7 @@ def export_transforms(arguments: argparse.Namespace) -> int:
 
 
 def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjects"]:
-    """A split, or all that there are; one that stands in for another is left out."""
+    """Open one split or all; a split that stands in for a missing one is left out."""
     from data.checks.open_splits import contents_of
     from data.formats.registry import open_raw
     from data.splits import SPLITS
@@ -105,7 +102,7 @@ def _open(root: Path, layout: str, split: "Split | None") -> dict[str, "RawObjec
             raw = open_raw(root, part, layout)
         except ValueError as error:
             if not str(error).startswith((f"{root}: ", f"data.root={root}: ")):
-                raise  # something in the split is wrong, not the split missing
+                raise  # the split is not missing, but has an error
             missing.append(error)
             continue
         if (contents := contents_of(raw)) not in known:
@@ -131,7 +128,7 @@ def _require_known(names: list[str], splits: dict[str, "RawObjects"]) -> None:
 
 
 def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
-    """Write an object into a hidden folder beside `folder`, then give that its name, unless it is there."""
+    """Write an object to a hidden folder next to `folder`, then rename it, unless `folder` already has it."""
     from data.cameras.pinhole import cameras_from_poses
     from data.cameras.transforms_json import to_transforms
 
@@ -144,7 +141,7 @@ def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
         if written.is_file() and written.read_text(encoding="utf-8") == text:
             return
         raise ValueError(
-            f"{folder}: exists, but holds something else than {objects.place(index)}; remove it or choose "
+            f"{folder}: exists, but is not an export of {objects.place(index)}; remove it or choose "
             "another --output"
         )
     unfinished = folder.with_name(f".{folder.name}")
@@ -162,7 +159,7 @@ def _write_pictures(objects: "RawObjects", index: int, paths: list[Path]) -> Non
         picture = objects.picture(index, view)
         size = size or picture.shape
         if picture.shape != size:
-            raise ValueError(f"{objects.place(index)}: its pictures differ in size; make them alike")
+            raise ValueError(f"{objects.place(index)}: its images differ in size; resize them to one size")
         write_png(path, picture)
 
 

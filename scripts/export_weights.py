@@ -1,4 +1,4 @@
-"""Write the averaged weights of a run into one small file that samples, evaluates and begins other runs."""
+"""Export the EMA weights of a run to a small file, for sampling, evaluation and initialising other runs."""
 
 import argparse
 import sys
@@ -11,9 +11,9 @@ examples:
   python -m scripts.export_weights runs/recipe_shapes pretrained/shapes.safetensors
   python sample_views.py --transfer pretrained/shapes.safetensors --data data/embedded
 
-The file holds weights and config, not the optimiser's state, so it cannot resume its run. Numbers have 16
-bits (bfloat16: the range of float32, and 8 of its 24 significant bits), which pictures do not show; --full
-keeps 32.
+The file has weights and config, but no optimiser state, so it cannot resume its run. Weights are stored in
+bfloat16 (the range of float32, with 8 instead of 24 significant bits), without visible effect on images;
+--full keeps float32.
 
 Exit codes: 0 done, 2 bad input.
 """
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("input", type=Path, metavar="RUN", help="run, recipe or checkpoint")
     parser.add_argument("output", type=Path, metavar="FILE", help="FILE.safetensors")
-    parser.add_argument("--full", action="store_true", help="32 bits a number")
+    parser.add_argument("--full", action="store_true", help="keep float32")
     arguments = parser.parse_args(argv)
     try:
         print(export(arguments.input, arguments.output, half=not arguments.full))
@@ -41,19 +41,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def export(run: Path, output: Path, *, half: bool = True) -> str:
-    """Write averaged weights and config to a file; returns what to tell the user.
-
-    Raises ValueError or OSError, in one line for the user, before anything is written.
-    """
+    """Write EMA weights and config to a file; returns a message for the user."""
     from models.base import own_state
     from models.checkpoints.format import Checkpoint, find_checkpoint, write_checkpoint
     from models.checkpoints.loading import load_model
 
     if output.suffix != ".safetensors":
-        raise ValueError(f"{output}: is no name of weights; end it in .safetensors")
+        raise ValueError(f"{output}: does not end in .safetensors; rename it")
     source = find_checkpoint(run)
     if output.exists() and output.samefile(source):
-        raise ValueError(f"{output}: is the checkpoint itself; give the result another name")
+        raise ValueError(f"{output}: is the checkpoint itself; give another output")
     model, config, step = load_model(source)
     tensors = {f"model.{name}": value for name, value in own_state(model).items()}
     write_checkpoint(Checkpoint(output, step, config.model_dump(mode="json"), tensors), half=half)

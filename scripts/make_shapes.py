@@ -3,15 +3,15 @@
     python -m scripts.make_shapes --root data/embedded --objects 200 --views 24 --size 64
     python -m scripts.make_shapes --layout nmr --root sets/shapes_nmr
 
-ROOT/cars_train/000123_coupe/ holds rgb/*.png on white, pose/*.txt (camera-to-world, OpenCV axes, 16 numbers),
+ROOT/cars_train/000123_coupe/ has rgb/*.png on white, pose/*.txt (camera-to-world, OpenCV axes, 16 numbers),
 intrinsics.txt (pixels), depth/*.png (16 bits, z-depth in 1/10000 scene unit, 0: background), alpha/*.png.
-ROOT/cars_val/ holds objects whose ids follow the training ids. ROOT/contact_sheet.png shows what was made.
-With --layout nmr, ROOT/02958343/000123_coupe/ holds image/0000.png ... and cameras.npz: 24 views, 15 degrees
-of azimuth apart, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{train,val,test}.lst name the
-objects; as many as for validation are for the test.
-With --layout videos, ROOT/train/000123/*.png are the frames of a flight round a car, and cameras.json beside
-them holds the true cameras, for judging alone; ROOT/val/ likewise.
-A second run with the same parameters completes what is missing and leaves the rest alone.
+ROOT/cars_val/ has objects whose ids follow the training ids. ROOT/contact_sheet.png shows the objects.
+With --layout nmr, ROOT/02958343/000123_coupe/ has image/0000.png ... and cameras.npz: 24 views, spaced by 15
+degrees of azimuth, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{train,val,test}.lst list the
+objects; the test split is as large as the validation split.
+With --layout videos, ROOT/train/000123/*.png are the frames of a flight around a car, and cameras.json next
+to them has the true cameras, for evaluation only; ROOT/val/ likewise.
+The same command completes an earlier one and keeps existing files.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from scripts.common.shapes_videos import make_videos
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Parse the command line and write the data set; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m scripts.make_shapes", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--root", type=Path, default=Path("data/embedded"), help="folder to write (%(default)s)"
@@ -34,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=24, help="views of each car (%(default)s)")
     parser.add_argument("--size", type=int, default=64, help="width and height in pixels (%(default)s)")
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
-    parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
-    help = "srn, nmr: posed views; videos: frames alone; shifts: of moving textures (%(default)s)"
+    help = "srn, nmr: posed views; videos: frames without poses; shifts: moving textures (%(default)s)"
     parser.add_argument("--layout", choices=("srn", "nmr", "videos", "shifts"), default="srn", help=help)
     given = parser.parse_args(arguments)
     try:

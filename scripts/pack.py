@@ -1,4 +1,4 @@
-"""Pack a data set of any layout into a few files that are mapped into memory, or check packed files."""
+"""Pack a data set of any layout into a few memory-mapped files, or verify packed files."""
 
 import argparse
 import sys
@@ -24,25 +24,25 @@ examples:
   python -m scripts.pack --verify /data/cars_packed
   python train.py config/srn_cars_128.json data.root=/data/cars_packed
 
-A packed set is read many times faster than a folder of PNG files and gives the same to the last bit:
-pictures, depth and alpha as they are stored, cameras, ids, splits, and so the same scenes in training. It
-needs more disk (49 kB for a picture of 128 x 128) and no memory of its own: the system keeps what is read,
-once for all processes. ROOT may have any layout that data.root may have, packed ones included. Set
-data.workers=0 for a start: to read takes less time than to hand batches from process to process.
+A packed set is many times faster to read than a folder of PNG files and bit-identical: images, depth and
+alpha, cameras, ids, splits, and therefore also the scenes in training. It needs more disk space (49 kB for an
+image of 128 x 128) and hardly any memory: processes share the page cache. ROOT may have any layout of
+data.root, including packed ones. Try data.workers=0 first: reading takes less time than passing batches
+between processes.
 
---image-size makes squares by averaging areas, as data.image_size does when pictures are read; it is worth it
-where training uses one size that is smaller than the pictures. Alpha is then rounded to 8 bits.
+--image-size resizes to squares by area averaging, like data.image_size at reading; use it if training only
+needs one size that is smaller than the images. Alpha is then rounded to 8 bits.
 
-A split larger than --shard-mb becomes several files with about as many objects each; --shards says how many
-for training. With data.shards=rank each of several ranks reads only those whose number modulo the ranks is
-its own, so that no machine need hold them all; --shards must then be a multiple of the ranks. The other
-splits must be whole on every machine that draws previews.
+A split larger than --shard-mb is split into several files with about the same number of objects; --shards
+sets their number for training. With data.shards=rank each rank only reads the shards whose number modulo the
+number of ranks is its own, so that no machine needs all of them; --shards must then be a multiple of the
+number of ranks. The other splits must be complete on every machine that samples previews.
 
-Files appear whole or not at all, after they were read back and compared. The same command goes on where an
-earlier one ended, and keeps what is there if it is what ROOT holds: cameras, and the first and last view of
-each object. An object that cannot be read ends the program; --skip-bad leaves it out and says so.
+Files are written atomically, after they were read back and compared. The same command resumes an interrupted
+one, and keeps existing files if they match ROOT: cameras, and the first and last view of each object. An
+object that cannot be read is an error; --skip-bad skips and reports it.
 
-Exit codes: 0 done, 1 stopped, 2 bad input or a file that is not as it was written.
+Exit codes: 0 done, 1 stopped, 2 bad input or a damaged file.
 """
 
 
@@ -70,9 +70,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def verify(path: Path) -> int:
-    """Read all of a packed file, or of those in a folder, and compare checksums; returns the exit code.
+    """Verify the checksums of a packed file, or of those in a folder; returns the exit code.
 
-    Raises ValueError where there is no packed file.
+    Raises ValueError if there is no packed file.
     """
     from data.formats.packed.file import PackedFile
     from data.formats.packed.objects import PATTERN, require_own_name
@@ -96,7 +96,7 @@ def verify(path: Path) -> int:
                 problems.append(str(error))
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     if not problems:
-        print(f"{path}: {len(paths)} files, every byte as it was written")
+        print(f"{path}: {len(paths)} files, all checksums match")
     return 2 if problems else 0
 
 
@@ -109,15 +109,15 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("root", type=Path, nargs="?", metavar="ROOT", help="the data set, as for data.root")
+    add("root", type=Path, nargs="?", metavar="ROOT", help="the data set, like data.root")
     add("--output", type=Path, metavar="DIR", help="folder of the packed set")
-    add("--layout", default="auto", help="how ROOT is arranged, as for data.layout (%(default)s)")
+    add("--layout", default="auto", help="layout of ROOT, like data.layout (%(default)s)")
     add("--splits", nargs="+", choices=("train", "val", "test"), help="only these (default: all)")
     help = "leave these categories out of training; a name or a number, as in metadata.yaml"
     add("--without", nargs="+", default=(), metavar="CATEGORY", help=help)
     add("--mix", action="store_true", help="shuffle training objects, so that shards hold all categories")
     add_pack_options(parser)
-    add("--verify", type=Path, metavar="PATH", help="check a packed set, or a file of one, instead")
+    add("--verify", type=Path, metavar="PATH", help="verify a packed set, or a file of one, instead")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Make a packed data set of the archives in which SRN data sets are published, without unpacking them."""
+"""Pack the archives in which SRN data sets are published, without extracting them."""
 
 import argparse
 import shutil
@@ -19,12 +19,12 @@ from scripts.packing.plan import (
     without_stand_in,
 )
 
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
+if TYPE_CHECKING:  # heavy modules are imported where they are used, so that --help is fast
     from data.formats.srn.archived import ArchivedObjects
     from data.formats.srn.archives import Member
     from data.splits import Split
 
-SCRATCH = ".unpacked-"  # and letters; holds what is unpacked for a while
+SCRATCH = ".unpacked-"  # prefix of a temporary folder
 HELP = """\
 examples:
   python -m scripts.prepare_srn cars_train.zip cars_val.zip cars_test.zip --output /data/srn_cars
@@ -32,13 +32,13 @@ examples:
   python -m scripts.prepare_srn cars_train.zip --output /data/cars_folder --unpack
   python train.py config/srn_cars_128.json data.root=/data/srn_cars
 
-The archives are zip or tar files (also compressed ones, which need room in DIR for the plain tar file while
-they are read), or folders. Their objects lie in folders called *_train, *_val or *_test, or the archive is
-called so itself. Without these names, or with training objects alone, a tenth of the objects is held out.
+The archives are zip or tar files (compressed tar files are decompressed temporarily in DIR), or folders.
+Their objects are in folders called *_train, *_val or *_test, or the archive itself is called so. Without
+these names, or with only training objects, a tenth of the objects is held out.
 
-Every picture is decoded, every camera checked (a pose for each picture, rigid; intrinsics that fit), then all
-is packed as by `python -m scripts.pack`, whose --help says more; --unpack makes folders of the SRN layout
-instead, checks cameras and sizes of pictures, and completes what an earlier run has begun.
+Every image is decoded and every camera checked (a rigid pose for each image; matching intrinsics), then the
+set is packed as by `python -m scripts.pack` (see its --help). --unpack writes folders in the SRN layout
+instead, checks cameras and image sizes, and completes an earlier run.
 
 Exit codes: 0 done, 1 stopped, 2 bad input.
 """
@@ -55,9 +55,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     options, output = options_of(arguments), arguments.output
     if arguments.unpack and options != PackOptions(output):
-        raise ValueError("--unpack: leaves pictures and files as they are; give none of the packing options")
+        raise ValueError("--unpack: does not pack; leave out the options of packing")
     with sole_packer(output):
-        for left in output.glob(f"{SCRATCH}*"):  # by a run that was killed
+        for left in output.glob(f"{SCRATCH}*"):  # leftovers of a killed run
             shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=output))
         try:
@@ -71,25 +71,24 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def open_splits(members: "Sequence[Member]", scratch: Path) -> "dict[Split, ArchivedObjects]":
-    """The splits that the archives hold, or that their objects are divided into.
+    """The splits in the archives, or those into which their objects are divided.
 
-    Raises ValueError where one of them has no objects, or objects lack pictures or poses altogether.
+    Raises ValueError if a split has no objects, or objects have no images or poses.
     """
     from data.formats.srn.archived import open_archived
     from data.splits import SPLITS, split_named
 
     named = {split_named(member.place.split("/")[0]) for member in members} - {None}
-    # Training objects alone are divided; without them there is nothing to divide.
+    # Only training objects can be divided into splits.
     wanted = [split for split in SPLITS if split in named or not named or "train" in named]
     sources = {split: open_archived(members, split, scratch) for split in wanted}
     return without_stand_in(sources, whole=True)
 
 
 def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
-    """Write every object as a folder, whole or not at all; those that are there already are left alone.
+    """Write every object that does not exist yet as a folder, atomically.
 
-    Raises ValueError where the cameras of an object cannot be used or something else is in its place, OSError
-    where it cannot be written.
+    Raises ValueError if the cameras of an object are unusable, or a folder has other contents.
     """
     from scripts.common.progress import progress_bar
 
@@ -100,7 +99,7 @@ def unpack(sources: "dict[Split, ArchivedObjects]", output: Path) -> int:
                 if folder.is_dir():
                     if not raw.lies_in(index, output):
                         raise ValueError(
-                            f"{folder}: is there already with other contents; delete it or choose another "
+                            f"{folder}: exists already with other contents; delete it or choose another "
                             "--output"
                         )
                 else:
@@ -130,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("archives", type=Path, nargs="+", metavar="ARCHIVE", help="zip or tar files, or folders")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the new set")
-    add("--unpack", action="store_true", help="unpack into folders instead of packing")
+    add("--unpack", action="store_true", help="extract to folders instead of packing")
     add_pack_options(parser)
     return parser
 

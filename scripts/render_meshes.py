@@ -1,4 +1,4 @@
-"""Turn mesh files into a data set in the SRN layout: pictures on white with cameras, depth and coverage."""
+"""Render mesh files to a data set in the SRN layout: images on white with cameras, depth and alpha."""
 
 import argparse
 import re
@@ -22,34 +22,34 @@ examples:
   python -m scripts.render_meshes cars/ --output data/cars --group '^(.*)_v[0-9]+$' --up z --front=-y
 
 INPUT is searched for glb gltf obj ply stl off dae zae 3mf 3dxml xaml, and for zip and sh3f archives of them
-(a Sweet Home 3D library's catalogue is followed). dae and zae need the package pycollada, 3mf needs lxml.
+(the catalogue of a Sweet Home 3D library is used). dae and zae need the package pycollada, 3mf needs lxml.
 
-Every object is turned so that z is up and its front looks towards -x, moved and scaled so that its bounding
-box has its centre in the origin and a diagonal of 1, and drawn from a distance of 1.3 with the focal length
-of the SRN cars: OUTPUT/objects_train/NAME/ with rgb/, pose/, intrinsics.txt, and beside them depth/ (16 bits,
-z-depth in 1/10000 unit, 0: background) and alpha/ (8 bits). Held-out objects, in objects_val/ and
-objects_test/, are seen along the 251 views of SRN's test spiral.
+Every object is oriented with z up and its front towards -x, centred at the origin, scaled to a bounding box
+with a diagonal of 1, and rendered from a distance of 1.3 with the focal length of the SRN cars to
+OUTPUT/objects_train/NAME/ with rgb/, pose/, intrinsics.txt, depth/ (16 bits, z-depth in 1/10000 unit, 0:
+background) and alpha/ (8 bits). Held-out objects, in objects_val/ and objects_test/, have the 251 views of
+SRN's test spiral.
 
-Surfaces are matt, seen from both sides, under light that is fixed to the object. Transparent materials are
-opaque, holes in textures are holes. A texture multiplies the colour of its material in glTF and DAE files,
-and replaces it in MTL files. Objects of one shape are never in two splits, whatever their colours.
+Surfaces are matt and two-sided, with lights fixed to the object. Transparent materials are opaque, except
+for holes in textures. A texture multiplies the colour of its material in glTF and DAE files, and replaces it
+in MTL files. Objects of the same shape are never in two splits, whatever their colours.
 
-OUTPUT/attribution.tsv says whose the objects are, as far as the files do; notes.txt, what is missing from
-objects or may be wrong; problems.txt, what could not be read and why (a crash of the reader or half an hour
-of it counts as that); contact_sheet.png shows the training objects. The same command goes on where one was
-stopped, and tries the files in problems.txt again; splits.json keeps every object in its split.
+OUTPUT/attribution.tsv lists authors and licences as far as the files have them; notes.txt, missing or
+doubtful parts of objects; problems.txt, files that could not be read and why (including crashes and timeouts
+after half an hour); contact_sheet.png shows the training objects. The same command resumes an interrupted
+one, and retries the files in problems.txt; splits.json keeps every object in its split.
 
-Exit codes: 0 done, 1 done but for the files in problems.txt (or stopped), 2 bad input.
+Exit codes: 0 done, 1 done except for the files in problems.txt (or stopped), 2 bad input.
 """
-RECIPE = 2  # counts changes to how objects are drawn, so that old and new ones never mix
+RECIPE = 2  # version of the renderings, so that different ones never mix
 SHEET = (10, 20)  # columns, rows
 SHOWN = 10  # notes and problems in the terminal; their files have all
-TIME_LIMIT_S = 1800.0  # for one object: a loader may never come back from a damaged file
+TIME_LIMIT_S = 1800.0  # for one object, since a loader may hang on a damaged file
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """What decides the contents of the set: counts, `size` in pixels, `val` and `test` as shares of 1."""
+    """The options that determine the set: counts, `size` in pixels, `val` and `test` as shares of 1."""
 
     views: int = 50
     test_views: int = 251
@@ -70,21 +70,23 @@ class RenderOptions:
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {minimum} or more")
         if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
-            raise ValueError(f"val {self.val} and test {self.test}: give shares from 0 that leave some of 1")
+            raise ValueError(
+                f"val {self.val} and test {self.test}: give nonnegative shares with a sum below 1"
+            )
         for name in ("group", "only"):
             try:
                 re.compile(getattr(self, name) or "")
             except re.error as error:
                 raise ValueError(
-                    f"{name} '{getattr(self, name)}' is no regular expression ({error})"
+                    f"{name} '{getattr(self, name)}' is not a regular expression ({error})"
                 ) from None
         if self.up and self.front and self.up[-1] == self.front[-1]:
-            raise ValueError(f"front is {self.front} where up is {self.up}; give two axes at right angles")
+            raise ValueError(f"front is {self.front} and up is {self.up}; give two perpendicular axes")
 
 
 @dataclass
 class Report:
-    """What became of the set: names by split, problems as (file, reason), files in which something lacks."""
+    """The result: splits by name, problems as (file, reason), and notes on incomplete objects."""
 
     splits: "dict[str, Split]" = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -113,7 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{root}: {len(kinds)} objects ({counts})" + (f", see {' and '.join(made)}" if made else ""))
     if report.notes:
         lacking = {name for name, _ in report.notes}
-        print(f"{len(lacking)} objects lack something, such as a texture: see {root / 'notes.txt'}")
+        print(
+            f"{len(lacking)} objects are incomplete, for example without a texture: see {root / 'notes.txt'}"
+        )
         print(*[f"  {name}: {note}" for name, note in report.notes[:SHOWN]], sep="\n")
     if report.problems:
         shown = [f"  {file}: {reason}" for file, reason in report.problems[:SHOWN]]
@@ -142,30 +146,30 @@ def make_parser() -> argparse.ArgumentParser:
     add("--views", type=int, default=default.views, help="random views of a training object (%(default)s)")
     add("--test-views", type=int, default=default.test_views, help="views on the spiral (%(default)s)")
     add("--views-on", choices=("sphere", "upper", "band"), default=default.views_on,
-        help="where random views are: band is from -5 to 70 degrees of elevation (%(default)s)")  # fmt: skip
+        help="region of random views: band is from -5 to 70 degrees of elevation (%(default)s)")  # fmt: skip
     add("--size", type=int, default=default.size, help="width and height in pixels (%(default)s)")
-    add("--up", choices=axes, help="axis of the files that is up (default: what DAE files say; z for stl and "
-        "3mf, else y)")  # fmt: skip
-    add("--front", choices=axes, help="axis of the files where the front is (default: z where y is up, else "
-        "-y); write --front=-y")  # fmt: skip
+    add("--up", choices=axes, help="up axis of the files (default: as stated in DAE files; z for stl and "
+        "3mf, otherwise y)")  # fmt: skip
+    add("--front", choices=axes, help="front axis of the files (default: z if y is up, otherwise -y); write "
+        "--front=-y")  # fmt: skip
     add("--val", type=float, default=default.val, help="share of objects for validation (%(default)s)")
     add("--test", type=float, default=default.test, help="share of objects for tests (%(default)s)")
     add("--seed", type=int, default=default.seed, help="of the splits and the random views (%(default)s)")
-    add("--group", metavar="REGEX", help="objects in whose names its first group finds the same are never "
-        "separated")  # fmt: skip
+    add("--group", metavar="REGEX", help="objects whose names have the same first group are kept in one "
+        "split")  # fmt: skip
     add("--only", metavar="REGEX", help="only meshes with a match in name, title, category or path")
-    add("--workers", type=int, help="processes (default: one for each core; 0: none, quicker for a few "
-        "meshes, but a crash ends it all)")  # fmt: skip
+    add("--workers", type=int, help="processes (default: one per core; 0: run in this process, which is "
+        "faster for a few meshes, but not protected from crashes)")  # fmt: skip
     return parser
 
 
 def render_set(
     place: Path, root: Path, options: RenderOptions, *, workers: int | None = None, progress: bool = True
 ) -> Report:
-    """Draw the meshes at `place` below `root`, or complete what an earlier call began.
+    """Render the meshes at `place` to `root`, or complete an earlier call.
 
-    Meshes that cannot be used are reported; the others are done. Raises ValueError where there is nothing to
-    draw or the root holds another set, and OSError where it cannot be written.
+    Unusable meshes are reported and skipped. Raises ValueError if there are no meshes, or the root has
+    another set.
     """
     from data.formats.srn.writer import claim_root, write_text
     from data.meshes.datasets.dataset import Drawing, attribution, fingerprint, settle_splits
@@ -185,7 +189,7 @@ def render_set(
     groups = group_variants(shapes, options.group)
     splits = settle_splits(root, groups, val=options.val, test=options.test, seed=options.seed)
 
-    # Draw those that can be used.
+    # Render the usable ones.
     folders = {name: root / f"objects_{split}" / name for name, split in splits.items()}
     failed = _draw(sources, folders, drawing, options.test_views, workers, progress)
     reasons = {name: found.problem for name, found in findings.items() if found.problem} | failed
@@ -207,9 +211,9 @@ def render_set(
 def _examine(
     sources: "list[MeshSource]", drawing: "Drawing", record: Path, workers: int, progress: bool
 ) -> "dict[str, Finding]":
-    """What is known of each mesh by its name, from the record of an earlier run as far as that goes.
+    """Examine each mesh, except those in the record of an earlier run; returns the findings by name.
 
-    What had a problem then is tried again: a package may be there now, or memory.
+    Meshes that had a problem are tried again, since a package or memory may now be available.
     """
     from data.meshes.datasets.dataset import Finding, examine, finding_line, read_findings
 
@@ -233,7 +237,7 @@ def _draw(
     workers: int,
     progress: bool,
 ) -> dict[str, str]:
-    """Write what is not yet written, and the contact sheet; returns why objects could not be, by name."""
+    """Render missing objects and the contact sheet; returns the reasons of failures by name."""
     from data.formats.srn.writer import write_contact_sheet
     from data.meshes.datasets.camera_poses import spiral_poses
     from data.meshes.datasets.dataset import draw
@@ -244,7 +248,7 @@ def _draw(
     tasks = [(s, folders[s.name], drawing, spiral if s.name in held_out else None) for s in pending]
     failed = {}
     for source, result in _each(draw, pending, tasks, workers, progress):
-        if isinstance(result, OSError):  # reading has its own errors, so this is the disk's
+        if isinstance(result, OSError):  # reading raises other errors, so writing failed
             raise result
         if isinstance(result, Exception):
             failed[source.name] = _reason(source, result)
@@ -260,11 +264,11 @@ def _draw(
 def _each(
     task: Callable, sources: "list[MeshSource]", tasks: list[tuple], workers: int, progress: bool
 ) -> "Iterator[tuple[MeshSource, Any]]":
-    """(mesh, result or exception) as they come, with a progress bar."""
+    """Yield (mesh, result or exception) as tasks finish, with a progress bar."""
     from scripts.common.process_pool import run_each
     from scripts.common.progress import progress_bar
 
-    doing = {"examine": "reading", "draw": "drawing"}[task.__name__]
+    doing = {"examine": "reading", "draw": "rendering"}[task.__name__]
     with progress_bar(total=len(tasks), unit="object", desc=doing, disable=not progress or not tasks) as bar:
         for number, result in run_each(task, tasks, workers=workers, time_limit_s=TIME_LIMIT_S):
             bar.update()
@@ -272,7 +276,7 @@ def _each(
 
 
 def _reason(source: "MeshSource", error: Exception) -> str:
-    """In one line, without the file's name."""
+    """The reason in one line, without the file name."""
     expected = isinstance(error, ValueError) or type(error).__name__ == "WorkerKilledError"
     text = str(error) if expected else f"{type(error).__name__}: {error}".rstrip(": ")
     return (text.splitlines() or [type(error).__name__])[0].removeprefix(f"{source.file}: ")

@@ -179,7 +179,7 @@ def test_unpacking_neither_keeps_nor_overwrites_other_contents_silently(root, ou
         changed.write_bytes(content)
         assert run(given, "--output", output, "--unpack") == 2
         error = capsys.readouterr().err.splitlines()[-1]
-        assert f"{output / 'cars_train/a'}: is there already with other contents" in error
+        assert f"{output / 'cars_train/a'}: exists already with other contents" in error
         assert changed.read_bytes() == content
 
 

@@ -189,7 +189,7 @@ def test_what_objects_lack_is_said_in_the_terminal_and_in_a_file(tmp_path, capsy
     lines = [f"eight{number:02}: {said}" for number in range(12)]
     assert (root / "notes.txt").read_text().splitlines() == lines
     out = capsys.readouterr().out
-    assert f"12 objects lack something, such as a texture: see {root / 'notes.txt'}" in out
+    assert f"12 objects are incomplete, for example without a texture: see {root / 'notes.txt'}" in out
     assert [line.strip() for line in out.splitlines() if said in line] == lines[:10]
 
 

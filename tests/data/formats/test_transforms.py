@@ -323,7 +323,7 @@ def test_an_export_does_not_mix_two_sets_of_the_same_names(tmp_path: Path, capsy
     assert export_transforms.main([str(tmp_path / "one"), *flags]) == 0
     capsys.readouterr()
     assert export_transforms.main([str(tmp_path / "two"), *flags]) == 2
-    assert "exists, but holds something else than" in capsys.readouterr().err.splitlines()[-1]
+    assert "exists, but is not an export of" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_our_own_output_is_a_scene(tmp_path: Path):

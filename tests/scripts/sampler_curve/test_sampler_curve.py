@@ -170,7 +170,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(run, tmp_path, capsys, flags, tol
     except SystemExit as exit_:
         code = exit_.code
     assert code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "drawing" not in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "sampling" not in line]
     assert len(lines) == 1
     assert re.search(told, lines[0]), lines[0]
     assert not list(tmp_path.rglob("curve.*"))

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scripts.common.command_line import OneLineParser
 from scripts.packing.lock import sole_packer
@@ -11,9 +10,6 @@ from scripts.packing.plan import add_pack_options, exit_code, options_of, pack_a
 from scripts.packing.selection import selected
 from scripts.packing.sources import missing_shards, open_sources
 from scripts.training.messages import tell
-
-if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
-    pass
 
 HELP = """\
 examples:

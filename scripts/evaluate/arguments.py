@@ -80,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--sampler", metavar="NAME", help="as for sample_views.py")
     add("--steps", type=whole, metavar="N", help="denoising steps")
     add("--guidance", type=float, metavar="X", help="1: none; higher: closer to the input")
-    help = "noise levels of the steps: karras or training (models that learn a schedule of their own)"
+    help = "noise levels of the steps: karras, or training (for models trained with their own schedule)"
     add("--levels", choices=("karras", "training"), help=help)
     add("--seed", type=_number(int, 0), default=0, metavar="N", help="of the first samples (default: 0)")
     help = "number of samples of every view, for means and deviations over seeds (default: 1)"

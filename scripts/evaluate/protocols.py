@@ -38,7 +38,7 @@ def _srn(name: str, *input_views: int) -> Protocol:
 
 
 def _nmr_random(num: int) -> Protocol:
-    """Of every object one view, at random, is drawn from `num` others (ViewFusion: Spiegl et al. 2024)."""
+    """One random target view per object, from `num` random input views (ViewFusion: Spiegl et al. 2024)."""
     name = f"nmr_random_{num}view"
     return Protocol(name, tuple(range(num)), NMR_VIEWS, NMR_SIZE, "nmr", "test.lst", num_random=num)
 
@@ -99,10 +99,10 @@ def make_task(
 
 
 def _random_views(name: str, count: int, protocol: Protocol) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Input views and the view to draw of an object, at random by its name: the same in every evaluation, and
-    with more input views the same ones and others.
+    """Random input views and target view of an object, seeded by its name: the same in every evaluation, and
+    protocols with more input views include those with fewer.
 
-    Raises ValueError where there are not as many.
+    Raises ValueError if there are too few views.
     """
     import torch
 

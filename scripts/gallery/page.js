@@ -3,11 +3,11 @@ const all = (within, what) => [...within.querySelectorAll(what)];
 const one = (what) => document.querySelector(what);
 const list = one("#items"), items = all(list, ".item"), controls = one("#controls"), large = one("#large");
 
-// Pictures that the page itself holds.
+// Images embedded in the page.
 const held = one("#media") && JSON.parse(one("#media").textContent);
 for (const image of all(document, "[data-media]")) image.src = held[image.dataset.media];
 
-// Every film of an object shows the same view; a strip of fewer frames begins again.
+// All animations of an object show the same view; a shorter one starts over.
 const place = (frame, view) => {
   const { count, columns } = frame.dataset, at = view % count;
   frame.style.setProperty("--x", at % columns);
@@ -37,7 +37,7 @@ const arrows = (event, item) => {
   show(item, item.view + step);
 };
 
-// Films play while they can be seen, unless that is unwelcome or one of them is under the pointer.
+// Animations play while visible, unless reduced motion is preferred or the pointer is over one of them.
 let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
 const seen = new Set();
 const watcher = new IntersectionObserver((entries) => {
@@ -53,7 +53,7 @@ for (const item of items) {
     scrub(film, () => item);
     film.addEventListener("pointerdown", (event) => { from = event.clientX; });
     film.addEventListener("click", (event) => {
-      const dragged = event.detail > 0 && Math.abs(event.clientX - from) > 8;  // a finger that scrubs
+      const dragged = event.detail > 0 && Math.abs(event.clientX - from) > 8;  // scrubbing with a finger
       if (!dragged) enlarge(item, film);
     });
     film.addEventListener("keydown", (event) => arrows(event, item));
@@ -73,13 +73,13 @@ const tick = (now) => {
 };
 requestAnimationFrame(tick);
 
-// One film large: the same strip in a larger window.
+// The enlarged view: the same sprite sheet in a larger window.
 const opened = { item: null, film: null };
-const [about, pane, range, told] = ["h3", ".window", "input", "output"].map((what) => large.querySelector(what));
+const [about, pane, range, position] = ["h3", ".window", "input", "output"].map((what) => large.querySelector(what));
 const enlarged = () => {
   place(pane.firstChild, opened.item.view);
   range.value = opened.item.view;
-  told.textContent = `${opened.item.view + 1} / ${+range.max + 1}`;
+  position.textContent = `${opened.item.view + 1} / ${+range.max + 1}`;
 };
 const enlarge = (item, film) => {
   Object.assign(opened, { item, film });
@@ -102,7 +102,7 @@ large.addEventListener("close", () => { opened.item.held = false; });
 large.addEventListener("keydown", (event) => { if (event.target !== range) arrows(event, opened.item); });
 scrub(pane, () => opened.item);
 
-// Which objects, in which order, and what of them.
+// Filter, sort and show objects.
 const field = (name) => controls.elements[name];
 const figure = (item, key) => JSON.parse(item.dataset.figures)[key];
 const turn = field("turn");

@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("views").add_argument
     add("--trajectory", type=_trajectory, default="spiral", metavar="NAME", help="default: spiral")
-    help = "video file or folder of frames whose poses the scene is drawn under (families without cameras)"
+    help = "driving video, a file or a folder of frames, whose poses are used (families without cameras)"
     add("--drive", type=Path, metavar="VIDEO", help=help)
     add("--views", type=whole, metavar="N", help="views of the trajectory (default: see below)")
     help = "samples of each view (default: 1)"

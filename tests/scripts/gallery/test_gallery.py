@@ -171,7 +171,7 @@ def test_columns_stand_side_by_side_and_input_and_truth_once(films: Path):
         heads = [cell.all("h4")[0].text for cell in item(page, name).all("figure", "result")]
         inputs = ["Input", "Truth", "A", "Input", "B"] if name == "ccc" else ["Input", "Truth", "A", "B"]
         assert heads == inputs  # the inputs of ccc are different noise
-    assert "not drawn" in item(page, "bb").text
+    assert "not sampled" in item(page, "bb").text
     assert [row.all("th")[0].text.split("run")[0] for row in page.all("tbody")[0].all("tr")] == ["A", "B"]
     assert "run made, euler, steps 3, guidance 2.0, seed 0" in page.text
     rows = [row.all("th")[0].text for row in item(page, "ccc").all("table")[0].all("tr")[1:]]

@@ -63,7 +63,7 @@ def test_an_export_is_checked_for_damage_like_any_checkpoint(run, tmp_path):
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("small.pt", "end it in .safetensors"),
+        ("small.pt", "does not end in .safetensors"),
         ("runs/tiny/checkpoints/step-00000007.safetensors", "is the checkpoint itself"),
     ],
 )

@@ -208,7 +208,7 @@ def test_a_set_of_nothing_usable_is_no_success(models, tmp_path, capsys):
         (["INPUT", "--output", "OUT", "--only", "(", "--views", "2"], "regular expression"),
         (["INPUT", "--output", "OUT", "--views", "0"], "views is 0"),
         (["INPUT", "--output", "OUT", "--val", "0.6", "--test", "0.6"], "shares"),
-        (["INPUT", "--output", "OUT", "--up", "y", "--front=-y"], "right angles"),
+        (["INPUT", "--output", "OUT", "--up", "y", "--front=-y"], "perpendicular axes"),
         (["INPUT", "--output", "OUT", "--views-on", "moon"], "moon"),
         (["INPUT", "--output", "OUT", "--workers", "-1"], "workers is -1"),
         (["INPUT", "--output", "MADE", "--views", "4"], "was made with views 3 instead of 4"),

@@ -387,7 +387,7 @@ def test_what_differs_from_the_protocol_and_what_is_missing_is_said(run, tmp_pat
         ("--input-view 9", "srn_cars_1view gives view 9, but there are 5; name another with --input-view"),
         ("--objects 3", "--objects 3: the split has 2"),
         ("--views 9", "9 target views requested"),
-        ("--best-of 3 --seeds 2", "--best-of 3 of 2 seeds; give --seeds 3"),
+        ("--best-of 3 --seeds 2", "--best-of 3 needs as many seeds; give --seeds 3"),
         ("--best-of 1", "1 is less than 2"),
         ("--shard 3/2", "3/2 is not K/N"),
         ("--shard 1/2 --merge", "leave --shard out"),

@@ -145,7 +145,7 @@ def test_figures_are_those_of_the_other_programs(films: Path):
 def test_truth_is_left_out_where_the_set_has_no_such_views(films: Path, capsys):
     page = made(films / "other", "--data", films / "set", "--output", films / "page")
     assert "no truth: " in page.all("p", "state")[0].text
-    assert "draw with --trajectory data" in capsys.readouterr().err
+    assert "sample with --trajectory data" in capsys.readouterr().err
     assert not page.all("figure", "truth")
     assert not any("psnr" in key for key in json.loads(item(page, "bb").attributes["data-figures"]))
     page = made(films / "one", films / "other", "--data", films / "set", "--output", films / "page")
@@ -247,7 +247,7 @@ def test_pictures_of_several_sizes_are_one_line(films: Path, capsys):
 
     write_png(films / "one/bb/preview_0002.png", torch.zeros(4, 4, 3, dtype=torch.uint8))
     assert gallery.main([str(films / "one"), "--output", str(films / "page")]) == 2
-    assert "preview_0002.png: is of another size than preview_0000.png" in capsys.readouterr().err
+    assert "preview_0002.png: has another size than preview_0000.png" in capsys.readouterr().err
 
 
 def test_what_stops_it_leaves_the_earlier_page_or_none(films: Path, monkeypatch, capsys):

@@ -29,6 +29,8 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )
     self_attention: tuple[bool, ...] = (False, False, False, True, True)
     mapping_width: int = Field(256, ge=2, le=8192, multiple_of=2)  # of the noise level embedding
+    # Side in pixels of the patches that are the positions of the finest level; 2 quarters the U-Net's cost.
+    patch_size: int = Field(1, ge=1, le=16)
     dropout: float = Field(0.0, ge=0, lt=1)
     variance_head: bool = True  # extra output, the log variance of the error, which weights the loss
     sigma_data: float = Field(0.5, gt=0)  # standard deviation of clean images around their centre
@@ -59,13 +61,13 @@ class DenoiserConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 
     @property
     def smallest(self) -> int:
-        """Smallest image height and width: reflection padding needs two pixels at the coarsest level."""
-        return 2 * self.multiple if self.multiple > 1 else 1
+        """Smallest image height and width: reflection padding needs two positions at the coarsest level."""
+        return 2 * self.multiple if len(self.channels) > 1 else self.patch_size
 
     @property
     def multiple(self) -> int:
         """Image height and width must be multiples of this."""
-        return 2 ** (len(self.channels) - 1)
+        return self.patch_size * 2 ** (len(self.channels) - 1)
 
 
 class EDMDenoiser(nn.Module):
@@ -192,6 +194,7 @@ def k_diffusion_network(config: DenoiserConfig, *, condition_channels: int) -> n
         mapping_cond_dim=NUM_AUGMENTATION if config.augment_condition else 0,
         unet_cond_dim=condition_channels,
         dropout_rate=config.dropout,
+        patch_size=config.patch_size,
         has_variance=config.variance_head,
     )
 

@@ -168,6 +168,46 @@ def test_a_fresh_denoiser_keeps_clean_images_and_distrusts_noisy_ones():
     assert denoised[:, 1].abs().max() < 1e-7
 
 
+def test_patches_are_pixels_side_by_side_in_the_channels():
+    """Route two: k-diffusion's network without patches, on pictures whose patches were stacked by hand."""
+    denoiser, inputs = small(patch_size=2, variance_head=False)
+    config, plain = (
+        denoiser.config,
+        k_diffusion().models.ImageDenoiserModelV1(
+            c_in=4 * 3,
+            feats_in=32,
+            depths=TINY["depths"],
+            channels=TINY["channels"],
+            self_attn_depths=TINY["self_attention"],
+            mapping_cond_dim=9,
+            unet_cond_dim=4 * 5,
+        ),
+    )
+    plain.load_state_dict(denoiser.inner_model.state_dict())
+    grow = lambda value: torch.nn.functional.pad(value, (0, 2, 0, 2))  # noqa: E731 (8 by 12: two levels of 2)
+    noisy, condition = (grow(inputs[name]).flatten(0, 1) for name in ("clean", "condition"))
+    sigma = inputs["sigma"].flatten()
+    stacked = [
+        torch.stack([value[..., row::2, column::2] for row in (0, 1) for column in (0, 1)], dim=2).flatten(
+            1, 2
+        )
+        for value in (noisy, condition)
+    ]
+    with torch.no_grad():
+        expected = plain(stacked[0], sigma, mapping_cond=torch.zeros(6, 9), unet_cond=stacked[1])
+        ours = denoiser.inner_model(noisy, sigma, mapping_cond=torch.zeros(6, 9), unet_cond=condition)
+    for number, (row, column) in enumerate(itertools.product((0, 1), (0, 1))):
+        found = ours[..., row::2, column::2]
+        torch.testing.assert_close(found, expected.unflatten(1, (3, 4))[:, :, number], rtol=0, atol=1e-5)
+    assert (config.multiple, config.smallest) == (4, 8)
+
+
+def test_patches_larger_than_the_image_are_one_clear_line():
+    denoiser, inputs = small(patch_size=4)
+    with pytest.raises(ValueError, match="use multiples of 8, at least 16"):
+        denoise(denoiser, inputs)
+
+
 def test_a_denoiser_centred_on_its_condition_is_one_of_the_difference():
     centred, inputs = small(centre="condition", sigma_data=0.3)
     plain, _ = small(sigma_data=0.3)

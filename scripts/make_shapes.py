@@ -34,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=24, help="views of each car (%(default)s)")
     parser.add_argument("--size", type=int, default=64, help="width and height in pixels (%(default)s)")
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of the first car: sets of other numbers share no car (%(default)s)",
+    )
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
     help = "srn, nmr: posed views; videos: frames without poses; shifts: moving textures (%(default)s)"
@@ -42,9 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         counts = (given.objects, given.views, given.size, given.val, given.seed)
         if given.layout in get_args(Layout):
-            options = ShapesOptions(*counts, layout=given.layout)
+            options = ShapesOptions(*counts, layout=given.layout, first=given.first)
             make_shapes(given.root, options, workers=given.workers)
         else:
+            if given.first:
+                raise ValueError(f"--first {given.first}: is for the layouts srn and nmr; leave it out")
             options = ShapesOptions(*counts)
             make_videos(given.root, options, kind=given.layout, workers=given.workers)
     except ValueError as error:

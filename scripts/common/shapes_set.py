@@ -25,21 +25,23 @@ class ShapesOptions:
     seed: int = 0
     recipe: int = RECIPE
     layout: Layout = "srn"
+    first: int = 0  # number of the first car; a number determines a car
 
     def __post_init__(self):
         if self.layout not in get_args(Layout):
             raise ValueError(f"layout is {self.layout}; give one of {', '.join(get_args(Layout))}")
         if self.layout == "nmr" and self.views != NMR_VIEWS:
             raise ValueError(f"views is {self.views}; the layout nmr has {NMR_VIEWS} views of every object")
-        least = {"objects": 1, "views": 1, "size": 8, "val": 0, "seed": 0}
+        least = {"objects": 1, "views": 1, "size": 8, "val": 0, "seed": 0, "first": 0}
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {minimum} or more")
 
     @property
     def record(self) -> dict[str, object]:
-        """What a set is recognised by; sets of the layout srn that are older than others have no layout."""
-        return asdict(self) | {"layout": None if self.layout == "srn" else self.layout}
+        """What a set is recognised by: None for the default of an option that older sets do not know."""
+        later = {"layout": "srn", "first": 0}
+        return asdict(self) | {name: None for name, usual in later.items() if getattr(self, name) == usual}
 
 
 def make_shapes(
@@ -71,19 +73,20 @@ def _splits(options: ShapesOptions) -> dict[str, list[str]]:
     """Names of the objects of each split; in the layout nmr, as many again as in val are for the test."""
     from data.shapes.cars import car_style
 
-    ends = {"train": options.objects, "val": options.objects + options.val}
+    counts = {"train": options.objects, "val": options.val}
     if options.layout == "nmr":
-        ends["test"] = options.objects + 2 * options.val
-    names, begin = {}, 0
-    for split, end in ends.items():
-        names[split] = [f"{object_id:06d}_{car_style(object_id)}" for object_id in range(begin, end)]
-        begin = end
+        counts["test"] = options.val
+    names, begin = {}, options.first
+    for split, count in counts.items():
+        numbers = range(begin, begin + count)
+        names[split] = [f"{object_id:06d}_{car_style(object_id)}" for object_id in numbers]
+        begin += count
     return names
 
 
 def _tasks(root: Path, options: ShapesOptions) -> Iterator[tuple[Path, int]]:
     """(folder, object id) of every object."""
-    object_id = 0
+    object_id = options.first
     for split, names in _splits(options).items():
         folder = root / (f"cars_{split}" if options.layout == "srn" else CATEGORY)
         for name in names:

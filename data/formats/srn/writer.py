@@ -40,7 +40,7 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
         if not isinstance(found, dict):
             raise ValueError(f"{record} is damaged; delete {root} or {remedy}")
         other = [
-            f"{name} {found.get(name)} instead of {wanted}"
+            f"{name} {_named(found.get(name))} instead of {_named(wanted)}"
             for name, wanted in parameters.items()
             if found.get(name) != wanted
         ]
@@ -51,6 +51,11 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
         raise ValueError(f"{root} holds data that this program did not write; {remedy}")
     root.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps(parameters, indent=2) + "\n")
+
+
+def _named(option: object) -> str:
+    """An option's value for a message; None is what sets record for the default of a later option."""
+    return "by default" if option is None else str(option)
 
 
 def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float[ndarray, "v 4 4"]) -> None:

@@ -15,6 +15,7 @@ from data.shapes.styles import STYLES
 from scripts.common.shapes_set import ShapesOptions, make_shapes
 from scripts.make_shapes import main
 
+SPLITS = ("cars_train", "cars_val")
 INTRINSICS = np.array([[131.25 / 128, 0, 0.5], [0, 131.25 / 128, 0.5], [0, 0, 1]])
 POSES = np.stack([look_at_origin(np.array(p)) for p in ([-0.6, -1.0, 0.5], [0.8, 1.0, 0.2])])
 
@@ -129,6 +130,22 @@ def test_a_second_run_completes_what_is_missing_and_touches_nothing_else(written
     assert {file: file.stat().st_mtime_ns for file in kept.rglob("*")} == before
     assert (lost / "rgb" / "000001.png").read_bytes() == lost_picture
     assert not list(root.rglob(".*"))
+
+
+def test_sets_of_other_numbers_share_no_car_and_a_number_is_the_same_car(written, tmp_path, capsys):
+    root, _ = written
+    options = ["--objects", "1", "--val", "2", "--views", "3", "--size", "33", "--workers", "1"]
+    assert main(["--root", str(tmp_path / "set"), "--first", "2", *options]) == 0
+    found = {split: sorted(f.name[:6] for f in (tmp_path / "set" / split).iterdir()) for split in SPLITS}
+    assert found == {"cars_train": ["000002"], "cars_val": ["000003", "000004"]}
+    (ours,), (theirs,) = (where.glob("cars_*/000002_*/rgb/000001.png") for where in (root, tmp_path / "set"))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert main(["--root", str(tmp_path / "set"), *options]) == 2
+    assert main(["--root", str(tmp_path / "new"), "--layout", "videos", "--first", "2", *options]) == 2
+    lines = capsys.readouterr().err.splitlines()[-2:]
+    assert "was made with first 2 instead of by default" in lines[0]
+    assert lines[1].startswith("make_shapes: --first 2: ")
+    assert not (tmp_path / "new").exists()
 
 
 def test_other_parameters_or_foreign_data_are_refused_in_one_line(written, tmp_path, capsys):

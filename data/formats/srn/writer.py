@@ -55,7 +55,7 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
 
 def _named(option: object) -> str:
     """An option's value for a message; None is what sets record for the default of a later option."""
-    return "by default" if option is None else str(option)
+    return "the default" if option is None else str(option)
 
 
 def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float[ndarray, "v 4 4"]) -> None:

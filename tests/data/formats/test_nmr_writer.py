@@ -49,4 +49,4 @@ def test_layouts_do_not_mix_and_nmr_has_24_views(tmp_path, capsys):
     assert "the layout nmr has 24 views" in capsys.readouterr().err
     assert main([*small, "--layout", "nmr"]) == 0
     assert main(small) == 2
-    assert "was made with layout nmr instead of None" in capsys.readouterr().err
+    assert "was made with layout nmr instead of the default" in capsys.readouterr().err

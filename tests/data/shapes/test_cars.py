@@ -143,7 +143,7 @@ def test_sets_of_other_numbers_share_no_car_and_a_number_is_the_same_car(written
     assert main(["--root", str(tmp_path / "set"), *options]) == 2
     assert main(["--root", str(tmp_path / "new"), "--layout", "videos", "--first", "2", *options]) == 2
     lines = capsys.readouterr().err.splitlines()[-2:]
-    assert "was made with first 2 instead of by default" in lines[0]
+    assert "was made with first 2 instead of the default" in lines[0]
     assert lines[1].startswith("make_shapes: --first 2: ")
     assert not (tmp_path / "new").exists()
 

@@ -66,7 +66,7 @@ class HullAgreement(Agreement):
         object.
         """
         own = np.diag(self._differing(self._masks)).copy()
-        fits = FITTING * np.median(own) + ROOM  # tolerance of a correct view
+        fits = FITTING * float(np.median(own)) + ROOM  # tolerance of a correct view
         gains, remedies = self._turns(own, fits)
         swap_gains, partners = self._swaps(own, fits)
         misfits, verdicts = self.misfits(), list[Verdict]()

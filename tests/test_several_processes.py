@@ -399,7 +399,7 @@ def test_restarts_of_one_process_say_that_it_is_one(place, launch_with, capsys):
     launch_with(lambda *_, **__: Outcome(0))
     path = str(write_config(place, "one"))
     assert program.main([path, "--restarts", "3"]) == 0
-    line = r"train\.py: one process, begun again up to 3 times where it dies; --processes N [^\n]*\n"
+    line = r"train\.py: one process, restarted up to 3 times if it dies; --processes N [^\n]*\n"
     assert re.fullmatch(line, capsys.readouterr().err)
     assert program.main([path, "--restarts", "3", "--processes", "2"]) == 0
     assert capsys.readouterr().err == ""

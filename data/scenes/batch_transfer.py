@@ -18,7 +18,6 @@ from data.scenes.batch import SceneBatch
 FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG)
 ADVICE = "lower data.workers; 0 needs no shared memory"
 MEMORY = "if memory ran out, lower data.workers or data.cache_mb"
-LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?: is killed by signal: ([^.]+))?")
 
 
 @dataclass(frozen=True)

@@ -27,27 +27,37 @@ def launch(command: list[str], *, processes: int, restarts: int = 0) -> Outcome:
     """Run a Python program, given by its file and arguments, in several processes until they end. They find
     their ranks in the environment.
 
-    When one of them fails, the others are ended, and up to `restarts` times all are begun again. A SIGTERM or
-    SIGINT to this process is passed on, and is no failure where they end well.
+    When one of them fails, the others are ended, and up to `restarts` times all are started again, unless the
+    cause is a user's mistake, which would be met again. A SIGTERM or SIGINT to this process is passed on, and
+    is no failure where they end well.
     """
     with TemporaryDirectory(prefix="train_") as folder:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=processes,
-            run_id="train",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",  # a port that is free
-            local_addr="localhost",
-            max_restarts=restarts,
-            logs_specs=DefaultLogsSpecs(log_dir=folder),
-        )
         try:
-            elastic_launch(config, sys.executable)(*command)
-        except ChildFailedError as error:
-            return _outcome(*error.get_first_failure())
+            for attempt in range(restarts + 1):
+                outcome = _launch_once(command, processes, Path(folder), attempt)
+                if outcome.code in (0, MISTAKE):
+                    break
+            return outcome
         except SignalException:
             return _after_signal(Path(folder))
+
+
+def _launch_once(command: list[str], processes: int, folder: Path, attempt: int) -> Outcome:
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=f"train-{attempt}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a port that is free
+        local_addr="localhost",
+        max_restarts=0,  # torch would repeat every failure, whatever its cause
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder / str(attempt))),
+    )
+    try:
+        elastic_launch(config, sys.executable)(*command)
+    except ChildFailedError as error:
+        return _outcome(*error.get_first_failure())
     return Outcome(0)
 
 
@@ -74,12 +84,8 @@ def _outcome(rank: int, failure: ProcessFailure) -> Outcome:
 
 def _after_signal(folder: Path) -> Outcome:
     """What the processes left that were told to stop: their exit codes are not known, but their messages."""
-    attempts = sorted(folder.glob("*/attempt_*"), key=lambda attempt: int(attempt.name.rpartition("_")[2]))
-    found = (
-        [json.loads(path.read_text("utf-8")) for path in attempts[-1].glob("*/error.json")]
-        if attempts
-        else []
-    )
+    last = max(folder.iterdir(), key=lambda attempt: int(attempt.name), default=folder)
+    found = [json.loads(path.read_text("utf-8")) for path in last.glob("*/attempt_*/*/error.json")]
     if not found:
         return Outcome(0)
     return Outcome(1, min(found, key=lambda failure: failure["timestamp"])["message"])

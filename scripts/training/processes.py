@@ -34,7 +34,7 @@ def is_one_of_several() -> bool:
 
 
 def add_process_options(parser: argparse.ArgumentParser) -> None:
-    """Let the program be told to start several processes by itself."""
+    """Add `--processes` and `--restarts`, with which the program starts its processes itself."""
     parser.add_argument(
         "--processes",
         type=int,
@@ -47,7 +47,7 @@ def add_process_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="when one of them dies, begin again at the last checkpoint, up to N times",
+        help="when one of them dies, restart from the last checkpoint, up to N times (not after exit code 2)",
     )
 
 
@@ -75,7 +75,7 @@ def launch_processes(program: str, argv: list[str] | None, run_folders: "Callabl
     if options.processes == 1:
         advice = "--processes N starts several, one for each GPU"
         print(
-            f"train.py: one process, begun again up to {options.restarts} times where it dies; {advice}",
+            f"train.py: one process, restarted up to {options.restarts} times if it dies; {advice}",
             file=sys.stderr,
         )
     from scripts.common.process_pool import available_cores

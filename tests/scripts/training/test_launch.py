@@ -11,7 +11,7 @@ from scripts.training.launch import Outcome, launch
 
 SCRIPT = """
 import json, os, signal, sys, time
-rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RUN_ID"].rpartition("-")[2]
 
 def fail(message, code, later=0):
     with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w") as file:
@@ -82,6 +82,18 @@ def test_processes_that_end_well_have_nothing_to_say(outcome, tmp_path):
 )
 def test_the_first_failure_is_the_cause(outcome, failure, expected):
     assert outcome(f"if rank == '1': {failure}\n{OTHERS_END}") == expected
+
+
+def test_a_mistake_of_the_user_is_not_tried_again(outcome, tmp_path):
+    text = f"if rank == '1': fail('rank 1: data.root: there is no such folder', 2)\n{OTHERS_END}"
+    assert outcome(text, restarts=2) == Outcome(2, "rank 1: data.root: there is no such folder")
+    assert len(list(tmp_path.glob("pid1.*"))) == 1
+
+
+def test_a_mistake_that_only_a_restart_meets_ends_the_restarts(outcome, tmp_path):
+    text = f"if rank == '1': fail('cut short', 2) if attempt == '1' else os._exit(7)\n{OTHERS_END}"
+    assert outcome(text, restarts=3) == Outcome(2, "cut short")
+    assert len(list(tmp_path.glob("pid1.*"))) == 2
 
 
 def test_restarts_go_on_until_all_end_well_or_none_is_left(outcome):

@@ -21,9 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         from models.device import out_of_memory
 
-        if not out_of_memory(error):
+        reason = out_of_memory(error)
+        if reason is None:
             raise
-        reason = (str(error) or "out of memory").splitlines()[0]
         return fail(2, f"{reason}; lower --batch, --samples or --context-views")
     except KeyboardInterrupt:
         return fail(130, "interrupted; the images written so far are complete")

@@ -67,9 +67,8 @@ def write_synced(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
         if unfinished.is_file():
             unfinished.unlink()
-        reason = str(error).partition("\n")[0]
         raise OSError(
-            f"{path}: cannot be written ({reason}); free some space or choose another folder"
+            f"{path}: cannot be written ({first_line(error)}); free some space or choose another folder"
         ) from error
 
 
@@ -89,4 +88,4 @@ def _sync(path: Path) -> None:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if that is empty."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from data.files import first_line
 from diffusion.denoiser import EDMDenoiser
 from models.base import NVSModel
 
@@ -86,9 +87,11 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is out of memory: torch's, on either device, or Python's own."""
-    return "memory" in f"{type(error).__name__} {error}".lower()
+def out_of_memory(error: BaseException) -> str | None:
+    """Return the first line of an out-of-memory error (torch's on any device, or Python's own), else None."""
+    if "memory" not in f"{type(error).__name__} {error}".lower():
+        return None
+    return first_line(error) if str(error) else "out of memory"
 
 
 def compile_networks(model: NVSModel, device: torch.device) -> None:
@@ -99,10 +102,9 @@ def compile_networks(model: NVSModel, device: torch.device) -> None:
     try:
         torch.compile(_attempt)(torch.zeros(3, device=device))
     except RuntimeError as error:  # base of torch's compilation errors
-        reason = f"{error}".strip().partition("\n")[0]
         raise ValueError(
-            f"train.compile: this machine cannot compile ({reason}); install a C++ compiler such as g++, or "
-            "set train.compile=false"
+            f"train.compile: this machine cannot compile ({first_line(error)}); "
+            "install a C++ compiler such as g++, or set train.compile=false"
         ) from error
     for network in model.networks():
         network.compile()

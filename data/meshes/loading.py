@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import trimesh
 
+from data.files import first_line
 from data.meshes.assets import ArchiveAssets, FolderAssets
 from data.meshes.axes import Axis
 from data.meshes.bounded_reads import read_limited, read_member
@@ -173,4 +174,4 @@ def _log_of_trimesh(lines: list[str]) -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-    return f"{kind}{error}".split("\n")[0][:300]
+    return f"{kind}{first_line(error)}"[:300]

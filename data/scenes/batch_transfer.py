@@ -13,6 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import torch.multiprocessing  # noqa: F401 (teaches ForkingPickler to put tensors into shared memory)
 
+from data.files import first_line
 from data.scenes.batch import SceneBatch
 
 FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG)
@@ -73,7 +74,7 @@ def lost_process(error: BaseException) -> str | None:
 
 def _refusal(error: BaseException) -> ValueError:
     """Return an error message for the user."""
-    reason = str(error).partition("\n")[0]
+    reason = first_line(error)
     number = getattr(error, "errno", None) or int((re.findall(r"\((\d+)\)\s*$", reason) or [0])[-1])
     if number in FULL:
         return ValueError(f"shared memory is full; raise --shm-size (of a container) or {ADVICE} ({reason})")

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from config.families import family
 from data.config import DataConfig
+from data.files import first_line
 from models.base import NVSModel
 from models.checkpoints.format import Checkpoint, load_weights
 
@@ -38,8 +39,7 @@ def empty_model(config: BaseModel, path: Path) -> NVSModel:
         with torch.device("meta"):
             return family(config.family)(config, init_weights=False)
     except (ValueError, RuntimeError, TypeError, ArithmeticError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no model can be built from its config ({reason})") from error
+        raise ValueError(f"{path}: no model can be built from its config ({first_line(error)})") from error
 
 
 def strip_resource_settings(config: Config) -> Config:

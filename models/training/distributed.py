@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from data.files import first_line
 from data.seeds import derived_seed
 from models.base import NVSModel
 from models.device import choose_device
@@ -144,7 +145,7 @@ def _meet(ranks: Ranks, environment: Mapping[str, str], backend: str) -> None:
     except (torch.distributed.DistNetworkError, torch.distributed.DistStoreError) as error:
         raise ValueError(
             f"the {ranks.world} processes did not meet at MASTER_ADDR={address} MASTER_PORT={port} "
-            f"({str(error).splitlines()[0]}); {REMEDY}"
+            f"({first_line(error)}); {REMEDY}"
         ) from error
 
 

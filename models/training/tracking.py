@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from config.families import PROJECT
 from config.run import RunConfig
+from data.files import first_line
 
 PATIENCE = 30  # seconds that wandb may take to begin
 
@@ -41,7 +42,7 @@ class Tracker:
         try:
             self._run = wandb.init(mode=mode, **options)
         except wandb.errors.Error as error:
-            self.notice = f"wandb: {str(error).splitlines()[0]}; tracking offline"
+            self.notice = f"wandb: {first_line(error)}; tracking offline"
             self._run = wandb.init(mode="offline", **options)
 
     def log(self, report: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from data.files import first_line
 from models.volumes.packaged_weights import load_packaged_weights
 
 STRIDE = 16  # input pixels per pixel of the deepest features
@@ -54,7 +55,7 @@ def make_backbone(
                 backbone = _make(name, "imagenet")
         # Hub, network, certificate and cache problems raise exceptions of many unrelated libraries.
         except (OSError, RuntimeError, KeyError) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
+            reason = f"{type(error).__name__}: {first_line(error)}".split(". ")[0]
             notice = f"ImageNet weights for {name} are not available ({reason})"
             if weights == "imagenet":
                 raise ValueError(

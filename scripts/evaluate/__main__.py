@@ -30,9 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         from models.device import out_of_memory
 
-        if not out_of_memory(error):
+        reason = out_of_memory(error)
+        if reason is None:
             raise
-        return _fail(2, f"{(str(error) or 'out of memory').splitlines()[0]}; lower --batch")
+        return _fail(2, f"{reason}; lower --batch")
     except KeyboardInterrupt:
         return _fail(130, "interrupted; run the same command to resume")
     print(text, *written, sep="\n")

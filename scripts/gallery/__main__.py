@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         from models.device import out_of_memory
 
-        if not out_of_memory(error):
+        reason = out_of_memory(error)
+        if reason is None:
             raise
-        first = (str(error) or "out of memory").splitlines()[0]
-        print(f'gallery: {first}; sample smaller batches: --way "--batch 1"', file=sys.stderr)
+        print(f'gallery: {reason}; sample smaller batches: --way "--batch 1"', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gallery: interrupted; run the same command to resume", file=sys.stderr)

@@ -28,6 +28,7 @@ from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from data.files import first_line
 from data.splits import Split
 
 FORMAT = "genvs-packed-1"
@@ -168,7 +169,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: is truncated or not a safetensors file ({_first_line(error)}); copy it again, or "
+            f"{path}: is truncated or not a safetensors file ({first_line(error)}); copy it again, or "
             "delete it and pack again"
         ) from error
     metadata = table.pop("__metadata__", None) or {}
@@ -188,7 +189,7 @@ def _read_index(path: Path, metadata: dict[str, str]) -> Index:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "index"
-        raise _damaged(path, f"{place}: {_first_line(first['msg'])}") from error
+        raise _damaged(path, f"{place}: {first['msg']}") from error
     ids = [entry.id for entry in index.objects]
     if len(set(ids)) < len(ids):
         raise _damaged(path, "two objects have the same id")
@@ -233,7 +234,3 @@ def _damaged(path: Path, problem: str) -> ValueError:
     return ValueError(
         f"{path}: its header is damaged ({problem}); copy it again, or delete it and pack again"
     )
-
-
-def _first_line(error: object) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

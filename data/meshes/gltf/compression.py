@@ -6,6 +6,8 @@ from typing import Any
 from jaxtyping import Num
 from numpy import ndarray
 
+from data.files import first_line
+
 DRACO = "KHR_draco_mesh_compression"
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 DECOMPRESS = "decompress it with: npx @gltf-transform/cli copy IN.glb OUT.glb"
@@ -46,6 +48,6 @@ def decode_draco(
         values = {attribute["unique_id"]: attribute["data"] for attribute in decoded.attributes}
         found = {name: values[number] for name, number in attributes.items() if number in values}
     except Exception as error:  # DracoPy raises many exception types
-        reason = str(error).split("\n")[0]
+        reason = first_line(error)
         raise ValueError(f"{where}: its {DRACO} data cannot be decoded ({reason}); {DECOMPRESS}") from None
     return {name: data.reshape(len(data), -1) for name, data in found.items()}, faces.reshape(-1, 3)

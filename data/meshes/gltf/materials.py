@@ -13,6 +13,7 @@ from numpy import ndarray
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
+from data.files import first_line
 from data.meshes.gltf.document import Document, entry, floats, number, whole
 from data.meshes.textures import REPEATED, Wrap, Wraps
 
@@ -150,7 +151,7 @@ class Materials:
             except FileNotFoundError as error:
                 self._images[index] = f"there is no file {error}"
             except Exception as error:  # Pillow raises many types; tolerate bad images
-                self._images[index] = f"images[{index}] cannot be read: {str(error).splitlines()[0][:80]}"
+                self._images[index] = f"images[{index}] cannot be read: {first_line(error)[:80]}"
         return self._images[index]
 
     def _wraps(self, texture: dict[str, Any]) -> Wraps:

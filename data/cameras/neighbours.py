@@ -15,9 +15,14 @@ def nearest_first(positions: Float[Tensor, "v 3"], view: int) -> list[int]:
 
     `positions` are the camera positions, in scene units. Ties go to the lower index.
     """
-    directions = F.normalize(positions.double(), dim=-1)
-    order = (directions @ directions[view]).argsort(descending=True, stable=True)
+    positions = positions.double()
+    order = cosines(positions, positions[view]).argsort(descending=True, stable=True)
     return [other for other in order.tolist() if other != view]
+
+
+def cosines(vectors: Float[Tensor, "v 3"], vector: Float[Tensor, "3"]) -> Float[Tensor, "v"]:
+    """Return the cosine of the angle between each of the vectors and another one."""
+    return F.normalize(vectors, dim=-1) @ F.normalize(vector, dim=-1)
 
 
 def with_near_view(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from config.run import RunConfig
+from data.cameras.neighbours import cosines
 from data.scenes.batch import Views, concatenate
 from data.scenes.objects import Objects
 from data.seeds import derived_seed
@@ -168,9 +169,8 @@ def shown(
 
 def nearest_sources(source: Views, target: Views) -> Tensor:
     """For each target view [t] the number of the source view with the most similar viewing direction."""
-    looks = [views.cameras.cam_to_world[0, :, :3, 2] for views in (target, source)]
-    directions = [torch.nn.functional.normalize(look, dim=-1) for look in looks]
-    return (directions[0] @ directions[1].T).argmax(dim=1)
+    targets, sources = (views.cameras.cam_to_world[0, :, :3, 2] for views in (target, source))
+    return torch.stack([cosines(sources, look).argmax() for look in targets])
 
 
 def _finite(value: float) -> float | None:

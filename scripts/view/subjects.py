@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from config.run import RunConfig
+from data.cameras.neighbours import cosines
 from data.cameras.pinhole import Cameras
 from data.formats.registry import open_split
 from data.scenes.batch import Views
@@ -159,7 +160,6 @@ def check_views(subjects: Subjects, name: str, text: str) -> list[int]:
 def nearest_view(cameras: Cameras, position: Sequence[float], known: Sequence[int]) -> int | None:
     """The view whose direction from the origin is nearest to that of `position`, other than those `known`;
     None if there is no other."""
-    ways = torch.nn.functional.normalize(cameras.positions, dim=-1)
-    likeness = ways @ torch.tensor(list(position), dtype=ways.dtype)
-    likeness[list(known)] = -torch.inf
-    return None if bool((likeness == -torch.inf).all()) else int(likeness.argmax())
+    similarity = cosines(cameras.positions, torch.tensor([*position], dtype=cameras.positions.dtype))
+    similarity[list(known)] = -torch.inf
+    return None if bool((similarity == -torch.inf).all()) else int(similarity.argmax())

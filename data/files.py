@@ -1,6 +1,7 @@
-"""Atomic file writes, and short error messages."""
+"""Atomic writes of files and folders, and short error messages."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,19 +63,34 @@ def write_synced(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(unfinished)
         _sync(unfinished)
-        unfinished.rename(path)
-        _sync(path.parent)
+        unfinished.replace(path)
+        with suppress(OSError):  # not every system can sync a folder
+            _sync(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
-        if unfinished.is_file():
-            unfinished.unlink()
         raise OSError(
             f"{path}: cannot be written ({first_line(error)}); free some space or choose another folder"
         ) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def write_text_synced(path: Path, text: str) -> None:
     """Write a text file as `write_synced` does. Raises OSError if it cannot be written."""
     write_synced(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Context with an empty hidden sibling of `folder`, which at the end is renamed to it.
+
+    What an interrupted attempt left in the sibling is deleted first. Raises OSError if that fails.
+    """
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    unfinished.replace(folder)
 
 
 def _sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,6 +130,7 @@ def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
     """Write an object to a hidden folder next to `folder`, then rename it, unless `folder` already has it."""
     from data.cameras.pinhole import cameras_from_poses
     from data.cameras.transforms_json import to_transforms
+    from data.files import whole_folder
 
     height, width = objects.picture(index, 0).shape[:2]
     names = [f"images/{view:06d}.png" for view in range(objects.num_views(index))]
@@ -144,11 +144,9 @@ def _export_object(objects: "RawObjects", index: int, folder: Path) -> None:
             f"{folder}: exists, but is not an export of {objects.place(index)}; remove it or choose "
             "another --output"
         )
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    _write_pictures(objects, index, [unfinished / name for name in names])
-    (unfinished / "transforms.json").write_text(text, encoding="utf-8")
-    unfinished.replace(folder)
+    with whole_folder(folder) as unfinished:
+        _write_pictures(objects, index, [unfinished / name for name in names])
+        (unfinished / "transforms.json").write_text(text, encoding="utf-8")
 
 
 def _write_pictures(objects: "RawObjects", index: int, paths: list[Path]) -> None:

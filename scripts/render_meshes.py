@@ -171,7 +171,8 @@ def render_set(
     Unusable meshes are reported and skipped. Raises ValueError if there are no meshes, or the root has
     another set.
     """
-    from data.formats.srn.writer import claim_root, write_text
+    from data.files import write_text_whole
+    from data.formats.srn.writer import claim_root
     from data.meshes.datasets.dataset import Drawing, attribution, fingerprint, settle_splits
     from data.meshes.datasets.splits import group_variants
     from data.meshes.sources import find_meshes
@@ -200,11 +201,11 @@ def render_set(
     )
 
     # Attribution, problems and notes.
-    write_text(root / "attribution.tsv", attribution(sources, findings, report.splits))
+    write_text_whole(root / "attribution.tsv", attribution(sources, findings, report.splits))
     for name, lines in (("problems.txt", report.problems), ("notes.txt", report.notes)):
         (root / name).unlink(missing_ok=True)
         if lines:
-            write_text(root / name, "".join(f"{subject}: {what}\n" for subject, what in lines))
+            write_text_whole(root / name, "".join(f"{subject}: {what}\n" for subject, what in lines))
     return report
 
 

@@ -58,8 +58,8 @@ def write_reports(
         "views": {split: sum(s.stored for s in group) for split, group in by_split(summaries).items()},
         "findings": [asdict(finding) for finding in findings],
     }
-    _write_text(folder / "report.json", json.dumps(document, indent=1) + "\n")
-    _write_text(folder / "REPORT.md", _document(root, summaries, findings))
+    write_text_whole(folder / "report.json", json.dumps(document, indent=1) + "\n")
+    write_text_whole(folder / "REPORT.md", _document(root, summaries, findings))
 
 
 def _rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
@@ -102,7 +102,3 @@ def _document(root: Path, summaries: Sequence[Summary], findings: Sequence[Findi
     marked = {finding.check for finding in findings if finding.severity != "note"}
     lines += [f"* {check}: {promise}" for check, promise in CHECKS.items() if check not in marked]
     return "\n".join(lines) + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_text_whole(path, text)

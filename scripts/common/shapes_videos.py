@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from data.files import whole_folder
 from data.formats.srn.writer import DISTANCE, INTRINSICS, claim_root
 from data.formats.videos.objects import MARK
 from data.shapes.shifting_textures import shifting_texture
@@ -75,10 +76,8 @@ def _write_video(folder: Path, object_id: int, options: ShapesOptions, kind: str
         poses = flight(options.views, np.random.default_rng((options.seed, object_id)))
         pictures = render_car(object_id, poses, options.size)
         truth = {"object": object_id, "size": options.size, "cam_to_world": poses.tolist()}
-    unfinished = folder.with_name(f".{folder.name}")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(unfinished / f"{number:04d}.png")
-    if truth is not None:
-        (unfinished / TRUTH).write_text(json.dumps(truth))
-    unfinished.replace(folder)
+    with whole_folder(folder) as unfinished:
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(unfinished / f"{number:04d}.png")
+        if truth is not None:
+            (unfinished / TRUTH).write_text(json.dumps(truth))

@@ -74,7 +74,10 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     except ValueError as error:
         message, code = str(error), 2
     except OSError as error:
-        message, code = f"cannot write {error.filename or 'the output'}: {error.strerror or error}", 2
+        message, code = (
+            f"cannot write {error.filename}: {error.strerror}" if error.filename else str(error),
+            2,
+        )
     except KeyboardInterrupt:
         message, code = "stopped; the same command goes on where this one ended", 1
     except BrokenProcessPool:

@@ -4,7 +4,6 @@ Every file and folder appears whole or not at all, so that an interrupted run ca
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from data.files import whole_folder, write_text_whole
 from data.formats.nmr.cameras import Z_UP_FROM_Y_UP
 from data.formats.rendered_view import MeshView
-from data.formats.srn.writer import write_text
 
 ELEVATION_RAD = np.pi / 6  # of the public pictures
 LISTS = ("", "softras_")  # beginnings of the names of the lists that are written, which name the same
@@ -33,13 +32,11 @@ def write_nmr_object(
     """
     from PIL import Image
 
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    (unfinished / "image").mkdir(parents=True)
-    for view, picture in enumerate(pictures):
-        Image.fromarray(picture.rgb).save(unfinished / "image" / f"{view:04d}.png")
-    np.savez(unfinished / "cameras.npz", **camera_arrays(cam_to_world, intrinsics))
-    unfinished.replace(folder)
+    with whole_folder(folder) as unfinished:
+        (unfinished / "image").mkdir()
+        for view, picture in enumerate(pictures):
+            Image.fromarray(picture.rgb).save(unfinished / "image" / f"{view:04d}.png")
+        np.savez(unfinished / "cameras.npz", **camera_arrays(cam_to_world, intrinsics))
 
 
 def camera_arrays(
@@ -63,6 +60,8 @@ def write_lists(root: Path, category: str, name: str, splits: Mapping[str, Seque
     """metadata.yaml, and for each split of a category the lists of its objects."""
     for split, objects in splits.items():
         for prefix in LISTS:
-            write_text(root / category / f"{prefix}{split}.lst", "".join(f"{line}\n" for line in objects))
+            write_text_whole(
+                root / category / f"{prefix}{split}.lst", "".join(f"{line}\n" for line in objects)
+            )
     metadata = {category: {"id": category, "name": name}}
-    write_text(root / "metadata.yaml", json.dumps(metadata, indent=2) + "\n")  # JSON is YAML
+    write_text_whole(root / "metadata.yaml", json.dumps(metadata, indent=2) + "\n")  # JSON is YAML

@@ -1,14 +1,12 @@
 """Write packed files: one per object, then joined into the files of a split.
 
-Each is written atomically: to a temporary sibling that is synced, checked and renamed. See
+Each is written atomically: to a temporary sibling that is checked, synced and renamed. See
 `data.formats.packed.file` for the format and `data.formats.packed.objects` for the file names.
 """
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from data.files import write_synced
 from data.formats.packed.file import DTYPES, FORMAT, KINDS, Entry, Index, PackedFile, Rows, checksum
 from data.formats.srn.layout import DEPTH_STEPS
 from data.images.pixels import area_means, resize_area
@@ -61,7 +60,7 @@ def write_object(
     entry = Entry(id=raw.ids[index], names=names, views=num_views, crc32=crc32, **rows)
     found = Index(split=split, image_size=image_size, objects=(entry,))
     shapes = {name: (block.dtype, block.shape) for name, block in blocks.items()}
-    _write_whole(path, lambda name: [blocks[name]], shapes, found, verify=False)
+    _write(path, lambda name: [blocks[name]], shapes, found, verify=False)
 
 
 def holds(file: PackedFile, number: int, raw: RawObjects, index: int) -> bool:
@@ -112,7 +111,7 @@ def join(path: Path, parts: Sequence[Path], index: Index, *, verify: bool = True
                 yield tensor
 
     whole = index.model_copy(update={"objects": tuple(entries)})
-    _write_whole(path, blocks, shapes, whole, verify=verify)
+    _write(path, blocks, shapes, whole, verify=verify)
 
 
 def _moved(entry: Entry, first: dict[str, int]) -> Entry:
@@ -170,27 +169,19 @@ def _compact(depth: Float[Tensor, "h w"]) -> Tensor:
     return steps.to(torch.uint16) if fits and torch.equal(steps / DEPTH_STEPS, depth) else depth
 
 
-def _write_whole(path: Path, blocks: Blocks, shapes: Shapes, index: Index, *, verify: bool) -> None:
-    """Write to a temporary sibling of `path`, sync, check, rename."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, blocks: Blocks, shapes: Shapes, index: Index, *, verify: bool) -> None:
+    def fill(unfinished: Path) -> None:
         with unfinished.open("wb") as file:
             file.write(_header(shapes, index))
             for name in _in_order(shapes):
                 for block in blocks(name):
                     file.write(memoryview(block.contiguous().flatten().view(torch.uint8).numpy()))
-            file.flush()
-            os.fsync(file.fileno())
         if verify:
             written = PackedFile(unfinished)
             for number in range(len(written)):
                 written.verify(number)
-        unfinished.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+
+    write_synced(path, fill)
 
 
 def _header(shapes: Shapes, index: Index) -> bytes:
@@ -210,13 +201,3 @@ def _header(shapes: Shapes, index: Index) -> bytes:
 def _in_order(shapes: Shapes) -> list[str]:
     """Order the tensors by element size, largest first, so that all are aligned."""
     return sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, if the system supports that."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -9,7 +9,6 @@ Every file and folder is written atomically, so that an interrupted run can be c
 
 import json
 import math
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from data.files import whole_folder, write_text_whole, write_whole
 from data.formats.rendered_view import MeshView
 from data.formats.srn.layout import DEPTH_STEPS
 
@@ -50,7 +50,7 @@ def claim_root(root: Path, parameters: Mapping[str, object], *, option: str) -> 
     if root.is_dir() and any(child.name.endswith(("_train", "_val", "_test")) for child in root.iterdir()):
         raise ValueError(f"{root} holds data that this program did not write; {remedy}")
     root.mkdir(parents=True, exist_ok=True)
-    write_text(record, json.dumps(parameters, indent=2) + "\n")
+    write_text_whole(record, json.dumps(parameters, indent=2) + "\n")
 
 
 def _named(option: object) -> str:
@@ -65,22 +65,20 @@ def write_object(folder: Path, pictures: Iterable[MeshView], cam_to_world: Float
     """
     from PIL import Image
 
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for kind in ("rgb", "pose", "depth", "alpha"):
-        (unfinished / kind).mkdir(parents=True)
-    for i, (picture, pose) in enumerate(zip(pictures, cam_to_world, strict=True)):
-        depth = np.round(picture.depth * DEPTH_STEPS).astype(np.uint16)
-        Image.fromarray(picture.rgb).save(unfinished / "rgb" / f"{i:06d}.png")
-        Image.fromarray(picture.alpha).save(unfinished / "alpha" / f"{i:06d}.png")
-        Image.fromarray(depth).save(unfinished / "depth" / f"{i:06d}.png")
-        numbers = " ".join(f"{number:.9g}" for number in pose.ravel())
-        (unfinished / "pose" / f"{i:06d}.txt").write_text(numbers + "\n")
-        size = len(depth)
-    focal, centre = FOCAL * size, size / 2
-    lines = (f"{focal:.6f} {centre:.6f} {centre:.6f} 0.", "0. 0. 0.", "1.", f"{size} {size}")
-    (unfinished / "intrinsics.txt").write_text("\n".join(lines) + "\n")
-    unfinished.replace(folder)
+    with whole_folder(folder) as unfinished:
+        for kind in ("rgb", "pose", "depth", "alpha"):
+            (unfinished / kind).mkdir()
+        for i, (picture, pose) in enumerate(zip(pictures, cam_to_world, strict=True)):
+            depth = np.round(picture.depth * DEPTH_STEPS).astype(np.uint16)
+            Image.fromarray(picture.rgb).save(unfinished / "rgb" / f"{i:06d}.png")
+            Image.fromarray(picture.alpha).save(unfinished / "alpha" / f"{i:06d}.png")
+            Image.fromarray(depth).save(unfinished / "depth" / f"{i:06d}.png")
+            numbers = " ".join(f"{number:.9g}" for number in pose.ravel())
+            (unfinished / "pose" / f"{i:06d}.txt").write_text(numbers + "\n")
+            size = len(depth)
+        focal, centre = FOCAL * size, size / 2
+        lines = (f"{focal:.6f} {centre:.6f} {centre:.6f} 0.", "0. 0. 0.", "1.", f"{size} {size}")
+        (unfinished / "intrinsics.txt").write_text("\n".join(lines) + "\n")
 
 
 def write_contact_sheet(
@@ -104,13 +102,4 @@ def write_contact_sheet(
     sheet = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
     for i, picture in enumerate(pictures):
         sheet.paste(picture, (i % columns * width, i // columns * height))
-    unfinished = path.with_name(f".{path.name}")
-    sheet.save(unfinished)
-    unfinished.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, sheet.save)

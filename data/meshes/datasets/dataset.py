@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from data.formats.srn.writer import INTRINSICS, write_object, write_text
+from data.files import write_text_whole
+from data.formats.srn.writer import INTRINSICS, write_object
 from data.meshes.axes import Axis, customary_front, upright
 from data.meshes.datasets.camera_poses import Region, random_poses
 from data.meshes.datasets.splits import Measures, assign_splits, measure_shape
@@ -120,7 +121,7 @@ def settle_splits(
                     f"{root / f'objects_{split}' / name} belongs to {splits[name]}; delete this folder"
                 )
     if placed != placed | splits:
-        write_text(record, json.dumps(placed | splits, indent=1) + "\n")
+        write_text_whole(record, json.dumps(placed | splits, indent=1) + "\n")
     return splits
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from data.meshes.mesh import Mesh, join_meshes
+from data.meshes.mesh import Mesh, join_meshes, normalised
 from data.meshes.primitives import Colour, box, mirrored
 from data.shapes.body import Body, body_mesh
 from data.shapes.cabin import cabin_mesh, roof_height
@@ -81,17 +81,11 @@ def car(object_id: int, *, style: str | None = None) -> Mesh:
     parts += _faces(style, body, paint, random)
     parts += _equipment(style, body, paint, random)
     parts += _markings(style, body, paint, random)
-    return _normalised(join_meshes(parts))
+    return normalised(join_meshes(parts))
 
 
 def _pick(random: Generator, choices: tuple):
     return choices[int(random.random() * len(choices))]
-
-
-def _normalised(mesh: Mesh) -> Mesh:
-    """Centre a mesh on the origin with a bounding box of unit diagonal."""
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    return replace(mesh, vertices=(mesh.vertices - (low + high) / 2) / np.linalg.norm(high - low))
 
 
 def _varied(plan: CarPlan, random: Generator) -> CarPlan:

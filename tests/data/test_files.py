@@ -27,9 +27,8 @@ def test_a_write_that_fails_for_any_reason_leaves_what_was_there(write, tmp_path
 
 def test_a_folder_appears_when_it_is_complete_and_without_what_an_interrupted_attempt_left(tmp_path):
     folder = tmp_path / "below" / "a"
-    with pytest.raises(KeyError), whole_folder(folder) as unfinished:
-        (unfinished / "half").touch()
-        raise KeyError
+    with pytest.raises(FileNotFoundError), whole_folder(folder) as unfinished:
+        (unfinished / "half" / "no folder" / "a").mkdir()
     assert not folder.exists()
     with whole_folder(folder) as unfinished:
         (unfinished / "whole").touch()

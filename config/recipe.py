@@ -27,9 +27,11 @@ def load_stages(
     "transfer=..." to the first; `only` selects a stage by name. Raises ValueError naming file, stage, key and
     remedy.
     """
-    document = read_document(path, overrides)
+    document = read_document(path)
     changes = [split_override(change) for change in overrides or []]
-    _check_names(changes, read_document(path).get(STAGES))
+    _check_names(changes, document.get(STAGES))
+    for key, value in changes:
+        set_key(document, key, value)
 
     # A config without stages is one run.
     stages = document.pop(STAGES, None)

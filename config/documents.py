@@ -45,6 +45,20 @@ def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def differences(before: Any, now: Any, path: str = "", *, missing: Any = None) -> dict[str, tuple[Any, Any]]:
+    """Find the keys, such as "train.steps", in which two documents differ, each with both values.
+
+    A key that only one document has counts as `missing` in the other.
+    """
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return {} if before == now else {path: (before, now)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in before | now:
+        values = before.get(key, missing), now.get(key, missing)
+        found |= differences(*values, f"{path}.{key}" if path else key, missing=missing)
+    return found
+
+
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in children:
         raise ValueError(f'{path}: the file extends itself; remove the cycle of "extends"')

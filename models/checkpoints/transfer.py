@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from config.documents import differences
 from config.families import family
 from config.legacy import migrate_config
 from config.run import RunConfig
@@ -48,20 +49,32 @@ def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
 
     Of a part of a model only what is known is compared. What matters in training alone does not count.
     """
-    theirs, ours = _model_of(checkpoint), config.model.model_dump(mode="json")
-    found = _differences(theirs, ours) if checkpoint.partial else _differences(_completed(theirs), ours)
+    found = _differences_from(checkpoint, config)
     data = checkpoint.config.get("data")
     if isinstance(data, dict):
         known = {key: data[key] for key in GEOMETRY if key in data}
-        found |= _differences(known, {key: getattr(config.data, key) for key in known}, "data")
+        found |= differences(known, {key: getattr(config.data, key) for key in known}, "data")
     kind = family(config.model.family)
     counting = _without(found, kind.training_settings + kind.resource_settings)
     return {key: values for key, values in counting.items() if not (checkpoint.partial and values[0] is None)}
 
 
-def _model_of(checkpoint: Checkpoint) -> Any:
-    """The model's section of a checkpoint's config."""
-    return migrate_config(checkpoint.config).get("model")
+def resuming_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Find what keeps a run from resuming: keys of the model that changed, each with both values."""
+    return _without(_differences_from(checkpoint, config), family(config.model.family).resource_settings)
+
+
+def described(key: str, values: tuple[Any, Any]) -> str:
+    """Describe a difference in words."""
+    before, now = map(json.dumps, values)
+    return f"{key} ({before}, now {now})"
+
+
+def _differences_from(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The keys in which a checkpoint's model differs from that of `config`, sorted."""
+    theirs, ours = migrate_config(checkpoint.config).get("model"), config.model.model_dump(mode="json")
+    found = differences(theirs if checkpoint.partial else _completed(theirs), ours, "model")
+    return dict(sorted(found.items()))
 
 
 def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
@@ -73,24 +86,9 @@ def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) 
     }
 
 
-def _differences(theirs: Any, ours: Any, path: str = "model") -> dict[str, tuple[Any, Any]]:
-    """The keys, from `path` on, in which two configs differ, each with both values."""
-    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
-        return {} if theirs == ours else {path: (theirs, ours)}
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in sorted(theirs.keys() | ours.keys()):
-        found |= _differences(theirs.get(key), ours.get(key), f"{path}.{key}")
-    return found
-
-
 def _completed(model: Any) -> Any:
     """A model's config with the defaults of what it leaves out, which an older version did not know."""
     try:
         return family(str(model["family"])).Config.model_validate(model).model_dump(mode="json")
     except (ValueError, KeyError, TypeError):
         return model
-
-
-def _described(difference: tuple[str, tuple[Any, Any]]) -> str:
-    key, (before, now) = difference
-    return f"{key} ({json.dumps(before)}, now {json.dumps(now)})"

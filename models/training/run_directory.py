@@ -25,12 +25,9 @@ from models.checkpoints.format import (
 )
 from models.checkpoints.loading import open_checkpoint
 from models.checkpoints.transfer import (
-    _completed,
-    _described,
-    _differences,
-    _model_of,
-    _without,
+    described,
     model_differences,
+    resuming_differences,
     transfer_weights,
 )
 from models.training.ema import EMA
@@ -60,12 +57,10 @@ class RunFolder:
         found = checkpoints_of(self.path)
         if found:
             checkpoint, damage = _newest_whole(found)
-            theirs, ours = _model_of(checkpoint), self.config.model.model_dump(mode="json")
-            changed = _without(_differences(_completed(theirs), ours), model.resource_settings)
-            if changed:
+            for difference in resuming_differences(checkpoint, self.config).items():
                 raise ValueError(
-                    f"{checkpoint.path}: was trained with another {_described(next(iter(changed.items())))}; "
-                    "give this run another name, or delete the old one"
+                    f"{checkpoint.path}: was trained with another {described(*difference)}; give this run "
+                    "another name, or delete the old one"
                 )
             restore(checkpoint, model, ema, optimizer)
             rest = self.config.train.steps - checkpoint.step
@@ -78,7 +73,7 @@ class RunFolder:
         checkpoint = open_checkpoint(find_checkpoint(self.config.transfer))
         report = [transfer_weights(model, checkpoint)]
         changed = model_differences(checkpoint, self.config).items()
-        report += [f"  trained with another {_described(difference)}" for difference in changed]
+        report += [f"  trained with another {described(*difference)}" for difference in changed]
         ema.reset(model)
         return 0, "\n".join(report)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from config.documents import differences
 from scripts.report.curves import step_times
 from scripts.report.run_data import Run, Stage
 
@@ -56,25 +57,17 @@ def throughput(stage: Stage) -> tuple[float, str] | None:
 
 
 def config_changes(run: Run) -> list[tuple[Stage, Stage | None, dict[str, tuple[str, str]]]]:
-    """(stage, the one before, the keys but `name` in which they differ) for every stage with a config."""
+    """(stage, the one before, the keys but `name` in which they differ) for every stage with a config.
+
+    Each key has both values as JSON; "" for a missing one.
+    """
     known = [stage for stage in run.stages if stage.config]
     changes = []
     for before, stage in zip([None, *known], known, strict=False):
-        differing = differences(before.config, stage.config) if before else {}
-        differing.pop("name", None)
+        found = differences(before.config, stage.config, missing=_ABSENT) if before else {}
+        differing = {key: tuple(map(_as_json, values)) for key, values in found.items() if key != "name"}
         changes.append((stage, before, differing))
     return changes
-
-
-def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[str, str]]:
-    """The keys in which two configs differ, each with both values as JSON; "" for a missing one."""
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        values = ("" if value is _ABSENT else json.dumps(value) for value in (before, now))
-        return {} if before == now else {path: tuple(values)}
-    found: dict[str, tuple[str, str]] = {}
-    for key in [*before, *(key for key in now if key not in before)]:
-        found |= differences(before.get(key, _ABSENT), now.get(key, _ABSENT), f"{path}.{key}".lstrip("."))
-    return found
 
 
 def config_text(config: dict[str, Any]) -> str:
@@ -86,3 +79,7 @@ def config_text(config: dict[str, Any]) -> str:
 
 
 _ABSENT = object()
+
+
+def _as_json(value: Any) -> str:
+    return "" if value is _ABSENT else json.dumps(value)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from scripts.report.chart import COLOURS, looks, scale_of
 from scripts.report.curves import charts_of, noisy, smooth, step_times, thin
 from scripts.report.read_run import read_run
-from scripts.report.summary import config_text, differences
+from scripts.report.run_data import Run, Stage
+from scripts.report.summary import config_changes, config_text
 from tests.scripts.report.made_runs import chart_of, figure_of, make, numbers, plant_run
 
 
@@ -182,14 +184,19 @@ def test_the_time_of_a_step_is_that_since_the_line_before(tmp_path):
     assert step_times(stage) == [(4, 2.0), (11, 0.5)]
 
 
-def test_differences_are_those_of_the_leaves():
-    before = {"a": 1, "b": {"c": [1, 2], "d": None}, "e": {"f": 2}, "same": {"x": 1}}
-    now = {"a": 1.5, "b": {"c": [1, 3], "d": None, "g": "h"}, "same": {"x": 1}, "i": {}}
-    assert differences(before, now) == {
-        "a": ("1", "1.5"), "b.c": ("[1, 2]", "[1, 3]"), "b.g": ("", '"h"'), "e": ('{"f": 2}', ""),
-        "i": ("", "{}"),
-    }  # fmt: skip
-    assert differences(before, before) == {}
+def test_changes_are_those_of_the_leaves_since_the_stage_before():
+    before = {"name": "1", "a": 1, "b": {"c": [1, 2], "d": None}, "e": {"f": 2}, "same": {"x": 1}}
+    now = {"name": "2", "a": 1.5, "b": {"c": [1, 3], "d": None, "g": "h"}, "same": {"x": 1}, "i": None}
+    stages = tuple(Stage(Path(), "", config) for config in (before, now, now))
+    found = config_changes(Run("run", Path(), stages))
+    assert [differing for _, _, differing in found] == [
+        {},
+        {
+            "a": ("1", "1.5"), "b.c": ("[1, 2]", "[1, 3]"), "b.g": ("", '"h"'), "e": ('{"f": 2}', ""),
+            "i": ("", "null"),
+        },
+        {},
+    ]  # fmt: skip
 
 
 def test_a_config_is_written_as_json():

@@ -36,6 +36,11 @@ def derived_seed(seed: int, stream: int | str) -> int:
     return _splitmix64(seed + _splitmix64(stream)) >> 1
 
 
+def hashed_seed(*key: int | str) -> int:
+    """Derive a seed in 0 .. 2^63 - 1 from words and numbers: the first 8 bytes of their SHA-256."""
+    return int.from_bytes(hashlib.sha256(" ".join(map(str, key)).encode()).digest()[:8], "big") >> 1
+
+
 def _draw(function, seeds: Tensor, shape: Sequence[int], stream: int | str) -> Tensor:
     # Always on the CPU: generators of other devices give other numbers for the same seed.
     generators = [torch.Generator().manual_seed(derived_seed(seed, stream)) for seed in seeds.tolist()]

@@ -9,7 +9,6 @@ and test. No image is both a training view and held out.
 Views are in natural order of their image paths. Every problem is a one-line ValueError.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from data.images.scene_masks import Masks, read_masked_opacity, read_masked_picture
 from data.scenes.objects import RawObjects
-from data.splits import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
+from data.splits import SPLITS, Split, hold_out, members, natural_key, split_named, subfolders
 
 LOOK_AT = 8  # folders inspected to recognise the layout
 EVERY = 8  # one in so many views of a single scene is held out
@@ -169,21 +168,17 @@ def views_of_split(scene: Scene, split: Split, name: str) -> list[int]:
                 f"{name}: {scene.pictures[both[0]]} is for train and for {part} (of {len(both)} such "
                 "images); keep each in one of the two"
             )
-    stand_in = {"train": [], "val": views["test"], "test": views["val"]}[split]
-    chosen = views[split] or stand_in
+    chosen = members(views, split)
     if not chosen:
         raise ValueError(f"{name}: none of its {count} views is for {split}; add views")
-    return chosen
+    return [*chosen]
 
 
 def _scenes_of_split(root: Path, folders: list[Path], split: Split) -> list[Path]:
     above = {folder: folder.relative_to(root).parts[:-1] for folder in folders}
     named = {part: [f for f in folders if part in map(split_named, above[f])] for part in SPLITS}
     if not (named["val"] or named["test"]):
-        by_hash = sorted(folders, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
-        held_out = set(by_hash[: max(1, round(HELD_OUT * len(folders)))])
-        return [folder for folder in folders if (folder in held_out) == (split != "train")]
-    stand_in = {"train": [], "val": named["test"], "test": named["val"]}[split]
-    if chosen := named[split] or stand_in:
-        return chosen
+        return hold_out(folders, split)
+    if chosen := members(named, split):
+        return [*chosen]
     raise ValueError(f"data.root={root}: there are no scenes for {split}; add some")

@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageCms
 
+from data.files import first_line
+
 # Colour space of a profile: the mode in which LittleCMS reads the pixels, and the modes convertible to it.
 MODES = {
     "RGB": ("RGB", ("RGB", "RGBA", "RGBX", "P", "PA", "L", "LA", "1", "YCbCr")),
@@ -63,7 +65,7 @@ def _conversion(profile: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform |
         transform = _to_srgb(source, read)
     # ImportError: Pillow was built without LittleCMS.
     except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError) as error:
-        return None, (str(error).splitlines() or [type(error).__name__])[0]
+        return None, first_line(error)
     return (None if _changes_nothing(transform) else transform), None
 
 

@@ -13,7 +13,6 @@ draws an object and views from its own stream, which follows from (seed, g) and 
 the sequence is still the same for every process.
 """
 
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from data.scenes.objects import Objects
 from data.scenes.views import customary_view, evenly_spaced
 from data.scenes.windows import choose_views
 from data.scenes.worker_signals import ignore_signals, shared_ending
+from data.seeds import hashed_seed
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def held_out(objects: Objects, num: int, *, num_targets: int = 1, seed: int = 0)
 
 
 def scene_seed(seed: int, number: int) -> int:
-    """Return a 63-bit hash, valid for an int64 tensor and torch.Generator."""
-    return int.from_bytes(hashlib.sha256(f"scene {seed} {number}".encode()).digest()[:8], "big") >> 1
+    """Return the seed of a scene, valid for an int64 tensor and torch.Generator."""
+    return hashed_seed("scene", seed, number)
 
 
 @dataclass(frozen=True)
@@ -274,8 +274,7 @@ def _permutation(seed: int, epoch: int, count: int) -> tuple[int, ...]:
 
 
 def _generator(*key: str | int) -> torch.Generator:
-    digest = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(hashed_seed(*key))
 
 
 def own_objects(objects: Objects, *, rank: int, world: int) -> Sequence[int]:

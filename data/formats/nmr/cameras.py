@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data.cameras.pinhole import require_rigid
+from data.files import first_line
 
 Z_UP_FROM_Y_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
 KINDS = ("world_mat", "world_mat_inv", "camera_mat")
@@ -47,8 +48,7 @@ def read_cameras(
             names = [f"{kind}_{number}" for number in numbers for kind in KINDS]
             arrays = {name: file[name] for name in names if name in file.files}
     except READ_ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: cannot be read ({reason}); restore the file") from error
+        raise ValueError(f"{path}: cannot be read ({first_line(error)}); restore the file") from error
     poses = torch.stack([_pose(path, arrays, number) for number in numbers])
     return poses, torch.stack([_intrinsics(path, arrays, number) for number in numbers])
 

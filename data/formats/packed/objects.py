@@ -25,7 +25,7 @@ from torch import Tensor
 from data.formats.packed.file import PackedFile
 from data.formats.srn.layout import DEPTH_STEPS
 from data.scenes.objects import RawObjects
-from data.splits import SPLITS, Split
+from data.splits import SPLITS, STAND_IN, Split
 
 PATTERN = re.compile(rf"({'|'.join(SPLITS)})(?:-(\d{{5}})-of-(\d{{5}}))?\.safetensors")
 
@@ -120,8 +120,7 @@ def open_packed(root: Path, split: Split, *, partial: bool = False) -> PackedObj
 
     Raises ValueError if the split is missing, or a shard is missing and `partial` is not set.
     """
-    stand_in: dict[Split, Split] = {"train": "train", "val": "test", "test": "val"}
-    paths = packed_files(root, split) or packed_files(root, stand_in[split])
+    paths = packed_files(root, split) or packed_files(root, STAND_IN.get(split, split))
     if not paths:
         raise ValueError(f"{root}: there is no {split}.safetensors and no shards of it; pack this split, too")
     objects = PackedObjects(paths)

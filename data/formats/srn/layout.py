@@ -3,10 +3,10 @@
 Paths and names only; no image is opened here. Every error is a one-line ValueError.
 """
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from data.splits import HELD_OUT, SPLITS, Split, natural_key, split_named, subfolders
+from data.splits import SPLITS, Split, hold_out, members, natural_key, split_named, subfolders
 
 DEPTH_STEPS = 10_000  # values of a depth image per scene unit; 0 is background
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -22,8 +22,7 @@ def split_folders(root: Path, split: Split) -> list[Path]:
         return _hold_out(root, _object_folders([root]), split)
     if not (named["val"] or named["test"]):
         return _hold_out(root, _object_folders(named["train"]), split)
-    stand_in = {"train": [], "val": named["test"], "test": named["val"]}[split]
-    folders = named[split] or stand_in
+    folders = members(named, split)
     if not folders:
         raise ValueError(f"{root}: there is no *_{split} folder beside the other splits; add one")
     objects = _object_folders(folders)
@@ -45,12 +44,10 @@ def _hold_out(root: Path, objects: list[Path], split: Split) -> list[Path]:
             f"{root}: a single object cannot be split into training and held-out objects; add objects, "
             "or *_train and *_val folders"
         )
-    by_hash = sorted(objects, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
-    held_out = set(by_hash[: max(1, round(HELD_OUT * len(objects)))])
-    return [folder for folder in objects if (folder in held_out) == (split != "train")]
+    return hold_out(objects, split)
 
 
-def _object_folders(folders: list[Path], levels: int = 2) -> list[Path]:
+def _object_folders(folders: Sequence[Path], levels: int = 2) -> list[Path]:
     """List the objects in the folders, or one level further down, sorted."""
     found = []
     for child in (child for folder in folders for child in subfolders(folder)):

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from data.files import first_line
 from data.images.files import read_picture
 from data.scenes.objects import RawObjects
-from data.splits import HELD_OUT, Split, natural_key, split_named, subfolders
+from data.splits import HELD_OUT, STAND_IN, Split, natural_key, split_named, subfolders
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 FILMS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
@@ -86,8 +87,9 @@ def read_film(path: Path) -> UInt8[Tensor, "t h w 3"]:
     try:
         frames = iio.imread(path, index=None) if path.suffix == ".gif" else iio.imread(path, plugin="FFMPEG")
     except Exception as error:  # every decoder has exceptions of its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: cannot be read as video ({reason}); replace the file") from error
+        raise ValueError(
+            f"{path}: cannot be read as video ({first_line(error)}); replace the file"
+        ) from error
     return torch.from_numpy(np.array(frames[..., :3]))
 
 
@@ -124,14 +126,14 @@ def open_video(path: Path) -> Videos:
 
 def _instead(folders: list[Path], split: Split) -> Split | None:
     """val and test stand in for each other, where only one of them is there."""
-    other = {"val": "test", "test": "val"}.get(split)
+    other = STAND_IN.get(split)
     return other if any(split_named(path.name) == other for path in folders) else None
 
 
 def _listed(path: Path, split: Split, known: dict[str, Path]) -> list[str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        names = list(content.get(split) or (content["test" if split == "val" else "val"]))
+        names = list(content.get(split) or content[STAND_IN.get(split, "val")])
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f'{path}: is no list of splits; write {{"train": [ids], "test": [ids]}}') from error
     short = {name.partition("_")[2]: name for name in known} | {name: name for name in known}

@@ -25,7 +25,7 @@ def members(by_split: Mapping[Split, Sequence[Member]], split: Split) -> Sequenc
 
 
 def hold_out(folders: Sequence[Path], split: Split) -> list[Path]:
-    """Select the folders of a split: a tenth (at least one), chosen by a hash of the names, is val and test."""
+    """Select the folders of a split: a tenth, chosen by a hash of their names, is val and test."""
     by_hash = sorted(folders, key=lambda folder: hashlib.sha256(folder.name.encode()).digest())
     held_out = set(by_hash[: max(1, round(HELD_OUT * len(folders)))])
     return [folder for folder in folders if (folder in held_out) == (split != "train")]

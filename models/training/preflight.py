@@ -40,9 +40,9 @@ class Cost:
     checkpoint_bytes: int
 
     @property
-    def hours(self) -> float:
-        """All updates, without previews and checkpoints."""
-        return self.config.train.steps * self.seconds / 3600
+    def total_seconds(self) -> float:
+        """Time of all updates, without previews and checkpoints."""
+        return self.config.train.steps * self.seconds
 
 
 def preflight(
@@ -78,36 +78,6 @@ def preflight(
         workers.barrier()  # no other one still reads what is now deleted
 
 
-def plan(costs: Sequence[Cost]) -> str:
-    """A table of runs and what they cost, a line each."""
-    rows = [("run", "pixels", "steps", "scenes", "trained parameters", "memory", "a step", "in all")]
-    rows += [_row(cost) for cost in costs]
-    rows += [("", "", "", "", "", "", "", _duration(sum(cost.hours for cost in costs)))] * (len(costs) > 1)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = (0, 4)  # columns of words
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
-def lacks_room(costs: Sequence[Cost]) -> str | None:
-    """A warning where the checkpoints that are kept will not fit on the disk; None where they will."""
-    needed = sum((cost.config.train.keep + 1) * cost.checkpoint_bytes for cost in costs)
-    place = next(path for path in (costs[0].config.folder, *costs[0].config.folder.parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if needed <= free:
-        return None
-    return (
-        f"warning: checkpoints will need {_gigabytes(needed)}, but {place} has {_gigabytes(free)} left; "
-        "lower train.keep, or choose another folder with runs=FOLDER"
-    )
-
-
 @contextmanager
 def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
     """A place for trials, on the disk where the real runs will be."""
@@ -129,7 +99,7 @@ def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
 def _trial(run: RunConfig) -> str:
     """What is tried of a run, in words."""
     previews = f", {run.train.previews} previews" if run.train.preview_every else ""
-    scenes = f"{_scenes(run)} scenes of {run.data.image_size} pixels"
+    scenes = f"{scenes_of_update(run)} scenes of {run.data.image_size} pixels"
     return f"trying {STEPS} updates of {scenes}{previews} and a checkpoint of {run.name}"
 
 
@@ -193,41 +163,7 @@ def _fits(small: RunConfig, train: Train) -> bool:
     return True
 
 
-def _row(cost: Cost) -> tuple[str, ...]:
-    config = cost.config
-    return (
-        config.name,
-        str(config.data.image_size),
-        str(config.train.steps),
-        _scenes(config),
-        ", ".join(f"{part} {_count(number)}" for part, number in cost.trained.items()),
-        "?" if cost.peak_bytes is None else _gigabytes(cost.peak_bytes),
-        f"{cost.seconds:.2f} s",
-        _duration(cost.hours),
-    )
-
-
-def _scenes(run: RunConfig) -> str:
+def scenes_of_update(run: RunConfig) -> str:
     """The scenes of an update of a process, by passes where there are several."""
     passes = f" x {run.train.accumulate}" if run.train.accumulate > 1 else ""
     return f"{run.train.batch}{passes}"
-
-
-def _count(number: int) -> str:
-    for unit, size in (("M", 1_000_000), ("k", 1_000)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
-
-
-def _gigabytes(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB"
-
-
-def _duration(hours: float) -> str:
-    days, minutes = int(hours // 24), round(60 * hours)
-    if days:
-        return f"{days} d {hours - 24 * days:.0f} h"
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min" if minutes else f"{3600 * hours:.0f} s"

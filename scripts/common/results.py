@@ -1,7 +1,8 @@
 """Write figures to files, and format means with standard errors."""
 
 import json
-from math import isfinite
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -9,11 +10,16 @@ from typing import Any
 
 def mean(values: list[float]) -> str:
     """The mean of the finite values, with its standard error if there are several."""
-    finite = [value for value in values if isfinite(value)]
+    finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return "-"
-    error = f" \u00b1 {stdev(finite) / len(finite) ** 0.5:.2f}" if len(finite) > 1 else ""
-    return f"{fmean(finite):.2f}{error}"
+    error = standard_error(finite)
+    return f"{fmean(finite):.2f}" + ("" if error is None else f" \u00b1 {error:.2f}")
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """The standard error of the mean; None if there are fewer than two values."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:

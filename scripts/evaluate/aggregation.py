@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 
+from scripts.common.results import standard_error
 from scripts.evaluate.records import BASELINES, PREVIEW, Record, mean_method, seed_method
 
 Scores = dict[str, list[float | None]]  # by metric, for each view of an object
@@ -95,16 +96,15 @@ def geometry_means(records: Sequence[Record]) -> dict[str, Figure]:
     """The geometry figures of the volumes: means over the objects that have them."""
     found = {name: [record.geometry.get(name) for record in records] for name in GEOMETRY}
     return {
-        name: Figure(average, over_objects=standard_error(values))
+        name: Figure(average, over_objects=_standard_error(values))
         for name, values in found.items()
         if (average := object_mean(values)) is not None
     }
 
 
-def standard_error(values: Sequence[float | None]) -> float | None:
-    """Standard error of the mean of the finite values; None if there are fewer than two."""
-    finite = [value for value in values if value is not None]
-    return stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else None
+def _standard_error(values: Sequence[float | None]) -> float | None:
+    """Standard error of the mean of the known values; None if there are fewer than two."""
+    return standard_error([value for value in values if value is not None])
 
 
 def _best_scores(record: Record, num: int) -> Scores:
@@ -125,6 +125,6 @@ def _figure(runs: list[list[Scores]], metric: str) -> Figure | None:
     return Figure(
         mean(by_seed),
         stdev(by_seed) if len(by_seed) > 1 else None,
-        standard_error([object_mean(each) for each in means]),
+        _standard_error([object_mean(each) for each in means]),
         sum(value is None for each in runs for scores in each for value in scores[metric]),
     )

@@ -16,6 +16,7 @@ from models.base import NVSModel, Prediction
 from models.device import autocast
 from models.perceptual import Distance
 from models.sampling.autoregressive import sample_in_batches
+from models.sampling.finite import require_finite
 from scripts.evaluate.metrics.metrics import judge_pictures
 from scripts.evaluate.protocols import Task
 from scripts.evaluate.quick import geometry_figures
@@ -135,11 +136,7 @@ class Bench:
                 for index, image in enumerate(part.images[0]):
                     view = next(views)
                     preview = None if part.preview is None else part.preview[0, index]
-                    if not all(shown.isfinite().all() for shown in (image, preview) if shown is not None):
-                        raise ValueError(
-                            f"{plan.task.name}, view {view}: the model gave nan; use an earlier checkpoint "
-                            "or less guidance"
-                        )
+                    require_finite(image, preview, of=f"{plan.task.name}, view {view}")
                     plan.folder.write(seed_method(number), view, image)
                     if preview is not None and not plan.known and number == plan.seeds[0]:
                         plan.folder.write(PREVIEW, view, preview)

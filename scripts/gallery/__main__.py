@@ -115,7 +115,7 @@ def gallery(arguments: argparse.Namespace) -> str:
 
     Errors of the user are raised before sampling if possible.
     """
-    from scripts.common.html.wording import megabytes, plural
+    from scripts.common.wording import megabytes, plural
     from scripts.gallery.assets import INDEX, require_ours
     from scripts.gallery.methods import Truth
     from scripts.gallery.sources import films_of, read_sources, truth_config

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.html.document import templates
-from scripts.common.html.wording import plural
 from scripts.common.results import mean
+from scripts.common.wording import plural
 from scripts.gallery.assets import FOLDER, MADE_BY, Assets
 from scripts.gallery.methods import MEASURES, Method
 from scripts.gallery.sprite_sheets import GalleryItem

@@ -65,7 +65,7 @@ def report(arguments: argparse.Namespace) -> bool:
     Raises ValueError, in one line for the user, if there is no run or the page cannot be written.
     """
     from data.files import write_text_whole
-    from scripts.common.html.wording import megabytes
+    from scripts.common.wording import megabytes
     from scripts.report.page import page_html
     from scripts.report.read_run import read_run
 

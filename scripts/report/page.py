@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.html.document import templates
-from scripts.common.html.wording import megabytes
+from scripts.common.wording import megabytes
 from scripts.report.chart import chart_svg, looks
 from scripts.report.curves import charts_of
 from scripts.report.previews import Previews, make_previews

@@ -244,6 +244,7 @@ def measured(
     import torch
 
     from models.device import autocast
+    from models.sampling.finite import require_finite
     from scripts.sampler_curve.curve import Row, label
 
     seconds, scores = [], {metric: [] for metric in judges}
@@ -252,8 +253,7 @@ def measured(
         with torch.no_grad(), autocast(config.train.precision, device):
             images = model.draw(scene.encoding, scene.cameras, scene.seeds, options).images[0]
         seconds.append((_now(device) - began) / len(images))
-        if not images.isfinite().all():
-            raise ValueError(f"{label(options)}: the model gave nan; use another checkpoint")
+        require_finite(images, of=label(options))
         for metric, judge in judges.items():
             scores[metric].append([round(score, 6) for score in judge(images, scene.truth).tolist()])
     return Row(options=options, seconds=round(median(seconds), 5), scores=scores)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from data.files import write_whole
 from data.images.quality import extra
 from diffusion.samplers import SampleOptions, num_evaluations
+from scripts.common.results import standard_error
 
 # Name -> unit or range with the better end, and whether more is better.
 METRICS = {
@@ -68,10 +69,8 @@ def difference(row: Row, other: Row, metric: str) -> tuple[float, float]:
     """
     pairs = zip(_object_means(row.scores[metric]), _object_means(other.scores[metric]), strict=True)
     gains = [ours - theirs for ours, theirs in pairs]
-    mean, num = sum(gains) / len(gains), len(gains)
-    if num == 1:
-        return mean, math.nan
-    return mean, math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (num - 1) / num)
+    error = standard_error(gains)
+    return sum(gains) / len(gains), math.nan if error is None else error
 
 
 def no_worse(row: Row, other: Row) -> bool:

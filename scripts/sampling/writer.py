@@ -21,6 +21,7 @@ from data.images.pixels import to_uint8
 from data.scenes.batch import Views
 from data.scenes.views import evenly_spaced
 from models.base import Prediction, surface_depth
+from models.sampling.finite import require_finite
 from scripts.sampling.reader import RECORD
 
 WIDEST = 64.0  # 8-bit levels at the end of the colour bar, the same for all images
@@ -274,11 +275,9 @@ def _differing(record: Path, settings: Mapping[str, Any]) -> str:
 
 
 def _require_finite(numbers: Sequence[int], prediction: Prediction) -> None:
-    seen = [part for part in (prediction.images, prediction.preview, prediction.depth) if part is not None]
-    finite = torch.stack([part.isfinite().flatten(2).all(dim=2).all(dim=0) for part in seen]).all(dim=0)
-    if not finite.all():
-        number = numbers[int(finite.long().argmin())]
-        raise ValueError(f"view {number}: the model gave nan; use an earlier checkpoint or less guidance")
+    parts = [part for part in (prediction.images, prediction.preview, prediction.depth) if part is not None]
+    for index, number in enumerate(numbers):
+        require_finite(*(part[:, index] for part in parts), of=f"view {number}")
 
 
 def mean_and_deviation(

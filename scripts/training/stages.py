@@ -73,7 +73,8 @@ def try_out(stages: list["RunConfig"], train: "Train", stop: "StopSignal", worke
     Raises ValueError if a stage cannot be trained.
     """
     from models.training.interruption import StopRequested
-    from models.training.preflight import lacks_room, plan, preflight
+    from models.training.preflight import preflight
+    from scripts.training.plan_table import lacks_room, plan
 
     def attempt(stage: "RunConfig") -> None:
         train(stage, stop, workers)

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scripts.common.html import wording
+from scripts.common import wording
 
 
 def templates(folder: Path) -> Environment:

@@ -75,8 +75,7 @@ class SampleRenderer:
                 session.worker.breathe()
 
             drawn = session.engine.sample(encoded, camera, seed, options, on_step).images[0, 0].cpu()
-            if not bool(drawn.isfinite().all()):
-                raise ValueError("the model gave nan; use an earlier checkpoint or less guidance")
+            require_finite(drawn)
             self._require_wanted(encoded)
             self._show(preview, to_uint8(drawn))
             self._count += 1

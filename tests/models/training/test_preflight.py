@@ -13,11 +13,12 @@ from config.families import family
 from config.recipe import load_stages
 from config.run import validate_config
 from models.checkpoints.format import find_checkpoint, load_checkpoint
-from models.training import preflight as trial
 from models.training.distributed import join_workers
 from models.training.interruption import StopSignal
-from models.training.preflight import Cost, lacks_room, plan, preflight
+from models.training.preflight import Cost, preflight
+from scripts.training import plan_table
 from scripts.training import stages as stages_module
+from scripts.training.plan_table import lacks_room, plan
 from tests.scenes import STAGES, TINY_FAMILIES
 
 LONG = {name: stage | {"train": {"steps": 200}} for name, stage in STAGES.items()}
@@ -71,7 +72,7 @@ def test_costs_are_those_of_the_model_that_is_trained(write_recipe):
     written = find_checkpoint(alone.folder)
     assert abs(costs[1].checkpoint_bytes - written.stat().st_size) < 1000  # the header's config differs
     assert all(cost.seconds > 0 and cost.peak_bytes > 0 for cost in costs)
-    assert costs[0].hours == pytest.approx(200 * costs[0].seconds / 3600)
+    assert costs[0].total_seconds == pytest.approx(200 * costs[0].seconds)
 
 
 def test_a_run_is_the_same_with_and_without_having_been_tried(write_recipe, tmp_path):
@@ -207,6 +208,8 @@ def test_the_table_adds_up(write_recipe):
 
 def test_too_small_a_disk_is_a_warning(write_recipe, monkeypatch):
     config = load_stages(write_recipe(), ["train.keep=4"])[0]
-    monkeypatch.setattr(trial.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 6 * 2**30})())
+    monkeypatch.setattr(
+        plan_table.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 6 * 2**30})()
+    )
     assert lacks_room([cost(config, checkpoint_bytes=2**30)]) is None
     assert "10.0 GiB, but" in lacks_room([cost(config, checkpoint_bytes=2**30)] * 2)

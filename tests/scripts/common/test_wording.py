@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common.html.wording import count, duration, number, plain
+from scripts.common.wording import count, duration, number, plain
 from tests.html_pages import PageReader
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data.images.pixels import to_uint8
 from diffusion.samplers import SAMPLERS, SampleOptions
+from models.sampling.finite import require_finite
 from scripts.view import frames as pictures
 from scripts.view.backend import Encoded
 from scripts.view.browser_camera import BrowserCamera

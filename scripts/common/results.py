@@ -18,8 +18,10 @@ def mean(values: list[float]) -> str:
 
 
 def standard_error(values: Sequence[float]) -> float | None:
-    """The standard error of the mean; None if there are fewer than two values."""
-    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    """The standard error of the mean: None for fewer than two values, nan if one is not finite."""
+    if len(values) < 2:
+        return None
+    return stdev(values) / math.sqrt(len(values)) if all(map(math.isfinite, values)) else math.nan
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import torch
 
+from data.cameras import trajectory_names as names
 from data.cameras.path_files import read_path
 from data.cameras.pinhole import Cameras, cameras_from_poses
 from data.cameras.poses import circle, spiral, srn_test_path, turntable
 
 # name -> (function of (number of views, reference pose, camera distance), default number of views)
 PATHS = {
-    "spiral": (lambda num, pose, radius: spiral(num, radius), 40),
-    "circle": (lambda num, pose, radius: circle(pose, num), 40),
-    "turntable": (lambda num, pose, radius: turntable(num, radius=radius), 40),
-    "srn_test": (lambda num, pose, radius: srn_test_path(num, radius), 251),
+    names.SPIRAL: (lambda num, pose, radius: spiral(num, radius), 40),
+    names.CIRCLE: (lambda num, pose, radius: circle(pose, num), 40),
+    names.TURNTABLE: (lambda num, pose, radius: turntable(num, radius=radius), 40),
+    names.SRN_TEST: (lambda num, pose, radius: srn_test_path(num, radius), 251),
 }
 
 

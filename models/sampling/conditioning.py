@@ -16,6 +16,7 @@ from data.cameras.pinhole import Cameras
 from data.scenes.batch import Views
 from data.scenes.views import evenly_spaced
 from data.seeds import derived_seed, uniform
+from models.sampling import names
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def budget(context: ConditioningContext, num: int) -> list[int]:
 
 # Name -> the policy, and its default number of views (`budget`: volumes).
 POLICIES: dict[str, tuple[Callable[[ConditioningContext, int], list[int]], int]] = {
-    "published": (published, 4),
-    "nearest": (nearest, 4),
-    "all": (everything, 0),
-    "budget": (budget, 12),
+    names.PUBLISHED: (published, 4),
+    names.NEAREST: (nearest, 4),
+    names.ALL: (everything, 0),
+    names.BUDGET: (budget, 12),
 }
 
 
@@ -77,7 +78,7 @@ def make_policy(name: str, num: int | None = None) -> ConditioningPolicy:
     """
     if name not in POLICIES:
         raise ValueError(f"there is no policy '{name}'; choose one of {', '.join(POLICIES)}")
-    if name == "all" and num is not None:
+    if name == names.ALL and num is not None:
         raise ValueError("policy all: uses all views, so it takes no number; omit it")
     function, customary = POLICIES[name]
     return partial(function, num=customary if num is None else num)
@@ -110,4 +111,4 @@ def outward(source: Views, cameras: Cameras) -> list[int]:
 
 
 # Name -> view indices of a single scene, in the order of sampling.
-ORDERS: dict[str, Callable[[Views, Cameras], list[int]]] = {"path": along_path, "outward": outward}
+ORDERS: dict[str, Callable[[Views, Cameras], list[int]]] = {names.PATH: along_path, names.OUTWARD: outward}

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data.cameras import trajectory_names
+from models.sampling.names import ORDERS, POLICIES, PUBLISHED
 from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
 from scripts.sampling.request import AUTO, OWN_VIEWS, PhotoRequest, SampleRequest, SubjectRequest, parse_views
@@ -77,10 +79,7 @@ Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 # Options of photos without cameras.
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
-# The policies of models/sampling/conditioning.py, which is slow to import.
-POLICIES = ("published", "nearest", "all", "budget")
-ORDERS = ("path", "outward")
-TRAJECTORIES = ("spiral", "circle", "turntable", "srn_test", OWN_VIEWS)
+TRAJECTORIES = (*trajectory_names.TRAJECTORIES, OWN_VIEWS)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -186,7 +185,7 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
         drive=arguments.drive,
         num_views=arguments.views,
         num_samples=arguments.samples,
-        policy=arguments.policy or ("published" if arguments.autoregressive else None),
+        policy=arguments.policy or (PUBLISHED if arguments.autoregressive else None),
         num_context=arguments.context_views,
         order=arguments.order,
         same_noise=arguments.same_noise,

@@ -9,8 +9,8 @@ from torch import Tensor
 from data.cameras.pinhole import Cameras, cameras_from_poses, pinhole
 from data.cameras.poses import orbit, turntable
 from data.scenes.batch import all_valid
+from models.sampling import names
 from models.sampling.conditioning import ORDERS, POLICIES, ConditioningContext, make_policy, outward
-from scripts.sampling import arguments as sample_arguments
 
 NUM = 12
 
@@ -31,9 +31,9 @@ def random_drawn() -> Iterator[tuple[int, list[int]]]:
         yield view, drawn
 
 
-def test_the_command_line_knows_all_policies_and_orders():
-    assert tuple(POLICIES) == sample_arguments.POLICIES
-    assert tuple(ORDERS) == sample_arguments.ORDERS
+def test_all_policies_and_orders_have_names_for_the_command_line():
+    assert tuple(POLICIES) == names.POLICIES
+    assert tuple(ORDERS) == names.ORDERS
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -96,7 +96,7 @@ def check_upright(subject: Subject) -> Iterator[Finding]:
 
 
 def check_placement(subject: Subject) -> Iterator[Finding]:
-    """Find views of NMR's ShapeNet off its evenly spaced circle; random views are not checked."""
+    """Find views off the evenly spaced circle of a set like NMR's ShapeNet; random views are not checked."""
     if len(subject.views) != TURN_VIEWS or subject.stored != TURN_VIEWS or not subject.has_camera.all():
         return
     poses = torch.from_numpy(subject.poses)

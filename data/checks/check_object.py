@@ -15,7 +15,6 @@ from data.checks.object_record import Subject
 from data.checks.open_splits import OpenSplit
 from data.checks.read_object import Signatures, read_subject
 from data.checks.shape.shape_checks import check_shape
-from data.formats.nmr.objects import NMRObjects
 
 CHECKS_OF_OBJECT: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     cameras.check_rigid,
@@ -81,7 +80,7 @@ def check_object(
         if check is check_shape and any(f.check in SPOILS_SHAPE and f.severity == "error" for f in findings):
             continue
         findings += check(subject)
-    if isinstance(split.raw, NMRObjects):
+    if split.raw.even_turns:
         findings += cameras.check_placement(subject)
 
     # Summarise for comparison across objects.

@@ -39,6 +39,7 @@ class RawObjects(ABC):
     ids: tuple[str, ...]
     has_cameras: bool = True  # False: video, of which only pictures are known
     mapped: bool = False  # whether pictures lie in memory already, so that to keep a copy gains nothing
+    even_turns: bool = False  # whether the views of an object usually are one even turn around it
     num_shards: int = 1  # files that the split is cut into
     shards: tuple[int, ...] = (0,)  # those that are here, counted from 0
 

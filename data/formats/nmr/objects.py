@@ -32,6 +32,8 @@ LISTS = ("", "softras_", "gen_")  # known prefixes of the lists' names
 class NMRObjects(RawObjects):
     """Objects in folders, which are listed on access. Ids are CATEGORY_OBJECT."""
 
+    even_turns = True
+
     def __init__(self, folders: list[Path], files: NMRFiles | None = None):
         self.ids = tuple(f"{_category(folder)}_{folder.name}" for folder in folders)
         self._folders, self._files = tuple(folders), files or FolderFiles()

@@ -78,6 +78,8 @@ class EDMDenoiser(nn.Module):
     `inner_model.`. Under autocast only the network computes in lower precision.
     """
 
+    channels_last_on_cpu = True  # that memory format is faster for it on CPUs, too
+
     def __init__(self, config: DenoiserConfig, *, condition_channels: int) -> None:
         super().__init__()
         self.config = config

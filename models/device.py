@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from data.files import first_line
-from diffusion.denoiser import EDMDenoiser
 from models.base import NVSModel
 
 BFLOAT16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of torch.cpu
@@ -81,8 +80,8 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     not change.
     """
     model.to(device)
-    denoisers = [part for part in model.modules() if isinstance(part, EDMDenoiser)]
-    for part in denoisers if device.type == "cpu" else [model]:
+    faster = [part for part in model.modules() if getattr(part, "channels_last_on_cpu", False)]
+    for part in faster if device.type == "cpu" else [model]:
         part.to(memory_format=torch.channels_last)
     return model
 

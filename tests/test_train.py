@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 import train as program
 from config.run import OptimConfig, load_config, validate_config
@@ -222,8 +223,7 @@ def test_what_is_compiled_is_kept_among_the_runs_unless_the_user_chose(write_con
     places = []
     monkeypatch.setattr(devices, "compile_networks", lambda *_: places.append(os.environ[compilation.CACHE]))
     for chosen in (True, False):
-        monkeypatch.setenv(compilation.CACHE, "elsewhere")
-        monkeypatch.setattr(compilation, "CACHE_CHOSEN", chosen)
+        monkeypatch.setenv(compilation.CACHE, "elsewhere" if chosen else default_cache_dir())
         path = write_config(f"chosen_{chosen}".lower())
         assert program.main([str(path), "train.steps=1", "train.compile=true"]) == 0
         where = "elsewhere" if chosen else str(load_config(path).folder.parent / ".compiled")

@@ -12,7 +12,6 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from models.training.distributed import Workers
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it has compiled
-CACHE_CHOSEN = CACHE in os.environ  # by the user: asked before torch is imported, which sets it too
 
 
 def keep_compiled(stages: "Sequence[RunConfig]") -> None:
@@ -20,7 +19,11 @@ def keep_compiled(stages: "Sequence[RunConfig]") -> None:
 
     Once for all stages, because what a trial compiles is for the run itself, too.
     """
-    if not CACHE_CHOSEN and any(stage.train.compile for stage in stages):
+    if not any(stage.train.compile for stage in stages):
+        return
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    if os.environ.get(CACHE, "") in ("", default_cache_dir()):  # torch sets the default itself
         os.environ[CACHE] = str(Path(stages[0].runs, ".compiled").absolute())
 
 

@@ -1,7 +1,7 @@
 """Camera poses for rendered objects: random on a region of the sphere, and the SRN test spiral."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,6 @@ from data.formats.srn.writer import DISTANCE
 from data.meshes.ray_casting import look_at_origin
 
 Region = Literal["sphere", "upper", "band"]
-REGIONS: tuple[Region, ...] = get_args(Region)
 ELEVATIONS_DEG: dict[Region, tuple[float, float]] = {
     "sphere": (-90.0, 90.0),
     "upper": (0.0, 90.0),

@@ -4,14 +4,13 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from scripts.common.process_pool import available_cores
-from scripts.packing.workers import Shard, Writers
+from scripts.common.process_pool import WorkerKilledError, available_cores
+from scripts.packing.workers import Shard, write_parts
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.scenes.objects import RawObjects
@@ -80,7 +79,7 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
         )
     except KeyboardInterrupt:
         message, code = "stopped; the same command goes on where this one ended", 1
-    except BrokenProcessPool:
+    except WorkerKilledError:
         message, code = "a process was killed (out of memory?); the same command goes on, try --workers 1", 1
     print(f"{program}: {message}", file=sys.stderr)
     return code
@@ -110,10 +109,10 @@ def pack_and_tell(sources: "dict[Split, RawObjects]", options: PackOptions) -> i
 
 
 def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> list[Packed]:
-    """Write the files of some splits; files that are there already and hold the same objects are kept.
+    """Write the files of some splits; existing files with the same objects are kept.
 
-    Raises ValueError where an object cannot be read (unless bad ones are skipped) or the output holds
-    something else, and OSError where nothing can be written.
+    Raises ValueError if an object cannot be read (unless bad ones are skipped) or the output holds something
+    else, and OSError if it cannot be written.
     """
     from scripts.common.progress import progress_bar
 
@@ -123,12 +122,18 @@ def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> lis
     found = {split: Packed(split) for split in sources}
     total = sum(len(shard.objects) for shard in pending)
     workers = min(options.workers or available_cores(), total // OBJECTS_PER_WORKER)
+    problems: dict[Shard, dict[int, str | None]] = {shard: {} for shard in pending}
     with (
-        Writers(sources, options.image_size, workers=workers) as writers,
+        closing(write_parts(sources, pending, image_size=options.image_size, workers=workers)) as parts,
         progress_bar(total=total, unit="object", disable=not pending) as bar,
     ):
-        for shard in pending:
-            _write_shard(shard, writers, found[shard.split], sources[shard.split], options, bar.update)
+        for shard, index, problem in parts:
+            bar.update()
+            if problem is not None and not options.skip_bad:
+                raise ValueError(f"{problem}; --skip-bad leaves such objects out")
+            problems[shard][index] = problem
+            if len(problems[shard]) == len(shard.objects):
+                _join_parts(shard, problems[shard], found[shard.split], sources[shard.split], options)
     for shard in plan:
         found[shard.split].files.append(shard.path)
     with suppress(OSError):
@@ -247,34 +252,23 @@ def _require_own_output(plan: Sequence[Shard], options: PackOptions) -> None:
             raise ValueError(f"{path}: is of another packing; delete it or choose another --output")
 
 
-def _write_shard(
-    shard: Shard,
-    writers: "Writers",
-    packed: Packed,
-    raw: "RawObjects",
-    options: PackOptions,
-    advance: Callable[[], object],
+def _join_parts(
+    shard: Shard, problems: dict[int, str | None], packed: Packed, raw: "RawObjects", options: PackOptions
 ) -> None:
+    """Make the file of a shard from those of its objects, without those that have a problem."""
     from data.formats.packed.file import Index
     from data.formats.packed.writer import join
 
-    bad: list[str] = []
-    for index, problem in writers.write(shard):
-        advance()
-        if problem is None:
-            continue
-        if not options.skip_bad:
-            raise ValueError(f"{problem}; --skip-bad leaves such objects out")
-        bad.append(raw.ids[index])
-        packed.left_out.append(f"{raw.ids[index]}: {problem}")
+    good = [index for index in shard.objects if problems[index] is None]
+    bad = [index for index in shard.objects if problems[index] is not None]
+    packed.left_out += [f"{raw.ids[index]}: {problems[index]}" for index in bad]
     index = Index(
         split=shard.split,
         shard=shard.number,
         shards=shard.of,
         image_size=options.image_size,
         objects=(),
-        left_out=tuple(bad),
+        left_out=tuple(raw.ids[index] for index in bad),
     )
-    parts = [shard.part(i) for i in shard.objects if raw.ids[i] not in bad]
-    join(shard.path, parts, index, verify=options.verify)
+    join(shard.path, [shard.part(index) for index in good], index, verify=options.verify)
     shutil.rmtree(shard.folder, ignore_errors=True)

@@ -1,13 +1,13 @@
-"""Processes that write the files of single objects while a set is packed."""
+"""Writing the files of single objects while a set is packed, in one or several processes."""
 
-import signal
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scripts.common.process_pool import run_each
 
 if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help answers at once
     from data.scenes.objects import RawObjects
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 @dataclass(frozen=True)
 class Shard:
-    """A file to write: which objects of a split belong into it, and where they wait until all are there."""
+    """A file to write: which objects of a split it gets, and the folder of their own files until then."""
 
     split: "Split"
     number: int
@@ -30,63 +30,41 @@ class Shard:
         return self.folder / f"{index:06d}.safetensors"
 
 
-class Writers:
-    """`workers` processes that write the files of single objects; below two, this process."""
+def write_parts(
+    sources: "dict[Split, RawObjects]", shards: Sequence[Shard], *, image_size: int | None, workers: int
+) -> Iterator[tuple[Shard, int, str | None]]:
+    """Write the file of every object; yields shard, index and what is wrong with the object as they finish.
 
-    def __init__(self, sources: "dict[Split, RawObjects]", image_size: int | None, *, workers: int):
-        self._sources, self._image_size = sources, image_size
-        self._pool: ProcessPoolExecutor | None = None
-        if workers > 1:
-            # Fresh interpreters: the caller may hold threads, which a fork would break.
-            self._pool = ProcessPoolExecutor(
-                workers, mp_context=get_context("spawn"), initializer=_start, initargs=(sources,)
-            )
-
-    def __enter__(self) -> "Writers":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def write(self, shard: Shard) -> Iterator[tuple[int, str | None]]:
-        """Every object of a shard in order, and what is wrong with it."""
-        tasks = [(shard.split, index, shard.part(index), self._image_size) for index in shard.objects]
-        if self._pool is None:
-            for task in tasks:
-                yield task[1], _write_part(self._sources, *task)
-            return
-        jobs: list[Future] = [self._pool.submit(_write_here, *task) for task in tasks]
-        try:
-            for task, job in zip(tasks, jobs, strict=True):
-                yield task[1], job.result()
-        finally:
-            for job in jobs:
-                job.cancel()
-
-
-_sources: "dict[Split, RawObjects]" = {}  # of a writing process
-
-
-def _start(sources: "dict[Split, RawObjects]") -> None:
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone, which stops the others
-    torch.set_num_threads(1)
-    _sources.update(sources)
-
-
-def _write_here(split: "Split", index: int, path: Path, image_size: int | None) -> str | None:
-    return _write_part(_sources, split, index, path, image_size)
+    With fewer than two `workers`, this process writes. Raises WorkerKilledError if a process was killed, and
+    OSError if a file cannot be written.
+    """
+    tasks = [(shard.split, index, shard.part(index)) for shard in shards for index in shard.objects]
+    places = [(shard, index) for shard in shards for index in shard.objects]
+    several = workers > 1
+    write = partial(_write_part, sources, image_size, single_thread=several)
+    for number, problem in run_each(write, tasks, workers=workers if several else 0):
+        if isinstance(problem, Exception):
+            raise problem
+        yield *places[number], problem
 
 
 def _write_part(
-    sources: "dict[Split, RawObjects]", split: "Split", index: int, path: Path, image_size: int | None
+    sources: "dict[Split, RawObjects]",
+    image_size: int | None,
+    split: "Split",
+    index: int,
+    path: Path,
+    *,
+    single_thread: bool,
 ) -> str | None:
-    """Write the file of an object unless an earlier run did from the same; returns what is wrong with it."""
+    """Write the file of an object unless it exists and matches; returns what is wrong with the object."""
+    import torch
+
     from data.formats.packed.file import PackedFile
     from data.formats.packed.writer import holds, write_object
 
+    if single_thread:
+        torch.set_num_threads(1)
     raw = sources[split]
     with suppress(ValueError):
         if path.exists() and holds(PackedFile(path), 0, raw, index):

@@ -1,4 +1,4 @@
-"""Composite samples, evaluated in two rounds (coarse and fine), along the rays of a block.
+"""Composite samples, evaluated in two passes (coarse and fine), along the rays of a block.
 
 Computes `nerf.composite.composite` over the samples visible in a source. Axes: r ray, n sample, k visible
 sample, c feature, f latent channel, p MLP row.
@@ -21,7 +21,7 @@ from nerf.sampling import RaySamples
 
 
 @dataclass(frozen=True)
-class Round:
+class PassSamples:
     """Samples of a block that were placed together, and the field at the visible ones."""
 
     distance: Float[Tensor, "r m"]
@@ -34,9 +34,9 @@ class Round:
 class Plan:
     """Sample placement of a block: all that is saved for the backward pass."""
 
-    distances: list[Float[Tensor, "r _"]]  # per round
-    samples: RaySamples  # of all rounds, sorted by distance
-    order: Int[Tensor, "r n"] | None  # index of each sample among the rounds' concatenated samples
+    distances: list[Float[Tensor, "r _"]]  # per pass
+    samples: RaySamples  # of all passes, sorted by distance
+    order: Int[Tensor, "r n"] | None  # index of each sample among the passes' concatenated samples
 
 
 def density_of(logits: Float[Tensor, "k"], config: FieldConfig) -> Float[Tensor, "k"]:
@@ -45,11 +45,11 @@ def density_of(logits: Float[Tensor, "k"], config: FieldConfig) -> Float[Tensor,
 
 
 def blend(
-    plan: Plan, rounds: Sequence[Round], rays: Rays, config: FieldConfig
+    plan: Plan, passes: Sequence[PassSamples], rays: Rays, config: FieldConfig
 ) -> tuple[Float[Tensor, "r f"], Float[Tensor, "r"], Float[Tensor, "r"]]:
     """Composite latent colour, depth and opacity of a block's rays."""
     num_rays, samples = len(plan.samples.distance), plan.samples
-    density = [spread(turn, density_of(turn.density, config)) for turn in rounds]
+    density = [spread(each, density_of(each.density, config)) for each in passes]
     density = density[0] if plan.order is None else torch.cat(density, dim=-1).gather(-1, plan.order)
     weight = absorption_weights(density, samples.width)
     opacity = weight.sum(dim=-1)
@@ -57,31 +57,31 @@ def blend(
     if plan.order is not None:
         weight = torch.empty_like(weight).scatter(-1, plan.order, weight)
     latent = ((1 - opacity) * BACKGROUND)[:, None]
-    weights = weight.split([turn.distance.shape[1] for turn in rounds], dim=-1)
-    for turn, share in zip(rounds, weights, strict=True):
-        colour = torch.sigmoid(turn.colour)
-        if turn.index is None:
+    weights = weight.split([each.distance.shape[1] for each in passes], dim=-1)
+    for each, share in zip(passes, weights, strict=True):
+        colour = torch.sigmoid(each.colour)
+        if each.index is None:
             latent = latent + (share[:, None] @ colour.view(*share.shape, -1))[:, 0]
         else:
-            known = share.flatten().index_select(0, turn.index)
-            latent = latent + _RaySums.apply(colour, known, turn.index // share.shape[1], num_rays)
+            known = share.flatten().index_select(0, each.index)
+            latent = latent + _RaySums.apply(colour, known, each.index // share.shape[1], num_rays)
     return latent, depth, opacity
 
 
 def blend_backward(
-    plan: Plan, rounds: Sequence[Round], rays: Rays, config: FieldConfig, given: Sequence[Tensor]
+    plan: Plan, passes: Sequence[PassSamples], rays: Rays, config: FieldConfig, given: Sequence[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Backward pass of `blend`: gradients of the density and colour logits, per round."""
+    """Backward pass of `blend`: gradients of the density and colour logits, per pass."""
     with torch.enable_grad():
         leaves = [
             replace(
-                turn,
-                density=turn.density.detach().requires_grad_(),
-                colour=turn.colour.detach().requires_grad_(),
+                each,
+                density=each.density.detach().requires_grad_(),
+                colour=each.colour.detach().requires_grad_(),
             )
-            for turn in rounds
+            for each in passes
         ]
-        logits = [logit for turn in leaves for logit in (turn.density, turn.colour)]
+        logits = [logit for each in leaves for logit in (each.density, each.colour)]
         found = torch.autograd.grad(blend(plan, leaves, rays, config), logits, given)
     return list(zip(found[::2], found[1::2], strict=True))
 
@@ -105,8 +105,8 @@ class _RaySums(torch.autograd.Function):
         return given.mul_(weight[:, None]), of_weight, None, None
 
 
-def spread(turn: Round, values: Float[Tensor, "k"]) -> Float[Tensor, "r m"]:
+def spread(samples: PassSamples, values: Float[Tensor, "k"]) -> Float[Tensor, "r m"]:
     """Scatter values of the visible samples into zeros."""
-    if turn.index is not None:
-        values = values.new_zeros(turn.distance.numel()).index_copy(0, turn.index, values)
-    return values.view_as(turn.distance)
+    if samples.index is not None:
+        values = values.new_zeros(samples.distance.numel()).index_copy(0, samples.index, values)
+    return values.view_as(samples.distance)

@@ -52,10 +52,10 @@ def forward(
     entry, room = layers.hidden.t().contiguous(), _room(features, layers)
     to_density, to_colour = layers.output[0], layers.output[1:].t().contiguous()
     parts = (tensor.split(len(room)) for tensor in (features, density, colour))
-    for entering, thickness, shade in zip(*parts, strict=True):
-        hidden = softplus_(_hidden(entering, entry, layers.hidden_bias, room))
-        torch.mv(hidden, to_density, out=thickness)
-        torch.mm(hidden, to_colour, out=shade)
+    for rows, density_rows, colour_rows in zip(*parts, strict=True):
+        hidden = softplus_(_hidden(rows, entry, layers.hidden_bias, room))
+        torch.mv(hidden, to_density, out=density_rows)
+        torch.mm(hidden, to_colour, out=colour_rows)
     return density.add_(layers.output_bias[0]), colour.add_(layers.output_bias[1:])
 
 

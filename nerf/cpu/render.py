@@ -2,8 +2,8 @@
 
 The reference writes every intermediate of every sample to memory. Here a block of rays is fully computed
 while it is in the caches, and only the sample placement is saved for the backward pass. Each sample is
-evaluated once, also with a second round, and samples outside all source frustums are skipped. Axes: b scene,
-s source view, r ray, n sample, m sample of a round, c feature, d depth plane, h, w; v grid points of all
+evaluated once, also with a second pass, and samples outside all source frustums are skipped. Axes: b scene,
+s source view, r ray, n sample, m sample of a pass, c feature, d depth plane, h, w; v grid points of all
 sources, p lookups.
 """
 
@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from data.cameras.pinhole import Cameras, Rays
 from nerf.composite import Rendering, absorption_weights, refuse_gradients
 from nerf.cpu import mlp
-from nerf.cpu.blending import Plan, Round, blend, blend_backward, density_of, spread
+from nerf.cpu.blending import PassSamples, Plan, blend, blend_backward, density_of, spread
 from nerf.cpu.lookup import Corners, Places, Sources, as_rows, zeros_in_rows
 from nerf.cpu.mlp import Layers
 from nerf.cpu.threads import OrderedSection, in_parallel
@@ -116,7 +116,7 @@ class _Found:
     places: Places
     corners: Corners
     features: Float[Tensor, "p c"]
-    round: Round
+    samples: PassSamples
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Scene:
         if self.config.pool == "after":
             density = (density.view_as(places.share) * places.share).sum(dim=0)
             colour = torch.einsum("skf,sk->kf", colour.unflatten(0, places.share.shape), places.share)
-        return _Found(places, corners, features, Round(distance, places.index, density, colour))
+        return _Found(places, corners, features, PassSamples(distance, places.index, density, colour))
 
     def decode_backward(
         self, found: _Found, of_logits: tuple[Tensor, Tensor], sums: Layers
@@ -198,16 +198,16 @@ class _Forward:
         """Return the sample placement and the rendering of a block."""
         scene = self.scenes[block.scene]
         with torch.autocast("cpu", enabled=False):
-            first = scene.evaluate(block, block.samples.distance).round
+            first = scene.evaluate(block, block.samples.distance).samples
             if block.refinement is None:
-                plan, rounds = Plan([first.distance], block.samples, None), [first]
+                plan, passes = Plan([first.distance], block.samples, None), [first]
             else:
                 density = spread(first, density_of(first.density, scene.config))
                 weight = absorption_weights(density, block.samples.width)
                 samples, more, order = block.refinement(block.rays, block.samples, weight)
                 plan = Plan([first.distance, more], samples, order)
-                rounds = [first, scene.evaluate(block, more).round]
-            return plan, blend(plan, rounds, block.rays, scene.config)
+                passes = [first, scene.evaluate(block, more).samples]
+            return plan, blend(plan, passes, block.rays, scene.config)
 
 
 @dataclass(frozen=True)
@@ -220,18 +220,20 @@ class _Backward:
     scenes: list[_Scene]
     given: Sequence[Tensor]  # gradients of latent image, depth and opacity
     tables: list[Float[Tensor, "v c"]] | None  # gradients of the volumes; None if not required
-    turns: list[OrderedSection]  # per scene
+    sections: list[OrderedSection]  # per scene
 
     @torch.no_grad()
     def __call__(self, item: tuple[_Block, Plan]) -> Layers:
         """Return the gradients of the layers."""
         block, plan = item
         scene = self.scenes[block.scene]
-        with self.turns[block.scene].number(block.number) as wait, torch.autocast("cpu", enabled=False):
+        with self.sections[block.scene].number(block.number) as wait, torch.autocast("cpu", enabled=False):
             sums = Layers(*(torch.zeros_like(layer) for layer in scene.layers.tensors()))
             given = [gradient[block.scene, block.rows] for gradient in self.given]
             found = [scene.evaluate(block, distance) for distance in plan.distances]
-            of_logits = blend_backward(plan, [each.round for each in found], block.rays, scene.config, given)
+            of_logits = blend_backward(
+                plan, [each.samples for each in found], block.rays, scene.config, given
+            )
             changes = [
                 (each.corners, scene.decode_backward(each, change, sums))
                 for each, change in zip(found, of_logits, strict=True)

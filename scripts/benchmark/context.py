@@ -21,7 +21,7 @@ from scripts.benchmark.roofline import Work
 
 
 @dataclass(frozen=True)
-class Flavour:
+class ModelVariant:
     """A model and how precisely its networks compute."""
 
     name: str
@@ -116,7 +116,7 @@ class Bench:
         return torch.rand(*shape, generator=torch.Generator().manual_seed(7)).to(self.device)
 
 
-def flavours(bench: Bench) -> Iterator[Flavour]:
+def model_variants(bench: Bench) -> Iterator[ModelVariant]:
     """Those that are wanted, one by one, all with the same random weights."""
     low = choose_precision(bench.config.train.precision, bench.device)
     wanted = {"plain": "float32", "ours": low}
@@ -137,4 +137,4 @@ def flavours(bench: Bench) -> Iterator[Flavour]:
                 bench.unmeasured.append(f"{name}: {error}")
                 continue
         precision = bench.network_precision if autocast_to == "float32" else autocast_to
-        yield Flavour(name, model, autocast_to, precision)
+        yield ModelVariant(name, model, autocast_to, precision)

@@ -17,7 +17,7 @@ from models.volumes.volume_model import VolumeModel
 from nerf.composite import BACKGROUND, field_at
 from nerf.volume import FrustumVolume
 from scripts.export_geometry.isosurface import isosurface
-from scripts.export_geometry.shading import Lattice, shade
+from scripts.export_geometry.shading import Lattice, occlusion
 from scripts.export_geometry.surfaces import PointCloud, Surface, largest_piece, nearest, smoothed
 
 SurfaceKind = Literal["shade", "density"]
@@ -61,7 +61,7 @@ def extract_surface(
     values = density_on(model, scene, lattice)
     level = options.level_on(lattice)
     if options.kind == "shade":
-        values = shade(values, lattice, axes(NUM_AXES).to(values))
+        values = occlusion(values, lattice, axes(NUM_AXES).to(values))
     vertices, faces = isosurface(values.cpu().numpy(), level, low=-lattice.radius, spacing=lattice.spacing)
     if options.largest:
         vertices, faces = largest_piece(vertices, faces)

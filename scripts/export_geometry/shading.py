@@ -47,7 +47,7 @@ class Lattice:
         return found[0, 0, 0, 0]
 
 
-def shade(
+def occlusion(
     density: Float[Tensor, "n n n"], lattice: Lattice, axes: Float[Tensor, "d 3"]
 ) -> Float[Tensor, "n n n"]:
     """Share, 0 to 1, of the light that is occluded at each point: a mean over both directions along all

@@ -25,7 +25,7 @@ from data.scenes.loader import SceneLoader
 from data.scenes.objects import Objects
 from models.training.meter import Meter
 from scripts.benchmark.cases.step import update_of
-from scripts.benchmark.context import Bench, flavours
+from scripts.benchmark.context import Bench, model_variants
 from scripts.benchmark.machine import Run, finish
 from scripts.benchmark.measure import Figure, Task, Variant, measure
 from scripts.common.shapes_set import ShapesOptions, make_shapes
@@ -167,7 +167,7 @@ def _compare(figures: list[Figure], bench: Bench) -> None:
 
 def _waiting(data: DataConfig, bench: Bench) -> str:
     """The share of time that training steps of one scene spend waiting for the loader."""
-    update = update_of(next(flavour for flavour in flavours(bench) if flavour.name == "ours"), bench)
+    update = update_of(next(variant for variant in model_variants(bench) if variant.name == "ours"), bench)
     batches, meter = _batches(data, 1), Meter()
 
     def train(batch: SceneBatch) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.device import autocast
-from scripts.benchmark.context import Bench, flavours
+from scripts.benchmark.context import Bench, model_variants
 from scripts.benchmark.measure import Figure, Task, Variant, measure
 from scripts.benchmark.roofline import Work, network_work
 
@@ -63,13 +63,13 @@ def _num_ends(bench: Bench, part: str) -> int:
 
 def _figures(bench: Bench, part: str) -> list[Figure]:
     found: list[Figure] = []
-    compared = list(flavours(bench))
+    compared = list(model_variants(bench))
     for backward in (False, True) if compared else ():
         variants = []
-        for flavour in compared:
-            network = flavour.model.parts()[part].train(backward)  # dropout is a part of training
-            run = _run(network, PASSES[part](network, bench, backward), flavour.autocast, bench, backward)
-            variants.append(Variant(flavour.name, run, flavour.precision))
+        for variant in compared:
+            network = variant.model.parts()[part].train(backward)  # dropout is a part of training
+            run = _run(network, PASSES[part](network, bench, backward), variant.autocast, bench, backward)
+            variants.append(Variant(variant.name, run, variant.precision))
         name = "forward + backward" if backward else "forward"
         found += measure(Task(part, name, variants, part_work(bench, part, backward=backward)), bench)
     return found

@@ -12,7 +12,7 @@ import torch
 from diffusion.samplers import SampleOptions, num_evaluations
 from models.device import autocast
 from scripts.benchmark.cases.networks import part_work
-from scripts.benchmark.context import Bench, Flavour, flavours
+from scripts.benchmark.context import Bench, ModelVariant, model_variants
 from scripts.benchmark.measure import Figure, Task, Variant, measure
 from scripts.benchmark.roofline import Work, renderer_work
 
@@ -23,16 +23,16 @@ VIEWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # of a path round the object
 
 @dataclass(frozen=True)
 class _Way:
-    """A flavour with its sampler, and how many views share a batch and the volume."""
+    """A variant of the model with its sampler, and how many views share a batch and the volume."""
 
-    flavour: Flavour
+    variant: ModelVariant
     options: SampleOptions  # as many steps as are run
     num_views: int
 
 
 def sample_figures(bench: Bench) -> list[Figure]:
     """What comes before the denoising, then all of a view."""
-    ways = [_way(flavour, bench) for flavour in flavours(bench)]
+    ways = [_way(variant, bench) for variant in model_variants(bench)]
     if not ways:
         return []
     beginning = _task("volume and latent image", ways, lambda way: _begin(way, bench), _work(bench, 0))
@@ -52,11 +52,11 @@ def sample_figures(bench: Bench) -> list[Figure]:
     return [*begun.values(), *drawn]
 
 
-def _way(flavour: Flavour, bench: Bench) -> _Way:
-    flavour.model.eval().requires_grad_(False)  # as programs load it: autocast then casts weights every time
+def _way(variant: ModelVariant, bench: Bench) -> _Way:
+    variant.model.eval().requires_grad_(False)  # as programs load it: autocast then casts weights every time
     plain = PLAIN.model_copy(update={"steps": bench.plain_steps})
-    options = plain if flavour.name == "plain" else bench.config.sample
-    return _Way(flavour, options, _num_views(flavour.name, bench))
+    options = plain if variant.name == "plain" else bench.config.sample
+    return _Way(variant, options, _num_views(variant.name, bench))
 
 
 def _num_views(name: str, bench: Bench) -> int:
@@ -64,28 +64,28 @@ def _num_views(name: str, bench: Bench) -> int:
 
 
 def _task(name: str, ways: list[_Way], run_of: Callable[[_Way], Callable[[], object]], least: Work) -> Task:
-    variants = [Variant(way.flavour.name, run_of(way), way.flavour.precision, way.num_views) for way in ways]
+    variants = [Variant(way.variant.name, run_of(way), way.variant.precision, way.num_views) for way in ways]
     return Task(SECTION, name, variants, least)
 
 
 def _begin(way: _Way, bench: Bench) -> Callable[[], object]:
-    source, cameras, model = bench.views(1), bench.cameras(way.num_views, first=1), way.flavour.model
+    source, cameras, model = bench.views(1), bench.cameras(way.num_views, first=1), way.variant.model
 
     @torch.no_grad()
     def run() -> object:
-        with autocast(way.flavour.autocast, bench.device):
+        with autocast(way.variant.autocast, bench.device):
             return model.render(model.encode(source), cameras)
 
     return run
 
 
 def _draw(way: _Way, bench: Bench) -> Callable[[], object]:
-    source, cameras, model = bench.views(1), bench.cameras(way.num_views, first=1), way.flavour.model
+    source, cameras, model = bench.views(1), bench.cameras(way.num_views, first=1), way.variant.model
     seeds = torch.arange(way.num_views)[None]
 
     @torch.no_grad()
     def run() -> object:
-        with autocast(way.flavour.autocast, bench.device):
+        with autocast(way.variant.autocast, bench.device):
             return model.sample(source, cameras, seeds, way.options)
 
     return run

@@ -10,7 +10,7 @@ from models.training.meter import Meter
 from models.training.optimizer import clip_gradients, make_optimizer, set_learning_rate, trained_parameters
 from scripts.benchmark.baseline import plain_update
 from scripts.benchmark.cases.networks import part_work
-from scripts.benchmark.context import Bench, Flavour, flavours
+from scripts.benchmark.context import Bench, ModelVariant, model_variants
 from scripts.benchmark.measure import Figure, Task, Variant, measure
 from scripts.benchmark.roofline import Work, renderer_work, update_work
 
@@ -21,30 +21,30 @@ Update = Callable[[SceneBatch], object]
 
 def step_figures(bench: Bench) -> list[Figure]:
     """Steps with one and with two valid source views."""
-    compared = list(flavours(bench))
-    updates = {flavour.name: update_of(flavour, bench) for flavour in compared}
+    compared = list(model_variants(bench))
+    updates = {variant.name: update_of(variant, bench) for variant in compared}
     found: list[Figure] = []
     for num in NUM_SOURCES if compared else ():
         batch = bench.scene_batch(num)
-        variants = [_variant(flavour, updates[flavour.name], batch) for flavour in compared]
+        variants = [_variant(variant, updates[variant.name], batch) for variant in compared]
         found += measure(
             Task(SECTION, f"{num} source views", variants, _work(bench, compared[0].model, num)), bench
         )
     return found
 
 
-def update_of(flavour: Flavour, bench: Bench) -> Update:
-    """A training step of a flavour's model, whose weights go on changing from call to call."""
-    flavour.model.train()
+def update_of(variant: ModelVariant, bench: Bench) -> Update:
+    """A training step of a variant's model, whose weights go on changing from call to call."""
+    variant.model.train()
     optim = bench.config.optim
-    if flavour.name == "plain":
-        return plain_update(flavour.model, optim.lr, optim.clip)
-    return configured_update(flavour, bench)
+    if variant.name == "plain":
+        return plain_update(variant.model, optim.lr, optim.clip)
+    return configured_update(variant, bench)
 
 
-def configured_update(flavour: Flavour, bench: Bench) -> Update:
+def configured_update(variant: ModelVariant, bench: Bench) -> Update:
     """What `train.py` does in a step."""
-    model, config = flavour.model, bench.config
+    model, config = variant.model, bench.config
     optimizer, ema, meter = make_optimizer(model, config.optim), EMA(model, config.optim.ema), Meter()
     trained = trained_parameters(model)
     step = 0
@@ -52,7 +52,7 @@ def configured_update(flavour: Flavour, bench: Bench) -> Update:
     def update(batch: SceneBatch) -> None:
         nonlocal step
         set_learning_rate(optimizer, config.optim, step, 0.0)
-        with autocast(flavour.autocast, bench.device):
+        with autocast(variant.autocast, bench.device):
             losses = model(batch, 0.0)
         sum(losses.values()).backward()
         meter.add(step + 1, losses | clip_gradients(trained, config.optim.clip))
@@ -64,8 +64,8 @@ def configured_update(flavour: Flavour, bench: Bench) -> Update:
     return update
 
 
-def _variant(flavour: Flavour, update: Update, batch: SceneBatch) -> Variant:
-    return Variant(flavour.name, lambda: update(batch), flavour.precision)
+def _variant(variant: ModelVariant, update: Update, batch: SceneBatch) -> Variant:
+    return Variant(variant.name, lambda: update(batch), variant.precision)
 
 
 def _work(bench: Bench, model: NVSModel, num_sources: int) -> Work:

@@ -41,7 +41,7 @@ from scripts.export_geometry.extraction import (
 )
 from scripts.export_geometry.isosurface import isosurface
 from scripts.export_geometry.picture import _dots
-from scripts.export_geometry.shading import Lattice, shade
+from scripts.export_geometry.shading import Lattice, occlusion
 from scripts.export_geometry.surfaces import (
     PointCloud,
     Surface,
@@ -143,7 +143,7 @@ def test_shade_is_the_share_of_light_that_ends_in_a_uniform_ball():
     lattice, thickness = Lattice(1.0, 33), 1.5
     points = torch.cat(list(lattice.points(torch.device("cpu"), 1000)))
     density = (thickness / 0.5 * (points.norm(dim=-1) < 0.5).float()).unflatten(0, (33, 33, 33))
-    found = shade(density, lattice, axes(20))
+    found = occlusion(density, lattice, axes(20))
     assert float(found[16, 16, 16]) == pytest.approx(1 - math.exp(-thickness), abs=0.02)
     assert float(found[0, 16, 16]) < 0.15
     torch.testing.assert_close(found, found.flip(0), atol=0.06, rtol=0)
@@ -156,7 +156,7 @@ def test_shade_in_the_open_air_of_an_edge_is_the_share_of_directions_that_end_in
     points = torch.cat(list(lattice.points(torch.device("cpu"), 10**6)))
     off = torch.atan2(points[:, 2], points[:, 0]).abs()  # from the middle of the opening, round the y axis
     solid = (off > math.radians(opening_deg / 2) + 1e-3) & (points.norm(dim=-1) < 1)
-    found = shade(300.0 * solid.float().unflatten(0, (31, 31, 31)), lattice, axes(geometry.NUM_AXES))
+    found = occlusion(300.0 * solid.float().unflatten(0, (31, 31, 31)), lattice, axes(geometry.NUM_AXES))
     # Walls end with the sphere, and light comes from 64 directions.
     assert float(found[17, 15, 15]) == pytest.approx(1 - opening_deg / 360, abs=0.06)
 

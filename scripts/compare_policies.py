@@ -51,14 +51,14 @@ INTRODUCTION = """\
 Every pixel of a view is unprojected by its depth and projected into the next view, and vice versa
 ([reprojection.py](../scripts/sampling/reprojection.py)). The error is the root mean square difference in
 8-bit levels, over the pixels for which both views see the same surface. Detail is the root mean square
-difference of neighbouring pixels on the surface: a consistent film with little detail is blurred. Gain is the
-reduction of an object's error relative to its independent film. Figures are means over objects, with standard
-errors.
+difference of neighbouring pixels on the surface: a consistent sequence with little detail is blurred. Gain is
+the reduction of an object's error relative to its independent sequence. Figures are means over objects, with
+standard errors.
 
-A film's own depth is the depth of the volume that it was sampled from. Views conditioned on earlier views
-change the volume, so their surface differs from that of the independent films, which are conditioned on the
-photo alone. The depth of the independent films therefore penalises them wherever the photo leaves the shape
-open; that table is included because it compares all films over the same pixels.
+A sequence's own depth is the depth of the volume that it was sampled from. Views conditioned on earlier views
+change the volume, so their surface differs from that of the independent sequences, which are conditioned on
+the photo alone. The depth of the independent sequences therefore penalises them wherever the photo leaves the
+shape open; that table is included because it compares all sequences over the same pixels.
 """
 SHOWN = 10  # views of a sequence on a contact sheet
 LABEL = 170  # width of the label of a way in pixels
@@ -157,16 +157,16 @@ def compare_policies(comparison: Comparison) -> list[Path]:
     from data.files import write_text_whole
     from data.images.files import write_png
     from scripts.sampling.draw import sample_views
-    from scripts.sampling.reader import films_in
+    from scripts.sampling.reader import sequences_in
 
     # Sample the views of all objects in every way, except those that exist.
     request, page = comparison.request, comparison.page
     folders = {way: request.output / folder_of(way) for way in comparison.ways}
     for way, folder in folders.items():
         sample_views(replace(request, output=folder, **WAYS[way]))
-    films = {way: films_in(folder) for way, folder in folders.items()}
+    sequences = {way: sequences_in(folder) for way, folder in folders.items()}
     num_objects = request.subject.num
-    for way, found in films.items():
+    for way, found in sequences.items():
         if len(found) != num_objects:
             raise ValueError(
                 f"{folders[way]}: has the views of {len(found)} objects, but {num_objects} are compared; "
@@ -175,9 +175,9 @@ def compare_policies(comparison: Comparison) -> list[Path]:
 
     # Measure them, and write the page with its two images.
     pictures = [page.with_name(f"{page.stem}{part}.png") for part in ("", "_objects")]
-    write_png(pictures[0], sheet([(way, films[way][0]) for way in comparison.ways]))
-    pair = [way for way in ("independent", "published") if way in films]
-    rows = [(way, films[way][number]) for number in range(min(3, num_objects)) for way in pair]
+    write_png(pictures[0], sheet([(way, sequences[way][0]) for way in comparison.ways]))
+    pair = [way for way in ("independent", "published") if way in sequences]
+    rows = [(way, sequences[way][number]) for number in range(min(3, num_objects)) for way in pair]
     write_png(pictures[1], sheet(rows))
     found = figures(folders, comparison.truth)
     write_text_whole(page, page_text(found, [path.name for path in pictures], comparison.command))
@@ -193,7 +193,7 @@ def figures(folders: dict[str, Path], truth: DepthSource | None) -> dict[str, di
     """The figures of each view sequence, by surface and way."""
     surfaces = {
         "own depth": DepthSource(),
-        "depth of the independent films": DepthSource(folder=folders["independent"]),
+        "depth of the independent sequences": DepthSource(folder=folders["independent"]),
     }
     if truth is not None:
         surfaces["the data set's depth"] = truth
@@ -221,10 +221,10 @@ def sheet(rows: list[tuple[str, "ViewSequence"]]) -> "Tensor":
     from data.scenes.views import evenly_spaced
 
     strips = []
-    for name, film in rows:
-        count = len(film.pictures)
+    for name, sequence in rows:
+        count = len(sequence.pictures)
         shown = evenly_spaced(range(count), min(SHOWN, count))
-        views = torch.stack([read_picture(film.pictures[number]) for number in shown])
+        views = torch.stack([read_picture(sequence.pictures[number]) for number in shown])
         strip = grid(enlarge(views, max(1, round(64 / views.shape[1]))), columns=len(views))
         label = Image.new("RGB", (LABEL, strip.shape[0]), "white")
         ImageDraw.Draw(label).text((4, strip.shape[0] // 2), name, fill="black", anchor="lm")
@@ -238,7 +238,7 @@ def page_text(found: dict[str, dict[str, list["Steadiness"]]], pictures: list[st
 
     parts = [INTRODUCTION]
     for name, rows in found.items():
-        known = {way: [film.error for film in films] for way, films in rows.items()}
+        known = {way: [sequence.error for sequence in sequences] for way, sequences in rows.items()}
         header, rule, *lines = table(rows).splitlines()
         lines = [
             f"{line} {mean(differences(known['independent'], known[way]))} |"
@@ -248,7 +248,7 @@ def page_text(found: dict[str, dict[str, list["Steadiness"]]], pictures: list[st
             f"## On one surface: {name}\n\n" + "\n".join([f"{header} gain |", f"{rule}---|", *lines]) + "\n"
         )
     parts.append(f"![Every way for the first object]({pictures[0]})\n")
-    parts.append(f"![Independent and published films]({pictures[1]})\n")
+    parts.append(f"![Independent and published sequences]({pictures[1]})\n")
     parts.append(f"Made by:\n\n```sh\npython -m scripts.compare_policies {command}\n```\n")
     return "\n".join(parts)
 

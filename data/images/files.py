@@ -91,17 +91,17 @@ def write_mp4(
     cannot be written.
     """
     write_whole(
-        Path(path), lambda partial: _encode_film(partial, (_film_frame(f, scale) for f in frames), fps)
+        Path(path), lambda partial: _encode_video(partial, (_video_frame(f, scale) for f in frames), fps)
     )
 
 
-def _film_frame(frame: UInt8[Tensor, "h w 3"], scale: int) -> np.ndarray:
+def _video_frame(frame: UInt8[Tensor, "h w 3"], scale: int) -> np.ndarray:
     pixels = enlarge(frame.cpu(), scale).numpy()
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _encode_film(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> None:
+def _encode_video(path: Path, frames: Iterable[np.ndarray], fps: float | int) -> None:
     import imageio.v2 as imageio
 
     # Otherwise imageio would resize the frames to a multiple of 16.

@@ -42,7 +42,7 @@ def count(value: int) -> str:
 
 
 def plural(num: int, name: str) -> str:
-    """1 film, 1,234 films."""
+    """1 view, 1,234 views."""
     return f"{num:,} {name}{'' if num == 1 else 's'}"
 
 

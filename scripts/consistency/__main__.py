@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.output:
             from scripts.common.results import write_json
 
-            named = {name: [known(film) for film in films] for name, films in rows.items()}
+            named = {name: [known(sequence) for sequence in sequences] for name, sequences in rows.items()}
             write_json(arguments.output, named)
         if arguments.colmap:
             from scripts.consistency.reconstruction import reconstructions

@@ -57,13 +57,13 @@ def reconstruct(pictures: Sequence[Path]) -> Reconstruction:
 def reconstructions(folders: list[Path]) -> list[str]:
     """Report the COLMAP reconstruction of each view sequence, one line each."""
     from scripts.common.progress import progress_bar
-    from scripts.sampling.reader import films_in
+    from scripts.sampling.reader import sequences_in
 
     lines = []
-    for film in progress_bar(
-        [film for folder in folders for film in films_in(folder)], unit="film", desc="COLMAP"
+    for sequence in progress_bar(
+        [sequence for folder in folders for sequence in sequences_in(folder)], unit="sequence", desc="COLMAP"
     ):
-        found = reconstruct(film.pictures)
+        found = reconstruct(sequence.pictures)
         registered = f"{found.num_registered} of {found.num_pictures} views registered"
-        lines.append(f"{film.folder}: COLMAP: {registered}, {found.num_points} points")
+        lines.append(f"{sequence.folder}: COLMAP: {registered}, {found.num_points} points")
     return lines

@@ -26,7 +26,7 @@ from scripts.export_geometry.request import ExportRequest
 from scripts.export_geometry.surfaces import PointCloud, Surface, points_on, write_glb, write_ply
 from scripts.export_geometry.truth import Truth
 from scripts.sampling.jobs import at_data_of, output_folders, sample_jobs
-from scripts.sampling.reader import films_in, record_of
+from scripts.sampling.reader import record_of, sequences_in
 from scripts.training.messages import tell
 
 MESH, CLOUD = "mesh.glb", "cloud.ply"
@@ -98,7 +98,7 @@ class Exporter:
         Raises ValueError if there is no surface.
         """
         true_mesh = self.truth.mesh(job.name) if self.truth else None
-        source = with_film(job, self.config, self.request.film)
+        source = with_sampled_views(job, self.config, self.request.film)
         surface, cloud = self.extract(job, source)
         write_glb(folder / MESH, surface)
         write_ply(folder / CLOUD, cloud)
@@ -125,7 +125,7 @@ class Exporter:
         return surface, cloud
 
 
-def with_film(job: Job, config: RunConfig, folder: Path | None) -> Views:
+def with_sampled_views(job: Job, config: RunConfig, folder: Path | None) -> Views:
     """The source views, followed by the sampled views of the object in a folder.
 
     Raises ValueError if the folder has none, or shows another object, or its images have another size.
@@ -133,15 +133,15 @@ def with_film(job: Job, config: RunConfig, folder: Path | None) -> Views:
     source = job.source
     if folder is None:
         return source
-    films = films_in(folder)
-    if len(films) > 1:
-        raise ValueError(f"{folder}: has the views of {len(films)} objects; give the folder of one")
-    shown = record_of(films[0].folder).get("object", job.name)  # the record may be missing in a copy
+    sequences = sequences_in(folder)
+    if len(sequences) > 1:
+        raise ValueError(f"{folder}: has the views of {len(sequences)} objects; give the folder of one")
+    shown = record_of(sequences[0].folder).get("object", job.name)  # the record may be missing in a copy
     if shown != job.name:
         raise ValueError(f"{folder}: shows {shown}; give views of {job.name}, or --object {shown}")
-    pictures = [from_uint8(read_picture(path)) for path in films[0].pictures]
+    pictures = [from_uint8(read_picture(path)) for path in sequences[0].pictures]
     if any(picture.shape != source.images.shape[2:] for picture in pictures):
         raise ValueError(f"{folder}: its images have another size than the source's; sample them again")
-    poses, intrinsics = films[0].cameras.cam_to_world, films[0].cameras.intrinsics
+    poses, intrinsics = sequences[0].cameras.cam_to_world, sequences[0].cameras.intrinsics
     cameras = cameras_from_poses(poses, intrinsics, object_radius=config.data.object_radius)
     return concatenate([source, all_valid(torch.stack(pictures)[None], cameras[None])], axis=1)

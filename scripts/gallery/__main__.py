@@ -118,37 +118,37 @@ def gallery(arguments: argparse.Namespace) -> str:
     from scripts.common.wording import megabytes, plural
     from scripts.gallery.assets import INDEX, require_ours
     from scripts.gallery.methods import Truth
-    from scripts.gallery.sources import films_of, read_sources, truth_config
+    from scripts.gallery.sources import read_sources, sequences_of, truth_config
 
     if arguments.mp4 and arguments.single_file:
         raise ValueError("--mp4 writes files next to the page; leave out --single-file")
     require_ours(arguments.output)
     sources = read_sources(arguments)
     truth = Truth(truth_config(sources, arguments.data), arguments.split)
-    films = [films_of(source) for source in sources]
-    methods = measure(sources, films, truth)
+    sequences = [sequences_of(source) for source in sources]
+    methods = measure(sources, sequences, truth)
     num_objects = len({name for method in methods for name in method.entries})
     size = write_page(methods, truth, arguments)
     untrue = [entry.untrue for method in methods for entry in method.entries.values() if entry.untrue]
     if untrue:
-        print(f"gallery: no truth for {plural(len(untrue), 'film')}: {untrue[0]}", file=sys.stderr)
+        print(f"gallery: no truth for {plural(len(untrue), 'sequence')}: {untrue[0]}", file=sys.stderr)
     counted = f"{plural(num_objects, 'object')}, {plural(len(methods), 'column')}"
     return f"{arguments.output / INDEX}: {counted}, {megabytes(size)}"
 
 
 def measure(
-    sources: "Sequence[Source]", films: "Sequence[Sequence[ViewSequence]]", truth: "Truth"
+    sources: "Sequence[Source]", sequences: "Sequence[Sequence[ViewSequence]]", truth: "Truth"
 ) -> "list[Method]":
     """Measure all view sequences."""
     from scripts.common.progress import progress_bar
     from scripts.gallery.methods import Method, made_by, read_method
 
     methods = []
-    with progress_bar(total=sum(map(len, films)), unit="film", desc="measuring") as bar:
-        for source, own in zip(sources, films, strict=True):
+    with progress_bar(total=sum(map(len, sequences)), unit="sequence", desc="measuring") as bar:
+        for source, own in zip(sources, sequences, strict=True):
             entries = {}
             for entry in read_method(own, truth):
-                entries[entry.film.name] = entry
+                entries[entry.sequence.name] = entry
                 bar.update()
             methods.append(Method(source.label, made_by(own[0]), entries))
     return methods
@@ -166,7 +166,7 @@ def write_page(methods: "Sequence[Method]", truth: "Truth", arguments: argparse.
 
     most = round(arguments.max_mb * 1e6)
     total = len({name for method in methods for name in method.entries})
-    longest = max(len(entry.film.pictures) for method in methods for entry in method.entries.values())
+    longest = max(len(entry.sequence.pictures) for method in methods for entry in method.entries.values())
     frames = min(arguments.frames, longest)
     while True:
         assets = Assets(most, inline=arguments.single_file)

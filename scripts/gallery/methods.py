@@ -43,7 +43,7 @@ MEASURES = {
 class Entry:
     """A view sequence and its figures."""
 
-    film: ViewSequence
+    sequence: ViewSequence
     figures: dict[str, float]  # the known ones of MEASURES
     untrue: str  # why there is no truth; empty if there is
 
@@ -69,45 +69,45 @@ class Truth:
             open_split(config, split)  # raises errors of the set before any views are read
         self._sets: dict[int, Objects] = {}  # by image size
 
-    def images(self, film: ViewSequence) -> Float[Tensor, "t 3 h w"]:
+    def images(self, sequence: ViewSequence) -> Float[Tensor, "t 3 h w"]:
         """The true images of a view sequence.
 
         Raises DamagedFileError if a file of the set is damaged, and otherwise ValueError if the set has no
         such views.
         """
         if self._config is None:
-            raise ValueError(f"{film.folder}: no data set is known to compare it with; give --data")
-        height, width = picture_size(film.pictures[0])
+            raise ValueError(f"{sequence.folder}: no data set is known to compare it with; give --data")
+        height, width = picture_size(sequence.pictures[0])
         if height != width:
-            raise ValueError(f"{film.folder}: its images are not square like those of a data set")
+            raise ValueError(f"{sequence.folder}: its images are not square like those of a data set")
         if height not in self._sets:
             config = self._config.model_copy(update={"image_size": height})
             self._sets[height] = open_split(config, self._split)
-        return set_views(film, self._sets[height]).images[0]
+        return set_views(sequence, self._sets[height]).images[0]
 
 
-def read_method(films: Sequence[ViewSequence], truth: Truth) -> Iterator[Entry]:
+def read_method(sequences: Sequence[ViewSequence], truth: Truth) -> Iterator[Entry]:
     """Measure view sequences, one by one.
 
     Raises ValueError if two of them show the same object.
     """
     seen: dict[str, Path] = {}
-    for film in films:
-        if film.name in seen:
+    for sequence in sequences:
+        if sequence.name in seen:
             raise ValueError(
-                f"{film.folder}: shows {film.name}, as does {seen[film.name]}; give folders in which each "
-                "object occurs once"
+                f"{sequence.folder}: shows {sequence.name}, as does {seen[sequence.name]}; give folders "
+                "in which each object occurs once"
             )
-        seen[film.name] = film.folder
+        seen[sequence.name] = sequence.folder
         known, untrue = None, ""
         try:
-            known = truth.images(film)
+            known = truth.images(sequence)
         except DamagedFileError:
             raise
         except ValueError as error:
             untrue = str(error)
-        near = {} if known is None else _nearness(film, known)
-        yield Entry(film, near | _steadiness(film), untrue)
+        near = {} if known is None else _nearness(sequence, known)
+        yield Entry(sequence, near | _steadiness(sequence), untrue)
 
 
 def existing(paths: Sequence[Path]) -> Sequence[Path]:
@@ -124,9 +124,9 @@ def read_alike(paths: Sequence[Path]) -> UInt8[Tensor, "n h w 3"]:
     return torch.stack(pictures)
 
 
-def made_by(film: ViewSequence) -> str:
+def made_by(sequence: ViewSequence) -> str:
     """A short summary of the settings of a view sequence; empty if there is no record."""
-    record = record_of(film.folder)
+    record = record_of(sequence.folder)
     options = record.get("sample")
     options = options if isinstance(options, dict) else {}
     checkpoint = record.get("checkpoint")
@@ -150,18 +150,18 @@ def _said(name: str, value: Any) -> str:
     return f"{name} {value}".strip() if known else ""
 
 
-def _steadiness(film: ViewSequence) -> dict[str, float]:
+def _steadiness(sequence: ViewSequence) -> dict[str, float]:
     """The figures of scripts.consistency with the sequence's own depth."""
-    if not film.depths:
+    if not sequence.depths:
         return {}
-    found = measured(seen_views(film, depths_of(film)))
+    found = measured(seen_views(sequence, depths_of(sequence)))
     return _known({"error": found.error, "detail": found.detail})
 
 
-def _nearness(film: ViewSequence, truth: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
+def _nearness(sequence: ViewSequence, truth: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
     """PSNR, averaged over views."""
     found = {}
-    for name, paths in (("sample_psnr", film.pictures), ("preview_psnr", existing(film.previews))):
+    for name, paths in (("sample_psnr", sequence.pictures), ("preview_psnr", existing(sequence.previews))):
         if paths:
             images = from_uint8(read_alike(paths))
             if images.shape != truth.shape:

@@ -39,7 +39,7 @@ def page_html(
         "drawn": {kind for result in results for kind in result.sheets},
         "wide": len(methods) > WIDE,
         "methods": methods,
-        "num_films": len(entries),
+        "num_sequences": len(entries),
         "num_untrue": sum(bool(entry.untrue) for entry in entries),
         "longest": max(result.total for result in results),
         "longest_shown": max(len(result.views) for result in results),
@@ -59,7 +59,7 @@ def _means(method: Method) -> dict[str, tuple[str, str]]:
     for key in MEASURES:
         values = [entry.figures[key] for entry in method.entries.values() if key in entry.figures]
         fewer = 0 < len(values) < len(method.entries)
-        found[key] = (mean(values), plural(len(values), "film") if fewer else "")
+        found[key] = (mean(values), plural(len(values), "sequence") if fewer else "")
     return found
 
 
@@ -80,13 +80,13 @@ def _sortings(methods: Sequence[Method]) -> list[tuple[str, str, int]]:
 def _item(item: GalleryItem, methods: Sequence[Method]) -> dict[str, Any]:
     """An object's data for the template."""
     results = [result for result in item.results if result]
-    first, *others = (result.entry.film for result in results)
+    first, *others = (result.entry.sequence for result in results)
     sheets = [result.sheets if result else {} for result in item.results]
     return {
         "name": item.name,
         "fps": min(result.fps for result in results),
         "count": max(len(result.views) for result in results),
-        "cameras_differ": not all(same_cameras(first, film) for film in others),
+        "cameras_differ": not all(same_cameras(first, sequence) for sequence in others),
         "figures": {
             f"{key}.{index}": value
             for index, result in enumerate(item.results)

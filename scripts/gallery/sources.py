@@ -16,7 +16,7 @@ from models.checkpoints.format import find_checkpoint
 from models.checkpoints.loading import config_of, open_checkpoint
 from scripts.sampling.arguments import make_parser, sample_request
 from scripts.sampling.draw import sample_views
-from scripts.sampling.reader import ViewSequence, films_in
+from scripts.sampling.reader import ViewSequence, sequences_in
 from scripts.sampling.request import OWN_VIEWS, SampleRequest, SubjectRequest
 
 DRAWING = (
@@ -69,13 +69,13 @@ def read_sources(arguments: argparse.Namespace) -> list[Source]:
     return _labelled(found, arguments.labels)
 
 
-def films_of(source: Source) -> list[ViewSequence]:
+def sequences_of(source: Source) -> list[ViewSequence]:
     """The view sequences of a source, sampled first if it is a run."""
     if source.drawing is None:
-        return films_in(source.folder)
+        return sequences_in(source.folder)
     written = sample_views(source.drawing)
     # An earlier call may have sampled other objects into the folder.
-    return [films_in(path.parent)[0] for path in written if path.name.endswith("transforms.json")]
+    return [sequences_in(path.parent)[0] for path in written if path.name.endswith("transforms.json")]
 
 
 def truth_config(sources: Sequence[Source], root: str | None) -> DataConfig | None:

@@ -25,7 +25,7 @@ from scripts.common.html.pictures import KIND, encoded
 from scripts.gallery.assets import Assets
 from scripts.gallery.methods import Entry, Method, Truth, existing, read_alike
 from scripts.sampling.reader import ViewSequence
-from scripts.sampling.writer import FILM_SIDE
+from scripts.sampling.writer import VIDEO_SIDE
 
 KINDS = {  # of sheets, with the file names of sample_views.py
     "sample": "view",
@@ -103,25 +103,27 @@ def frame_rate(cameras: Cameras) -> float:
 
 
 def _result(entry: Entry, truth: Truth, options: SheetOptions, assets: Assets) -> Result:
-    film, total = entry.film, len(entry.film.pictures)
+    sequence, total = entry.sequence, len(entry.sequence.pictures)
     views = evenly_spaced(range(total), min(options.frames, total))
     stills = evenly_spaced(range(len(views)), min(options.stills, len(views)))
-    groups = {kind: existing(film.beside(file)) for kind, file in KINDS.items()} | {"sample": film.pictures}
+    groups = {kind: existing(sequence.beside(file)) for kind, file in KINDS.items()} | {
+        "sample": sequence.pictures
+    }
     pictures = {kind: read_alike([paths[view] for view in views]) for kind, paths in groups.items() if paths}
     if not entry.untrue:
-        pictures["truth"] = to_uint8(truth.images(film)[views])
-    fps = frame_rate(film.cameras[views])
+        pictures["truth"] = to_uint8(truth.images(sequence)[views])
+    fps = frame_rate(sequence.cameras[views])
     sheets = {
-        kind: _sheet(frames, f"{film.name}-{kind}", options, assets) for kind, frames in pictures.items()
-    } | _inputs(film, options, assets)
-    mp4 = _mp4(film.name, pictures, fps, assets) if options.mp4 else None
+        kind: _sheet(frames, f"{sequence.name}-{kind}", options, assets) for kind, frames in pictures.items()
+    } | _inputs(sequence, options, assets)
+    mp4 = _mp4(sequence.name, pictures, fps, assets) if options.mp4 else None
     return Result(entry, total, tuple(views), tuple(stills), fps, sheets, mp4)
 
 
-def _inputs(film: ViewSequence, options: SheetOptions, assets: Assets) -> dict[str, SpriteSheet]:
-    if not film.inputs:
+def _inputs(sequence: ViewSequence, options: SheetOptions, assets: Assets) -> dict[str, SpriteSheet]:
+    if not sequence.inputs:
         return {}
-    return {"input": _sheet(read_alike(film.inputs), f"{film.name}-input", options, assets)}
+    return {"input": _sheet(read_alike(sequence.inputs), f"{sequence.name}-input", options, assets)}
 
 
 def _sheet(
@@ -150,8 +152,8 @@ def _mp4(name: str, pictures: dict[str, Tensor], fps: float, assets: Assets) -> 
     kinds = [kind for kind in ("sample", "preview", "depth", "truth") if kind in pictures]
     shown = [pictures[kind] for kind in kinds if pictures[kind].shape == size]
     frames = (grid(torch.stack(list(parts)), columns=len(shown)) for parts in zip(*shown, strict=True))
-    scale = max(1, round(FILM_SIDE / size[1]))
+    scale = max(1, round(VIDEO_SIDE / size[1]))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.mp4"
+        path = Path(folder) / "video.mp4"
         write_mp4(path, frames, fps=fps, scale=scale)
         return assets.add(name, "mp4", path.read_bytes())

@@ -1,4 +1,4 @@
-"""Make one HTML page of a run: pictures of held-out views as a film, curves, figures, warnings, the config.
+"""Make one HTML page of a run: held-out views as an animation, curves, figures, warnings, the config.
 
     python -m scripts.report runs/NAME
     python -m scripts.report runs/RECIPE --output docs/recipe.html --max-mb 3

@@ -1,7 +1,7 @@
 "use strict";
 document.documentElement.classList.add("scripted");
 
-// The film: the slider chooses which picture is shown large.
+// The animation: the slider chooses which picture is shown large.
 const player = document.querySelector(".player");
 if (player) {
   const large = document.querySelector(".hero img"), caption = document.querySelector(".hero figcaption");

@@ -70,7 +70,7 @@ def make_previews(run: Run, room: int) -> Previews:
     ]
     problems: dict[Path, str] = {}
     large = _newest(sources, int(room * LARGE_SHARE), problems)
-    frames, remarks = _film(sources, room - large.cost, problems) if large else ([], [])
+    frames, remarks = _animation(sources, room - large.cost, problems) if large else ([], [])
     if large is None and len(problems) < len(sources):
         remarks = ["The pictures are left out: there is no room for one."]
     return Previews(large, tuple(frames), tuple(remarks), tuple(problems.values()))
@@ -97,7 +97,9 @@ def _newest(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> F
     return None
 
 
-def _film(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> tuple[list[Frame], list[str]]:
+def _animation(
+    sources: Sequence[Frame], room: int, problems: dict[Path, str]
+) -> tuple[list[Frame], list[str]]:
     """As many of the pictures as fit, and remarks on what had to be done for that."""
 
     def encode_all(chosen: Sequence[Frame], scale: float) -> tuple[list[Frame], int]:
@@ -119,12 +121,12 @@ def _film(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> tup
             break
         num = min(num - 1, int(num * room / total))
     else:
-        return [], ["The film is left out: there is no room for it (--max-mb)."]
+        return [], ["The animation is left out: there is no room for it (--max-mb)."]
     remarks = []
     if num < len(sources):
         remarks.append(f"Of {len(sources)} pictures {num} are here, evenly chosen (--max-mb).")
     if scale < 1:
-        remarks.append(f"The film's pictures are scaled to {scale:.0%} of their size (--max-mb).")
+        remarks.append(f"The animation's images are scaled to {scale:.0%} of their size (--max-mb).")
     return frames, remarks
 
 

@@ -45,17 +45,17 @@ def consistency(
     folders: "Sequence[Path]", source: DepthSource, *, previews: bool = False
 ) -> dict[str, list[Steadiness]]:
     """Measure the view sequences of every row of the table."""
-    from scripts.sampling.reader import films_in, seen_views
+    from scripts.sampling.reader import seen_views, sequences_in
 
     rows: dict[str, list[Steadiness]] = {}
     for folder in folders:
-        films = films_in(folder)
-        depths, truth = surfaces(films, source)
-        pairs = list(zip(films, depths, strict=True))
-        rows[f"{folder}"] = [measured(seen_views(film, depth)) for film, depth in pairs]
+        sequences = sequences_in(folder)
+        depths, truth = surfaces(sequences, source)
+        pairs = list(zip(sequences, depths, strict=True))
+        rows[f"{folder}"] = [measured(seen_views(sequence, depth)) for sequence, depth in pairs]
         if previews:
             rows[f"{folder}, previews"] = [
-                measured(seen_views(film, depth, pictures=film.previews)) for film, depth in pairs
+                measured(seen_views(sequence, depth, pictures=sequence.previews)) for sequence, depth in pairs
             ]
         if truth:
             rows[f"{source.data}, as for {folder}"] = [measured(views) for views in truth]
@@ -63,7 +63,7 @@ def consistency(
 
 
 def surfaces(
-    films: list["ViewSequence"], source: DepthSource
+    sequences: list["ViewSequence"], source: DepthSource
 ) -> tuple[list[list["Tensor"]], list[list["SeenView"]]]:
     """The depth of the views of each sequence from a source, and the true views if that is a data set.
 
@@ -72,35 +72,35 @@ def surfaces(
     from data.config import DataConfig
     from data.formats.registry import open_split
     from data.images.files import picture_size
-    from scripts.sampling.reader import depths_of, films_in, require_same_cameras, true_views
+    from scripts.sampling.reader import depths_of, require_same_cameras, sequences_in, true_views
 
     if source.data:
-        size = picture_size(films[0].pictures[0])[0]
+        size = picture_size(sequences[0].pictures[0])[0]
         config = DataConfig(root=source.data, image_size=size, depth_scale=source.depth_scale)
         objects = open_split(config, source.split)
-        truth = [true_views(film, objects) for film in films]
+        truth = [true_views(sequence, objects) for sequence in sequences]
         return [[view.depth for view in views] for views in truth], truth
-    others = films
+    others = sequences
     if source.folder:
-        found = films_in(source.folder)
+        found = sequences_in(source.folder)
         named = {other.name: other for other in found}
-        others = [named.get(film.name) for film in films]
+        others = [named.get(sequence.name) for sequence in sequences]
         if None in others:
-            missing = films[others.index(None)].name
+            missing = sequences[others.index(None)].name
             raise ValueError(
                 f"{source.folder}: has no views of {missing}; sample them, or give another folder"
             )
-    for film, other in zip(films, others, strict=True):
-        require_same_cameras(film, other)
+    for sequence, other in zip(sequences, others, strict=True):
+        require_same_cameras(sequence, other)
     return [list(depths_of(other)) for other in others], []
 
 
 def measured(views: "Iterable[SeenView]") -> Steadiness:
     """Measure a view sequence."""
-    from scripts.sampling.reprojection import detail, film_agreement
+    from scripts.sampling.reprojection import detail, sequence_agreement
 
     views = list(views)
-    agreement = film_agreement(views)
+    agreement = sequence_agreement(views)
     details = [value for value in map(detail, views) if isfinite(value)]
     mean = fmean(details) if details else float("nan")
     return Steadiness(agreement.error, agreement.psnr, 100 * agreement.share, mean)
@@ -108,14 +108,16 @@ def measured(views: "Iterable[SeenView]") -> Steadiness:
 
 def table(rows: dict[str, list[Steadiness]]) -> str:
     """Means over view sequences, with standard errors if there are several, as Markdown."""
-    lines = ["| film | films | error (levels) | PSNR (dB) | compared (%) | detail (levels) |"]
+    lines = ["| method | sequences | error (levels) | PSNR (dB) | compared (%) | detail (levels) |"]
     lines.append("|---|---|---|---|---|---|")
-    for name, films in rows.items():
-        figures = (mean([getattr(film, key.name) for film in films]) for key in fields(Steadiness))
-        lines.append(f"| {name} | {len(films)} | {' | '.join(figures)} |")
+    for name, sequences in rows.items():
+        figures = (
+            mean([getattr(sequence, key.name) for sequence in sequences]) for key in fields(Steadiness)
+        )
+        lines.append(f"| {name} | {len(sequences)} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
-def known(film: Steadiness) -> dict[str, float | None]:
+def known(sequence: Steadiness) -> dict[str, float | None]:
     """The figures of a view sequence for JSON; None if there is nothing to compare."""
-    return {name: value if isfinite(value) else None for name, value in asdict(film).items()}
+    return {name: value if isfinite(value) else None for name, value in asdict(sequence).items()}

@@ -51,7 +51,7 @@ class ViewSequence:
         return tuple(self.folder / f"{prefix}{kind}_{number}" for prefix, _, number in parts)
 
 
-def films_in(folder: Path) -> list[ViewSequence]:
+def sequences_in(folder: Path) -> list[ViewSequence]:
     """The view sequences in a folder and its subfolders, sorted. Raises ValueError if there are none."""
     inside = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
     found = [place for place in (folder, *inside) if any(place.glob("*transforms.json"))]
@@ -59,52 +59,56 @@ def films_in(folder: Path) -> list[ViewSequence]:
         raise ValueError(
             f"{folder}: has no views with transforms.json; give a folder that sample_views.py has written"
         )
-    return [_read_film(place) for place in found]
+    return [_read_sequence(place) for place in found]
 
 
-def depths_of(film: ViewSequence) -> Iterator[Float[Tensor, "h w"]]:
+def depths_of(sequence: ViewSequence) -> Iterator[Float[Tensor, "h w"]]:
     """Depth of every view, 0 where there is no surface. Raises ValueError if there are no depth images."""
-    if not film.depths:
+    if not sequence.depths:
         raise ValueError(
-            f"{film.folder}: has no depth images (depth16_0000.png); sample it again, or use other depth"
+            f"{sequence.folder}: has no depth images (depth16_0000.png); sample it again, or use other depth"
         )
-    return (film.depth_step * read_channel(path, bits=16) for path in film.depths)
+    return (sequence.depth_step * read_channel(path, bits=16) for path in sequence.depths)
 
 
 def seen_views(
-    film: ViewSequence, depths: Iterable[Float[Tensor, "h w"]], *, pictures: Sequence[Path] | None = None
+    sequence: ViewSequence, depths: Iterable[Float[Tensor, "h w"]], *, pictures: Sequence[Path] | None = None
 ) -> Iterator[SeenView]:
     """Read the views of a sequence (or other `pictures` of them) one by one."""
-    for number, (path, depth) in enumerate(zip(pictures or film.pictures, depths, strict=True)):
+    for number, (path, depth) in enumerate(zip(pictures or sequence.pictures, depths, strict=True)):
         image = from_uint8(read_picture(path))
         if depth.shape != image.shape[1:]:
             raise ValueError(f"{path}: has another size than its depth; use images of the same size")
-        yield SeenView(image, depth, film.cameras[number])
+        yield SeenView(image, depth, sequence.cameras[number])
 
 
-def true_views(film: ViewSequence, objects: Objects) -> list[SeenView]:
+def true_views(sequence: ViewSequence, objects: Objects) -> list[SeenView]:
     """The views of a data set with depth that match a sequence's object name and cameras.
 
     Raises ValueError if the set lacks the object, one of the cameras, or depth.
     """
-    known = set_views(film, objects, geometry=True)
+    known = set_views(sequence, objects, geometry=True)
     depth = torch.where(known.geometry.alpha >= OPAQUE, known.geometry.depth, 0.0)[0]
     return [SeenView(known.images[0, n], depth[n], known.cameras[0, n]) for n in range(len(depth))]
 
 
-def set_views(film: ViewSequence, objects: Objects, *, geometry: bool = False) -> Views:
+def set_views(sequence: ViewSequence, objects: Objects, *, geometry: bool = False) -> Views:
     """The views of a data set that match a sequence's object name and cameras, as a batch of one scene,
     optionally with `geometry`.
 
     Raises ValueError if the set lacks the object, one of the cameras, or the requested geometry.
     """
-    if film.name not in objects.ids:
-        raise ValueError(f"{film.folder}: the data set has no object called {film.name}; give another set")
-    index = objects.ids.index(film.name)
-    difference = film.cameras.cam_to_world[:, None] - objects.cameras(index).cam_to_world
+    if sequence.name not in objects.ids:
+        raise ValueError(
+            f"{sequence.folder}: the data set has no object called {sequence.name}; give another set"
+        )
+    index = objects.ids.index(sequence.name)
+    difference = sequence.cameras.cam_to_world[:, None] - objects.cameras(index).cam_to_world
     difference = difference.abs().amax(dim=(-2, -1))
     if bool((difference.amin(dim=1) > SAME_POSE).any()):
-        raise ValueError(f"{film.folder}: its views are not the data set's; sample with --trajectory data")
+        raise ValueError(
+            f"{sequence.folder}: its views are not the data set's; sample with --trajectory data"
+        )
     return objects.read_views(index, difference.argmin(dim=1).tolist(), geometry=geometry)
 
 
@@ -114,21 +118,21 @@ def record_of(folder: Path) -> dict[str, Any]:
     return read_document(records[0]) if records else {}
 
 
-def same_cameras(film: ViewSequence, other: ViewSequence) -> bool:
+def same_cameras(sequence: ViewSequence, other: ViewSequence) -> bool:
     """Whether two view sequences have the same cameras."""
-    ours, theirs = film.cameras.cam_to_world, other.cameras.cam_to_world
+    ours, theirs = sequence.cameras.cam_to_world, other.cameras.cam_to_world
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=SAME_POSE)
 
 
-def require_same_cameras(film: ViewSequence, other: ViewSequence) -> None:
+def require_same_cameras(sequence: ViewSequence, other: ViewSequence) -> None:
     """Raise ValueError if two view sequences have different cameras."""
-    if not same_cameras(film, other):
+    if not same_cameras(sequence, other):
         raise ValueError(
-            f"{other.folder}: has other cameras than {film.folder}; sample both on one trajectory"
+            f"{other.folder}: has other cameras than {sequence.folder}; sample both on one trajectory"
         )
 
 
-def _read_film(folder: Path) -> ViewSequence:
+def _read_sequence(folder: Path) -> ViewSequence:
     files = sorted(folder.glob("*transforms.json"))
     if len(files) > 1:
         raise ValueError(f"{folder}: has {len(files)} view sequences; sample each into its own folder")

@@ -62,7 +62,7 @@ class Agreement:
         return self.num_compared / max(1, self.num_surface)
 
 
-def film_agreement(views: Iterable[SeenView]) -> Agreement:
+def sequence_agreement(views: Iterable[SeenView]) -> Agreement:
     """Compare each view with the next, in both directions."""
     return sum((pair_agreement(*pair) for pair in pairwise(views)), Agreement())
 

@@ -19,12 +19,11 @@ from models.checkpoints.loading import load_model
 from models.device import autocast, choose_device, place
 from scripts.common.progress import progress_bar
 from scripts.sampling.request import SampleRequest
-
-FILM_SIDE = 256  # pixels
+from scripts.sampling.writer import VIDEO_SIDE
 
 
 def transfer_views(request: SampleRequest) -> list[Path]:
-    """Draw scenes along a driving video, beside it; returns the films that were written.
+    """Draw scenes along a driving video, beside it; returns the videos that were written.
 
     Raises ValueError where the video, or a scene, cannot be used, or where the model cannot follow a video.
     """
@@ -92,7 +91,7 @@ def _write(
         write_png(folder / f"{prefix}cond_{number:02d}.png", picture)
     for number, picture in enumerate(views):
         write_png(folder / f"{prefix}view_{number:04d}.png", picture)
-    scale = max(1, FILM_SIDE // views.shape[1])
+    scale = max(1, VIDEO_SIDE // views.shape[1])
     write_mp4(folder / f"{prefix}views.mp4", views, fps=fps, scale=scale)
     together = torch.cat([led, views], dim=2)
     write_mp4(folder / f"{prefix}transfer.mp4", together, fps=fps, scale=scale)

@@ -27,7 +27,7 @@ from scripts.sampling.reader import RECORD
 WIDEST = 64.0  # 8-bit levels at the end of the colour bar, the same for all images
 
 
-FILM_SIDE = 256  # pixels; smaller views are enlarged by an integer factor to about this side in videos
+VIDEO_SIDE = 256  # pixels; smaller views are enlarged by an integer factor to about this side in videos
 SHEET_COLUMNS = 10
 SHEET_VIEWS = 200  # if there are more views, so many evenly spaced ones are shown
 STEPS_VIEWS = 4  # views whose denoising is shown
@@ -181,7 +181,7 @@ class SampleWriter:
         All views must be finished.
         """
         height, width = self.view(0).shape[1:3]
-        scale = max(1, round(FILM_SIDE / height))
+        scale = max(1, round(VIDEO_SIDE / height))
         count = len(self._cameras.near)
         written = [self.path("views.mp4"), self.path("sheet.png"), self.path("transforms.json")]
         pairs = (self._pair(number).flatten(0, 1) for number in range(count))
@@ -195,7 +195,7 @@ class SampleWriter:
             write_mp4(written[-1], frames, fps=self._fps, scale=scale)
         if self._steps:
             written.append(self.path("progress.mp4"))
-            write_mp4(written[-1], self._steps_film(), fps=self._fps, scale=scale)
+            write_mp4(written[-1], self._steps_video(), fps=self._fps, scale=scale)
         return written
 
     def _existing(self, name: str) -> frozenset[int]:
@@ -242,7 +242,7 @@ class SampleWriter:
         tiles = [tile for row, rest in zip(rows, white, strict=True) for tile in (row, rest)]
         return grid(torch.cat(tiles), columns=columns)
 
-    def _steps_film(self) -> UInt8[Tensor, "n h w 3"]:
+    def _steps_video(self) -> UInt8[Tensor, "n h w 3"]:
         """A frame of the first views, side by side, for every step; the last one is held for a second."""
         frames = [
             grid(torch.stack(views), columns=len(views)) for views in zip(*self._steps.values(), strict=True)

@@ -24,7 +24,7 @@ from data.scenes.objects import RawObjects
 from data.splits import HELD_OUT, STAND_IN, Split, natural_key, split_named, subfolders
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-FILMS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
 DEPTH = 4  # folders below the root in which videos may be
 SPLIT_FILE = "splits.json"
 FEWEST = 2  # frames of a video
@@ -47,7 +47,7 @@ class Videos(RawObjects):
     def num_views(self, index: int) -> int:
         """Number of frames."""
         path = self._paths[index]
-        count = len(frame_files(path)) if path.is_dir() else len(read_film(path))
+        count = len(frame_files(path)) if path.is_dir() else len(read_video(path))
         if count < FEWEST:
             raise ValueError(f"{path}: is a video of {count} frames; use videos of {FEWEST} or more")
         return count
@@ -59,7 +59,7 @@ class Videos(RawObjects):
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """The middle square of a frame."""
         path = self._paths[index]
-        frame = read_picture(frame_files(path)[view]) if path.is_dir() else read_film(path)[view]
+        frame = read_picture(frame_files(path)[view]) if path.is_dir() else read_video(path)[view]
         return middle_square(frame)
 
 
@@ -80,7 +80,7 @@ def frame_files(folder: Path) -> tuple[Path, ...]:
 
 
 @lru_cache(maxsize=2)
-def read_film(path: Path) -> UInt8[Tensor, "t h w 3"]:
+def read_video(path: Path) -> UInt8[Tensor, "t h w 3"]:
     """All frames of a video file. Raises ValueError where it cannot be read."""
     import imageio.v3 as iio
 
@@ -94,7 +94,7 @@ def read_film(path: Path) -> UInt8[Tensor, "t h w 3"]:
 
 
 def is_videos(root: Path) -> bool:
-    """Whether a folder holds videos: files of film, or what this project wrote as videos."""
+    """Whether a folder holds videos: video files, or folders of frames with `MARK`."""
     return (root / MARK).is_file() or any(path.is_file() for path in _videos(root, depth=2))
 
 
@@ -156,7 +156,9 @@ def _id(root: Path, path: Path) -> str:
 
 
 def _videos(folder: Path, depth: int = DEPTH) -> list[Path]:
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in FILMS and path.is_file()]
+    found = [
+        path for path in sorted(folder.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    ]
     for inner in subfolders(folder):
         if frame_files(inner):
             found.append(inner)

@@ -18,8 +18,8 @@ from scripts import compare_policies
 from scripts.consistency import __main__ as consistency
 from scripts.consistency import reconstruction
 from scripts.sampling import consistency as measure
-from scripts.sampling.reader import films_in
-from scripts.sampling.reprojection import SeenView, film_agreement
+from scripts.sampling.reader import sequences_in
+from scripts.sampling.reprojection import SeenView, sequence_agreement
 from scripts.sampling.request import SampleRequest
 from tests.tiny_run import save_tiny_run, tiny_config
 
@@ -61,7 +61,7 @@ def by_hand(pictures: Path, depths: Path, name: str = "view") -> float:
         )
         for number in range(VIEWS)
     ]
-    return film_agreement(views).error
+    return sequence_agreement(views).error
 
 
 def figures(*flags: object) -> dict[str, list[measure.Steadiness]]:
@@ -87,7 +87,7 @@ def test_a_prefix_may_be_like_the_names_of_views(workplace: Path, tmp_path: Path
     document = tmp_path / "review_transforms.json"
     text = document.read_text().replace('"view_', '"review_view_').replace('"depth16_', '"review_depth16_')
     document.write_text(text)
-    names = [path.name for path in films_in(tmp_path)[0].previews]
+    names = [path.name for path in sequences_in(tmp_path)[0].previews]
     assert names == [f"review_preview_{number:04d}.png" for number in range(VIEWS)]
 
 
@@ -113,7 +113,7 @@ def test_depth_and_pictures_of_the_data_set_stand_beside_films_from_its_cameras(
     known = objects.read_views(0, range(1, VIEWS + 1), geometry=True)  # view 0 is the input
     depth = torch.where(known.geometry.alpha >= 0.5, known.geometry.depth, 0.0)[0]
     truth = [SeenView(known.images[0, i], depth[i], known.cameras[0, i]) for i in range(VIEWS)]
-    expected = film_agreement(truth)
+    expected = sequence_agreement(truth)
     found = rows[f"{workplace / 'set'}, as for {workplace / 'data'}"][0]
     assert found.compared == pytest.approx(100 * expected.share)
     assert found.error == pytest.approx(expected.error, nan_ok=True)

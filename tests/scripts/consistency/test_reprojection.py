@@ -10,7 +10,7 @@ from torch import Tensor
 from data.cameras.pinhole import Cameras, cameras_from_poses, pinhole
 from data.cameras.poses import look_at, orbit
 from models.base import surface_depth
-from scripts.sampling.reprojection import LEVELS, Agreement, SeenView, film_agreement, pair_agreement
+from scripts.sampling.reprojection import LEVELS, Agreement, SeenView, pair_agreement, sequence_agreement
 
 HEIGHT, WIDTH = 21, 31
 RADIUS = 0.4
@@ -98,18 +98,18 @@ def test_neighbours_on_a_sphere_agree_far_better_than_pictures_that_do_not_turn(
     path = [cameras_from_poses(pose[None], pinhole(0.9, aspect=WIDTH / HEIGHT))[0] for pose in poses]
     film = [sphere_view(camera) for camera in path]
     frozen = [replace(view, image=film[0].image) for view in film]
-    assert film_agreement(film).error < film_agreement(frozen).error / 5
-    assert film_agreement(film).num_surface == 2 * sum(int((view.depth > 0).sum()) for view in film) - sum(
-        int((view.depth > 0).sum()) for view in (film[0], film[-1])
-    )
+    assert sequence_agreement(film).error < sequence_agreement(frozen).error / 5
+    assert sequence_agreement(film).num_surface == 2 * sum(
+        int((view.depth > 0).sum()) for view in film
+    ) - sum(int((view.depth > 0).sum()) for view in (film[0], film[-1]))
 
 
 def test_which_view_is_first_does_not_matter_and_sums_are_of_all_pairs():
     views = [sphere_view(camera_at(1.3, y, 0.2)) for y in (0.0, 0.2, 0.5)]
     assert pair_agreement(*views[:2]).error == pytest.approx(pair_agreement(*views[1::-1]).error)
-    assert film_agreement(views).error == pytest.approx(film_agreement(views[::-1]).error)
+    assert sequence_agreement(views).error == pytest.approx(sequence_agreement(views[::-1]).error)
     parts = pair_agreement(*views[:2]) + pair_agreement(*views[1:])
-    assert parts == film_agreement(views)
+    assert parts == sequence_agreement(views)
 
 
 def test_what_one_view_hides_is_not_compared():

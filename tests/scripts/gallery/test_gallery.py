@@ -149,7 +149,7 @@ def test_truth_is_left_out_where_the_set_has_no_such_views(films: Path, capsys):
     assert not page.all("figure", "truth")
     assert not any("psnr" in key for key in json.loads(item(page, "bb").attributes["data-figures"]))
     page = made(films / "one", films / "other", "--data", films / "set", "--output", films / "page")
-    assert "no truth for 1 film: " in page.all("p", "state")[0].text
+    assert "no truth for 1 sequence: " in page.all("p", "state")[0].text
     page = made(films / "one", "--output", films / "page")
     assert "give --data" in capsys.readouterr().err
     assert not page.all("figure", "truth")

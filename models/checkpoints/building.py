@@ -30,10 +30,9 @@ def prepare_for_inference(
 
 
 def empty_model(config: BaseModel, path: Path) -> NVSModel:
-    """The model of a config on no device: a config, from the file `path`, that asks for more than the file
-    holds is found out before memory is spent on it.
+    """Build the model of a config, from the file `path`, on the meta device, without using memory.
 
-    Raises ValueError where there is no such model.
+    Raises ValueError if the config describes no model.
     """
     try:
         with torch.device("meta"):
@@ -43,14 +42,14 @@ def empty_model(config: BaseModel, path: Path) -> NVSModel:
 
 
 def strip_resource_settings(config: Config) -> Config:
-    """A model's config with defaults for what suited the machine that it was trained on."""
+    """Reset keys of a model's config that were chosen for the training machine to their defaults."""
     for setting in family(config.family).resource_settings:
         config = _with_default(config, setting.split(".")[1:])
     return config
 
 
 def _with_default(section: Any, keys: list[str]) -> Any:
-    """A section of a config with the default of one key, which may lie in a section of it."""
+    """Reset one key of a section, which may be in a subsection, to its default."""
     key, *within = keys
     field = type(section).model_fields[key]
     default = field.get_default(call_default_factory=True)

@@ -1,7 +1,7 @@
 """The formats of checkpoints that can be opened.
 
-A new one is an entry here, with a function that recognises a file and one that loads it: of a network's
-published weights that one gives our names to tensors, and a config.
+To add one, add an entry with a function that recognises a file and one that loads it. For published weights
+of a network, the latter renames the tensors and adds a config.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from models.checkpoints.viewfusion import is_viewfusion, load_viewfusion
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a caller chooses where a format leaves a choice."""
+    """Options of loading."""
 
     sections: tuple[str, ...]  # of checkpoints of ours
     config: RunConfig | None  # of weights that come without one; None: the format's own

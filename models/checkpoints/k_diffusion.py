@@ -1,4 +1,4 @@
-"""Checkpoints of k-diffusion's own training: a denoiser alone, whose weights go into ours."""
+"""Checkpoints of k-diffusion's own training: a denoiser alone, to initialise ours."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ def is_denoiser(file: CheckpointFile) -> bool:
 
 
 def load_denoiser(file: CheckpointFile) -> Checkpoint:
-    """The network as part of a checkpoint of ours; the config is what the file tells of it.
+    """Load the network as a partial checkpoint of ours, with what is known of its config.
 
-    It may be a bare state dict, or a dict that holds one as 'model_ema' (preferred) or 'model'. Raises
-    ValueError where an entry is no plain tensor.
+    The file may have a state dict, or a dict with one as 'model_ema' (preferred) or 'model'. Raises
+    ValueError if an entry is not a plain tensor.
     """
     weights = dict(file.weights(*ENTRIES, wrappers=WITHIN))
     for name, value in weights.items():
@@ -39,7 +39,7 @@ def load_denoiser(file: CheckpointFile) -> Checkpoint:
 
 
 def _known_config(config: Any) -> dict[str, Any]:
-    """What a config of k-diffusion says in terms of ours; its images are always from -1 to 1."""
+    """Translate a config of k-diffusion to ours, as far as known; its images are always in [-1, 1]."""
     known: dict[str, Any] = {"image_range": "symmetric"}
     model = config.get("model") if isinstance(config, dict) else None
     sigma_data = model.get("sigma_data") if isinstance(model, dict) else None

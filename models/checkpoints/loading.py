@@ -1,4 +1,4 @@
-"""From a run or a checkpoint file of any known format to a model that is ready for use."""
+"""Load a trained model from a run or a checkpoint file of any known format."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +13,15 @@ from models.device import choose_device, place
 
 
 def load_from_disk(run_or_checkpoint: str | Path, device: str) -> NVSModel:
-    """What `models.load` does."""
+    """Load a model to a device; see `models.load`."""
     there = choose_device(device)
     return place(load_model(run_or_checkpoint)[0], there)
 
 
 def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]:
-    """A trained model, ready to sample on the CPU, with its run's config and the number of updates it has
-    seen.
+    """Load a trained model with averaged weights on the CPU; also returns its config and number of updates.
 
-    Weights are the averaged ones. Raises ValueError where the checkpoint cannot be read or does not hold what
-    its config describes.
+    Raises ValueError if the checkpoint cannot be read or does not match its config.
     """
     checkpoint = require_whole(open_checkpoint(find_checkpoint(run_or_checkpoint)))
     config = config_of(checkpoint)
@@ -35,10 +33,10 @@ def load_model(run_or_checkpoint: str | Path) -> tuple[NVSModel, RunConfig, int]
 def open_checkpoint(
     path: Path, *, sections: tuple[str, ...] = ("model", "ema"), config: RunConfig | None = None
 ) -> Checkpoint:
-    """The checkpoint in a file of any known format, on the CPU: `sections` of one of ours.
+    """Open a checkpoint of any known format on the CPU, with these `sections` if it is one of ours.
 
-    `config` is that of weights that come without one; None is their format's own. Raises ValueError where the
-    file is of no known format, is damaged, could run code, or does not hold what it should.
+    `config` is for weights without one (default: that of their format). Raises ValueError if the file is of
+    no known format, is damaged, could run code, or has unexpected contents.
     """
     with opened(path) as file:
         kind = next((kind for kind in formats.FORMATS if kind.recognises(file)), None)
@@ -48,7 +46,7 @@ def open_checkpoint(
 
 
 def require_whole(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint itself. Raises ValueError where it is of a part of a model alone."""
+    """Return the checkpoint. Raises ValueError if it has only a part of a model."""
     if checkpoint.partial:
         raise ValueError(
             f"{checkpoint.path}: holds a denoiser alone, which draws no views; train a model that "
@@ -58,13 +56,13 @@ def require_whole(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def config_of(checkpoint: Checkpoint) -> RunConfig:
-    """The config of a checkpoint's run. Raises ValueError where this version does not know it."""
+    """The config of a checkpoint's run. Raises ValueError if this version does not support it."""
     where = f"{checkpoint.path}: its config does not suit this version (use the one that wrote it)"
     return validate_config(checkpoint.config, where)
 
 
 def _unknown(file: CheckpointFile) -> ValueError:
-    """What to say of a file that no format recognises."""
+    """The error for a file that no format recognises."""
     others = ", nor ".join(kind.description for kind in formats.FORMATS[1:])
     names = sorted(file.names("model"))
     held = f" (it holds {names[0][:60]!a}, ...)" if names else ""

@@ -1,4 +1,4 @@
-"""One opened checkpoint file of any kind: names and shapes are known before tensors are read."""
+"""An open checkpoint file of any kind: names and shapes are available before tensors are read."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,13 +21,13 @@ from models.checkpoints.torch_file import (
 
 
 class DamagedCheckpointError(ValueError):
-    """A file that is not, or no longer, what was written."""
+    """A file that is damaged or of another kind."""
 
 
 class Weights(Mapping[str, Any]):
-    """A state dict by names without prefixes of wrappers; values are read when they are asked for.
+    """A state dict by names without prefixes of wrappers; values are read on access.
 
-    In a file of torch.save values may be anything; in a safetensors file they are tensors.
+    Values in a file of torch.save may be anything; those in a safetensors file are tensors.
     """
 
     def __init__(self, source: Mapping[Any, Any], keys: dict[str, Any]):
@@ -51,7 +51,7 @@ class Weights(Mapping[str, Any]):
 
 
 class StoredTensors(Mapping[str, Tensor]):
-    """The tensors of an open safetensors file, each read when it is asked for."""
+    """The tensors of an open safetensors file, read on access."""
 
     def __init__(self, file: Any):
         self._file, self._names = file, tuple(file.keys())
@@ -78,7 +78,7 @@ class CheckpointFile:
 
     path: Path
     kind: Literal["safetensors file", "file of torch.save"]
-    header: Mapping[str, str]  # what a safetensors file says of itself
+    header: Mapping[str, str]  # metadata of a safetensors file
     content: Any  # tensors by name; of a file of torch.save, whatever was saved
 
     def names(self, *entries: str, wrappers: tuple[str, ...] = WRAPPERS) -> frozenset[str]:
@@ -105,8 +105,10 @@ class CheckpointFile:
         return Weights(state, keys)
 
     def entry(self, key: str) -> Any:
-        """A value beside the weights, such as a config: of what torch.save wrote, or JSON in the header of a
-        safetensors file; None if there is none. Raises ValueError if it is no JSON."""
+        """A value saved with the weights, such as a config; None if there is none.
+
+        In a safetensors file it is JSON in the header; raises ValueError if it is not.
+        """
         if self.kind == "file of torch.save":
             return self.content.get(key) if isinstance(self.content, dict) else None
         try:

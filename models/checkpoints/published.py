@@ -1,8 +1,8 @@
 """Checkpoints of the earlier open implementation, `genvs.pt`: names, reading, writing.
 
-Such a file is a dict {'optim', 'model', 'step', 'epoch'}. Its weights have other names than ours and are in
-another order, by which its optimiser numbers them. Every weight of the denoiser is in it twice, under two
-names. Keys are names in that format.
+Such a file is a dict {'optim', 'model', 'step', 'epoch'}. Its weights have other names and another order than
+ours; the optimiser numbers them in that order. Every weight of the denoiser is saved twice, under two names.
+"Keys" are names in that format.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from models.checkpoints.format import Checkpoint, require_same
 from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.torch_file import check_tensor, refusal, separate
 
-# How a model must be set to compute what the published code computes from the same weights.
+# The config with which a model computes the same as the published code from the same weights.
 PUBLISHED_CONFIG = Path(__file__).parents[2] / "config" / "srn_cars_128_published.json"
 BEGINNINGS = ("input_unet.", "nerf.", "ddpm_pipeline.")  # of names in the format
 PARTS = ("encoder", "renderer", "denoiser")  # its groups of parameters, by our names
@@ -58,7 +58,7 @@ OTHER_SIZE = "name its config: python -m scripts.convert_checkpoint FILE OUT --c
 
 
 def published_key(name: str) -> str:
-    """The key of one of our weights. Raises ValueError where the format has no place for it."""
+    """The key of one of our weights. Raises ValueError if the format has no place for it."""
     for ours, theirs in LAYERS.items():
         if name.startswith(f"{ours}."):
             return theirs + name.removeprefix(ours)
@@ -66,9 +66,9 @@ def published_key(name: str) -> str:
 
 
 def published_names(model: nn.Module) -> dict[str, str]:
-    """Keys of a model's weights and buffers in the order of the published file, and our names of them.
+    """Keys of a model's weights and buffers in the order of the published file, with our names.
 
-    Each key is there once and the constants are not. Raises ValueError where the format cannot hold them.
+    Each key occurs once, without the constants. Raises ValueError if the format cannot represent the model.
     """
     layers = list(LAYERS.values())
     lacking = [ours for ours in LAYERS if not any(name.startswith(f"{ours}.") for name in model.state_dict())]
@@ -88,22 +88,21 @@ def is_published(file: CheckpointFile) -> bool:
 
 
 def load_published(file: CheckpointFile, config: RunConfig | None) -> Checkpoint:
-    """What is in a published file, as a checkpoint of ours with a config, which such a file comes without:
-    config/srn_cars_128_published.json if it is None.
+    """Load a published file as a checkpoint of ours.
 
-    Raises ValueError where the file holds weights of another model than that.
+    Such a file has no config; the default is config/srn_cars_128_published.json. Raises ValueError if the
+    file has weights of another model.
     """
     config = load_config(PUBLISHED_CONFIG) if config is None else config
     return unpack(file, empty_model(config.model, file.path), config.model_dump(mode="json"))
 
 
 def unpack(file: CheckpointFile, model: nn.Module, config: dict[str, Any]) -> Checkpoint:
-    """What is in a published file, as a checkpoint of ours of a `model` with that config.
+    """Convert a published file to a checkpoint of ours of a `model` with that config.
 
-    The model gives names and shapes alone and may be on no device. Besides the whole dict its 'model' alone
-    is accepted, the denoiser under either name or both, and names with the prefixes of wrappers. Raises
-    ValueError in one line naming the entry that is missing, unknown, of another kind, or differs from its
-    double.
+    Only the names and shapes of the model matter, so it may be on the meta device. Also accepted: the 'model'
+    entry alone, the denoiser under only one of its names, and names with prefixes of wrappers. Raises a
+    one-line ValueError naming an entry that is missing, unknown, of another kind, or differs from its copy.
     """
     path, envelope = file.path, _envelope(file.path, file.content)
     names, state = published_names(model), file.weights("model")
@@ -120,11 +119,11 @@ def unpack(file: CheckpointFile, model: nn.Module, config: dict[str, Any]) -> Ch
 
 
 def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict[str, Any]:
-    """A checkpoint in the published format, for torch.save; what `unpack` read comes out as it went in.
+    """Convert a checkpoint to the published format, for torch.save; the inverse of `unpack`.
 
-    Weights are the averaged ones where there are any, unless `raw`. The optimiser's state goes with the raw
-    ones only, to which it belongs. `model` as in `unpack`. Raises ValueError where the checkpoint is of
-    another model or the format cannot hold it.
+    Weights are the averaged ones, if there are any, unless `raw`. The optimiser's state is only included with
+    raw weights, to which it belongs. `model` is as in `unpack`. Raises ValueError if the checkpoint is of
+    another model or the format cannot represent it.
     """
     averaged = bool(checkpoint.section("ema")) and not raw
     weights = checkpoint.best_weights() if averaged else checkpoint.section("model")
@@ -146,7 +145,7 @@ def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict
 
 
 def _envelope(path: Path, content: Any) -> dict[str, Any]:
-    """The outer dict; nothing where there is a bare state dict."""
+    """The outer dict; empty for a bare state dict."""
     if not isinstance(content, dict) or "model" not in content:
         return {}
     for key, value in content.items():
@@ -158,7 +157,7 @@ def _envelope(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _without_doubles(path: Path, state: Mapping[str, Any], shapes: dict[str, Any]) -> dict[str, Tensor]:
-    """Every entry of `shapes` once."""
+    """The entries of `shapes`, each once. Raises ValueError if one is missing or two copies differ."""
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         key = DENOISER + name.removeprefix(COPY) if name.startswith(COPY) else name
@@ -178,12 +177,12 @@ def _without_doubles(path: Path, state: Mapping[str, Any], shapes: dict[str, Any
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
-    """Also tells zeros of either sign apart, and equals where both are not a number."""
+    """Whether two tensors have equal bits: zeros of different sign differ, equal nans do not."""
     return torch.equal(one.view(torch.int32), other.view(torch.int32))
 
 
 def _parameters(model: nn.Module) -> dict[str, Tensor]:
-    """What is trained, by our names, in the order in which the published optimiser numbers it."""
+    """The trained parameters, by our names, in the order of the published optimiser."""
     own = dict(model.named_parameters())
     return {name: own[name] for name in published_names(model).values() if name in own}
 
@@ -191,10 +190,10 @@ def _parameters(model: nn.Module) -> dict[str, Tensor]:
 def unpack_optimizer(
     path: Path, optim: Any, parameters: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], Groups | None]:
-    """Its tensors as optim.NAME.KEY, and its parameter groups as they are.
+    """Return the optimiser's tensors as optim.NAME.KEY, and its parameter groups unchanged.
 
-    `parameters` are in the order of its numbers; only names and shapes matter. Nothing where `optim` is None.
-    Raises ValueError where it is no state of AdamW for these parameters.
+    `parameters` are in the order of its numbers; only names and shapes matter. Nothing if `optim` is None.
+    Raises ValueError if it is not a state of AdamW for these parameters.
     """
     if optim is None:
         return {}, None
@@ -219,7 +218,7 @@ def unpack_optimizer(
 
 
 def pack_optimizer(checkpoint: Checkpoint, parameters: dict[str, Tensor]) -> dict[str, Any] | None:
-    """A checkpoint's optimiser as AdamW.state_dict(); None where it has none."""
+    """A checkpoint's optimiser as AdamW.state_dict(); None if it has none."""
     state: dict[int, dict[str, Tensor]] = {}
     numbers = {name: number for number, name in enumerate(parameters)}
     tensors = separate(checkpoint.section("optim"))
@@ -252,12 +251,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def _as_tuple(name: str, value: Any) -> Any:
-    """Undo what JSON, which knows no tuples, does to a value of a parameter group."""
+    """Restore a tuple of a parameter group, which JSON turned into a list."""
     return tuple(value) if isinstance(value, list) and name != "params" else value
 
 
 def _make_groups(checkpoint: Checkpoint, parameters: dict[str, Tensor]) -> Groups:
-    """Parameter groups for a run of our own, with what its config says of AdamW."""
+    """Make parameter groups for a run of our own, with the AdamW options of its config."""
     known = checkpoint.config.get("optim", {})
     options = {name: known[name] for name in ("lr", "betas", "weight_decay") if name in known}
     groups = [

@@ -14,9 +14,9 @@ WRAPPERS = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
 
 
 def begins_as_torch_file(path: Path) -> bool:
-    """Whether a file begins as pickles do, or as the zip archives of torch.save.
+    """Whether a file begins like a pickle or a zip archive of torch.save.
 
-    A safetensors file may, too: it begins with the length of its header, which may be any number.
+    So may a safetensors file, which begins with the length of its header.
     """
     try:
         with path.open("rb") as file:
@@ -26,15 +26,14 @@ def begins_as_torch_file(path: Path) -> bool:
 
 
 def read_torch_file(path: Path) -> Any:
-    """What torch.save wrote: tensors on the CPU, mapped from the file if that is possible, plain values, and
-    containers of these.
+    """Read a file of torch.save: tensors on the CPU (memory-mapped if possible), plain values, containers.
 
-    Raises ValueError where there is anything else in it, which opening might execute, or it is damaged.
+    Raises ValueError if it has anything else, which opening might execute, or is damaged.
     """
     try:
         with path.open("rb") as file:
             mapped = file.read(2) == ZIP
-        with warnings.catch_warnings(action="ignore"):  # of unusual pickles, which either load or do not
+        with warnings.catch_warnings(action="ignore"):  # about unusual pickles, which either load or do not
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -56,12 +55,12 @@ def read_torch_file(path: Path) -> Any:
 
 
 def unreadable(path: Path, error: OSError) -> ValueError:
-    """What is wrong with a file that the operating system does not let us read, in one line."""
+    """The error for a file that the operating system cannot read."""
     return ValueError(f"{path}: cannot be read ({error.strerror or error}); give the path of a checkpoint")
 
 
 def check_tensor(path: Path, key: object, value: Any) -> None:
-    """Raise ValueError unless `value` is a plain float32 tensor, all of whose numbers are in the file."""
+    """Raise ValueError unless `value` is a plain float32 tensor whose data are all in the file."""
     remedy = "save plain float32 tensors"
     if type(value) not in (Tensor, nn.Parameter):
         raise refusal(path, key, f"is of type {type(value).__name__}", remedy)
@@ -74,14 +73,13 @@ def check_tensor(path: Path, key: object, value: Any) -> None:
 
 
 def refusal(path: Path, key: object, problem: str, remedy: str) -> ValueError:
-    """What is wrong with one entry of a file, in one line."""
+    """The error for one entry of a file."""
     shown = str(key)[:100].encode("unicode_escape").decode()
     return ValueError(f"{path}: '{shown}' {problem}; {remedy}")
 
 
 def separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, each contiguous in memory of its own: copies where they are parts of something
-    larger."""
+    """Give each tensor contiguous memory of its own, copying those that are parts of a larger one."""
     seen, apart = set(), {}
     for name, value in tensors.items():
         storage = value.untyped_storage()

@@ -1,4 +1,4 @@
-"""First weights from another run: what fits is taken over, and it is said what did not."""
+"""Transfer weights from another run: those that fit are loaded, and the others reported."""
 
 import json
 from typing import Any
@@ -14,10 +14,9 @@ GEOMETRY = ("object_radius", "resampling")  # keys of the data that change what 
 
 
 def transfer_weights(model: NVSModel, checkpoint: Checkpoint) -> str:
-    """Take over every weight that fits by name and shape, after the model has adapted those it can; returns
-    what matched and what did not, for the user.
+    """Load every weight that fits by name and shape, after the model has adapted those it can.
 
-    Raises ValueError where nothing fits.
+    Returns a report for the user on what matched and what did not. Raises ValueError if nothing fits.
     """
     own = own_state(model)
     given, adapted = model.adapt(checkpoint.best_weights())
@@ -45,9 +44,10 @@ def transfer_weights(model: NVSModel, checkpoint: Checkpoint) -> str:
 
 
 def model_differences(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """In what a checkpoint's model computes otherwise than that of `config`: keys, each with both values.
+    """Find the keys by which a checkpoint's model computes something else than that of `config`.
 
-    Of a part of a model only what is known is compared. What matters in training alone does not count.
+    Each has both values. Of a partial model, only known keys are compared. Keys that only affect training or
+    resources are ignored.
     """
     found = _differences_from(checkpoint, config)
     data = checkpoint.config.get("data")
@@ -78,7 +78,7 @@ def _differences_from(checkpoint: Checkpoint, config: RunConfig) -> dict[str, tu
 
 
 def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
-    """The differences that lie outside the `ignored` keys and sections."""
+    """The differences outside the `ignored` keys and sections."""
     return {
         key: values
         for key, values in differences.items()
@@ -87,7 +87,7 @@ def _without(differences: dict[str, tuple[Any, Any]], ignored: tuple[str, ...]) 
 
 
 def _completed(model: Any) -> Any:
-    """A model's config with the defaults of what it leaves out, which an older version did not know."""
+    """Fill in the defaults of keys that a model's config lacks, such as one of an older version."""
     try:
         return family(str(model["family"])).Config.model_validate(model).model_dump(mode="json")
     except (ValueError, KeyError, TypeError):

@@ -8,7 +8,7 @@ from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.torch_file import check_tensor, separate
 from models.viewfusion.published import PREFIXES, load, recognises
 
-# Of the data and the sampling; what the network is, its weights tell.
+# Only its data and sampling options are used; the network follows from the weights.
 PUBLISHED_CONFIG = Path(__file__).parents[2] / "config" / "viewfusion_nmr.json"
 
 
@@ -18,10 +18,10 @@ def is_viewfusion(file: CheckpointFile) -> bool:
 
 
 def load_viewfusion(file: CheckpointFile, config: RunConfig | None) -> Checkpoint:
-    """What is in a published file, as a checkpoint of ours. It comes without a config, which is that of
-    config/viewfusion_nmr.json if it is None, with the network that the weights are of.
+    """Load a published file as a checkpoint of ours.
 
-    Raises ValueError where an entry is no plain tensor, or the weights are of no such network.
+    Its config is `config` (default: config/viewfusion_nmr.json) with the network of the weights. Raises
+    ValueError if an entry is not a plain tensor, or the weights are not of such a network.
     """
     weights = dict(file.weights("model", wrappers=PREFIXES))
     for name, value in weights.items():

@@ -18,11 +18,11 @@ from models.base import NVSModel
 from models.device import choose_device
 from models.training.rank_environment import REMEDY, Ranks, read_meeting_point, read_ranks
 
-# For one process to wait for another, which may be drawing previews or saving. Processes that die are noticed
-# at once; this is for machines that are switched off.
+# Timeout for machines that are switched off; processes that die are noticed within seconds. Long enough for
+# the main process to sample previews or save.
 TIMEOUT = timedelta(minutes=20)
 FOREVER = timedelta(days=365)
-PATIENCE_S = 10.0  # for a process to notice by itself, and to say what it knows
+PATIENCE_S = 10.0  # for a process to notice by itself and print its message
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Workers:
     rank: int
     world: int
     device: torch.device
-    control: Any = None  # a group of processes for short messages between CPUs
-    watch: Any = None  # one for noticing that a process has died
+    control: Any = None  # process group for short messages between CPUs
+    watch: Any = None  # process group for noticing that a process has died
 
     @property
     def is_main(self) -> bool:
@@ -42,11 +42,11 @@ class Workers:
 
     @property
     def is_single(self) -> bool:
-        """Whether there are no others, who would have to agree to whatever is done."""
+        """Whether this is the only process."""
         return self.world == 1
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is true in any process; all ask at the same pass."""
+        """Whether `flag` is true in any process; a collective call."""
         if self.is_single:
             return flag
         flags = torch.tensor(int(flag))
@@ -54,12 +54,11 @@ class Workers:
         return bool(flags)
 
     def barrier(self) -> None:
-        """Wait until all have come here: what the first one wrote before is there, and no other one still
-        reads what it will delete."""
+        """Wait for all processes; a collective call."""
         self.any(False)
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """Mean of each value over the processes; all ask at the same step, for the same names."""
+        """Mean of each value over the processes; a collective call, with the same names."""
         if self.is_single:
             return values
         totals = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -67,7 +66,7 @@ class Workers:
         return dict(zip(values, (totals / self.world).tolist(), strict=True))
 
     def distinct(self, names: set[str]) -> int:
-        """How many different names the processes have together; all ask at the same step."""
+        """The number of distinct names over all processes; a collective call."""
         if self.is_single:
             return len(names)
         own = torch.tensor([derived_seed(0, name) for name in names], dtype=torch.int64)
@@ -79,7 +78,7 @@ class Workers:
         return len(set(torch.cat(found).tolist()) - {-1})
 
     def wrap(self, model: NVSModel) -> nn.Module:
-        """The model, exchanging gradients with its copies in other processes where there are any."""
+        """Wrap the model in DistributedDataParallel, if there are several processes."""
         if self.is_single:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
@@ -91,10 +90,10 @@ class Workers:
 
     @contextmanager
     def session(self, lost: Callable[[], None]) -> Iterator["Workers"]:
-        """Context of the work in common, at whose end the processes wait for each other and part.
+        """Context of joint work; at its end the processes wait for each other and leave the group.
 
-        Raises LostRankError where the work failed because another process had died; where this process does
-        not notice, because it waits for a GPU, say, `lost` is called in a thread and must end it.
+        Raises LostRankError if the work failed because another process had died. If this process does not
+        notice, for example because it waits for a GPU, `lost` is called in a thread and must end it.
         """
         if self.world == 1:
             yield self
@@ -111,10 +110,10 @@ class Workers:
 
 
 def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
-    """Find this process's device, and its place among the processes of the job (see `rank_environment`).
+    """Choose this process's device, and join the process group of the job (see `rank_environment`).
 
-    Raises ValueError if the environment contradicts itself, the processes do not meet, the device does not
-    exist or there are fewer GPUs than processes.
+    Raises ValueError if the environment is inconsistent, the processes do not meet, the device does not exist
+    or there are fewer GPUs than processes.
     """
     ranks, name = read_ranks(environment), device_name
     rank, local_rank, world = ranks.rank, ranks.local_rank, ranks.world
@@ -127,7 +126,7 @@ def join_workers(device_name: str, environment: Mapping[str, str]) -> Workers:
         )
     device = choose_device(f"cuda:{local_rank}" if name == "cuda" else name, local_rank)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # what does not say where it works, works here
+        torch.cuda.set_device(device)  # the default of code that names no device
     if world == 1:
         return Workers(rank, world, device)
     _meet(ranks, environment, "nccl" if device.type == "cuda" else "gloo")
@@ -150,17 +149,17 @@ def _meet(ranks: Ranks, environment: Mapping[str, str], backend: str) -> None:
 
 
 def exchange(parallel: nn.Module, *, gradients: bool) -> AbstractContextManager:
-    """Context of a pass; without `gradients` they are summed here and exchanged by a later pass."""
+    """Context of a pass; without `gradients`, they are accumulated locally for a later exchange."""
     return nullcontext() if gradients or not hasattr(parallel, "no_sync") else parallel.no_sync()
 
 
 def reseed(seed: int, rank: int, part: int) -> None:
-    """Seed what draws from the global generator (dropout), so that every pass can be repeated by itself."""
+    """Seed the global generator (used by dropout), so that every pass is reproducible on its own."""
     torch.manual_seed(derived_seed(derived_seed(seed, rank), part))
 
 
 class LostRankError(Exception):
-    """Work in common failed because another process died."""
+    """Joint work failed because another process died."""
 
 
 class PeerMonitor:
@@ -187,11 +186,11 @@ class PeerMonitor:
             listener.start()
 
     def has_failed(self, patience_s: float) -> bool:
-        """Whether a peer has died, as far as that becomes known within `patience_s` seconds."""
+        """Whether a peer is known to have died, waiting up to `patience_s` seconds for the news."""
         return self._gone.wait(patience_s)
 
     def close(self) -> None:
-        """Wait until all processes have come to their end."""
+        """Wait until all processes are done."""
         if not self._first:
             self._say_goodbye()
         for listener in self._listeners:

@@ -14,10 +14,10 @@ class StopRequested(BaseException):
 
 
 class StopSignal:
-    """Set by SIGTERM or SIGINT, at which a run saves and leaves; a second SIGINT ends it at once.
+    """Set by SIGTERM or SIGINT, so that a run saves and exits; a second SIGINT exits immediately.
 
-    `launched` says that torchrun started this process: it passes on the Ctrl-C that the terminal has already
-    sent to every process. Installs no handlers until it is entered as a context.
+    `launched`: torchrun started this process, and repeats the Ctrl-C that the terminal has already sent to
+    every process. Installs no handlers until it is entered as a context.
     """
 
     def __init__(self, *, launched: bool = False) -> None:
@@ -35,16 +35,16 @@ class StopSignal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore the previous handlers, and let go of what was abandoned."""
+        """Restore the previous handlers, and release abandoned work."""
         self._abandoned = None
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def attempt(self, work: Callable[[], Result], abandonable: bool = True) -> Result | None:
-        """The result of `work`; None if it is `abandonable` and a stop is requested before its end.
+        """Return the result of `work`, or None if it is `abandonable` and a stop is requested meanwhile.
 
-        What abandoned work held is kept until handlers are restored: loading processes end with it, which may
-        take a while, but there is something to save first.
+        Objects of abandoned work are kept until the handlers are restored: ending its loader processes takes
+        a while, and saving comes first.
         """
         try:
             with self.abandonable(abandonable):
@@ -55,15 +55,15 @@ class StopSignal:
 
     @contextmanager
     def abandonable(self, wanted: bool = True) -> Iterator[None]:
-        """Context that StopRequested leaves when a signal comes, or has come before, if that is `wanted`."""
+        """Context that raises StopRequested on a signal, or on entry after one, if `wanted`."""
         with self._set(interrupting=wanted or self._interrupting):
-            if wanted and self.requested:  # asked last: a signal from here on interrupts by itself
+            if wanted and self.requested:  # checked last: later signals raise by themselves
                 raise StopRequested
             yield
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Context, within an abandonable one, of what must not be cut short: signals only set the flag."""
+        """Context, within an abandonable one, that signals do not interrupt: they only set the flag."""
         with self._set(interrupting=False):
             yield
 
@@ -80,7 +80,7 @@ class StopSignal:
         self.requested = True
         if number == signal.SIGINT and not self._launched:
             signal.signal(number, signal.SIG_DFL)
-        # Loading processes inherit the handler. They are left alone: they end with this one.
+        # Loader processes inherit the handler, but end with this process.
         if self._interrupting and os.getpid() == self._process:
-            self._interrupting = False  # once: what is done on the way out is not to be cut short, too
+            self._interrupting = False  # once: cleanup must not be interrupted, too
             raise StopRequested

@@ -1,9 +1,8 @@
-"""How much memory a call needs beyond what its inputs hold.
+"""Peak memory of a call beyond its inputs.
 
-On the CPU the kernel's own count is read: the resident memory of this process at its highest since the mark
-was reset (Linux: /proc/self/clear_refs, VmHWM). torch.profiler adds up the tensors instead; it misses what
-other threads allocate and the scratch space of oneDNN and MKL, both of which belong to the price of a fast
-implementation. The kernel misses nothing, at the granularity of pages.
+On the CPU this is the kernel's peak resident size of the process since a reset (Linux: VmHWM, reset by
+/proc/self/clear_refs), in pages. torch.profiler would only add up tensors, without the memory of other
+threads and the scratch space of oneDNN and MKL.
 """
 
 import ctypes
@@ -14,13 +13,13 @@ from pathlib import Path
 import torch
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # what to write into clear_refs, see proc_pid_clear_refs(5)
+RESET_PEAK = "5"  # the value to write to clear_refs; see proc_pid_clear_refs(5)
 
 
 def peak_extra_bytes(run: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that `run` needs at its worst moment beyond those in use before; its result counts too.
+    """Peak bytes that `run` needs beyond those in use before, including its result.
 
-    None where the system does not tell.
+    None if the system does not report them.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -39,7 +38,7 @@ def peak_extra_bytes(run: Callable[[], object], device: torch.device) -> int | N
 
 
 def _give_back_freed_memory() -> None:
-    """malloc keeps what was freed; a call that takes it again would seem to need nothing."""
+    """Return freed memory to the system; otherwise a call that reuses it would seem to need none."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -54,5 +53,5 @@ def _reset_peak() -> bool:
 
 
 def _kernel_count(name: str) -> int:
-    """Bytes of an entry of /proc/self/status."""
+    """An entry of /proc/self/status, in bytes."""
     return 1024 * int(re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)[1])

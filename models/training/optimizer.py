@@ -12,11 +12,11 @@ from models.base import NVSModel
 
 
 def learning_rate_factor(config: OptimConfig, step: int, progress: float) -> float:
-    """Share of the full learning rate at a step (from 0) and a progress (0 to 1).
+    """Fraction of the full learning rate at a step (from 0) and a progress (0 to 1).
 
-    Warm-up counts steps, which is what AdamW's averages need, and so does the inverse square root (Vaswani et
-    al. 2017, equation 3; with `reference_steps` for t_ref, Karras et al. 2024, arXiv:2312.02696): neither
-    depends on the run's length. The cosine ends with the run.
+    Warm-up and the inverse square root (Vaswani et al. 2017, eq. 3; with `reference_steps` for t_ref, Karras
+    et al. 2024, arXiv:2312.02696) count steps, so they do not depend on the run's length. The cosine ends
+    with the run.
     """
     warm = min(1.0, (step + 1) / max(1, config.warmup))
     if config.schedule == "cosine":
@@ -32,13 +32,10 @@ def learning_rate_factor(config: OptimConfig, step: int, progress: float) -> flo
 
 
 def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with one parameter group per part, or two where only matrices decay.
+    """Make an AdamW with one parameter group per part, or two if only matrices decay.
 
-    Each group knows its own full rate as `full_lr`.
-
-    A part whose factor is 0 is frozen: its parameters want no gradient. What the model has frozen itself
-    stays so. Raises ValueError for a factor of a part that the model does not have, or where nothing is left
-    to train.
+    Each group has its full rate as `full_lr`. Parts whose factor is 0 are frozen; parameters that the model
+    has frozen stay frozen. Raises ValueError for a factor of an unknown part, or if nothing is left to train.
     """
     parts = scaled_parts(model, config.lr_scale)
     groups, matrices = [], matrices_of(model) if config.decay == "matrices" else None
@@ -59,16 +56,16 @@ def make_optimizer(model: NVSModel, config: OptimConfig) -> torch.optim.AdamW:
 
 
 def matrices_of(model: nn.Module) -> set[nn.Parameter]:
-    """Weights of linear and convolutional layers, which are called so and have two axes or more."""
+    """Weights of linear and convolutional layers: parameters called "weight" with two axes or more."""
     named = model.named_parameters()
     return {p for name, p in named if name.rpartition(".")[2] == "weight" and p.ndim > 1}
 
 
 def scaled_parts(model: NVSModel, factors: dict[str, float]) -> list[tuple[float, list[nn.Parameter]]]:
-    """The factor of each part of the model with the part's parameters, in order.
+    """The factor and the parameters of each part of the model, in order.
 
-    A module within a part, such as "encoder.backbone", makes a part of its own. Raises ValueError for a
-    factor of what the model does not have.
+    A module within a part, such as "encoder.backbone", may have its own factor. Raises ValueError for a
+    factor of an unknown part.
     """
     parts = dict(model.parts())
     for name in sorted(factors, key=len, reverse=True):  # the innermost first
@@ -90,14 +87,14 @@ def scaled_parts(model: NVSModel, factors: dict[str, float]) -> list[tuple[float
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, progress: float
 ) -> None:
-    """Give every group its learning rate for a step (from 0), at a progress from 0 to 1."""
+    """Set the learning rate of every group for a step (from 0) and a progress (0 to 1)."""
     factor = learning_rate_factor(config, step, progress)
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
 
 
 def trained_parameters(model: NVSModel) -> dict[str, list[nn.Parameter]]:
-    """What is trained of each part of the model; parts that are frozen are not named."""
+    """The trained parameters of each part of the model, without frozen parts."""
     trained = {
         name: [parameter for parameter in part.parameters() if parameter.requires_grad]
         for name, part in model.parts().items()
@@ -106,11 +103,11 @@ def trained_parameters(model: NVSModel) -> dict[str, list[nn.Parameter]]:
 
 
 def clip_gradients(trained: dict[str, list[nn.Parameter]], largest: float) -> dict[str, Float[Tensor, ""]]:
-    """Scale gradients, in place, so that their common norm is at most `largest`; returns what it was, as
-    "gradient_norm", and that of each part, as "gradient_norm/PART".
+    """Scale gradients, in place, so that their common norm is at most `largest`.
 
-    A part without gradients has no norm. A norm that is not finite makes all gradients so: the host does not
-    wait for a GPU to find out.
+    Returns the norm before, as "gradient_norm", and that of each part with gradients, as
+    "gradient_norm/PART". A norm that is not finite makes all gradients so; checking it would wait for the
+    GPU.
     """
     learning = {name: [p for p in parameters if p.grad is not None] for name, parameters in trained.items()}
     norms = {
@@ -125,5 +122,5 @@ def clip_gradients(trained: dict[str, list[nn.Parameter]], largest: float) -> di
 
 
 def common_norm(tensors: list[Tensor]) -> Float[Tensor, ""]:
-    """Euclidean norm of all numbers of some tensors on one device."""
+    """Euclidean norm over all elements of some tensors on one device."""
     return torch.stack(torch._foreach_norm(tensors)).norm()

@@ -1,5 +1,7 @@
-"""Before the first update: three updates, a preview and a checkpoint of every run to come, so that none dies
-at step 1000 of what step 0 could have told; and what the real run will cost, by that measure."""
+"""Preflight check: three updates, a preview and a checkpoint of every run, before the first of them starts.
+
+It finds errors that would otherwise end a run after hours, and measures what the runs will cost.
+"""
 
 import gc
 import io
@@ -23,20 +25,20 @@ from models.device import out_of_memory
 from models.training.distributed import Workers
 from models.training.memory import peak_extra_bytes
 
-FOLDER = ".preflight_{}"  # beside the runs, by the name of the first; gone afterwards
-STEPS = 3  # the first one pays for what is done once
+FOLDER = ".preflight_{}"  # beside the runs, with the name of the first; deleted afterwards
+STEPS = 3  # the first includes one-time costs
 Train = Callable[[RunConfig], None]
 Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs, going by its first steps."""
+    """The cost of a run, estimated from its first steps."""
 
     config: RunConfig
     trained: dict[str, int]  # parameters that learn, by part of the model
     seconds: float  # of an update
-    peak_bytes: int | None  # memory of this process at its worst moment; None: the system does not tell
+    peak_bytes: int | None  # peak memory of this process; None if the system does not report it
     checkpoint_bytes: int
 
     @property
@@ -48,12 +50,11 @@ class Cost:
 def preflight(
     runs: Sequence[RunConfig], train: Train, workers: Workers, say: Say = lambda line: None
 ) -> Iterator[Cost | None]:
-    """Train every run for three steps with `train`, each from what that made of the one before where it will
-    start from the real weights of that; what is left on disk is deleted. What is being tried is told to
-    `say`, a line each.
+    """Train every run for three steps with `train`, and yield its cost (None except on the main process).
 
-    Only the first of several processes learns what it costs, the others get None. Raises ValueError in one
-    line for whatever would have stopped the real run, naming a batch that fits where memory does not suffice.
+    A run that will start from the weights of an earlier one starts from those of its trial. Progress is
+    passed to `say`, line by line; all files are deleted. Raises a one-line ValueError for whatever would have
+    stopped the real run; if memory does not suffice, it names a batch that fits.
     """
     tried: dict[str, str] = {}
     with _folder(runs[0], workers) as folder:
@@ -61,7 +62,7 @@ def preflight(
             say(f"stage {number} of {len(runs)}: {_trial(run)}" if run.recipe else _trial(run))
             small = _shortened(run, folder, transfer=tried.get(run.transfer or "", run.transfer))
             try:
-                with redirect_stderr(io.StringIO()):  # it will be said when the run itself begins
+                with redirect_stderr(io.StringIO()):  # it is printed when the run itself starts
                     peak = peak_extra_bytes(lambda small=small: train(small), workers.device)
                 short = False
             except ValueError as error:
@@ -70,22 +71,22 @@ def preflight(
                 if not out_of_memory(error):
                     raise
                 short = True
-            if short:  # only now is what the error held on to free
+            if short:  # after the handler, since the error keeps memory alive
                 raise ValueError(_advice(run, small, train, workers, say))
             tried[str(run.folder)] = str(small.folder)
-            workers.barrier()  # the first one has written everything
+            workers.barrier()  # until the main process has written everything
             yield _cost(run, small, peak) if workers.is_main else None
-        workers.barrier()  # no other one still reads what is now deleted
+        workers.barrier()  # until no other process reads what is deleted now
 
 
 @contextmanager
 def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
-    """A place for trials, on the disk where the real runs will be."""
+    """Context with a folder for trials, on the disk of the real runs."""
     folder = Path(run.runs) / FOLDER.format(run.name)
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
         if workers.is_main:
-            shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+            shutil.rmtree(folder, ignore_errors=True)  # of an interrupted trial
         workers.barrier()
         yield folder
     finally:
@@ -97,15 +98,14 @@ def _folder(run: RunConfig, workers: Workers) -> Iterator[Path]:
 
 
 def _trial(run: RunConfig) -> str:
-    """What is tried of a run, in words."""
+    """Describe the trial of a run."""
     previews = f", {run.train.previews} previews" if run.train.preview_every else ""
     scenes = f"{scenes_of_update(run)} scenes of {run.data.image_size} pixels"
     return f"trying {STEPS} updates of {scenes}{previews} and a checkpoint of {run.name}"
 
 
 def _shortened(run: RunConfig, folder: Path, *, transfer: str | None, batch: int | None = None) -> RunConfig:
-    """The same run, of three steps, with as many source views as it will ever have; on demand with less than
-    its `batch`."""
+    """Shorten a run to three steps with its largest number of source views, optionally with another batch."""
     train = {"steps": STEPS, "log_every": 1, "save_every": STEPS, "wandb": "off", "keep": 1}
     train |= {"preview_every": STEPS if run.train.preview_every else 0, "batch": batch or run.train.batch}
     data = {"sources": list(run.data.largest_sources)}
@@ -114,7 +114,7 @@ def _shortened(run: RunConfig, folder: Path, *, transfer: str | None, batch: int
 
 
 def _cost(run: RunConfig, small: RunConfig, peak: int | None) -> Cost:
-    """What a trial, of which that is left on disk, tells of a run."""
+    """Read the cost of a run from the files of its trial."""
     lines = [json.loads(line) for line in (small.folder / "log.jsonl").read_text("utf-8").splitlines()]
     checkpoint = checkpoints_of(small.folder)[-1]
     trained: Counter[str] = Counter()
@@ -127,7 +127,7 @@ def _cost(run: RunConfig, small: RunConfig, peak: int | None) -> Cost:
 
 
 def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers, say: Say) -> str:
-    """What to do where memory does not suffice: the largest batch that fits and makes the same updates."""
+    """Advise on an out-of-memory error: the largest batch that fits and makes the same updates."""
     batch, scenes = run.train.batch, run.train.batch * run.train.accumulate
     said = f"{run.name}: out of memory with train.batch={batch} at data.image_size={run.data.image_size}"
 
@@ -135,7 +135,7 @@ def _advice(run: RunConfig, small: RunConfig, train: Train, workers: Workers, sa
         return f"{run.key('train.batch')}={divisor} {run.key('train.accumulate')}={scenes // divisor}"
 
     smaller = [divisor for divisor in range(batch - 1, 0, -1) if scenes % divisor == 0]
-    if smaller and workers.world > 1:  # ranks would have to fail together
+    if smaller and workers.world > 1:  # ranks would have to fail together, so nothing is tried
         return f"{said}; try {instead(smaller[0])}: the same updates"
     for divisor in smaller:
         say(f"{run.name}: out of memory; trying train.batch={divisor}")
@@ -164,6 +164,6 @@ def _fits(small: RunConfig, train: Train) -> bool:
 
 
 def scenes_of_update(run: RunConfig) -> str:
-    """The scenes of an update of a process, by passes where there are several."""
+    """The scenes of an update of one process, such as "8" or "4 x 2" with accumulation."""
     passes = f" x {run.train.accumulate}" if run.train.accumulate > 1 else ""
     return f"{run.train.batch}{passes}"

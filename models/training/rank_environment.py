@@ -1,6 +1,6 @@
-"""The place of a process in a distributed job, as launchers describe it in environment variables.
+"""The rank of a process in a distributed job, from the environment variables that launchers set.
 
-A variable that is empty counts as not set. Importing this is light.
+Empty variables count as not set. Imports nothing slow.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ REMEDY = "torchrun sets it; unset RANK, WORLD_SIZE and LOCAL_RANK for a single p
 
 @dataclass(frozen=True)
 class Ranks:
-    """The default is a process of its own."""
+    """The rank of a process; by default a single process."""
 
     rank: int = 0  # among all processes, from 0
     local_rank: int = 0  # among those of its machine
@@ -20,7 +20,7 @@ class Ranks:
 
 
 def read_ranks(environment: Mapping[str, str]) -> Ranks:
-    """RANK, LOCAL_RANK and WORLD_SIZE.
+    """Read RANK, LOCAL_RANK and WORLD_SIZE.
 
     Raises ValueError if one of them is malformed or they contradict each other.
     """
@@ -46,7 +46,7 @@ def read_ranks(environment: Mapping[str, str]) -> Ranks:
 
 
 def read_meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
-    """MASTER_ADDR and MASTER_PORT, where the processes of a job meet.
+    """Read MASTER_ADDR and MASTER_PORT, where the processes of a job meet.
 
     Raises ValueError if one is missing or malformed.
     """
@@ -59,7 +59,7 @@ def read_meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
 
 
 def _whole_number(environment: Mapping[str, str], name: str, least: int, most: int) -> int | None:
-    """The value of a variable; None if it is not set."""
+    """Read a variable; None if it is not set."""
     text = environment.get(name, "").strip()
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""What a run says of itself: lines of the log, warnings and tracking, from what its steps leave."""
+"""Reports of a run: lines of the log, warnings and tracking."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -23,10 +23,10 @@ Report = dict[str, float | int]
 
 
 class Reporter:
-    """Collects terms of the updates and writes a line about them now and then.
+    """Collects terms of the updates and writes their means to the log.
 
-    All processes collect, and ask for `line` at the same steps; the main one writes. `warn` shows a warning;
-    `tolerate_disk_errors` is the context of a write that the run can do without.
+    All processes collect, and call `line` at the same steps; the main one writes. `warn` shows a warning;
+    `tolerate_disk_errors` is the context of writes that the run can do without.
     """
 
     def __init__(
@@ -48,26 +48,26 @@ class Reporter:
         self._damage = DamageCount(skip=config.data.damaged == "skip", say=warn)
         self._tracker: Tracker | None = None
         self._held_out: HeldOut | None = None
-        self.pausing = self._meter.pausing  # context of what is no training
+        self.pausing = self._meter.pausing  # context of work other than training
 
     def batches(self, batches: Iterable[SceneBatch]) -> Iterator[SceneBatch]:
-        """The same batches; waiting for them is timed, and damaged files are named once."""
+        """Pass the batches through; waiting for them is timed, and damaged files are reported once."""
         return self._meter.timed(self._damage.named(batches))
 
     def watch(self, views: SceneBatch) -> None:
-        """Choose the held-out views of `preview`; damaged files are named."""
+        """Set the held-out views of `preview`; damaged files are reported."""
         (views,) = self._damage.named([views])
         options, precision = self._config.sample, self._config.train.precision
         self._held_out = HeldOut(views, options, precision, self._workers.device)
 
     def preview(self, step: int, stop: StopSignal) -> dict[str, float]:
-        """Save a picture of the held-out views; returns its figures, none if a stop is requested."""
+        """Save an image of the held-out views; returns its figures, none if a stop is requested."""
         path = self._folder.picture(step)
         with self.pausing():
             return self._held_out.save(self._model, self._ema, path, stop, self._tolerate_disk_errors)
 
     def open(self, step: int) -> str | None:
-        """Make the run directory as of `step` and begin tracking; returns a notice about that, if any.
+        """Open the run directory at `step` and start tracking; returns a notice about that, if any.
 
         Raises ValueError if the folder cannot be written.
         """
@@ -80,7 +80,7 @@ class Reporter:
         self._meter.add(step, terms)
 
     def forget(self, step: int) -> None:
-        """Drop the terms of an update that was abandoned."""
+        """Drop the terms of an abandoned update."""
         self._meter.forget(step)
 
     @property
@@ -108,7 +108,7 @@ class Reporter:
         return line | self._config.data.scheduled(progress) | self._model.scheduled(progress) | damaged
 
     def write(self, line: Report) -> None:
-        """Log and track a line, and warn of what it shows."""
+        """Log and track a line, and print the warnings of its sanity checks."""
         with self._tolerate_disk_errors():
             self._folder.log(line)
         for warning in self._checks.update(line):
@@ -118,12 +118,12 @@ class Reporter:
         self._tracker.log(line)
 
     def close(self) -> int:
-        """End tracking; returns how many damaged files this process met."""
+        """Finish tracking; returns the number of damaged files that this process met."""
         if self._tracker:
             self._tracker.finish()
         return len(self._damage.problems)
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The rate of the first part of the model."""
+    """The learning rate of the first part of the model."""
     return optimizer.param_groups[0]["lr"]

@@ -1,5 +1,7 @@
-"""A run directory: config.json, log.jsonl, samples/ and checkpoints/, and warnings.jsonl where there are any.
-Only one process writes it."""
+"""A run directory: config.json, log.jsonl, samples/ and checkpoints/, and warnings.jsonl if there are any.
+
+Only the main process writes it.
+"""
 
 import json
 import sys
@@ -36,7 +38,7 @@ LOG, WARNINGS = "log.jsonl", "warnings.jsonl"
 
 
 class RunFolder:
-    """What a run leaves on disk."""
+    """The directory of a run."""
 
     def __init__(self, config: RunConfig):
         self.config = config
@@ -48,11 +50,10 @@ class RunFolder:
         return bool(checkpoints_of(self.path))
 
     def start(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer) -> tuple[int, str]:
-        """Resume from the newest checkpoint that is whole, or begin; returns the updates made so far and what
-        to tell the user.
+        """Resume from the newest undamaged checkpoint, or start; returns the updates made and a message.
 
-        Beginning, weights come from `config.transfer` where it is set. Raises ValueError where no checkpoint
-        can be used or the newest one is of another model.
+        A new run takes its weights from `config.transfer`, if set. Raises ValueError if no checkpoint can be
+        used or the newest one is of another model.
         """
         found = checkpoints_of(self.path)
         if found:
@@ -78,20 +79,20 @@ class RunFolder:
         return 0, "\n".join(report)
 
     def open(self, step: int) -> None:
-        """Write the config, and cut log and warnings back to what the weights have seen.
+        """Write the config, and truncate log and warnings to the `step` of the weights.
 
-        Raises ValueError where the folder cannot be written.
+        Raises ValueError if the folder cannot be written.
         """
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            for unfinished in self.path.glob("checkpoints/*.unfinished"):  # of a run that was killed
+            for unfinished in self.path.glob("checkpoints/*.unfinished"):  # of an interrupted run
                 unfinished.unlink()
             write_text_synced(self.path / "config.json", self.config.model_dump_json(indent=2) + "\n")
             for path in filter(Path.exists, (self.path / LOG, self.path / WARNINGS)):
                 lines = path.read_text(encoding="utf-8").splitlines()
                 write_text_synced(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
         except OSError as error:
-            cause = error.__cause__ or error  # why a file could not be written whole
+            cause = error.__cause__ or error  # the cause of a failed write
             raise ValueError(
                 f"{self.path}: cannot be written ({cause.strerror}); choose another folder with runs=FOLDER"
             ) from error
@@ -105,17 +106,17 @@ class RunFolder:
         self._append(WARNINGS, {"step": step, "warning": warning})
 
     def save(self, model: NVSModel, ema: EMA, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Write a checkpoint and delete the oldest. Raises OSError where the disk is full, say."""
+        """Write a checkpoint and delete the oldest. Raises OSError, for example if the disk is full."""
         config = self.config.model_dump(mode="json")
         save_checkpoint(checkpoint_path(self.path, step), model, ema, optimizer, step=step, config=config)
         keep_newest(self.path, self.config.train.keep)
 
     def picture(self, step: int) -> Path:
-        """Where the picture of held-out views of a step belongs."""
+        """The path of the image of held-out views at a step."""
         return self.path / "samples" / f"step-{step:08d}.png"
 
     def _change_of_length(self, checkpoint: Checkpoint, model: NVSModel) -> str:
-        """What to tell the user where schedules now run over another number of steps."""
+        """A message if schedules now run over another number of steps, else ""."""
         train, steps = checkpoint.config.get("train"), self.config.train.steps
         before = train.get("steps", steps) if isinstance(train, dict) else steps
         scheduled = self.config.data.scheduled(0.0) | model.scheduled(0.0)
@@ -129,9 +130,9 @@ class RunFolder:
 
 
 def _newest_whole(paths: list[Path]) -> tuple[Checkpoint, list[str]]:
-    """The last of the checkpoints that is as it was written, and what is wrong with later ones.
+    """Load the last undamaged checkpoint; also returns what is wrong with later ones.
 
-    Raises DamagedCheckpointError where all are damaged.
+    Raises DamagedCheckpointError if all are damaged.
     """
     damage: list[str] = []
     for path in reversed(paths):
@@ -146,7 +147,7 @@ def _step_of(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return sys.maxsize  # a line that was cut short while it was written
+        return sys.maxsize  # a truncated line
 
 
 def save_checkpoint(
@@ -172,16 +173,16 @@ def keep_newest(folder: Path, num: int) -> None:
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> None:
-    """Continue where a checkpoint left off: weights, their average and the optimiser's state, bit for bit.
+    """Restore weights, their average and the optimiser's state from a checkpoint, bit for bit.
 
-    Raises ValueError where the checkpoint is of another model.
+    Raises ValueError if the checkpoint is of another model.
     """
     load_weights(model, checkpoint.section("model"), checkpoint.path)
     if checkpoint.section("ema"):
         require_same(ema.shadow, checkpoint.section("ema"), checkpoint.path)
         for name, value in checkpoint.section("ema").items():
             ema.shadow[name].copy_(value)
-    else:  # converted weights come without an average
+    else:  # converted weights have no average
         ema.reset(model)
     state, names = checkpoint.section("optim"), _names(model)
     for group in optimizer.param_groups:
@@ -198,8 +199,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, ema: EMA, optimizer: torch
 
 
 def _beside(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """A part of the optimiser's state where it belongs: on the parameter's device, also the count of steps,
-    and in the parameter's order in memory, because the fused optimiser walks through both side by side."""
+    """Copy optimiser state to the device and memory format of its parameter, as the fused optimiser needs."""
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,21 +1,21 @@
-"""Warnings about a run that goes wrong, each with a remedy: a table of symptoms, and when they are said."""
+"""Warnings about a run that goes wrong: a table of symptoms, each with a remedy."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-PATIENCE = 2  # looks in a row that must show a symptom
-RECENT, FEWEST = 50, 10  # reports whose gradients are compared with, at most and at least
+PATIENCE = 2  # consecutive values that must show a symptom
+RECENT, FEWEST = 50, 10  # maximum and minimum number of earlier gradient norms to compare with
 
 
 @dataclass(frozen=True)
 class Check:
-    """Something that a figure of the log may show."""
+    """A symptom in a figure of the log."""
 
     figure: str
     shown_by: Callable[[float], bool]
-    sentence: str  # what is wrong and what helps, with a place for the figure
+    sentence: str  # the problem and its remedy, with a placeholder for the figure
 
 
 CHECKS = (
@@ -72,16 +72,16 @@ CHECKS = (
 
 
 class SanityChecks:
-    """Says what is wrong once it has lasted for two looks, and again only after it was gone."""
+    """Reports a symptom when it has been seen twice in a row, and again only after it had disappeared."""
 
     def __init__(self) -> None:
         self._lasted: Counter[str] = Counter()
         self._gradients: deque[float] = deque(maxlen=RECENT)
 
     def update(self, report: Mapping[str, float | int]) -> list[str]:
-        """What is to be said about a line of the log: a sentence for each new symptom.
+        """Return a warning for each symptom that a line of the log confirms.
 
-        A symptom whose figure the line lacks stays as it was.
+        Symptoms whose figure is missing from the line are unchanged.
         """
         figures = {**report, **self._rise(report)}
         said = []
@@ -94,7 +94,7 @@ class SanityChecks:
         return said
 
     def _rise(self, report: Mapping[str, float | int]) -> dict[str, float]:
-        """The gradients' norm relative to its recent median, once there are enough to compare with."""
+        """The gradient norm relative to its recent median, if there are enough earlier values."""
         norm, recent = report.get("gradient_norm"), self._gradients
         if norm is None:
             return {}

@@ -1,4 +1,4 @@
-"""Tracking of a run by Weights & Biases, which must never hold the run up."""
+"""Tracking of a run by Weights & Biases, which must never block the run."""
 
 import socket
 from typing import Any
@@ -8,14 +8,14 @@ from config.families import PROJECT
 from config.run import RunConfig
 from data.files import first_line
 
-PATIENCE = 30  # seconds that wandb may take to begin
+PATIENCE = 30  # seconds; timeout of wandb at the start
 
 
 class Tracker:
-    """Sends reports to Weights & Biases, or keeps them for later, or does nothing, as the config says.
+    """Sends reports to Weights & Biases, stores them for later, or does nothing, depending on the config.
 
-    Without a key, or where the server does not answer, tracking is offline: wandb would ask for the key, or
-    wait. `notice` is what the user should know of it.
+    Without a key, or if the server does not answer, tracking is offline, since wandb would prompt or wait.
+    `notice` is a message about that for the user, if any.
     """
 
     def __init__(self, config: RunConfig):
@@ -33,7 +33,7 @@ class Tracker:
         options = {
             "project": PROJECT,
             "name": name,
-            "id": name,  # a resumed run goes on in the same place
+            "id": name,  # a resumed run continues the same one
             "resume": "allow",
             "dir": config.folder,
             "config": config.model_dump(mode="json"),
@@ -46,18 +46,18 @@ class Tracker:
             self._run = wandb.init(mode="offline", **options)
 
     def log(self, report: dict[str, Any]) -> None:
-        """Send a line of the log."""
+        """Track a line of the log."""
         if self._run:
             self._run.log(report, step=report["step"])
 
     def finish(self) -> None:
-        """Send what is left."""
+        """Send the remaining reports."""
         if self._run:
             self._run.finish()
 
 
 def _obstacle(wandb: Any) -> str | None:
-    """Why tracking cannot be online, if it cannot."""
+    """Why tracking cannot be online; None if it can."""
     if not wandb.api.api_key:
         return "wandb: no key; tracking offline (wandb login, then wandb sync)"
     address = urlsplit(wandb.Settings().base_url)

@@ -1,4 +1,4 @@
-"""Held-out views that a run samples again and again: as a picture, and as figures."""
+"""Held-out views that a run samples regularly: an image of them, and figures."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,9 +21,9 @@ from models.training.interruption import StopRequested, StopSignal
 
 
 class HeldOut:
-    """The same views for the whole run, on the model's `device`.
+    """Held-out views, the same for the whole run, on the model's `device`.
 
-    They are sampled with the averaged weights, by `options`, in `precision` (TrainConfig).
+    They are sampled with the averaged weights, with `options`, in `precision` (TrainConfig).
     """
 
     def __init__(self, batch: SceneBatch, options: SampleOptions, precision: str, device: torch.device):
@@ -38,7 +38,7 @@ class HeldOut:
         stop: StopSignal,
         tolerate_disk_errors: Callable[[], AbstractContextManager] = nullcontext,
     ) -> dict[str, float]:
-        """Write the picture of `look`; returns its figures, none if a stop is requested meanwhile."""
+        """Write the image of `look`; returns its figures, none if a stop is requested meanwhile."""
         try:
             picture, figures = self.look(model, ema, abandonable=stop.abandonable)
         except StopRequested:
@@ -50,11 +50,11 @@ class HeldOut:
     def look(
         self, model: NVSModel, ema: EMA, *, abandonable: Callable[[], AbstractContextManager] = nullcontext
     ) -> tuple[UInt8[Tensor, "h w 3"], dict[str, float]]:
-        """A row for each view (`preview_picture`); mean PSNR in dB of previews and of samples, and the
-        model's diagnostics (`NVSModel.diagnose`).
+        """Sample the views: a row of images for each (`preview_picture`), the mean PSNR in dB of previews and
+        samples, and the model's diagnostics (`NVSModel.diagnose`).
 
-        The model is left in training mode, with the weights it had, also if sampling, which may take minutes,
-        is interrupted through the context `abandonable`.
+        Sampling may take minutes and may be interrupted by the context `abandonable`. The model is always
+        left in training mode with its current weights.
         """
         source, target, seeds = self._batch.source, self._batch.target, self._batch.seeds[:, None]
         model.eval()
@@ -62,7 +62,7 @@ class HeldOut:
         try:
             with abandonable(), torch.no_grad(), autocast(self._precision, target.images.device):
                 scene = model.encode(source)
-                first = source.apply(lambda tensor: tensor[:, :1])  # what latent poses are relative to
+                first = source.apply(lambda tensor: tensor[:, :1])  # latent poses are relative to it
                 targets = model.read_targets(concatenate([first, target], 1))
                 targets = targets.apply(lambda tensor: tensor[:, 1:])
                 prediction = model.draw(scene, targets, seeds, self._options)
@@ -81,7 +81,7 @@ class HeldOut:
 
 
 def preview_picture(source: Views, prediction: Prediction, truth: Views) -> UInt8[Tensor, "h w 3"]:
-    """A row per target view: source, RGB preview, depth, opacity, sample, truth, as far as they are known."""
+    """A row per target view: source, preview, depth, opacity, sample, truth, without parts that are None."""
     cameras, num_target = truth.cameras, truth.images.shape[1]
     columns = [to_uint8(source.images[:, :1].expand(-1, num_target, -1, -1, -1))]
     if prediction.preview is not None:

@@ -37,7 +37,7 @@ Exit codes: 0 done, or stopped by a signal and saved; 2 bad input; 1 anything el
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line, with a help that teaches."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="train.py",
         description="Train a model of novel views: python train.py CONFIG.json [key=value ...]",

@@ -1,4 +1,4 @@
-"""Compiling a run's networks, and where torch keeps what that yields."""
+"""Compile a run's networks, and choose the folder of torch's compile cache."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from models.base import NVSModel
     from models.training.distributed import Workers
 
-CACHE = "TORCHINDUCTOR_CACHE_DIR"  # where torch keeps what it has compiled
+CACHE = "TORCHINDUCTOR_CACHE_DIR"  # the folder of torch's compile cache
 
 
 def keep_compiled(stages: "Sequence[RunConfig]") -> None:
-    """Have torch keep what it compiles among the runs, unless the user chose a place.
+    """Put the compile cache into the folder of runs, unless the user chose another place.
 
-    Once for all stages, because what a trial compiles is for the run itself, too.
+    All stages share it, so that a trial compiles for the run itself.
     """
     if not any(stage.train.compile for stage in stages):
         return
@@ -28,12 +28,12 @@ def keep_compiled(stages: "Sequence[RunConfig]") -> None:
 
 
 def compile_model(model: "NVSModel", workers: "Workers") -> None:
-    """Compile the model's networks; what that yields is kept among the runs, so that a resumed run has it."""
+    """Compile the model's networks; a resumed run finds them in the cache."""
     import torch
 
     from models.device import compile_networks
 
-    torch.compiler.reset()  # what other stages compiled counts against a limit, beyond which nothing is
+    torch.compiler.reset()  # otherwise other stages count against torch's limit of recompilations
     if workers.is_main:
         print(
             f"compiling: the first steps take minutes, or less with what is in {os.environ[CACHE]}",

@@ -1,4 +1,4 @@
-"""Several processes that train together on one machine: starting them, and why they ended."""
+"""Start several training processes on one machine, and find out why they ended."""
 
 import json
 import sys
@@ -12,24 +12,23 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-MISTAKE = 2  # exit code of a process that met a user's mistake
+MISTAKE = 2  # exit code for errors of the user
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the processes ended: the exit code of the whole, and what to tell the user where it is not 0."""
+    """How the processes ended: the joint exit code, and a message for the user if it is not 0."""
 
     code: int
     message: str = ""
 
 
 def launch(command: list[str], *, processes: int, restarts: int = 0) -> Outcome:
-    """Run a Python program, given by its file and arguments, in several processes until they end. They find
-    their ranks in the environment.
+    """Run a Python program, given by its file and arguments, in several processes until they end.
 
-    When one of them fails, the others are ended, and up to `restarts` times all are started again, unless the
-    cause is a user's mistake, which would be met again. A SIGTERM or SIGINT to this process is passed on, and
-    is no failure where they end well.
+    Their ranks are in the environment. If one fails, the others are ended, and all are restarted up to
+    `restarts` times, unless the cause is an error of the user, which would recur. SIGTERM and SIGINT are
+    passed on, and are not a failure if the processes end with exit code 0.
     """
     with TemporaryDirectory(prefix="train_") as folder:
         try:
@@ -62,17 +61,17 @@ def _launch_once(command: list[str], processes: int, folder: Path, attempt: int)
 
 
 def record_failure(path: str | Path, message: str, *, first: bool = True) -> None:
-    """Tell the launcher why this process ends, by the file whose `path` it gave in TORCHELASTIC_ERROR_FILE.
+    """Report to the launcher why this process ends, by the file named in TORCHELASTIC_ERROR_FILE.
 
-    Not `first`: it ends because another one did, which counts as the cause.
+    Not `first`: it ends because another process did, which is the cause.
     """
-    # The launcher takes the failure of the earliest time for the cause.
+    # For the launcher, the earliest failure is the cause.
     timestamp = int(time.time()) + (0 if first else 10)
     Path(path).write_text(json.dumps({"message": message, "timestamp": timestamp}), encoding="utf-8")
 
 
 def _outcome(rank: int, failure: ProcessFailure) -> Outcome:
-    """The words for a failure: the process's own, or else those for how it ended."""
+    """The message of a failed process, or else how it ended."""
     code = MISTAKE if failure.exitcode == MISTAKE else 1
     if failure.error_file_data.get("message") == failure.message:
         return Outcome(code, failure.message)
@@ -83,7 +82,7 @@ def _outcome(rank: int, failure: ProcessFailure) -> Outcome:
 
 
 def _after_signal(folder: Path) -> Outcome:
-    """What the processes left that were told to stop: their exit codes are not known, but their messages."""
+    """The outcome after a signal, from the processes' messages; their exit codes are not known."""
     last = max(folder.iterdir(), key=lambda attempt: int(attempt.name), default=folder)
     found = [json.loads(path.read_text("utf-8")) for path in last.glob("*/attempt_*/*/error.json")]
     if not found:

@@ -1,4 +1,4 @@
-"""Messages on stderr: what train.py can do without, and what the user should know of a data set."""
+"""Messages on stderr: warnings of a run, and notices about a data set."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,20 +10,20 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 
 def warn(message: str, workers: "Workers | None" = None) -> None:
-    """Say what the run can do without; of several `workers`, which one says it."""
+    """Print a warning, with the rank if there are several `workers`."""
     rank = "" if workers is None or workers.is_single else f"rank {workers.rank}: "
     print(f"\ntrain.py: {rank}warning: {message}", file=sys.stderr)
 
 
 def tell(notices: Iterable[str], program: str) -> None:
-    """Say what the user should know, each line once."""
+    """Print notices for the user, each line once."""
     for notice in dict.fromkeys(notices):
         print(f"{program}: {notice}", file=sys.stderr)
 
 
 @contextmanager
 def tolerate_disk_errors(forgive: bool = True) -> Iterator[None]:
-    """Context in which a disk that cannot be written, being full, say, is a warning and no error."""
+    """Context in which a failed write, for example to a full disk, is a warning instead of an error."""
     try:
         yield
     except (OSError, ValueError) as error:

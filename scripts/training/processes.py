@@ -1,4 +1,4 @@
-"""What train.py does as several processes: starting them, joining them, and saying why one of them ends."""
+"""Training in several processes: start them, join them, and report why one of them ended."""
 
 import argparse
 import logging
@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from models.training.distributed import Workers
     from models.training.interruption import StopSignal
 
-REPEATED = "TRAIN_REPEATED"  # set in the environment where the launcher says why a process ended
-SLOW_S = 30.0  # after which a process says that it waits for others
+REPEATED = "TRAIN_REPEATED"  # in the environment if the launcher prints why a process ended
+SLOW_S = 30.0  # until a process prints that it waits for others
 ANOTHER_ENDED = "another rank ended; see its message"
 
 
 def is_one_of_several() -> bool:
-    """Whether a launcher made this process one of several; `joined` refuses a malformed environment."""
+    """Whether this is one of several processes of a launcher; `joined` rejects a malformed environment."""
     from models.training.rank_environment import read_ranks
 
     with suppress(ValueError):
@@ -52,9 +52,9 @@ def add_process_options(parser: argparse.ArgumentParser) -> None:
 
 
 def launch_processes(program: str, argv: list[str] | None, run_folders: "Callable[[], list[Path]]") -> int:
-    """Run the program in several processes; returns its exit code, and the last line says why it is not 0.
+    """Run the program in several processes; returns its exit code, and prints last why it is not 0.
 
-    `run_folders` finds the run directories, in order, and raises ValueError where the config is wrong.
+    `run_folders` finds the run directories, in order, and raises ValueError if the config is wrong.
     """
     from models.training.rank_environment import read_ranks
 
@@ -82,11 +82,11 @@ def launch_processes(program: str, argv: list[str] | None, run_folders: "Callabl
     from scripts.training.launch import launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // options.processes)))
-    # What told this process to stop knows how long it waits: the processes may save for as long as it takes.
+    # Saving may take long; whoever stops this process has a timeout of its own.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
-    # Else the processes of a restart find each other's old addresses in the store that they meet at.
+    # Otherwise restarted processes find old addresses in the shared store.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    if not options.restarts:  # which would separate the line from its repetition
+    if not options.restarts:  # with restarts, the line and its repetition would be far apart
         os.environ[REPEATED] = "1"
     logging.disable(logging.WARNING if options.restarts else logging.ERROR)  # the last line says more
     try:
@@ -99,11 +99,11 @@ def launch_processes(program: str, argv: list[str] | None, run_folders: "Callabl
 
 @contextmanager
 def joined(device_name: str, stop: "StopSignal") -> "Iterator[Workers]":
-    """The processes that train together, among which this one finds itself by the environment.
+    """Context of the process group that the environment describes.
 
-    Until all are there, this one ends at once at a signal, and if there was one, as `stop` knows: it may be
-    waiting for one that has died. Raises ValueError where the device does not exist, and LostRankError where
-    another process died later on.
+    While joining, a signal (also an earlier one, known to `stop`) ends the process immediately, since it may
+    be waiting for a dead one. Raises ValueError if the device does not exist, and LostRankError if another
+    process dies later.
     """
     from models.training.distributed import join_workers
 
@@ -122,10 +122,10 @@ def joined(device_name: str, stop: "StopSignal") -> "Iterator[Workers]":
 
 
 def fail(message: str, *, code: int = 2, first: bool = True) -> int:
-    """Say why the program leaves; returns the exit code, of which 2 is for the user's mistakes.
+    """Print why the program fails; returns the exit code, 2 for errors of the user.
 
-    One of several processes says its rank, tells the launcher, too, and ends here; it says nothing itself
-    where the launcher will. Not `first`: it ends because another one did.
+    One of several processes adds its rank, reports to the launcher and exits here; it prints nothing if the
+    launcher will. Not `first`: it fails because another process did.
     """
     if not is_one_of_several():
         print(f"train.py: {message}", file=sys.stderr)
@@ -135,11 +135,13 @@ def fail(message: str, *, code: int = 2, first: bool = True) -> int:
 
     message = f"rank {read_ranks(os.environ).rank}: {message}"
     if REPEATED not in os.environ:
-        print(f"\ntrain.py: {message}", file=sys.stderr, flush=True)  # below the progress of the first one
+        print(
+            f"\ntrain.py: {message}", file=sys.stderr, flush=True
+        )  # below the progress bar of the main process
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         record_failure(path, message, first=first)
     for loader in multiprocessing.active_children():
-        loader.kill()  # what they have inherited would keep the line to the other processes open
+        loader.kill()  # inherited sockets would keep the connection to the other processes open
     # Exit without cleanup, as the process group may be dead: a GPU may wait for GPUs of ended processes.
     os._exit(code)
 
@@ -155,7 +157,7 @@ def _fail_unexpectedly(kind: type[BaseException], error: BaseException, trace: T
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Context in which there is nothing to save."""
+    """Context with default signal handlers, as there is nothing to save."""
     handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -166,7 +168,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _said_if_slow() -> Iterator[None]:
-    """Context of waiting for other processes, which nobody may have started: variables can be left over."""
+    """Context that prints a message if joining takes long; the environment may be left over from a job."""
     place = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
     line = f"train.py: waiting at {place} for the other processes of WORLD_SIZE={os.environ['WORLD_SIZE']}"
     timer = threading.Timer(SLOW_S, print, args=[line], kwargs={"file": sys.stderr, "flush": True})
@@ -179,14 +181,14 @@ def _said_if_slow() -> Iterator[None]:
 
 
 def _mind_the_launcher(launcher: int) -> None:
-    """Stop the run when its launcher has been killed, so that it does not go on unseen."""
+    """Stop the run if its launcher has been killed, so that it does not continue unnoticed."""
     while os.getppid() == launcher:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _resumption(folders: "list[Path]") -> str:
-    """What becomes of the run."""
+    """Say from where the run can be resumed."""
     from models.checkpoints.format import checkpoints_of
 
     saved = [path for folder in folders for path in checkpoints_of(folder)]

@@ -1,4 +1,4 @@
-"""Keeping a run to one training at a time."""
+"""Allow only one training process per run."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 
 def in_a_run_of_its_own(train: Callable[..., int]) -> Callable[..., int]:
-    """A `train(config, stop, workers)` that keeps other processes from training the same run meanwhile."""
+    """Decorate `train(config, stop, workers)` so that it holds the lock of its run."""
 
     @wraps(train)
     def held(config: "RunConfig", stop: "StopSignal", workers: "Workers | None" = None) -> int:
@@ -27,9 +27,9 @@ def in_a_run_of_its_own(train: Callable[..., int]) -> Callable[..., int]:
 def held_run(
     config: "RunConfig", workers: "Workers | None" = None, *, warned: bool = True
 ) -> AbstractContextManager[None]:
-    """Context in which no other process trains the run; of several `workers`, the first one holds it.
+    """Context in which no other process trains the run; of several `workers`, the main one holds the lock.
 
-    `warned`: say so where the file system has no locks. Raises ValueError if another process trains the run.
+    `warned`: warn if the file system has no locks. Raises ValueError if another process trains the run.
     """
     from scripts.training.run_lock import hold_run
 

@@ -23,8 +23,8 @@ UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # b
 def hold_run(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
     """Make the run's folder and keep other processes from training it; nested contexts count as one.
 
-    A folder that is still empty at the end is removed again. On a file system without locks the work goes on
-    after a warning is passed to `say`. Raises ValueError if another process trains the run or the folder
+    A folder that is still empty at the end is removed again. On a file system without locks, a warning is
+    passed to `say`, and nothing is locked. Raises ValueError if another process trains the run or the folder
     cannot be written.
     """
     path = folder.absolute() / LOCK
@@ -50,7 +50,7 @@ def hold_run(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
 
 
 def _acquire(lock: FileLock, folder: Path, say: Callable[[str], object]) -> bool:
-    """Whether the file system has locks: then this process holds the run's."""
+    """Acquire the run's lock; returns whether the file system supports locks."""
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def _acquire(lock: FileLock, folder: Path, say: Callable[[str], object]) -> bool
 
 
 def _holder(path: Path) -> str:
-    """The process that holds a lock, as far as it says."""
+    """The process that holds a lock, if the file says so."""
     with suppress(OSError, UnicodeDecodeError):
         found = re.fullmatch(r"(\d+) (\S+)\s*", path.read_text(encoding="utf-8"))
         if found:

@@ -1,4 +1,4 @@
-"""The runs that a command line asks for, one after the other: a single one, or the stages of a recipe."""
+"""Train the runs of a command line in order: a single one, or the stages of a recipe."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 
 def stages_of(arguments: argparse.Namespace) -> list["RunConfig"]:
-    """The runs that the command line asks for, in order. Raises ValueError if the config is wrong."""
+    """The runs of the command line, in order. Raises ValueError if the config is wrong."""
     from config.recipe import load_stages
 
     return load_stages(arguments.config, arguments.changes, only=arguments.stage)
@@ -27,7 +27,7 @@ def stages_of(arguments: argparse.Namespace) -> list["RunConfig"]:
 def run_stages(
     stages: list["RunConfig"], train: "Train", stop: "StopSignal", workers: "Workers", *, plan: bool
 ) -> None:
-    """Train the stages that are not finished; or, for a `plan`, only measure what all of them cost.
+    """Train the unfinished stages; for a `plan`, only measure the cost of all stages.
 
     Raises ValueError or OSError as `train` does.
     """
@@ -68,7 +68,7 @@ def run_stages(
 
 
 def try_out(stages: list["RunConfig"], train: "Train", stop: "StopSignal", workers: "Workers") -> bool:
-    """Try the first steps of every stage and say what all will cost; returns whether no stop was requested.
+    """Try the first steps of every stage and print the cost; returns False if a stop was requested.
 
     Raises ValueError if a stage cannot be trained.
     """

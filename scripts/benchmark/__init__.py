@@ -1,4 +1,4 @@
-"""How fast the project is beside the plain way, and beside what the machine could do at best."""
+"""Measure the speed of this project against a plain implementation and the hardware limit."""
 
 from scripts.benchmark.program import main
 

@@ -1,9 +1,8 @@
-"""The yardstick: each part as a straightforward composition of PyTorch's operations, as the published code
-has it.
+"""The baseline: each part as a plain composition of PyTorch operations, as in the published code.
 
-Same weights and, to rounding, same results as the parts of the model; whole batches at once, float32,
-contiguous tensors, nothing compiled. Axes: b scene, s source view, t target view, r ray, n sample, f latent
-channel.
+It has the same weights as the model and, up to rounding, the same results. It processes whole batches in
+float32 with contiguous tensors and without compilation. Axes: b scene, s source view, t target view, r ray,
+n sample, f latent channel.
 """
 
 import copy
@@ -33,8 +32,8 @@ CERTAIN = 1e-10  # light that even an opaque sample lets through: the gradient o
 class PlainRenderer(nn.Module):
     """A `VolumeRenderer` of the same weights: F.grid_sample source by source, F.linear, cumprod.
 
-    The importance pass computes latent colours too, and is tracked for gradients that nobody asks for; then
-    all samples are evaluated, the coarse ones again.
+    The importance pass also computes latent colours and records gradients that are not needed; then all
+    samples are evaluated, the coarse ones a second time.
     """
 
     def __init__(self, renderer: VolumeRenderer):
@@ -124,7 +123,7 @@ class PlainVolumeUpBlock(PlainUpBlock):
 
 
 class PlainEncoder(nn.Module):
-    """Encodes every photo that it is given, also those whose volumes nobody uses; torchvision's norms."""
+    """Encodes every photo, including those whose volumes are not used, with torchvision's norms."""
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
@@ -173,7 +172,7 @@ def with_all_photos(batch: SceneBatch) -> SceneBatch:
 
 
 def plain_update(model: NVSModel, learning_rate: float, clip: float) -> Callable[[SceneBatch], float]:
-    """A training step: all photos encoded, one tensor after another updated, every loss fetched at once."""
+    """A training step that encodes all photos, updates tensors one by one and waits for every loss."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, foreach=False, fused=False)
     average = [weight.detach().clone() for weight in trained]

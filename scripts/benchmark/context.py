@@ -1,4 +1,4 @@
-"""What every measurement needs to know: device, sizes, repeats, and where to note what could not be had."""
+"""The setup of all measurements: device, sizes, repeats, and notes on what could not be measured."""
 
 import copy
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class ModelVariant:
 
 
 FULL = ROOT / "config" / "srn_cars_128.json"
-UNTRAINED = ["model.encoder.weights=null", "data.root=unused"]  # speed does not depend on what was learnt
+UNTRAINED = ["model.encoder.weights=null", "data.root=unused"]  # speed does not depend on the weights
 SMALL = [
     "model.encoder.backbone=tu-tf_mobilenetv3_small_minimal_100",
     "model.encoder.channels=2",
@@ -50,14 +50,14 @@ SMALL = [
 
 @dataclass
 class Bench:
-    """One run of the program. Inputs are the same each time they are asked for."""
+    """One run of the program. Inputs are the same on every call."""
 
     device: torch.device
     size: str  # "full" or "small"
     repeats: int
     plain_steps: int  # denoising steps of the plain sampler that are run
     ceilings: Ceilings
-    variants: tuple[str, ...] = ()  # wanted; none: all
+    variants: tuple[str, ...] = ()  # to measure; empty for all
     unmeasured: list[str] = field(default_factory=list)
     remarks: dict[str, list[str]] = field(default_factory=dict)  # by section
     counted: dict[tuple[str, bool], Work] = field(default_factory=dict)  # see `networks.part_work`
@@ -67,7 +67,7 @@ class Bench:
         return not self.variants or variant in self.variants
 
     def remark(self, section: str, text: str) -> None:
-        """Say something below the table of a section."""
+        """Add a note below the table of a section."""
         self.remarks.setdefault(section, []).append(text)
 
     @cached_property
@@ -87,7 +87,7 @@ class Bench:
 
     @property
     def network_precision(self) -> str:
-        """Of float32 convolutions: torch rounds their inputs on GPUs, unless it is told otherwise."""
+        """Of float32 convolutions, whose inputs torch rounds on GPUs by default."""
         rounded = self.device.type == "cuda" and torch.backends.cudnn.allow_tf32
         return "tf32" if rounded else "float32"
 
@@ -98,7 +98,7 @@ class Bench:
         return cameras_from_poses(poses, pinhole()).apply(lambda tensor: tensor[None].to(self.device))
 
     def views(self, num: int, *, num_valid: int | None = None, first: int = 0) -> Views:
-        """Photos [1, num] of noise, the first `num_valid` (None: all) valid."""
+        """Photos [1, num] of noise, the first `num_valid` (default: all) valid."""
         size = self.config.data.image_size
         images = self.uniform(1, num, 3, size, size) * 2 - 1
         valid = torch.arange(num, device=self.device)[None] < (num if num_valid is None else num_valid)
@@ -117,12 +117,12 @@ class Bench:
 
 
 def model_variants(bench: Bench) -> Iterator[ModelVariant]:
-    """Those that are wanted, one by one, all with the same random weights."""
+    """Yield the selected variants, all with the same random weights."""
     low = choose_precision(bench.config.train.precision, bench.device)
     wanted = {"plain": "float32", "ours": low}
     if low != "float32" or "float32" in bench.variants:
         wanted["float32"] = "float32"
-    if "bfloat16" in bench.variants:  # the same as ours where that is the choice, and slow where it is not
+    if "bfloat16" in bench.variants:  # equal to "ours" if that is the choice, otherwise slow
         wanted["bfloat16"] = "bfloat16"
     if bench.device.type == "cuda" or "compiled" in bench.variants:
         wanted["compiled"] = low

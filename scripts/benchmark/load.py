@@ -22,7 +22,7 @@ from pathlib import Path
 from scripts.common.threading_environment import SPIN_COUNT
 
 ROOT = Path(__file__).resolve().parents[2]
-UNLIMITED = 300_000  # what GNU OpenMP does if nobody says otherwise
+UNLIMITED = 300_000  # the default of GNU OpenMP
 WARM_UP = 2  # steps
 
 

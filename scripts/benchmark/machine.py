@@ -15,11 +15,11 @@ from scripts.common.process_pool import available_cores
 
 Run = Callable[[], object]
 
-Clock = Callable[[Run], float]  # runs it and says how many seconds that took
+Clock = Callable[[Run], float]  # runs it and returns the seconds it took
 
 
 ROOT = Path(__file__).resolve().parents[2]
-ATTEMPTS = 5  # the best counts: a ceiling is what can be reached, not what usually is
+ATTEMPTS = 5  # the best counts, since a ceiling is the limit and not the typical value
 COPIED_BYTES = {"full": 2**30, "small": 2**22}  # far beyond the last cache
 MATRIX_SIZE = {"full": {"cpu": 2048, "cuda": 8192}, "small": {"cpu": 128, "cuda": 512}}
 
@@ -125,7 +125,7 @@ def clock_of(device: torch.device) -> Clock:
 
 
 def finish(run: Run, device: torch.device) -> None:
-    """Run, and wait until the device has done all of it."""
+    """Run, and wait until the device is done."""
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

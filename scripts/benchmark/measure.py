@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured of a variant. Times are seconds for one result."""
+    """The measurements of a variant. Times are seconds per result."""
 
     section: str
     task: str
@@ -55,7 +55,7 @@ class Figure:
 def alternate(
     runs: Mapping[str, Run], *, repeats: int, clock: Clock, tell: Callable[[str], object] = str
 ) -> dict[str, list[float]]:
-    """Seconds of every run, `repeats` times each, taking turns; `tell` hears before each whose turn it is."""
+    """Time every run `repeats` times, alternating; `tell` is called with its name before each."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():

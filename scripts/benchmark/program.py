@@ -1,4 +1,4 @@
-"""Measure this project, beside the plain way to do the same and beside what the machine can do at best.
+"""Measure the speed of this project against a plain implementation and the hardware limit.
 
     python -m scripts.benchmark all
     python -m scripts.benchmark renderer --variant plain blocked --repeats 9
@@ -11,7 +11,7 @@ what to measure:
   step      a whole training step              sample    a photo to a novel view, all denoising steps
   loader    views a second from a PNG folder and from a packed set      all       all of these
   precision the networks, the step and a view in float32 and in bfloat16, in turn
-  parity    no speed: how far the model is from the figures of the published implementation, group by group
+  parity    not speed: deviation of the model from figures of the published implementation, by group
 """
 
 import argparse
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
     """Measure, print the tables, and return the files that were written.
 
-    Raises ValueError or OSError, in one line for the user, where something asked for cannot be had.
+    Raises a one-line ValueError or OSError if something requested is not available.
     """
     _check(arguments)
     from models.device import choose_device
@@ -117,7 +117,7 @@ def benchmark(arguments: argparse.Namespace, command: list[str]) -> list[Path]:
 
 
 def _left_out(device: str, sections: Sequence[str], variants: Sequence[str]) -> list[str]:
-    """What is known not to be measured before anything is."""
+    """Note what is known in advance not to be measured."""
     found = [f"section {name}: not asked for" for name in NAMES if name not in sections]
     if variants:
         found.append(f"variants other than {', '.join(variants)}: not asked for")

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""The measurements as Markdown."""
 
 import platform
 import shlex
@@ -23,7 +23,7 @@ FLOOR = "floor"  # the time that the least work needs at the machine's ceilings
 
 
 HEADER = "| task | variant | median | range | times {} | peak extra memory | floor | times floor |"
-BASELINES = ("plain", "float32")  # to which the others of a table are compared: the first that is there
+BASELINES = ("plain", "float32")  # the first of these in a table is what the others are compared with
 RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
 LEGEND = """\
 Times are medians over runs in which the variants take turns in one process, after a warm-up; the range is the
@@ -52,7 +52,7 @@ def report_path(folder: Path, bench: Bench, day: date) -> Path:
 
 
 def write_report(path: Path, bench: Bench, results: Results, command: list[str], day: date) -> None:
-    """Write the Markdown file, which appears whole or not at all. Raises ValueError where it cannot."""
+    """Write the Markdown file atomically. Raises ValueError if that fails."""
     text = markdown(bench, results, command, day, chart=path.with_suffix(".png").name)
     write_text_whole(path, text)
 
@@ -166,7 +166,7 @@ def _lines(rows: dict[int, list[Figure]]) -> dict[str, list[tuple[int, float]]]:
     """(amount, seconds) of every variant, and of the floor."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for amount, figures in rows.items():
-        if not figures:  # nothing that was asked for can run here
+        if not figures:  # nothing requested can run here
             continue
         for figure in figures:
             lines.setdefault(figure.variant, []).append((amount, figure.seconds))

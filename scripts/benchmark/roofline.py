@@ -33,7 +33,7 @@ class Work:
         return Work(self.num_bytes * times, self.flops * times)
 
     def floor(self, ceilings: Ceilings, precision: str) -> float:
-        """Seconds, where moving and calculating go on at once: the longer of the two."""
+        """Seconds, with memory transfer and computation in parallel: the longer of the two."""
         return max(self.num_bytes / ceilings.bandwidth, self.flops / ceilings.flops[precision])
 
 
@@ -42,10 +42,10 @@ def renderer_work(
 ) -> Work:
     """Rendering `num_target` latent images of one scene from volumes of `voxels` texels each.
 
-    Operations: eight texels blended for each sample, source and channel, and the MLP, every sample once.
-    Bytes: of each volume what can be touched, and the images. Backward also blends into the gradients of the
-    volumes, passes each layer twice (its inputs and its weights), reads the volumes again, reads the gradient
-    of the images and writes those of the volumes.
+    Operations: trilinear lookups (eight texels per sample, source and channel), and the MLP once per sample.
+    Bytes: the part of each volume that can be accessed, and the images. Backward also adds to the gradients of
+    the volumes, passes each layer twice (inputs and weights), reads the volumes again, reads the gradient of
+    the images and writes those of the volumes.
     """
     num_rays = num_target * config.size**2
     num_samples = num_rays * (config.coarse + config.fine)

@@ -39,7 +39,7 @@ class ShapesOptions:
 
     @property
     def record(self) -> dict[str, object]:
-        """What a set is recognised by: None for the default of an option that older sets do not know."""
+        """The parameters that identify a set; None for the default of an option that older sets lack."""
         later = {"layout": "srn", "first": 0}
         return asdict(self) | {name: None for name, usual in later.items() if getattr(self, name) == usual}
 

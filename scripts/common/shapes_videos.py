@@ -17,7 +17,7 @@ from scripts.common.process_pool import available_cores, run_each
 from scripts.common.progress import progress_bar
 from scripts.common.shapes_set import ShapesOptions
 
-TRUTH = "cameras.json"  # beside the frames, for judging alone: no model reads it
+TRUTH = "cameras.json"  # beside the frames, only for evaluation: no model reads it
 SPEED_DEG = (4.0, 9.0)  # turn from frame to frame, in either direction
 ELEVATION_DEG = (10.0, 35.0)
 CLIMB_DEG = 15.0  # largest change of elevation over a video
@@ -26,9 +26,9 @@ CLIMB_DEG = 15.0  # largest change of elevation over a video
 def make_videos(root: Path, options: ShapesOptions, *, kind: str, workers: int | None = None) -> None:
     """Write ROOT/train and ROOT/val, a folder of frames for each object; `options.views` frames each.
 
-    Of the kind "videos" they are flights round cars, of the kind "shifts" moving textures.
+    Videos of the kind "videos" are flights around cars, those of the kind "shifts" moving textures.
 
-    Raises ValueError where `root` holds another data set, and OSError where it cannot be written.
+    Raises ValueError if `root` has another data set, and OSError if it cannot be written.
     """
     claim_root(root, asdict(options) | {"layout": kind}, option="--root")
     (root / MARK).write_text("{}\n")

@@ -11,10 +11,10 @@ UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # b
 
 @contextmanager
 def sole_packer(output: Path) -> Iterator[None]:
-    """Make the folder and hold it for this process; the system releases it however the process ends.
+    """Make the folder and lock it for this process; the system releases the lock when the process ends.
 
-    Where the file system has no locks, nobody is stopped. Raises ValueError if another process holds the
-    folder, OSError if it cannot be written.
+    On a file system without locks, nothing is locked. Raises ValueError if another process holds the lock,
+    OSError if the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # not for --help
 

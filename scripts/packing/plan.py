@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 Kind = TypeVar("Kind", bound="RawObjects")
 MEGABYTE = 2**20
-OBJECTS_PER_WORKER = 32  # at least: to start a process takes as long as to read about so many
+OBJECTS_PER_WORKER = 32  # minimum; starting a process takes about as long as reading so many
 
 
 @dataclass(frozen=True)
 class PackOptions:
-    """How to pack. None: sizes as the pictures are, as many shards as are needed, a process for each core."""
+    """Options of packing. None: images at their own sizes, as many shards as needed, one process per core."""
 
     output: Path
     image_size: int | None = None  # pixels
@@ -42,15 +42,15 @@ class PackOptions:
 
 @dataclass
 class Packed:
-    """What became of a split."""
+    """The result for a split."""
 
     split: "Split"
     files: list[Path] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # why, object by object
+    left_out: list[str] = field(default_factory=list)  # objects, with reasons
 
 
 def add_pack_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `options_of` reads."""
+    """Add the options that `options_of` reads."""
     add = parser.add_argument
     add("--image-size", type=int, metavar="N", help="resize to squares of N pixels (default: as they are)")
     add("--shard-mb", type=int, default=4096, metavar="MB", help="largest file, about (%(default)s)")
@@ -61,13 +61,13 @@ def add_pack_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(given: argparse.Namespace) -> PackOptions:
-    """Raises ValueError for numbers that make no sense."""
+    """Make the options of a command line. Raises ValueError for invalid numbers."""
     names = ("output", "image_size", "shard_mb", "shards", "workers", "skip_bad")
     return PackOptions(**{name: getattr(given, name) for name in names}, verify=not given.no_verify)
 
 
 def exit_code(program: str, work: Callable[[], int]) -> int:
-    """What `work` returns, or 2 where the user has to do something, after one line that says what."""
+    """Run `work` and return its exit code; errors are printed in one line."""
     try:
         return work()
     except ValueError as error:
@@ -86,8 +86,9 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
 
 
 def without_stand_in(sources: "dict[Split, Kind]", *, whole: bool = False) -> "dict[Split, Kind]":
-    """The splits without test where val stands in for it, or the other way round: the same views of the same
-    objects. `whole`: a place has one object with all of its views, so that places say enough.
+    """Drop test if it is the same as val, that is, has the same views of the same objects.
+
+    `whole`: each place has one object with all its views, so comparing places is enough.
     """
     if {"val", "test"} <= sources.keys() and _alike(sources["val"], sources["test"], whole=whole):
         return {split: raw for split, raw in sources.items() if split != "test"}
@@ -95,7 +96,7 @@ def without_stand_in(sources: "dict[Split, Kind]", *, whole: bool = False) -> "d
 
 
 def pack_and_tell(sources: "dict[Split, RawObjects]", options: PackOptions) -> int:
-    """Pack some splits and print what was made. Raises ValueError or OSError as `pack_splits`."""
+    """Pack some splits and print a summary. Raises ValueError or OSError like `pack_splits`."""
     found = pack_splits(sources, options)
     for packed in found:
         print(summary(packed))
@@ -142,7 +143,7 @@ def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> lis
 
 
 def plan_shards(split: "Split", raw: "RawObjects", options: PackOptions) -> list[Shard]:
-    """Cut a split into runs of objects, alike in number; their size is taken from the first readable view."""
+    """Divide a split into shards of about as many objects; sizes are estimated from the first readable view."""
     from data.formats.packed.objects import packed_path
 
     count = len(raw)
@@ -162,7 +163,7 @@ def plan_shards(split: "Split", raw: "RawObjects", options: PackOptions) -> list
 
 
 def summary(packed: Packed) -> str:
-    """Sizes of what was written."""
+    """Describe a packed split."""
     from data.formats.packed.file import PackedFile
 
     files = [PackedFile(path) for path in packed.files]
@@ -216,7 +217,7 @@ def _estimated_bytes(raw: "RawObjects", options: PackOptions) -> int:
 
 
 def _is_done(shard: Shard, raw: "RawObjects", options: PackOptions) -> bool:
-    """Whether the file is there, made of this set. Raises ValueError where something else is in its place."""
+    """Whether the file exists with this content. Raises ValueError if it has another."""
     from data.formats.packed.file import PackedFile
     from data.formats.packed.writer import holds
     from scripts.common.progress import progress_bar

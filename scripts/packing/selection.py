@@ -1,4 +1,4 @@
-"""Which objects are packed, and in which order: without some categories, or with all of them mixed."""
+"""Select and order the objects to pack: leave out categories, or shuffle them."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def selected(
 ) -> "dict[Split, RawObjects]":
     """The splits without the categories of training named in `without`, and shuffled to `mix` shards.
 
-    Of the other splits, everything stays: what training lacks is judged there. Raises ValueError where there
-    is no such category, or nothing is left.
+    The other splits keep all objects, for evaluation. Raises ValueError if there is no such category, or
+    nothing is left.
     """
     from data.scenes.selected_objects import SelectedObjects
 
@@ -41,12 +41,12 @@ def selected(
 
 
 def _category(name: str) -> str:
-    """The category in an object's name, such as 02958343/1a2b3c; "" where it has none."""
+    """The category in an object's name, such as 02958343/1a2b3c; "" if it has none."""
     return name.rpartition("/")[0]
 
 
 def _find(wanted: str, root: Path, known: set[str]) -> str:
-    """The folder of a category by that name, or by one of its names in metadata.yaml."""
+    """Find the folder of a category by its name or one of those in metadata.yaml."""
     words = _metadata(root / "metadata.yaml")
     names = {category: [*words.get(category, []), category] for category in known - {""}}
     for category, own in names.items():
@@ -57,7 +57,7 @@ def _find(wanted: str, root: Path, known: set[str]) -> str:
 
 
 def _metadata(path: Path) -> dict[str, list[str]]:
-    """Names of each category, the usual one first; none where there is no such file, or another."""
+    """Read the names of each category, the usual one first; none if the file is missing or malformed."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {str(key): str(entry["name"]).split(",") for key, entry in document.items()}

@@ -1,4 +1,4 @@
-"""What is packed: the splits of a data set, and shards that are missing."""
+"""The splits of a data set to pack, and missing shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "dict[Split, RawObjects]":
-    """The splits of a set that are wanted (None: all), each once.
+    """Open the given splits of a set (default: all), each once.
 
-    Raises ValueError where one of them cannot be opened.
+    Raises ValueError if one of them cannot be opened.
     """
     from data.formats.registry import LAYOUTS, open_raw
     from data.formats.srn.objects import SRNObjects
@@ -30,15 +30,15 @@ def open_sources(root: Path, layout: str, splits: "Sequence[Split] | None") -> "
         except ValueError as error:
             problems.append(error)
     if problems:
-        # Whether a split is missing or damaged cannot be told, so none is left out without being asked for.
+        # A missing split looks like a damaged one, so none is left out unless requested.
         remedy = f"; or choose splits: --splits {' '.join(found)}" if found and not splits else ""
         raise ValueError(f"{problems[0]}{remedy}") from problems[0]
-    # An object of the SRN layout is all of a folder; to read its cameras, a file for each view, takes long.
+    # An object of the SRN layout is a whole folder; reading its cameras, one file per view, takes long.
     return without_stand_in(found, whole=all(isinstance(raw, SRNObjects) for raw in found.values()))
 
 
 def missing_shards(folder: Path) -> list[str]:
-    """What is wrong with the number of files of each split, which their names say."""
+    """Find missing shards, by the number of shards in the file names."""
     from data.formats.packed.objects import PATTERN, packed_files
     from data.splits import SPLITS
 

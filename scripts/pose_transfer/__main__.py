@@ -1,8 +1,8 @@
-"""Judge transferred poses: python -m scripts.pose_transfer RUN --data sets/shapes_videos
+"""Evaluate transferred poses: python -m scripts.pose_transfer RUN --data sets/shapes_videos
 
-Each held-out car is drawn along the video of another one, and compared with what a camera sees that makes the
-same movement relative to its first frame. Beside the model stand two baselines, and what it draws of a video
-under its own poses, which is auto-encoding and no transfer.
+Each held-out car is drawn along the video of another one, and compared with renderings from a camera with the
+same movement relative to its first frame. For comparison: two baselines, and videos drawn with their own
+poses, which is auto-encoding and not transfer.
 """
 
 import argparse

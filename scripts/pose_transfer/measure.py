@@ -73,7 +73,7 @@ def draw_under(model: NVSModel, scene: Views, driving: Views) -> Float[Tensor, "
 
 
 def transferred(scene: dict, driving: dict, frames: int, size: int) -> Float[Tensor, "t 3 h w"]:
-    """What is seen of the scene by a camera that moves as in the driving video, after its first frame."""
+    """Render the scene from a camera that moves as in the driving video, without its first frame."""
     start, path = np.array(scene["cam_to_world"][0]), np.array(driving["cam_to_world"])
     poses = start @ np.linalg.inv(path[0]) @ path[1:frames]
     pictures = np.stack(render_car(scene["object"], poses, size))
@@ -81,7 +81,7 @@ def transferred(scene: dict, driving: dict, frames: int, size: int) -> Float[Ten
 
 
 def read_truth(folder: Path) -> dict:
-    """The true cameras of a video that make_shapes wrote. Raises ValueError where there are none."""
+    """The true cameras of a video written by make_shapes. Raises ValueError if there are none."""
     path = folder / TRUTH
     try:
         return json.loads(path.read_text())

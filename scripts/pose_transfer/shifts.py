@@ -13,9 +13,9 @@ from scripts.pose_transfer.measure import draw_under
 
 
 def measure_shifts(run: str, *, root: str | None, split: str, pairs: int, frames: int) -> dict[str, float]:
-    """Mean error of the shifts in pixels, of the model and of a scene that stands still.
+    """Mean error of the shifts in pixels, of the model and of a static scene.
 
-    Each texture is drawn along the video of the next one. Raises ValueError where the split is too small.
+    Each texture is drawn along the video of the next one. Raises ValueError if the split is too small.
     """
     model, config, _ = load_model(run)
     objects = open_split(config.data if root is None else at_root(config.data, root), split, cameras=False)

@@ -24,7 +24,7 @@ class Rule:
     unit: str = ""
     share: bool = False  # of 1
     wide: bool = False
-    total: str = "all"  # what the series without a name is called
+    total: str = "all"  # label of the series without a name
 
 
 RULES = (
@@ -168,7 +168,7 @@ def _keys(run: Run) -> list[str]:
 
 
 def _loss_terms(run: Run) -> set[str]:
-    """What the loss is the sum of: those the config weighs, and those that a line has right after it."""
+    """The terms of the loss: those with a weight in the config, and those that follow it in a line."""
     terms: set[str] = set()
     for stage in run.stages:
         weighed = stage.setting("model.loss")

@@ -54,8 +54,8 @@ class Previews:
 
     large: Frame | None = None  # the newest
     frames: tuple[Frame, ...] = ()
-    remarks: tuple[str, ...] = ()  # what was left out or scaled
-    problems: tuple[str, ...] = ()  # what could not be read
+    remarks: tuple[str, ...] = ()  # about omitted or scaled images
+    problems: tuple[str, ...] = ()  # unreadable files
 
 
 def make_previews(run: Run, room: int) -> Previews:
@@ -100,7 +100,7 @@ def _newest(sources: Sequence[Frame], room: int, problems: dict[Path, str]) -> F
 def _animation(
     sources: Sequence[Frame], room: int, problems: dict[Path, str]
 ) -> tuple[list[Frame], list[str]]:
-    """As many of the pictures as fit, and remarks on what had to be done for that."""
+    """As many of the images as fit, with remarks on reductions."""
 
     def encode_all(chosen: Sequence[Frame], scale: float) -> tuple[list[Frame], int]:
         frames = [frame for frame in (_encode(one, scale, QUALITY, problems) for one in chosen) if frame]

@@ -1,7 +1,7 @@
-"""What a run left on disk, as far as it can be read. Nothing here writes.
+"""Read the files of a run; nothing is written.
 
-A run that was killed, is still going on, or was copied in part is no error: what cannot be used becomes a
-line of `Run.problems`, and the rest is shown.
+Runs that were killed, are still running or were copied in part are not errors: each unusable file becomes a
+line of `Run.problems`.
 """
 
 import json

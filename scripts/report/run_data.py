@@ -142,7 +142,7 @@ class Run:
     def state(self, now: float | None = None) -> str:
         """finished, running, stopped, or not started; `now` is in seconds since 1970.
 
-        A run cannot be asked: it counts as stopped once its log has been silent for long.
+        A run counts as stopped if its log has not changed for long.
         """
         if all(stage.finished for stage in self.stages):
             return "finished"

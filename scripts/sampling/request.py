@@ -121,7 +121,7 @@ class SubjectRequest:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What sample_views.py samples, how, and where it writes."""
+    """A request of sample_views.py: what to sample, how, and where to write."""
 
     checkpoint: str  # run such as runs/NAME, a checkpoint, or published weights
     subject: SubjectRequest = SubjectRequest()

@@ -100,5 +100,5 @@ def _write(
 
 
 def _sheet(led: UInt8[Tensor, "t h w 3"], views: UInt8[Tensor, "t h w 3"]) -> UInt8[Tensor, "y x 3"]:
-    """The driving video above, what was drawn below."""
+    """The driving video above, the drawn one below."""
     return torch.cat([torch.cat(list(led), dim=1), torch.cat(list(views), dim=1)], dim=0)

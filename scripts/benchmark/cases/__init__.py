@@ -1,1 +1,1 @@
-"""What the benchmark measures, a file for each part."""
+"""The measurements, one file per part."""

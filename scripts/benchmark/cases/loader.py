@@ -37,7 +37,7 @@ OBJECTS = {"full": 16, "small": 2}
 VIEWS = {"full": 50, "small": 6}  # of an object
 SCENES = {"full": 128, "small": 4}  # of a run and a process
 SCENE_VIEWS = 4
-NUM_PROCESSES = 2  # that read at once, without batches
+NUM_PROCESSES = 2  # that read concurrently, without batches
 STEPS = {"full": 64, "small": 2}  # of a run: many, so that what lies ready at its beginning matters little
 FED_STEPS = {"full": 4, "small": 2}  # training steps over which waiting is measured
 
@@ -52,7 +52,7 @@ class Source:
 
 
 def loader_figures(bench: Bench) -> list[Figure]:
-    """Seconds a picture as it is stored, and a view: read here, in two processes at once, and in batches."""
+    """Seconds per stored image and per view: read in this process, in two processes, and in batches."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         sources = _sources(Path(folder), bench)
         stored = [_stored(source, bench) for source in sources if not source.kept]
@@ -86,7 +86,7 @@ def _sources(folder: Path, bench: Bench) -> list[Source]:
 
 
 def _open(source: Source) -> Objects:
-    # One process alone reads them: all of the memory is its own.
+    # Only one process reads them, so it owns all the memory.
     objects = open_split(source.data.model_copy(update={"workers": 0}), "train")
     for index in range(len(objects)):
         objects.read(index, range(objects.num_views(index)) if source.kept else [0])
@@ -106,7 +106,9 @@ def _stored(source: Source, bench: Bench) -> Variant:
     def run() -> None:
         for _ in range(count):
             index = draw.randrange(len(raw))
-            raw.picture(index, draw.randrange(raw.num_views(index))).clone()  # or no byte of it would be read
+            raw.picture(
+                index, draw.randrange(raw.num_views(index))
+            ).clone()  # otherwise no byte of it would be read
 
     return Variant(source.name, run, count=count)
 

@@ -1,8 +1,7 @@
-"""The volume renderer: every backend beside the plain one, and how its time grows.
+"""The volume renderer: every backend against the plain one, and how its time scales.
 
-Volumes of noise and the field as it begins: a haze that light passes through, so that no sample can be left
-out because what is before it is opaque. A variant gets volumes in the order in which its encoder lays them in
-memory, which is part of the encoder's time.
+Volumes are noise and the field is untrained: a haze, in which no sample can be skipped as occluded. Each
+variant gets volumes in the memory format of its encoder; conversion counts as the encoder's time.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,12 +23,12 @@ from scripts.benchmark.roofline import renderer_work
 SECTION = "renderer"
 SCENES = ((1, 1), (3, 2))  # source and target views
 OUTSIDE = ("mask", "clamp")
-# What is varied in the chart; everything else stays as configured, with one source and one target view.
+# The parameters varied in the chart; the others stay as configured, with one source and one target view.
 GROWTH = {
     "full": {"rays": (16, 32, 64), "sources": (1, 2, 4, 8), "samples": (16, 32, 64, 128)},
     "small": {"rays": (2, 4), "sources": (1, 2), "samples": (4, 6)},
 }
-Growth = dict[str, dict[int, list[Figure]]]  # what is varied -> how many of them -> figures
+Growth = dict[str, dict[int, list[Figure]]]  # parameter -> value -> figures
 
 
 def renderer_figures(bench: Bench) -> list[Figure]:
@@ -54,7 +53,7 @@ def renderer_growth(bench: Bench) -> Growth:
 
 
 def backend_names() -> tuple[str, ...]:
-    """What the renderer's config offers, without the choice that leaves it to the machine."""
+    """The backends of the renderer's config, without "auto"."""
     return tuple(name for name in get_args(BackendName) if name != "auto")
 
 
@@ -76,7 +75,7 @@ def backends(bench: Bench, config: RendererConfig) -> dict[str, torch.nn.Module]
 
 
 def _problem(name: str, device: torch.device) -> str:
-    """Why a backend is not measured on a device; empty where it is."""
+    """Why a backend is not measured on a device; empty if it is."""
     if name == "fused" and device.type == "cpu":
         return "needs a GPU; that Triton can imitate one on a CPU says nothing of speed"
     try:

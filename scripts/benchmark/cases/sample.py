@@ -1,7 +1,7 @@
-"""One novel view from one photo: 250 stochastic Euler steps of the plain model beside the configured sampler.
+"""One novel view from one photo: 250 stochastic Euler steps of the plain model, or the configured sampler.
 
-All steps of the plain sampler take the same time, and there are many. Only some are run; the time of a view
-is worked out from them, and its row says so.
+All steps of the plain sampler take the same time, so only some are run. The time of a view is extrapolated
+from them, as its row notes.
 """
 
 from collections.abc import Callable

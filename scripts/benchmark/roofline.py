@@ -43,9 +43,9 @@ def renderer_work(
     """Rendering `num_target` latent images of one scene from volumes of `voxels` texels each.
 
     Operations: trilinear lookups (eight texels per sample, source and channel), and the MLP once per sample.
-    Bytes: the part of each volume that can be accessed, and the images. Backward also adds to the gradients of
-    the volumes, passes each layer twice (inputs and weights), reads the volumes again, reads the gradient of
-    the images and writes those of the volumes.
+    Bytes: the part of each volume that can be accessed, and the images. Backward also adds to the gradients
+    of the volumes, passes each layer twice (inputs and weights), reads the volumes again, reads the gradient
+    of the images and writes those of the volumes.
     """
     num_rays = num_target * config.size**2
     num_samples = num_rays * (config.coarse + config.fine)

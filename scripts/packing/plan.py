@@ -143,7 +143,7 @@ def pack_splits(sources: "dict[Split, RawObjects]", options: PackOptions) -> lis
 
 
 def plan_shards(split: "Split", raw: "RawObjects", options: PackOptions) -> list[Shard]:
-    """Divide a split into shards of about as many objects; sizes are estimated from the first readable view."""
+    """Divide a split into shards with about equally many objects, by the size of the first readable view."""
     from data.formats.packed.objects import packed_path
 
     count = len(raw)

@@ -124,14 +124,14 @@ def sample(
 ) -> Float[Tensor, "n c h w"]:
     """Sample images of shape [c, h, w], one per seed, as float32 on `device` (default: that of `seeds`).
 
-    With `init_images`, noise of level sigma_max is added to these first, so that what is coarser than the
-    noise stays as it is (SDEdit: Meng et al. 2022, arXiv:2108.01073); without, there is noise alone.
-    `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is told,
-    at each step, the step's index, the noisy images and what they were denoised to. `draw` gives all noise,
+    With `init_images`, noise of level sigma_max is added to these first, so that coarse structure is
+    kept (SDEdit: Meng et al. 2022, arXiv:2108.01073); without, sampling starts from pure noise.
+    `denoise` gives E[clean | noisy] for sigma > 0; it may use random numbers of its own. `callback` is called
+    at each step with the step's index, the noisy images and the denoised ones. `draw` gives all noise,
     by streams named "initial", "churn.STEP" and "ancestral.STEP"; tests put known noise there. Brownian paths
     are seeded directly. `sigmas` are falling noise levels and a 0, on the CPU, in place of `karras_sigmas`.
     `churn` is how much sigma rises before each step if sampling is stochastic, and the factor of the noise
-    that is added for it. Once begun, nothing here waits for the device.
+    that is added for it. No step waits for the device.
     """
     device, host_seeds = device or seeds.device, seeds.cpu()
     ends = (options.sigma_min, options.sigma_max)
@@ -215,7 +215,7 @@ def _on_device(noise: Tensor, device: torch.device) -> Tensor:
 
 
 def _sample_with_churn(function, denoise, noisy, sigmas, churn, callback, noise) -> Tensor:
-    """Run a one-step method step by step, adding noise before each step where asked (EDM algorithm 2).
+    """Run a one-step method step by step, with optional noise before each step (EDM algorithm 2).
 
     The methods are stateless between steps, so calling them once per step is equivalent; their own churn
     would use the global generator.

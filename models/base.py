@@ -119,10 +119,10 @@ class NVSModel(nn.Module, ABC):
         """
 
     def read_targets(self, driving: Views) -> Targets:
-        """From where the views of a video are seen: targets [b, v] for `draw`.
+        """Read the targets [b, v] for `draw` from the views of a video.
 
-        Its cameras, unless a family reads poses off the frames themselves: these are then relative to the
-        first view, which stands for the first source view of the scene that is drawn.
+        By default its cameras. A family may estimate poses from the frames; they are relative to the first
+        view, which corresponds to the first source view of the scene.
         """
         if driving.cameras is None:
             raise ValueError("the driving video has no cameras, which this model needs; give posed views")

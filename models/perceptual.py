@@ -36,12 +36,12 @@ def load_stlpips_network() -> nn.Module:
 
 
 def load_stlpips(device: torch.device) -> Distance:
-    """stLPIPS, a distance by the features of a network: 0 where equal, larger the less alike.
+    """stLPIPS, a perceptual distance by the features of a network: 0 for equal images.
 
     LPIPS (Zhang et al. 2018, arXiv:1801.03924) on the AlexNet of Ghildyal and Liu 2022 (arXiv:2207.13686),
     which tolerates small shifts, with the weights of the package stlpips-pytorch: its figures are not those
-    of other versions of LPIPS. Raises ValueError where the package is missing or damaged; what it returns
-    raises it where pictures have less than 32 pixels on a side.
+    of other versions of LPIPS. Raises ValueError if the package is missing or damaged; the returned
+    function raises it if images have less than 32 pixels on a side.
     """
     network = load_stlpips_network().to(device)
 

@@ -1,4 +1,4 @@
-"""How alike two camera trajectories are: the statistics of True Pose Similarity (arXiv:2510.13063).
+"""Similarity of two camera trajectories: the statistics of True Pose Similarity (arXiv:2510.13063).
 
 Trajectories are world-to-camera matrices [v 4 4]. Rotations and directions are compared over all pairs of
 frames, so that a rigid change of the world or its scale does not matter. As published, the sign of directions
@@ -53,7 +53,7 @@ def centre_errors(
 ) -> tuple[float, float]:
     """Mean absolute difference of the centres' coordinates: as they are, and at the best scale.
 
-    Neither is invariant to a rigid change of the world: give trajectories that begin alike (`anchored`).
+    Neither is invariant to a rigid change of the world: give trajectories with the same start (`anchored`).
     """
     ours, theirs = (poses.double().inverse()[:, :3, 3] for poses in (found, truth))
     scale = (ours * theirs).sum() / (ours * ours).sum().clamp_min(1e-12)

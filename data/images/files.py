@@ -25,11 +25,11 @@ ROWS = 256  # rows composited on white at once, to save memory for huge images
 
 
 def read_picture(path: Path, content: bytes | None = None) -> UInt8[Tensor, "h w 3"]:
-    """The picture in a file in sRGB, transparent parts composited on white.
+    """Read an image in sRGB, with transparent parts composited on white.
 
     Grey, palette, CMYK and 16-bit files are converted, and colour profiles are applied; see
-    `data.images.picture_files`. `content` is what the file holds, where it is in no folder. Raises ValueError
-    where the file is no readable picture.
+    `data.images.picture_files`. `content` is the file's content if it is not on disk. Raises ValueError if it
+    is not a readable image.
     """
     return on_white_ground(decoded(path, content=content))
 

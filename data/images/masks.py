@@ -34,11 +34,11 @@ def opacity_of(image: Image.Image) -> UInt8[Tensor, "h w"] | None:
 
 
 def read_mask(path: Path, *, upright: bool = False, content: bytes | None = None) -> UInt8[Tensor, "h w"]:
-    """Opacity that a picture of its own says: its transparency where it has any, otherwise its brightness.
+    """Read a mask image: its transparency if it has any, otherwise its brightness.
 
-    Values of 0 and 1 alone, as some programs write masks, are taken for 0 and 255. `upright`: turned as its
-    EXIF entry says. `content` is what the file holds, where it is in no folder. Raises ValueError where the
-    file is no readable picture.
+    Masks with only 0 and 1, as some programs write them, are scaled to 0 and 255. `upright`: rotated by its
+    EXIF entry. `content` is the file's content if it is not on disk. Raises ValueError if the file is not a
+    readable image.
     """
     with opened(path, content) as file:
         image = shrunk(file)

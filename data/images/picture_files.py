@@ -34,11 +34,11 @@ class TooLargeError(ValueError):
 
 @contextmanager
 def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """A picture file whose header has been read; its pixels are not decoded yet.
+    """An image file whose header has been read, and whose pixels are not decoded yet.
 
-    `content` is what the file holds, where it is in no folder.
+    `content` is the file's content if it is not on disk.
 
-    Raises ValueError where it is no readable picture, also for what goes wrong with it inside the context.
+    Raises ValueError if it is not a readable image, also for errors inside the context.
     """
     try:
         with Image.open(path if content is None else BytesIO(content)) as file:

@@ -1,4 +1,4 @@
-"""What a family may ask about the training data before a model of it is constructed."""
+"""Facts about the training data for a family, before its model is constructed."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from data.scenes.views import evenly_spaced
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Answers that are read from the objects of a training set when they are asked for."""
+    """Facts that are read from the objects of a training set on access."""
 
     objects: Objects
 

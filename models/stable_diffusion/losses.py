@@ -35,7 +35,7 @@ def prediction_target(
     gamma: Float[Tensor, "n"],
     prediction: PredictionType,
 ) -> Float[Tensor, "n c h w"]:
-    """What the network should predict."""
+    """The target of the network's prediction."""
     return noise if prediction == "epsilon" else velocity_of(clean, noise, gamma)
 
 

@@ -1,1 +1,1 @@
-"""ViewFusion: a diffusion model that composes what it sees in any number of unordered views."""
+"""ViewFusion: a diffusion model that composes any number of unordered source views."""

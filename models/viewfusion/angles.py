@@ -1,7 +1,7 @@
-"""From where a target is seen, as ViewFusion's network is given it: by angles alone, never by source cameras.
+"""The pose of a target as the network's input: angles only, without the source cameras.
 
-The published model knows the number of the view, of 24 in a turn: an angle in radians from 0 to 2 pi. That
-number follows from the camera's place: azimuth = offset + direction * angle about the world's z axis.
+The published model uses the index of the view among the 24 of a turn, as an angle from 0 to 2 pi. It follows
+from the camera position: azimuth = offset + direction * angle about the world's z axis.
 """
 
 import math
@@ -19,7 +19,7 @@ from models.viewfusion.network import sinusoids
 HARMONICS = 4
 SLACK = 1e-3  # radians below 0 that are not taken for almost 2 pi: rounding, where an angle is 0
 TURN = 2 * math.pi
-SAME_ANGLE = math.radians(0.5)  # tolerance of what a data set's views have in common
+SAME_ANGLE = math.radians(0.5)  # tolerance for views that a data set's objects share
 SAME_ELEVATION = math.radians(2.0)
 
 
@@ -56,13 +56,13 @@ class AngleConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
 
 def azimuth(cameras: Cameras) -> Float[Tensor, "*batch"]:
-    """Radians about the world's z axis, from x towards y, of where cameras stand; -pi to pi."""
+    """Azimuth of cameras in radians about the world's z axis, from x towards y; -pi to pi."""
     x, y, _ = cameras.positions.float().unbind(-1)
     return torch.atan2(y, x)
 
 
 def elevation(cameras: Cameras) -> Float[Tensor, "*batch"]:
-    """Radians above the ground of where cameras stand, as seen from the origin."""
+    """Elevation of cameras in radians above the ground, as seen from the origin."""
     x, y, z = cameras.positions.float().unbind(-1)
     return torch.atan2(z, torch.hypot(x, y))
 
@@ -76,7 +76,7 @@ def view_angle(cameras: Cameras, config: AngleConfig) -> Float[Tensor, "*batch"]
 def angle_features(
     targets: Cameras, first: Cameras | None, config: AngleConfig, noise_features: int
 ) -> Float[Tensor, "*batch f"]:
-    """What the network is given of targets [b, t]; `first` [b] are the first source views if relative."""
+    """Angle features of targets [b, t]; `first` [b] are the first source views if relative."""
     angle = view_angle(targets, config)
     if config.relative:
         angle = view_angle(first, config)[..., None] - angle
@@ -89,10 +89,10 @@ def angle_features(
 
 
 def fit_angles(config: AngleConfig, objects: Sequence[Cameras]) -> AngleConfig:
-    """Offset and direction as all `objects` [v] of a training set have them.
+    """Offset and direction that suit all `objects` [v] of a training set.
 
-    Where objects go round alike, as NMR's do, the first view's angle is 0 and the next ones rise; elsewhere
-    angles are azimuths. Raises ValueError where elevations differ and the network is not given them.
+    If all objects have the same turn, as in NMR, the first view's angle is 0 and the next ones rise;
+    otherwise angles are azimuths. Raises ValueError if elevations differ and are not given to the network.
     """
     if not config.elevation:
         heights = torch.cat([elevation(cameras) for cameras in objects])

@@ -18,7 +18,9 @@ class Composition:
     """What all views suggest together, noise or velocity, and by which weights."""
 
     prediction: Float[Tensor, "n 3 h w"]
-    weights: Float[Tensor, "n s 3 h w"] | None  # 0 to 1, sum 1 over s; 0 where no view is; None: a mean
+    weights: (
+        Float[Tensor, "n s 3 h w"] | None
+    )  # 0 to 1, sum 1 over s; 0 for missing views; None for a plain mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def passes_of(valid: Bool[Tensor, "n s"]) -> Passes:
 def passes_of_scenes(source_indices: Int[Tensor, "k"], num_views: int, num_targets: int, num: int) -> Passes:
     """The same for `num` scenes with `num_targets` targets each, whose views `valid_indices` counts.
 
-    On the CPU, as the indices are, so that no host waits for a GPU to learn which views are there.
+    They stay on the CPU, like the indices, so that the host does not wait for a GPU.
     """
     scene, view = source_indices // num_views, source_indices % num_views
     if len(scene.unique()) < num:
@@ -63,9 +65,9 @@ def valid_of(view_count: Int[Tensor, "n"], num_views: int) -> Bool[Tensor, "n s"
 
 
 def compose(outputs: Float[Tensor, "p c h w"], passes: Passes, *, weighted: bool) -> Composition:
-    """The composition of all passes, in float32 whatever they are.
+    """Compose all passes, in float32.
 
-    Channels 0 to 2 are noise or velocity, 3 to 5 the logits of weights where it is `weighted`.
+    Channels 0 to 2 are noise or velocity, 3 to 5 the logits of weights if `weighted`.
     """
     outputs = outputs.float()
     suggested = _unpacked(outputs[:, :3], passes, 0.0)

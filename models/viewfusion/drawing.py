@@ -1,7 +1,7 @@
-"""How ViewFusion draws: by every sampler of `diffusion.samplers`, in few steps or as published.
+"""Sampling of ViewFusion: by any sampler of `diffusion.samplers`, in few steps or as published.
 
-The published way is the ancestral sampler on all noise levels of the training: `levels` "training", sampler
-"euler_ancestral", as many steps as the schedule has (diffusion/vp_schedule.py says why that is the same).
+The published sampler is ancestral sampling over all noise levels of training: `levels` "training", sampler
+"euler_ancestral", as many steps as the schedule (see diffusion/vp_schedule.py for the equivalence).
 """
 
 from typing import Literal

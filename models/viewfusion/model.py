@@ -32,7 +32,7 @@ FITTED_OBJECTS = 8  # of the training data, by which angles are found
 
 
 class ViewFusionConfig(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
-    """The network, what it is given, and how it learns."""
+    """The network, its inputs, and its training."""
 
     family: Literal["viewfusion"] = "viewfusion"
     unet: UNetConfig = UNetConfig()
@@ -161,11 +161,11 @@ class ViewFusion(NVSModel):
         *,
         passes: Passes | None = None,
     ) -> Composition:
-        """Noise in the noisy targets, by a pass of the network for each view that is there.
+        """Predict the noise in the noisy targets, by one pass of the network per source view.
 
         Views and noisy targets are in the network's own range; `condition` is that of `angle_features`;
-        `passes` are those of `valid`, where they are known.
-        Raises ValueError where a target has no view.
+        `passes` are those of `valid`, if known.
+        Raises ValueError if a target has no view.
         """
         passes = passes or passes_of(valid)
         seen = torch.cat([views[passes.target, passes.view], noisy[passes.target]], dim=1)
@@ -173,7 +173,7 @@ class ViewFusion(NVSModel):
         return compose(outputs, passes, weighted=self.config.weighting)
 
     def _passes(self, batch: SceneBatch) -> Passes | None:
-        """Worked out on the CPU where it is known there which views exist."""
+        """Computed on the CPU if the valid views are known there."""
         if batch.source_indices is None:
             return None
         (num, num_views), num_targets = batch.source.valid.shape, batch.target.valid.shape[1]
@@ -181,7 +181,7 @@ class ViewFusion(NVSModel):
         return passes.apply(lambda tensor: to_device_of(batch.target.images, tensor))
 
     def _views_of_each_target(self, source: Views, num_targets: int) -> tuple[Tensor, Tensor]:
-        """Views [n s c h w] as the network sees them, and which of them are there, for every target."""
+        """Source views [n s c h w] in the network's range, and their validity, for every target."""
         images = to_model_range(source.images, self.config.image_range)
         if self.config.angle.relative:
             images = torch.cat([images[:, :1].expand_as(images), images], dim=2)
@@ -200,7 +200,7 @@ class ViewFusion(NVSModel):
         chance, place = (
             to_device_of(views, uniform(seeds, (), stream=name)) for name in ("among sources", "which source")
         )
-        # Which of the valid views: the one before which that many are valid.
+        # The index of the chosen view among the valid ones.
         nth = (place * counts).long()
         order = valid.cumsum(dim=1) - 1
         taken = (order == nth[:, None]) & valid & (chance < probability)[:, None]

@@ -39,7 +39,7 @@ class UNetConfig(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def multiple(self) -> int:
-        """What the side of an image must be a multiple of."""
+        """The number that image sides must be a multiple of."""
         return 2 ** (len(self.multipliers) - 1)
 
 
@@ -109,7 +109,7 @@ class UNet(nn.Module):
 
 
 class Layer(nn.Module):
-    """A residual block that heeds the embedding, and attention after it where there is any."""
+    """A residual block conditioned on the embedding, optionally followed by attention."""
 
     def __init__(
         self, c_in: int, c_out: int, c_embedding: int, groups: int, *, attention: bool, dropout: float
@@ -144,7 +144,7 @@ class Attention(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The same features, with what was found elsewhere added."""
+        """Add the attention output to the features."""
         size = x.shape[-2:]
         q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=-1)
         found = functional.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]

@@ -1,7 +1,7 @@
 """The published weights of ViewFusion: their names, and the config that they fit.
 
 Published files hold the state of the U-Net, bare or under "model", with or without the prefixes "denoise_fn."
-and "module.". What they leave open (how angles are counted) is as published.
+and "module.". The convention of angles, which they do not state, is the published one.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-RENAMED = (  # the beginning of a published name, or what is inside it, and ours
+RENAMED = (  # a prefix or part of a published name, and ours
     (r"^noise_level_mlp\.", "embedding."),
     (r"^downs\.", "down."),
     (r"^mid\.", "middle."),
@@ -28,7 +28,7 @@ PUBLISHED_GROUPS = 32
 
 
 def own_name(published: str) -> str:
-    """What a published parameter of the U-Net is called here."""
+    """Our name of a published parameter of the U-Net."""
     name = published
     for pattern, replacement in RENAMED:
         name = re.sub(pattern, replacement, name)

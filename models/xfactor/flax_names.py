@@ -44,7 +44,7 @@ IN_LAYER = re.compile(r"(PoseEnc|Render)/layers_(\d+)/(.+)")
 
 
 def our_name(name: str) -> str | None:
-    """Our name of a published parameter; None: it is none of the published model."""
+    """Our name of a published parameter; None if the published model has no such parameter."""
     if name in TOKENS:
         return TOKENS[name]
     module, _, leaf = name.rpartition("/")
@@ -57,7 +57,7 @@ def our_name(name: str) -> str | None:
 
 
 def from_flax(tree: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our weights from the published ones. Raises ValueError naming what is none of the model."""
+    """Convert published weights to ours. Raises ValueError naming an unknown one."""
     weights = {}
     for name, value in tree.items():
         ours = our_name(name)
@@ -68,7 +68,7 @@ def from_flax(tree: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_flax(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published names and shapes of our weights. Raises ValueError naming what has none."""
+    """Convert our weights to published names and shapes. Raises ValueError naming one without."""
     return dict(_to_flax(name, value) for name, value in weights.items())
 
 

@@ -40,7 +40,7 @@ class XFactor(NVSModel):
 
     @property
     def requires(self) -> frozenset[str]:
-        """Pictures alone."""
+        """Only images."""
         return frozenset()
 
     @staticmethod

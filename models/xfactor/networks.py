@@ -1,7 +1,7 @@
-"""The two networks of XFactor: one reads poses off frames, one draws a view under a pose (section 3).
+"""The two networks of XFactor: a pose encoder and a renderer (section 3).
 
-Halves of the patches that must not see each other stay apart through every layer, so each is run as a
-sequence of its own: exactly what a mask on attention over all patches computes, at half the products.
+The two halves of the patches must not attend to each other, so each is processed as a separate sequence. This
+equals masked attention over all patches, at half the cost.
 Axes: b scene, v view, s given view, l patch, p number of a pose, c feature.
 """
 

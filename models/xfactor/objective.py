@@ -1,6 +1,6 @@
-"""The objective of transferable poses (section 3): what half 0 shows is drawn under a pose read off half 1.
+"""The objective of transferable poses (section 3): half 0 is rendered with the pose estimated from half 1.
 
-The two halves share no pixel, so a pose cannot carry what the view looks like. Axes: b scene, s given view.
+The two halves share no pixel, so a pose cannot encode the view's appearance. Axes: b scene, s given view.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from models.xfactor.masks import PATTERNS
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn at random for each scene of a batch, on the CPU, so that no host waits for a GPU."""
+    """Random choices for each scene of a batch, on the CPU, so that the host does not wait for a GPU."""
 
     masked: tuple[int, ...]  # scenes whose patches are halved
     whole: tuple[int, ...]  # the others

@@ -38,8 +38,8 @@ def read_cameras(
 ) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
     """Read poses (OpenCV axes, world z up) and intrinsics (normalised by the image size) of some views.
 
-    `content` is what the file holds, where it is in no folder. Raises ValueError where one is missing or the
-    matrices make no camera. Pickled arrays are refused.
+    `content` is the file's content if it is not on disk. Raises ValueError if one is missing or the matrices
+    are not a camera. Pickled arrays are rejected.
     """
     if not zipfile.is_zipfile(path if content is None else BytesIO(content)):
         raise ValueError(f"{path}: is missing or not a complete npz archive; restore the file")

@@ -36,19 +36,19 @@ class FolderFiles:
         return path.is_dir()
 
     def folders(self, path: Path) -> list[Path]:
-        """The folders in a folder, sorted. Raises ValueError where it cannot be listed."""
+        """The folders in a folder, sorted. Raises ValueError if it cannot be listed."""
         return subfolders(path)
 
     def names(self, path: Path) -> list[str]:
-        """What is in a folder. Raises OSError where it cannot be listed."""
+        """The names in a folder. Raises OSError if it cannot be listed."""
         return os.listdir(path)
 
     def content(self, path: Path) -> bytes | None:
-        """None: whoever needs the file opens it."""
+        """None, since the caller can open the file itself."""
         return None
 
     def text(self, path: Path) -> str:
-        """A text file. Raises OSError or UnicodeDecodeError where it is none."""
+        """Read a text file. Raises OSError or UnicodeDecodeError if that fails."""
         return path.read_text(encoding="utf-8-sig")
 
 
@@ -94,7 +94,7 @@ class ZipFiles:
         ]
 
     def names(self, path: Path) -> list[str]:
-        """The files in a folder. Raises OSError where there is no such folder."""
+        """The names in a folder. Raises OSError if there is no such folder."""
         if not self.is_dir(path):
             raise FileNotFoundError(2, "no such folder in the archive", str(path))
         return self._files.get(path, [])
@@ -114,7 +114,7 @@ class ZipFiles:
         return content
 
     def text(self, path: Path) -> str:
-        """A text file. Raises UnicodeDecodeError where it is none."""
+        """Read a text file. Raises UnicodeDecodeError if it is not text."""
         return self.content(path).decode("utf-8-sig")
 
     @property

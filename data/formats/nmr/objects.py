@@ -4,11 +4,10 @@
     ROOT/CATEGORY/train.lst, val.lst, test.lst      names of objects, line by line
     ROOT/CATEGORY/softras_train.lst ...             other splits: softras_*.lst, gen_*.lst
 
-The root may also be the zip archive of all this, of which nothing is unpacked.
-
-The root may also be a single category. Where there are masks and the background is not white, it becomes
-white. The public pictures were taken from a distance of about 2.732, at an elevation of 30 degrees and every
-15 degrees of azimuth, which scripts/check_data.py checks by `data.formats.nmr.cameras.require_even_turn`.
+The root may also be a zip archive of all this, which is not unpacked, or a single category. With masks, a
+background that is not white becomes white. The public images have cameras at a distance of about 2.732, an
+elevation of 30 degrees and every 15 degrees of azimuth, which scripts/check_data.py checks by
+`data.formats.nmr.cameras.require_even_turn`.
 
 Problems with a file raise a one-line ValueError that starts with its path.
 """

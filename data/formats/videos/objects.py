@@ -1,10 +1,10 @@
 """Videos as objects without cameras: folders of frames, and video files.
 
 ROOT/SPLIT/.. holds videos, SPLIT being train, val or test (or *_train ...); without such folders a tenth of
-the videos, chosen by a hash of their names, is held out for val and test. ROOT/splits.json, where there is
-one, decides instead: {"train": [ids], "test": [ids]}, or a list of ids or {id: ...} for each. A folder of
-frames is one that holds pictures or a folder `images` of pictures; its id is its path with "/" as "_".
-Frames are in natural order of their names. Pictures are cut to their middle square.
+the videos, chosen by a hash of their names, is held out for val and test. ROOT/splits.json, if it exists,
+decides instead: {"train": [ids], "test": [ids]}, or a list of ids or {id: ...} for each. A folder of
+frames has images, or a folder `images` of them; its id is its path with "/" as "_". Frames are in natural
+order of their names, and cropped to their central square.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ MARK = "videos.json"  # what scripts write beside videos that they made
 
 
 class Videos(RawObjects):
-    """Videos of one split. Frames of files are decoded when one is asked for, and those of one are kept."""
+    """Videos of one split. Files are decoded on access, and the frames of one are cached."""
 
     has_cameras = False
 
@@ -53,7 +53,7 @@ class Videos(RawObjects):
         return count
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """There are none: raises ValueError."""
+        """Raise ValueError, as videos have no cameras."""
         raise ValueError(f"{self._paths[index]}: is video without cameras; give data with cameras")
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
@@ -81,7 +81,7 @@ def frame_files(folder: Path) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=2)
 def read_video(path: Path) -> UInt8[Tensor, "t h w 3"]:
-    """All frames of a video file. Raises ValueError where it cannot be read."""
+    """Read all frames of a video file. Raises ValueError if it cannot be read."""
     import imageio.v3 as iio
 
     try:
@@ -99,7 +99,7 @@ def is_videos(root: Path) -> bool:
 
 
 def open_videos(root: Path, split: Split) -> Videos:
-    """The videos of a split. Raises ValueError where there are none, or splits.json names unknown ids."""
+    """Open the videos of a split. Raises ValueError if there are none, or splits.json names unknown ids."""
     chosen = [path for path in subfolders(root) if split_named(path.name)]
     found = {_id(root, path): path for path in _videos(root)}
     if not found:
@@ -117,7 +117,7 @@ def open_videos(root: Path, split: Split) -> Videos:
 
 
 def open_video(path: Path) -> Videos:
-    """One video, a file or a folder of frames. Raises ValueError where it is none."""
+    """Open one video, a file or a folder of frames. Raises ValueError if it is neither."""
     path = path.resolve() if path.exists() else path
     if not (path.is_file() or (path.is_dir() and frame_files(path))):
         raise ValueError(f"{path}: is no video; give a video file or a folder of frames")
@@ -125,7 +125,7 @@ def open_video(path: Path) -> Videos:
 
 
 def _instead(folders: list[Path], split: Split) -> Split | None:
-    """val and test stand in for each other, where only one of them is there."""
+    """The other one of val and test, if only that exists."""
     other = STAND_IN.get(split)
     return other if any(split_named(path.name) == other for path in folders) else None
 

@@ -443,7 +443,7 @@ def test_a_flipped_bit_is_found_in_its_object_alone(packed, tensor, victim):
 
 
 def test_a_torn_write_leaves_no_file_and_what_it_leaves_is_not_read(root, tmp_path, monkeypatch, packed):
-    torn = packed / ".train.safetensors.unfinished"
+    torn = packed / "train.safetensors.unfinished"
     torn.write_bytes((packed / "train.safetensors").read_bytes()[:1000])
     (packed / ".unfinished").mkdir()
     assert len(open_raw(packed, "train")) == 5

@@ -1,4 +1,4 @@
-"""scripts/common/html: numbers, times and sizes in words; styles and scripts that are safe within a page."""
+"""scripts/common: numbers, times and sizes in words; styles and scripts that are safe within a page."""
 
 import math
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_counts_of_weights_are_short():
 
 
 def test_styles_and_scripts_fetch_nothing_and_end_no_tag():
-    folder = Path(__file__).parents[4] / "scripts"
+    folder = Path(__file__).parents[3] / "scripts"
     pages = [f"{page}/{name}" for page in ("report", "gallery") for name in ("style.css", "page.js")]
     for name in ("common/html/base.css", *pages):
         text = (folder / name).read_text(encoding="ascii")

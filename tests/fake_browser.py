@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from scripts.view.browser_camera import BrowserCamera
 
-PATIENCE_S = 20.0
+PATIENCE_S = 300.0
 
 
 class FakeBrowser:

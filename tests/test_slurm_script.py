@@ -97,10 +97,10 @@ def test_every_machine_copies_the_shards_that_its_ranks_read(submit, tmp_path):
 def test_a_job_whose_time_is_up_passes_it_on_and_is_queued_again(submit, tmp_path):
     (tmp_path / "endless").touch()
     process = submit("config/srn_cars_128.json", "data.root=/shared/cars")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not all((tmp_path / f"torchrun-{machine}").exists() for machine in MACHINES):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(300) == 0
     assert (tmp_path / "requeued").read_text() == "requeue 123456\n"

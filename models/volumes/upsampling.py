@@ -85,7 +85,8 @@ def _repeats(length: int) -> Float[Tensor, "l2 4"]:
 def _precision(x: Tensor) -> torch.dtype:
     """Return the dtype in which a convolution of `x` is computed."""
     device = x.device.type
-    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    # Not torch.amp.is_autocast_available, which the compiler of torch 2.11 cannot follow.
+    casts = device != "meta" and torch.is_autocast_enabled(device)
     casts = casts and x.dtype != torch.float64  # which autocast ignores
     return torch.get_autocast_dtype(device) if casts else x.dtype
 

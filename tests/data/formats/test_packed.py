@@ -220,7 +220,7 @@ def test_other_processes_open_the_files_again_by_name(packed, method):
     results = context.Queue()
     process = context.Process(target=_read_elsewhere, args=(raw, results))
     process.start()
-    found = results.get(timeout=60)
+    found = results.get(timeout=300)
     process.join()
     assert found == [int(raw.picture(index, 1).sum()) for index in range(len(raw))]
 

@@ -25,7 +25,7 @@ FLAGS = """--no-sandbox --disable-gpu --use-angle=swiftshader --enable-unsafe-sw
 --no-first-run --disable-background-networking --disable-component-update --disable-sync"""
 SIZE = {"width": 900, "height": 420}  # of the window in pixels; software draws it
 PLACE = (250, 210)  # on the object
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
 HARMLESS = re.compile(r"GPU stall|THREE\.Clock")  # of warnings
 
 

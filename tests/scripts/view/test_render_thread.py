@@ -9,7 +9,7 @@ import pytest
 
 from scripts.view.render_thread import Worker
 
-PATIENCE_S = 10.0
+PATIENCE_S = 300.0
 
 
 class Fake:

@@ -79,7 +79,7 @@ def browse(viewer: Viewer) -> Iterator[Callable[..., FakeBrowser]]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
@@ -427,7 +427,7 @@ def test_playing_moves_the_camera_along_the_path_and_gives_it_back(viewer, brows
         browser.use("Add keyframe")
         browser.wait(lambda number=number: f"/path/keyframe {number}" in browser.scene)
     browser.use("Views", 3)
-    browser.use("Views per second", 20.0)
+    browser.use("Views per second", 2.0)  # a busy machine skips views that are due
     home = some_eye(2.8)
     rest_at(viewer, browser, home)
     browser.use("Play")

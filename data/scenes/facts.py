@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Float64
+from torch import Tensor
+
 from data.cameras.pinhole import Cameras
 from data.scenes.damaged_files import DamagedFileError, with_advice
 from data.scenes.objects import Objects
@@ -30,3 +33,10 @@ class DataFacts:
         if not found:
             raise problem or ValueError(f"data.root={config.root}: holds no objects")
         return found
+
+    def every_projection(self) -> Float64[Tensor, "n 3 4"] | None:
+        """World to pixels by each calibration file of the set; None where it has no such files.
+
+        Raises ValueError where one is missing or damaged.
+        """
+        return self.objects.raw.every_projection()

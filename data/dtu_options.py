@@ -28,6 +28,11 @@ class DTUOptions(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         "0), or every, every second or third of the cameras 12 to 35: middle, middle_by_2, middle_by_3 (-1, "
         "-2, -3)",
     )
+    held_out: Literal["rest", "all34"] = Field(
+        "rest",
+        description="views for val and test of scenes that are split by view: those of the 34 that are not for "
+        "training (rest), or all 34",
+    )
     lighting: Literal["0", "1", "2", "3", "4", "5", "6", "max"] = Field(
         "3", description="lighting of the pictures: 0 to 6, or max"
     )
@@ -61,13 +66,23 @@ class DTUOptions(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     def _subset(cls, subset: Any) -> Any:
         """Translate the published numbers that are no numbers of views."""
         published = {str(number): name for number, name in PUBLISHED_SUBSETS.items()}
-        return published.get(str(subset), subset)
+        return published.get(str(subset), _text(subset))
+
+    @field_validator("lighting", mode="before")
+    @classmethod
+    def _lighting(cls, lighting: Any) -> Any:
+        return _text(lighting)
 
     @field_validator("preprocessing", mode="before")
     @classmethod
     def _preprocessing(cls, value: Any) -> Any:
         published = isinstance(value, int) and not isinstance(value, bool) and value in PREPROCESSING
         return PREPROCESSING[value][0] if published else value
+
+
+def _text(value: Any) -> Any:
+    """A whole number as text, anything else as it is."""
+    return str(value) if type(value) is int else value
 
 
 def sized(document: Any) -> Any:

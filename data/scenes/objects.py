@@ -88,6 +88,10 @@ class RawObjects(ABC):
         """255 times the pixel coverage; None if the data set has no alpha."""
         return None
 
+    def mask(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
+        """255 times the coverage by the object; None: unknown. Raises ValueError if it may not be missing."""
+        return self.alpha(index, view)
+
     def notices(self, index: int) -> tuple[str, ...]:
         """Messages about how an object was read, each starting with a file or folder."""
         return ()
@@ -150,9 +154,8 @@ class Objects:
             self.cameras(0)
 
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras | None]:
-        """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
-
-        Of video there are no cameras.
+        """Images in [-1, 1] and cameras, if any, of views of one object, which are counted from 0 in order of
+        names.
 
         Raises ValueError where the object has no such view or one of its files cannot be used.
         """

@@ -73,6 +73,6 @@ def _read(path: Path) -> Float64[Tensor, "3 4"]:
         raise ValueError(f"{path}: has {len(numbers)} numbers instead of 3 rows of 4; restore it")
     matrix = numbers.reshape(3, 4)
     scale = matrix[:, :3].norm(dim=1).prod()
-    if not bool(matrix.isfinite().all()) or torch.linalg.det(matrix[:, :3]).abs() < 1e-9 * scale:
+    if not bool(matrix.isfinite().all()) or torch.linalg.det(matrix[:, :3]).abs() <= 1e-9 * scale:
         raise ValueError(f"{path}: is no projection matrix of a camera (nan, inf or singular); restore it")
     return matrix

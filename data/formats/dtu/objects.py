@@ -6,7 +6,7 @@
 
 Splits: the 88 scenes of papers are for training, the 15 others for val and test, as far as they are there.
 Scenes that `data.dtu.scenes` names are split by view instead: those of `data.dtu.subset` are for training,
-the rest of the 34 usual views for val and test. Views are in order of their cameras.
+the rest of the 34 usual views, or all of them, for val and test. Views are in order of their cameras.
 
 The world is normalised (data/cameras/normalise.py) by all 64 calibrations, alike for every scene: z is up,
 and the cameras are on average 1.3 units from the point that they look at. Every problem with a file is a
@@ -127,7 +127,11 @@ class DTUObjects(RawObjects):
         return _padded(mask) if self._options.preprocessing == "pad" else mask
 
     def mask(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
-        """The mask in its file; None where it is missing and may be. Raises ValueError if it may not."""
+        """The mask of the object; None where it is missing and may be. Raises ValueError if it may not."""
+        mask = self._stored_mask(index, view)
+        return _padded(mask) if mask is not None and self._options.preprocessing == "pad" else mask
+
+    def _stored_mask(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
         path = self._mask_path(index, view)
         if path is not None:
             mask = read_mask(path)
@@ -138,7 +142,7 @@ class DTUObjects(RawObjects):
         expected = self._root / MASKS / self.ids[index] / f"{self.camera_numbers[view]:03d}.png"
         raise ValueError(
             f"{expected}: there is no such mask, nor in {expected.parent / 'mask'}; add the masks of DTU, or "
-            "set data.dtu.missing_masks=white to count all of such a picture as the object"
+            "set data.dtu.missing_masks=white (--missing-masks white) to count all of such a picture as the object"
         )
 
     def notices(self, index: int) -> tuple[str, ...]:
@@ -161,7 +165,7 @@ class DTUObjects(RawObjects):
 
     def _mask_of(self, index: int, view: int, picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
         """The mask of a picture, which must be as large."""
-        mask = self.mask(index, view)
+        mask = self._stored_mask(index, view)
         if mask is None:
             return torch.full(picture.shape[:2], 255, dtype=torch.uint8)
         if mask.shape != picture.shape[:2]:
@@ -229,8 +233,8 @@ def _split_by_view(root: Path, split: Split, options: DTUOptions) -> DTUObjects:
                 "it, or name another"
             )
     trained_on = SUBSETS[options.subset]
-    cameras = trained_on
-    if split != "train":
+    cameras = trained_on if split == "train" else ALL_34
+    if split != "train" and options.held_out == "rest":
         cameras = tuple(camera for camera in ALL_34 if camera not in trained_on)
         if not cameras:
             cameras = ALL_34

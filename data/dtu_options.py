@@ -30,8 +30,8 @@ class DTUOptions(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     )
     held_out: Literal["rest", "all34"] = Field(
         "rest",
-        description="views for val and test of scenes that are split by view: those of the 34 that are not for "
-        "training (rest), or all 34",
+        description="of scenes that are split by view, the views for val and test: rest, those of the 34 not "
+        "for training, or all34",
     )
     lighting: Literal["0", "1", "2", "3", "4", "5", "6", "max"] = Field(
         "3", description="lighting of the pictures: 0 to 6, or max"

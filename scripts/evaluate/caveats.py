@@ -63,9 +63,9 @@ def _masks(evaluation: Evaluation) -> list[str]:
     height, width = MEASURED
     lines = [
         f"Masked and unmasked: pictures resized to {width} x {height} by torchvision's bicubic filter "
-        f"{'with' if setup['antialias'] else 'without'} antialiasing (published: without). Masked SSIM and LPIPS "
-        "are of whole pictures that are black outside the mask, which raises SSIM; masked PSNR is of the "
-        "pixels in the mask alone.",
+        f"{'with' if setup['antialias'] else 'without'} antialiasing (published: without). Masked SSIM and "
+        "LPIPS are of whole pictures that are black outside the mask, which raises SSIM; masked PSNR is of "
+        "the pixels in the mask alone.",
         f"Choice of views of the first table and of the sheets: {next(iter(evaluation.tasks[0].choices))}.",
     ]
     if setup["dtu"]["missing_masks"] == "white":

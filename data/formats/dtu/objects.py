@@ -23,6 +23,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from data.cameras.normalise import normalise_world
+from data.cameras.world_up import find_up
 from data.dtu_options import DTUOptions
 from data.formats.dtu.calibration import (
     FOLDER,
@@ -142,7 +143,7 @@ class DTUObjects(RawObjects):
         expected = self._root / MASKS / self.ids[index] / f"{self.camera_numbers[view]:03d}.png"
         raise ValueError(
             f"{expected}: there is no such mask, nor in {expected.parent / 'mask'}; add the masks of DTU, or "
-            "set data.dtu.missing_masks=white (--missing-masks white) to count all of such a picture as the object"
+            "set data.dtu.missing_masks=white (--missing-masks white) to count all of a picture as the object"
         )
 
     def notices(self, index: int) -> tuple[str, ...]:
@@ -153,7 +154,8 @@ class DTUObjects(RawObjects):
     def _rig(self) -> _Rig:
         projections = read_projections(self._root)
         intrinsics, poses = decompose(projections)
-        world = normalise_world(poses, str(self._root / FOLDER))
+        # The robot may hold its cameras level, which tells the vertical better than the mean of pictures.
+        world = normalise_world(poses, str(self._root / FOLDER), up=find_up(poses))
         return _Rig(projections, world.float(), normalised_intrinsics(intrinsics))
 
     def _picture_path(self, index: int, view: int) -> Path:

@@ -41,8 +41,8 @@ PAIR_METRICS = {**METRICS, **MASKED_METRICS}
 class MaskedTruth:
     """True pictures in [0, 1] and masks, as they are measured."""
 
-    pictures: Float[Tensor, "n 3 300 400"]
-    masks: Bool[Tensor, "n 300 400"]
+    pictures: Float[Tensor, "n 3 k l"]
+    masks: Bool[Tensor, "n k l"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class MaskedJudges:
         pair = (2 * shown * part - 1 for part in (drawn, truth.pictures.to(drawn)))
         return judge_pictures(self.judges[metric], *pair)
 
-    def _measured(self, pictures: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 300 400"]:
+    def _measured(self, pictures: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 k l"]:
         small = resize(
             pictures.movedim(-1, 1), list(MEASURED), InterpolationMode.BICUBIC, antialias=self.antialias
         )

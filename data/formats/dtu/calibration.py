@@ -14,6 +14,7 @@ from data.formats.dtu.selection import NUM_CAMERAS
 
 FOLDER = Path("Calibration") / "cal18"
 WIDTH, HEIGHT = 1600, 1200  # pixels that calibrations refer to
+LEAST_SKEW = 1.0  # pixels; less moves no point by more than a fifth of a pixel
 
 
 def calibration_path(root: Path, camera: int) -> Path:
@@ -51,7 +52,14 @@ def decompose(
 
 
 def normalised_intrinsics(intrinsics: Float64[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Divide intrinsics in pixels by the size that calibrations refer to."""
+    """Divide intrinsics in pixels by the size that calibrations refer to.
+
+    Skew that comes of the rounded numbers in the files is left out, so that cameras can be written as those
+    of other programs, which have none.
+    """
+    intrinsics = intrinsics.clone()
+    skew = intrinsics[..., 0, 1]
+    intrinsics[..., 0, 1] = torch.where(skew.abs() < LEAST_SKEW, 0.0, skew)
     return (intrinsics / intrinsics.new_tensor([[WIDTH], [HEIGHT], [1]])).float()
 
 

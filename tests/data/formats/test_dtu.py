@@ -11,7 +11,7 @@ from PIL import Image
 
 from config.run import validate_config
 from data.config import DataConfig
-from data.formats.dtu.calibration import HEIGHT, WIDTH, decompose, read_projections
+from data.formats.dtu.calibration import HEIGHT, WIDTH, decompose, normalised_intrinsics, read_projections
 from data.formats.dtu.objects import DTUObjects, open_dtu
 from data.formats.dtu.selection import (
     ALL_34,
@@ -134,6 +134,14 @@ def test_decomposition_is_the_inverse_of_k_r_t_whatever_its_scale():
     torch.testing.assert_close(poses[:, :3, :3], rotation.transpose(1, 2))
     torch.testing.assert_close(poses[:, :3, 3], centre)
     assert poses[:, 3].tolist() == [[0, 0, 0, 1]] * 5
+
+
+def test_skew_is_left_out_where_it_comes_of_rounding(made):
+    intrinsics, _ = decompose(read_projections(made))
+    assert intrinsics[:, 0, 1].abs().max() > 0
+    assert open_dtu(made, "train").cameras(0)[1][:, 0, 1].eq(0).all()
+    skewed = torch.tensor([[1600.0, 16.0, 800.0], [0, 1200.0, 600.0], [0, 0, 1]], dtype=torch.float64)
+    assert normalised_intrinsics(skewed)[0].tolist() == pytest.approx([1.0, 0.01, 0.5])
 
 
 def test_the_world_is_upright_of_usual_size_and_the_same_for_every_choice_of_views(made):

@@ -73,7 +73,7 @@ def on_disk(path: Path, mode: str = "RGB") -> np.ndarray:
 
 
 def published_size(pixels: np.ndarray, *, true: bool) -> np.ndarray:
-    """As large as figures are measured, in [0, 1]: torch's cubic interpolation without antialiasing, rounded to 8 bits."""
+    """As figures are measured, in [0, 1]: cubic interpolation without antialiasing, rounded to 8 bits."""
     image = Image.fromarray(pixels)
     image = image.resize(SMALLER["FIRST"][::-1], Image.Resampling.BICUBIC) if true else image
     values = torch.from_numpy(np.array(image)).double().reshape(image.height, image.width, -1)

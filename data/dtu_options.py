@@ -41,6 +41,11 @@ class DTUOptions(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         description="pad: black rows below make pictures square. The published numbers also set the size: "
         "0: pad, 512 x 512; 1: 512 x 384; 2: 768 x 576",
     )
+    world: Literal["normalised", "calibration"] = Field(
+        "normalised",
+        description="world of cameras; calibration: that of the files, in millimetres, for models that are "
+        "given the numbers of cameras and no rays",
+    )
     background: Literal["photo", "white"] = Field(
         "photo", description="white: what the mask leaves out becomes white"
     )

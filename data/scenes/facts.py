@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float64
 from torch import Tensor
 
-from data.cameras.pinhole import Cameras
+from data.cameras.pinhole import Cameras, cameras_from_poses
 from data.scenes.damaged_files import DamagedFileError, with_advice
 from data.scenes.objects import Objects
 from data.scenes.views import evenly_spaced
@@ -34,9 +34,15 @@ class DataFacts:
             raise problem or ValueError(f"data.root={config.root}: holds no objects")
         return found
 
-    def every_projection(self) -> Float64[Tensor, "n 3 4"] | None:
-        """World to pixels by each calibration file of the set; None where it has no such files.
+    def calibrated_cameras(self) -> Cameras | None:
+        """The cameras of all calibration files of the set, in the world of its views; None if it has none.
 
         Raises ValueError where one is missing or damaged.
         """
-        return self.objects.raw.every_projection()
+        rig, radius = self.objects.raw.calibration(), self.objects.config.object_radius
+        return rig and cameras_from_poses(rig.cam_to_world, rig.intrinsics, object_radius=radius)
+
+    def every_projection(self) -> Float64[Tensor, "n 3 4"] | None:
+        """World to pixels by each calibration file, in their own world; otherwise like these cameras."""
+        rig = self.objects.raw.calibration()
+        return rig and rig.projections

@@ -20,6 +20,7 @@ from data.cameras.world_up import is_z_up
 from data.config import DataConfig
 from data.images.pixels import RESAMPLING, area_means
 from data.scenes.batch import Geometry, Views, all_valid
+from data.scenes.calibration import Calibration
 from data.scenes.damaged_files import damaged
 
 NOTICED = 32  # objects queried for notices
@@ -76,8 +77,8 @@ class RawObjects(ABC):
         """World to pixels as its calibration files say, in their world; None if the set has no such files."""
         return None
 
-    def every_projection(self) -> Float64[Tensor, "n 3 4"] | None:
-        """Those of all calibration files of the set, also of cameras that no view is taken by."""
+    def calibration(self) -> Calibration | None:
+        """All cameras of the rig that took the set; None if it has no calibration files."""
         return None
 
     def depth(self, index: int, view: int) -> Float[Tensor, "h w"] | None:
@@ -154,8 +155,7 @@ class Objects:
             self.cameras(0)
 
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras | None]:
-        """Images in [-1, 1] and cameras, if any, of views of one object, which are counted from 0 in order of
-        names.
+        """Images in [-1, 1] and cameras, if any, of views of one object, counted from 0 in order of names.
 
         Raises ValueError where the object has no such view or one of its files cannot be used.
         """

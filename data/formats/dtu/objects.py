@@ -8,13 +8,12 @@ Splits: the 88 scenes of papers are for training, the 15 others for val and test
 Scenes that `data.dtu.scenes` names are split by view instead: those of `data.dtu.subset` are for training,
 the rest of the 34 usual views, or all of them, for val and test. Views are in order of their cameras.
 
-The world is normalised (data/cameras/normalise.py) by all 64 calibrations, alike for every scene: z is up,
-and the cameras are on average 1.3 units from the point that they look at. Every problem with a file is a
-one-line ValueError that starts with its path.
+Unless the options say otherwise, the world is normalised (data/cameras/normalise.py) by all 64 calibrations,
+alike for every scene: z is up, and the cameras are on average 1.3 units from the point that they look at.
+Every problem with a file is a one-line ValueError that starts with its path.
 """
 
 import os
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -43,20 +42,12 @@ from data.formats.dtu.selection import (
 )
 from data.images.files import ASPECT_TOLERANCE, read_picture
 from data.images.masks import on_white, read_mask
+from data.scenes.calibration import Calibration
 from data.scenes.objects import RawObjects
 from data.splits import Split
 
 PICTURES, MASKS = "Rectified", Path("submission_data") / "idrmasks"
 PAD = 400 / 1200  # rows below a padded picture, as a fraction of its height
-
-
-@dataclass(frozen=True)
-class _Rig:
-    """All 64 cameras of the set."""
-
-    projections: Float64[Tensor, "n 3 4"]
-    poses: Float[Tensor, "n 4 4"]
-    intrinsics: Float[Tensor, "n 3 3"]
 
 
 class DTUObjects(RawObjects):
@@ -91,20 +82,17 @@ class DTUObjects(RawObjects):
         return len(self.camera_numbers)
 
     def cameras(self, index: int) -> tuple[Float[Tensor, "v 4 4"], Float[Tensor, "v 3 3"]]:
-        """Poses in the normalised world and intrinsics."""
+        """Poses in the world of the options, and intrinsics."""
         chosen = list(self.camera_numbers)
-        intrinsics = self._rig.intrinsics[chosen]
-        if self._options.preprocessing == "pad":
-            intrinsics[:, 1] /= 1 + PAD
-        return self._rig.poses[chosen], intrinsics
+        return self._rig.cam_to_world[chosen], self._rig.intrinsics[chosen]
 
     def projections(self, index: int) -> Float64[Tensor, "v 3 4"]:
         """The matrices in the calibration files."""
         return self._rig.projections[list(self.camera_numbers)]
 
-    def every_projection(self) -> Float64[Tensor, "n 3 4"]:
-        """The matrices in all 64 calibration files."""
-        return self._rig.projections
+    def calibration(self) -> Calibration:
+        """All 64 cameras."""
+        return self._rig
 
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """RGB, with its background or on white, and padded below if the options say so."""
@@ -151,12 +139,16 @@ class DTUObjects(RawObjects):
         return self._notices
 
     @cached_property
-    def _rig(self) -> _Rig:
+    def _rig(self) -> Calibration:
         projections = read_projections(self._root)
-        intrinsics, poses = decompose(projections)
-        # The robot may hold its cameras level, which tells the vertical better than the mean of pictures.
-        world = normalise_world(poses, str(self._root / FOLDER), up=find_up(poses))
-        return _Rig(projections, world.float(), normalised_intrinsics(intrinsics))
+        pixels, poses = decompose(projections)
+        intrinsics = normalised_intrinsics(pixels)
+        if self._options.preprocessing == "pad":
+            intrinsics[:, 1] /= 1 + PAD
+        if self._options.world == "normalised":
+            # The robot may hold its cameras level, which tells the vertical better than the mean of pictures.
+            poses = normalise_world(poses, str(self._root / FOLDER), up=find_up(poses))
+        return Calibration(projections, poses.float(), intrinsics)
 
     def _picture_path(self, index: int, view: int) -> Path:
         return self._folders[index] / picture_name(self.camera_numbers[view], self._options.lighting)

@@ -69,5 +69,5 @@ def write_scene(root: Path, scene: str, views: Mapping[str, Iterable[MeshView]],
             if masks and number == 0:
                 path = root / MASKS / scene / "mask" / f"{camera:03d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(np.where(view.alpha > 127, 255, 0).astype(np.uint8)).save(path)
+                Image.fromarray(np.where(view.alpha > 0, 255, 0).astype(np.uint8)).save(path)
     unfinished.replace(folder)

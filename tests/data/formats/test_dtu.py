@@ -286,6 +286,20 @@ def test_a_packed_set_equals_its_folders(made, tmp_path):
     torch.testing.assert_close(packed.cameras(1), folders.cameras(1))
 
 
+def test_in_the_world_of_calibrations_cameras_are_the_numbers_of_the_files(made):
+    settings = config(made, dtu={"world": "calibration", "subset": 6}, sources=[1, 1])
+    objects = open_split(settings, "train")
+    cameras, every = objects.cameras(0), DataFacts(objects).calibrated_cameras()
+    assert (cameras.shape, every.shape) == ((6,), (64,))
+    for found, numbers in ((cameras, objects.raw.projections(0)), (every, read_projections(made))):
+        world_to_camera = torch.linalg.inv(found.cam_to_world.double())[:, :3]
+        size = torch.tensor([[WIDTH], [HEIGHT], [1]])
+        again = found.intrinsics.double() * size @ world_to_camera
+        torch.testing.assert_close(again, numbers, rtol=1e-4, atol=0.02)
+    # Scaled over the files, entries do not depend on the unit of pixels.
+    assert DataFacts(open_split(config(made), "train")).calibrated_cameras().positions.norm(dim=1).max() < 2
+
+
 DAMAGES = {
     "calibration": (
         lambda root: (root / "Calibration/cal18/pos_050.txt").unlink(),

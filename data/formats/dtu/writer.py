@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from data.files import write_text_whole
 from data.formats.dtu.calibration import HEIGHT, WIDTH, calibration_path
 from data.formats.dtu.objects import MASKS, PICTURES
 from data.formats.dtu.selection import picture_name
 from data.formats.rendered_view import MeshView
-from data.formats.srn.writer import write_text
 
 CALIBRATED = np.array([[2890.0, 0.0, 824.0], [0.0, 2884.0, 618.0], [0.0, 0.0, 1.0]])  # pixels of 1600 x 1200
 INTRINSICS = CALIBRATED / np.array([[WIDTH], [HEIGHT], [1]])  # divided by the size of pictures
@@ -43,11 +43,10 @@ def projection_of(cam_to_world: Float[ndarray, "4 4"]) -> Float[ndarray, "3 4"]:
 
 
 def write_calibrations(root: Path, cam_to_world: Float[ndarray, "n 4 4"]) -> None:
-    """A calibration file for each camera. Raises OSError if one cannot be written."""
+    """A calibration file for each camera. Raises ValueError if one cannot be written."""
     for camera, pose in enumerate(cam_to_world):
-        path = calibration_path(root, camera)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, "".join(" ".join(f"{v:.9g}" for v in row) + "\n" for row in projection_of(pose)))
+        rows = [" ".join(f"{value:.9g}" for value in row) for row in projection_of(pose)]
+        write_text_whole(calibration_path(root, camera), "\n".join(rows) + "\n")
 
 
 def write_scene(root: Path, scene: str, views: Mapping[str, Iterable[MeshView]], *, masks: bool) -> None:

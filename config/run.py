@@ -156,7 +156,8 @@ class RunConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=Tr
 
     @model_validator(mode="after")
     def _image_size_suits(self) -> "RunConfig":
-        family(self.model.family).check_image_size(self.model, self.data.image_size)
+        for side in sorted({self.data.image_size, self.data.height}):
+            family(self.model.family).check_image_size(self.model, side)
         return self
 
     @property

@@ -1,9 +1,10 @@
 """Configuration of the training data and how it is loaded."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from data.dtu_options import DTUOptions, sized
 from data.schedule import Count, Ramp, count_at, largest
 
 
@@ -12,10 +13,23 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
 
     root: str = Field(description="folder of the data set")
     layout: Literal[
-        "auto", "packed", "nmr", "nmr_softras", "nmr_gen", "transforms", "colmap", "videos", "srn"
+        "auto",
+        "packed",
+        "nmr",
+        "nmr_softras",
+        "nmr_gen",
+        "transforms",
+        "colmap",
+        "dtu",
+        "videos",
+        "pictures",
+        "srn",
     ] = Field("auto", description="how its files are arranged; auto: by what is there")
     image_size: int = Field(
-        128, ge=1, le=8192, description="pixels; images are resized to squares of this side"
+        128, ge=1, le=8192, description="pixels; images are resized to this width, and height unless given"
+    )
+    image_height: int | None = Field(
+        None, ge=1, le=8192, description="pixels, for images that are no squares; null: as image_size"
     )
     resampling: Literal["area", "bicubic"] = Field(
         "area", description="how images of another size are resized; published: bicubic"
@@ -32,6 +46,7 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
         None,
         description="JSON file {object id: [indices of the views to use]}; objects not listed use all views",
     )
+    dtu: DTUOptions = Field(DTUOptions(), description="what is read of a data set in the layout dtu")
     sources: tuple[Count, Count] = Field(
         (1, 3), description="fewest and most source views per scene; each a number or a ramp"
     )
@@ -64,9 +79,19 @@ class DataConfig(BaseModel, frozen=True, extra="forbid", coerce_numbers_to_str=T
     )
 
     @property
+    def height(self) -> int:
+        """Height of images in pixels."""
+        return self.image_height or self.image_size
+
+    @property
     def photo_options(self) -> dict[str, int | float | str | None]:
         """How to read photos alike: keyword arguments of `data.photos.photos.read_photos`."""
         return {name: getattr(self, name) for name in ("image_size", "object_radius", "resampling")}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, document: Any) -> Any:
+        return sized(document)
 
     @field_validator("sources")
     @classmethod

@@ -11,6 +11,8 @@ degrees of azimuth, at an elevation of 30 degrees. ROOT/02958343/{,softras_}{tra
 objects; the test split is as large as the validation split.
 With --layout videos, ROOT/train/000123/*.png are the frames of a flight around a car, and cameras.json next
 to them has the true cameras, for evaluation only; ROOT/val/ likewise.
+With --layout dtu, ROOT has the folders of DTU (data/formats/dtu/objects.py): training and test scenes of 49
+views of 4 : 3 under two lightings, 64 calibrations, and masks of the test scenes.
 The same command completes an earlier one and keeps existing files.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import get_args
 
 from scripts.common.process_pool import WorkerKilledError
+from scripts.common.shapes_dtu import make_dtu
 from scripts.common.shapes_set import Layout, ShapesOptions, make_shapes
 from scripts.common.shapes_videos import make_videos
 
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--root", type=Path, default=Path("data/embedded"), help="folder to write (%(default)s)"
     )
     parser.add_argument("--objects", type=int, default=200, help="training cars (%(default)s)")
-    parser.add_argument("--views", type=int, default=24, help="views of each car (%(default)s)")
+    parser.add_argument("--views", type=int, help="views of each car (24; of the layout dtu 49)")
     parser.add_argument("--size", type=int, default=64, help="width and height in pixels (%(default)s)")
     parser.add_argument("--val", type=int, default=20, help="further cars for validation (%(default)s)")
     parser.add_argument(
@@ -43,17 +46,24 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0, help="of the cameras (%(default)s)")
-    help = "srn, nmr: posed views; videos: frames without poses; shifts: moving textures (%(default)s)"
-    parser.add_argument("--layout", choices=("srn", "nmr", "videos", "shifts"), default="srn", help=help)
+    help = "srn, nmr, dtu: posed views; videos: frames without poses; shifts: moving textures (%(default)s)"
+    parser.add_argument(
+        "--layout", choices=("srn", "nmr", "dtu", "videos", "shifts"), default="srn", help=help
+    )
     given = parser.parse_args(arguments)
     try:
-        counts = (given.objects, given.views, given.size, given.val, given.seed)
+        usual = 49 if given.layout == "dtu" else 24
+        views = usual if given.views is None else given.views
+        counts = (given.objects, views, given.size, given.val, given.seed)
         if given.layout in get_args(Layout):
             options = ShapesOptions(*counts, layout=given.layout, first=given.first)
             make_shapes(given.root, options, workers=given.workers)
+        elif given.layout == "dtu":
+            options = ShapesOptions(*counts, first=given.first)
+            make_dtu(given.root, options, workers=given.workers)
         else:
             if given.first:
-                raise ValueError(f"--first {given.first}: is for the layouts srn and nmr; leave it out")
+                raise ValueError(f"--first {given.first}: is for posed views; leave it out")
             options = ShapesOptions(*counts)
             make_videos(given.root, options, kind=given.layout, workers=given.workers)
     except ValueError as error:
@@ -68,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"make_shapes: {cause}; the same command continues where this one ended", file=sys.stderr)
         return 1
     counts = f"{options.objects} training and {options.val} validation cars"
-    seen = "frames each" if given.layout != "srn" else "views each, see contact_sheet.png"
+    seen = "frames each" if given.layout in ("videos", "shifts") else "views each, see contact_sheet.png"
     print(f"{given.root}: {counts}, {options.views} {seen}")
     return 0
 

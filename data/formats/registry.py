@@ -8,9 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from data.config import DataConfig
+from data.dtu_options import DTUOptions
 from data.formats.colmap import is_colmap, open_colmap
+from data.formats.dtu.objects import is_dtu, open_dtu
 from data.formats.nmr.objects import LISTS, is_archive, is_nmr, open_nmr
 from data.formats.packed.objects import is_packed, open_packed
+from data.formats.pictures import is_pictures, open_pictures
 from data.formats.srn.archives import SUFFIX
 from data.formats.srn.objects import open_srn
 from data.formats.transforms import is_transforms, open_transforms
@@ -35,7 +38,9 @@ LAYOUTS: dict[str, Layout] = {
     "nmr_gen": Layout(partial(is_nmr, prefix="gen_"), partial(open_nmr, prefix="gen_")),
     "transforms": Layout(is_transforms, open_transforms),
     "colmap": Layout(is_colmap, open_colmap),
+    "dtu": Layout(is_dtu, open_dtu),
     "videos": Layout(is_videos, open_videos),
+    "pictures": Layout(is_pictures, open_pictures),
     "srn": Layout(lambda root: True, open_srn),
 }
 
@@ -56,11 +61,11 @@ def _open_split(config: DataConfig, split: Split) -> Objects:
     if config.shards == "rank" and split == "train":
         raw = open_raw(root, split, "packed", partial=True)
     else:
-        raw = open_raw(root, split, config.layout)
+        raw = open_raw(root, split, config.layout, dtu=config.dtu)
     if config.views is None:
         return Objects(config, raw)
     path = Path(config.views)
-    return Objects(config, raw, views=read_view_list(path, root, _names(root, config.layout)))
+    return Objects(config, raw, views=read_view_list(path, root, _names(root, config)))
 
 
 def at_root(config: DataConfig, root: str) -> DataConfig:
@@ -70,12 +75,16 @@ def at_root(config: DataConfig, root: str) -> DataConfig:
     """
     fits = config.layout.startswith("nmr") and LAYOUTS[config.layout].recognises(Path(root))
     layout = config.layout if fits else "auto"
-    own = {"layout": layout, "views": None, "shards": "all", "depth_scale": 1.0}
+    dtu = config.dtu.model_copy(update={"scenes": None})
+    own = {"layout": layout, "views": None, "shards": "all", "depth_scale": 1.0, "dtu": dtu}
     return config.model_copy(update={"root": root} | own)
 
 
-def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = False) -> RawObjects:
-    """Open the objects of a split as stored; `partial` allows missing shards of a packed set.
+def open_raw(
+    root: Path, split: Split, layout: str = "auto", *, partial: bool = False, dtu: DTUOptions | None = None
+) -> RawObjects:
+    """Open the objects of a split as stored; `partial` allows missing shards of a packed set, and `dtu` says
+    how to read one in that layout.
 
     Raises ValueError if there are none.
     """
@@ -84,6 +93,8 @@ def open_raw(root: Path, split: Split, layout: str = "auto", *, partial: bool = 
         layout = next(name for name, kind in LAYOUTS.items() if kind.recognises(root))
     if layout == "packed":
         return open_packed(root, split, partial=partial)
+    if layout == "dtu":
+        return open_dtu(root, split, dtu)
     return LAYOUTS[layout].open(root, split)
 
 
@@ -102,12 +113,12 @@ def _require_folder(root: Path) -> None:
     raise ValueError(f"data.root={root}: {problem}")
 
 
-def _names(root: Path, layout: str) -> set[str] | None:
+def _names(root: Path, config: DataConfig) -> set[str] | None:
     """Return the names of the objects of all splits; None if files of the set are on other machines."""
     names: set[str] = set()
     for split in SPLITS:
         with suppress(ValueError):  # not every data set has every split
-            raw = open_raw(root, split, layout, partial=True)
+            raw = open_raw(root, split, config.layout, partial=True, dtu=config.dtu)
             if len(raw.shards) < raw.num_shards:
                 return None
             names.update(name for index in range(len(raw)) for name in raw.names(index))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from data.cameras.pinhole import Cameras
@@ -42,12 +42,15 @@ class Views:
     cameras: Cameras | None  # batch shape [b, v]; None: not known, as of video
     valid: Bool[Tensor, "b v"]
     geometry: Geometry | None = None  # batch shape [b, v]; None if unknown or not requested
+    # World to pixels as in the set's calibration files, before any change of the world; None if it has none.
+    projection: Float64[Tensor, "b v 3 4"] | None = None
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Views":
         """Return the views with `function` applied to every tensor (a slice, a move to a device)."""
         geometry = self.geometry and self.geometry.apply(function)
         cameras = self.cameras and self.cameras.apply(function)
-        return Views(function(self.images), cameras, function(self.valid), geometry)
+        projection = None if self.projection is None else function(self.projection)
+        return Views(function(self.images), cameras, function(self.valid), geometry, projection)
 
     def to(self, device: torch.device | str) -> "Views":
         """Return the views on a device."""

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from data.cameras.pinhole import Cameras
+from jaxtyping import Float64
+from torch import Tensor
+
+from data.cameras.pinhole import Cameras, cameras_from_poses
 from data.scenes.damaged_files import DamagedFileError, with_advice
 from data.scenes.objects import Objects
 from data.scenes.views import evenly_spaced
@@ -30,3 +33,16 @@ class DataFacts:
         if not found:
             raise problem or ValueError(f"data.root={config.root}: holds no objects")
         return found
+
+    def calibrated_cameras(self) -> Cameras | None:
+        """The cameras of all calibration files of the set, in the world of its views; None if it has none.
+
+        Raises ValueError where one is missing or damaged.
+        """
+        rig, radius = self.objects.raw.calibration(), self.objects.config.object_radius
+        return rig and cameras_from_poses(rig.cam_to_world, rig.intrinsics, object_radius=radius)
+
+    def every_projection(self) -> Float64[Tensor, "n 3 4"] | None:
+        """World to pixels by each calibration file, in their own world; otherwise like these cameras."""
+        rig = self.objects.raw.calibration()
+        return rig and rig.projections

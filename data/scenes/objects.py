@@ -1,8 +1,8 @@
 """Objects with many views: the interface of data set layouts, and access for models.
 
 A file layout is a `RawObjects`: it lists objects and reads their images and cameras as stored. `Objects`
-wraps one and returns what models use: square images of one size, and cameras with near and far. Every problem
-with a file is a one-line ValueError that starts with its path.
+wraps one and returns what models use: images of one size, usually squares, and cameras with near and far.
+Every problem with a file is a one-line ValueError that starts with its path.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from data.cameras.pinhole import Cameras, cameras_from_poses
@@ -20,6 +20,7 @@ from data.cameras.world_up import is_z_up
 from data.config import DataConfig
 from data.images.pixels import RESAMPLING, area_means
 from data.scenes.batch import Geometry, Views, all_valid
+from data.scenes.calibration import Calibration
 from data.scenes.damaged_files import damaged
 
 NOTICED = 32  # objects queried for notices
@@ -37,7 +38,8 @@ class RawObjects(ABC):
     """
 
     ids: tuple[str, ...]
-    has_cameras: bool = True  # False: video, of which only pictures are known
+    has_cameras: bool = True  # False: only pictures are known
+    kind: str = "video"  # what objects without cameras are, for messages
     mapped: bool = False  # whether pictures lie in memory already, so that to keep a copy gains nothing
     even_turns: bool = False  # whether the views of an object usually are one even turn around it
     num_shards: int = 1  # files that the split is cut into
@@ -71,6 +73,14 @@ class RawObjects(ABC):
     def picture(self, index: int, view: int) -> UInt8[Tensor, "h w 3"]:
         """RGB on white, at the stored size."""
 
+    def projections(self, index: int) -> Float64[Tensor, "v 3 4"] | None:
+        """World to pixels as its calibration files say, in their world; None if the set has no such files."""
+        return None
+
+    def calibration(self) -> Calibration | None:
+        """All cameras of the rig that took the set; None if it has no calibration files."""
+        return None
+
     def depth(self, index: int, view: int) -> Float[Tensor, "h w"] | None:
         """Z-depth in scene units, 0 for background; None if the data set has no depth."""
         return None
@@ -78,6 +88,10 @@ class RawObjects(ABC):
     def alpha(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
         """255 times the pixel coverage; None if the data set has no alpha."""
         return None
+
+    def mask(self, index: int, view: int) -> UInt8[Tensor, "h w"] | None:
+        """255 times the coverage by the object; None: unknown. Raises ValueError if it may not be missing."""
+        return self.alpha(index, view)
 
     def notices(self, index: int) -> tuple[str, ...]:
         """Messages about how an object was read, each starting with a file or folder."""
@@ -103,7 +117,7 @@ class Objects:
         self._pictures: dict[tuple[int, int], UInt8[Tensor, "h w 3"]] = {}
         self._geometries: dict[tuple[int, int], Geometry] = {}
         self._unverified = set(range(len(raw))) if config.damaged == "skip" else set()
-        self._black = torch.full((config.image_size, config.image_size, 3), -1.0)
+        self._black = torch.full((config.height, config.image_size, 3), -1.0)
         self._half_scale = torch.tensor(127.5)
         # Each loader process has its own cache, of so many bytes.
         self._room = config.cache_mb * 2**20 // max(1, config.workers)
@@ -125,8 +139,8 @@ class Objects:
         """Cameras [v] of all views of an object that may be used. Raises ValueError where there are none."""
         if not self.raw.has_cameras:
             raise ValueError(
-                f"{self.raw.place(index)}: is video without cameras, which are needed here; give data with "
-                "cameras, or a model of a family that needs none"
+                f"{self.raw.place(index)}: is {self.raw.kind} without cameras, which are needed here; give "
+                "data with cameras, or a model of a family that needs none"
             )
         if index not in self._cameras:
             poses, intrinsics = self._call(self.raw.cameras, index)
@@ -141,9 +155,7 @@ class Objects:
             self.cameras(0)
 
     def read(self, index: int, views: Sequence[int]) -> tuple[Float[Tensor, "v 3 h w"], Cameras | None]:
-        """Images in [-1, 1] and cameras of views of one object; views are counted from 0 in order of names.
-
-        Of video there are no cameras.
+        """Images in [-1, 1] and cameras, if any, of views of one object, counted from 0 in order of names.
 
         Raises ValueError where the object has no such view or one of its files cannot be used.
         """
@@ -180,6 +192,10 @@ class Objects:
         """Read views as a batch of one scene, optionally with its `geometry`."""
         images, cameras = self.read(index, views)
         found = all_valid(images[None], cameras and cameras.apply(lambda tensor: tensor[None]))
+        stored = self._call(self.raw.projections, index)
+        if stored is not None:
+            chosen = [self._views(index)[view] for view in views]
+            found = replace(found, projection=stored[None, chosen])
         if not geometry:
             return found
         return replace(found, geometry=self.read_geometry(index, views).apply(lambda tensor: tensor[None]))
@@ -207,8 +223,8 @@ class Objects:
         found = self._pictures.get((index, view))
         if found is None:
             stored = self._call(self.raw.picture, index, self._views(index)[view])
-            size = self.config.image_size
-            found = RESAMPLING[self.config.resampling](stored, size, size)
+            size = (self.config.height, self.config.image_size)
+            found = RESAMPLING[self.config.resampling](stored, *size)
             if not (self.raw.mapped and found is stored):
                 self._keep(self._pictures, (index, view), found, pixel_bytes=3)
         return found
@@ -223,7 +239,7 @@ class Objects:
     def _keep(
         self, cache: dict[tuple[int, int], Kept], key: tuple[int, int], found: Kept, pixel_bytes: int
     ) -> None:
-        needed = pixel_bytes * self.config.image_size**2
+        needed = pixel_bytes * self.config.height * self.config.image_size
         # Random access reuses all images equally often, so the cache needs no eviction.
         if needed <= self._room:
             self._room -= needed
@@ -237,11 +253,11 @@ class Objects:
                 f"{self.raw.place(index)}: has no depth images, which model.loss.depth_supervised and "
                 "model.loss.opacity_supervised need; set both to 0 or add them"
             )
-        size, met = self.config.image_size, (depth > 0).to(depth)
-        covered = _square(met, size)
-        share = covered if alpha is None else _square(alpha.to(depth) / 255, size)
+        size, met = (self.config.height, self.config.image_size), (depth > 0).to(depth)
+        covered = _resized(met, size)
+        share = covered if alpha is None else _resized(alpha.to(depth) / 255, size)
         # Average the valid depths; pixels without any have no depth.
-        mean = _square(depth * met, size) / covered.clamp_min(1e-6)
+        mean = _resized(depth * met, size) / covered.clamp_min(1e-6)
         return Geometry(self.config.depth_scale * mean, share)
 
     def _views(self, index: int) -> Sequence[int]:
@@ -281,5 +297,5 @@ def notices_of(raw: RawObjects, most: int = NOTICED) -> tuple[str, ...]:
     )
 
 
-def _square(values: Float[Tensor, "h w"], size: int) -> Float[Tensor, "k k"]:
-    return torch.from_numpy(area_means(values.numpy(), size, size)).to(values)
+def _resized(values: Float[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "k l"]:
+    return torch.from_numpy(area_means(values.numpy(), *size)).to(values)

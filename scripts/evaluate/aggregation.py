@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 
 from scripts.common.results import standard_error
+from scripts.evaluate.protocols import Task
 from scripts.evaluate.records import BASELINES, PREVIEW, Record, mean_method, seed_method
 
 Scores = dict[str, list[float | None]]  # by metric, for each view of an object
@@ -76,6 +77,29 @@ def summarise(records: Sequence[Record], methods: Sequence[Method], metrics: Seq
         figures = {name: figure for name in metrics if (figure := _figure(runs, name)) is not None}
         rows.append(Row(method.name, method.title, figures))
     return rows
+
+
+def restricted(records: Sequence[Record], tasks: Sequence[Task], choice: str) -> list[Record]:
+    """The records with the views of a choice alone."""
+    found = []
+    for record, task in zip(records, tasks, strict=True):
+        places = [record.views.index(view) for view in task.choices[choice]]
+        scores = {
+            method: {metric: [values[place] for place in places] for metric, values in figures.items()}
+            for method, figures in record.scores.items()
+        }
+        found.append(record.model_copy(update={"views": task.choices[choice], "scores": scores}))
+    return found
+
+
+def rows_by_choice(
+    records: Sequence[Record], tasks: Sequence[Task], methods: Sequence[Method], metrics: Sequence[str]
+) -> dict[str, list[Row]]:
+    """The rows of all methods for each choice."""
+    return {
+        choice: summarise(restricted(records, tasks, choice), methods, metrics)
+        for choice in (tasks[0].choices if tasks else ())
+    }
 
 
 def best_seeds(record: Record, num: int) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.common.command_line import OneLineParser
-from scripts.evaluate.protocols import PROTOCOLS, QUICK
+from scripts.evaluate.protocols import CHOICES, PROTOCOLS, QUICK
 from scripts.evaluate.request import EvaluateRequest
 from scripts.sampling.arguments import sampling_options
 
@@ -26,6 +26,8 @@ protocols (input views, counted from 0; all other views are target views):
   nmr                0             24 views of 64 x 64; objects of test.lst
   nmr_softras        0             the same; objects of softras_test.lst
   nmr_gen            0             the same; objects of gen_test.lst (categories that training lacks)
+  dtu_1view          the first 1, 3, 6 or 9 of DTU's fixed order; views are counted among the 34 usual ones,
+  ... dtu_9view      and those of --view-choice are judged, also with masks, at 400 x 300 pixels; 15 scenes
   nmr_random_1view   1, at random by the object's name; one other view, likewise, is judged; objects of
                      test.lst. So are nmr_random_2view ... nmr_random_6view, of more input views
 
@@ -40,6 +42,7 @@ files in the output folder:
   results.md                     the table
   results.tex, results.json      its rows for a paper; all details
   objects.csv                    a line for each object
+  choices.csv                    of DTU: a line for each scene, choice of views and seed, and their means
   sheet_best.png ...             best, median, worst object by PSNR: input views; truth, sample, preview
   objects/NAME/seed_0/*.png ...  samples; next to them previews, and figures.json with the figures by view
 
@@ -75,6 +78,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--view-list", type=Path, metavar="FILE", help=help)
     help = "like data.depth_scale: factor for depth images (default: that of the run; with --data, 1)"
     add("--depth-scale", type=float, metavar="X", help=help)
+    help = "views of DTU to judge, first those of the main table: regnerf25, rest (all but the input), all34"
+    add("--view-choice", nargs="+", choices=CHOICES, metavar="NAME", help=f"{help} (default: all three)")
+    help = "resize pictures that are measured with masks with antialiasing (published: without)"
+    add("--antialias", action="store_true", help=help)
+    help = "a view without a mask stops the evaluation, or is measured as if all were the object: stop, white"
+    add("--missing-masks", choices=("stop", "white"), metavar="HOW", help=f"{help} (default: as in training)")
 
     add = parser.add_argument_group("sampling (default: the options of the run)").add_argument
     add("--sampler", metavar="NAME", help="as for sample_views.py")
@@ -110,6 +119,9 @@ def evaluate_request(arguments: argparse.Namespace) -> EvaluateRequest:
         source_views=tuple(arguments.input_view) if arguments.input_view else None,
         view_list=arguments.view_list,
         depth_scale=arguments.depth_scale,
+        view_choices=tuple(arguments.view_choice) if arguments.view_choice else None,
+        antialias=arguments.antialias,
+        missing_masks=arguments.missing_masks,
         options=sampling_options(arguments),
         seed=arguments.seed,
         num_seeds=arguments.seeds,

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from scripts.evaluate.aggregation import Row
-from scripts.evaluate.metrics.metrics import METRICS
+from scripts.evaluate.metrics.masked import MEASURED, PAIR_METRICS
 from scripts.evaluate.plan import Evaluation
+from scripts.evaluate.protocols import DTU_SCENES
 
 ABOUT = {
     "ssim": "SSIM: Gaussian window of 11 pixels, sigma 1.5, each colour channel (torchmetrics).",
@@ -26,6 +27,7 @@ def notes_of(
         *_infinite(rows),
         "Images were written as 8-bit PNG and read back; means are over views, then over objects.",
         *(ABOUT[name] for name in metrics if name in ABOUT),
+        *(_masks(evaluation) if evaluation.protocol.masked else []),
     ]
 
 
@@ -35,13 +37,15 @@ def _deviations(evaluation: Evaluation) -> list[str]:
     size, num_objects, of = setup["image_size"], len(evaluation.tasks), len(evaluation.objects)
     counts = sorted({evaluation.objects.num_views(task.index) for task in evaluation.tasks})
     found = []
-    if size != protocol.image_size:
+    if protocol.image_size and size != protocol.image_size:
         found.append(f"pictures of {size} x {size} pixels, not {protocol.image_size} x {protocol.image_size}")
     if num_objects < of:
         found.append(f"{num_objects} of {of} objects")
     if counts != [protocol.num_views]:
         span = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else counts[0]
         found.append(f"objects of {span} views, not {protocol.num_views}")
+    if protocol.masked and of != DTU_SCENES:
+        found.append(f"{of} scenes, not {DTU_SCENES}")
     if setup["views"] != "all":
         found.append(f"{setup['views']} evenly spaced target views instead of all")
     if setup["input_views"] != protocol.shown_inputs:
@@ -51,6 +55,28 @@ def _deviations(evaluation: Evaluation) -> list[str]:
     return [f"NOT the whole protocol, so not to be set beside published figures: {'; '.join(found)}."] * bool(
         found
     )
+
+
+def _masks(evaluation: Evaluation) -> list[str]:
+    """How pictures were measured with masks."""
+    setup = evaluation.setup
+    height, width = MEASURED
+    lines = [
+        f"Masked and unmasked: pictures resized to {width} x {height} by torchvision's bicubic filter "
+        f"{'with' if setup['antialias'] else 'without'} antialiasing (published: without). Masked SSIM and "
+        "LPIPS are of whole pictures that are black outside the mask, which raises SSIM; masked PSNR is of "
+        "the pixels in the mask alone.",
+        f"Choice of views of the first table and of the sheets: {next(iter(evaluation.tasks[0].choices))}.",
+    ]
+    if setup["dtu"]["missing_masks"] == "white":
+        masks = (
+            evaluation.objects.raw.mask(task.index, view)
+            for task in evaluation.tasks
+            for view in task.targets
+        )
+        missing = sum(mask is None for mask in masks)
+        lines += [f"{missing} views have no mask and count as the object everywhere."] * bool(missing)
+    return lines
 
 
 def _drawing(evaluation: Evaluation, best_of: int | None) -> list[str]:
@@ -77,10 +103,10 @@ def _drawing(evaluation: Evaluation, best_of: int | None) -> list[str]:
 def _infinite(rows: Sequence[Row]) -> list[str]:
     """The number of figures that are not finite."""
     found = [
-        f"{figure.left_out} of {METRICS[name].title.split()[0]}, {row.title}"
+        f"{figure.left_out} of {PAIR_METRICS[name].title.split()[0]}, {row.title}"
         for row in rows
         for name, figure in row.figures.items()
-        if name in METRICS and figure.left_out
+        if name in PAIR_METRICS and figure.left_out
     ]
     found += [f"all of PSNR, {row.title}" for row in rows if "psnr" not in row.figures]
     if not found:

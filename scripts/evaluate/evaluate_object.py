@@ -9,6 +9,7 @@ from torch import Tensor
 
 from config.run import RunConfig
 from data.cameras.neighbours import cosines
+from data.images.pixels import to_uint8
 from data.scenes.batch import Views, concatenate
 from data.scenes.objects import Objects
 from data.seeds import derived_seed
@@ -17,6 +18,7 @@ from models.device import autocast
 from models.perceptual import Distance
 from models.sampling.autoregressive import sample_in_batches
 from models.sampling.finite import require_finite
+from scripts.evaluate.metrics.masked import MaskedJudges
 from scripts.evaluate.metrics.metrics import judge_pictures
 from scripts.evaluate.protocols import Task
 from scripts.evaluate.quick import geometry_figures
@@ -81,6 +83,7 @@ class Bench:
     config: RunConfig
     objects: Objects
     judges: dict[str, Distance]
+    masked: MaskedJudges | None  # of DTU
     mean_image: Tensor | None  # [3, h, w]; None if unknown
     device: torch.device
     seed: int
@@ -100,6 +103,11 @@ class Bench:
             prediction = self._draw(plan, number, source, target, tick)
             if not plan.known and geometry and prediction.depth is not None:
                 shape = {name: _finite(value) for name, value in geometry_figures(prediction, target).items()}
+        truth = None
+        if self.masked and any(
+            name in self.masked.judges for names in plan.wanted.values() for name in names
+        ):
+            truth = self.masked.truth(self.objects, task.index, task.targets)
         scores = {method: dict(found) for method, found in plan.known.scores.items()} if plan.known else {}
         for method, metrics in plan.wanted.items():
             if method == PREVIEW and plan.seeds and prediction.preview is None:
@@ -109,7 +117,10 @@ class Bench:
                 continue
             images = shown(method, plan.folder, task, source, target, self.mean_image) if metrics else None
             for metric in metrics:
-                values = judge_pictures(self.judges[metric], images, target.images[0])
+                if metric in self.judges:
+                    values = judge_pictures(self.judges[metric], images, target.images[0])
+                else:
+                    values = self.masked.figures(metric, to_uint8(images), truth)
                 scores.setdefault(method, {})[metric] = [_finite(value) for value in values]
         record = Record(
             name=task.name,

@@ -19,7 +19,15 @@ from data.splits import Split
 from models.base import NVSModel
 from models.checkpoints.format import checkpoint_seal, find_checkpoint
 from models.checkpoints.loading import load_model
-from scripts.evaluate.protocols import PROTOCOLS, Protocol, Task, listed_views, make_task, read_view_list
+from scripts.evaluate.protocols import (
+    CHOICES,
+    PROTOCOLS,
+    Protocol,
+    Task,
+    listed_views,
+    make_task,
+    read_view_list,
+)
 from scripts.evaluate.quick import mean_image
 from scripts.evaluate.records import MEAN_IMAGE, ObjectFolder
 from scripts.evaluate.request import EvaluateRequest
@@ -62,10 +70,10 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
     views, listed = tuple(request.source_views or protocol.input_views), None
     if request.view_list:
         listed = read_view_list(request.view_list, protocol)
-    tasks = []
+    tasks, choices = [], (request.view_choices or CHOICES) if protocol.masked else ()
     for index in range(count):
         given = listed_views(objects, index, listed, request.view_list) if listed is not None else views
-        tasks.append(make_task(objects, index, protocol, given, request.num_views))
+        tasks.append(make_task(objects, index, protocol, given, request.num_views, choices))
 
     inputs = protocol.shown_inputs if views == protocol.input_views else list(views)
 
@@ -84,6 +92,11 @@ def open_evaluation(request: EvaluateRequest) -> Evaluation:
         "seed": request.seed,
         "sample": config.sample.model_dump(mode="json"),
     }
+    if config.data.height != config.data.image_size:
+        setup["image_height"] = config.data.height
+    if protocol.masked:
+        setup |= {"view_choices": list(choices), "antialias": request.antialias}
+        setup["dtu"] = config.data.dtu.model_dump(mode="json")
     folder = request.output or _run_folder(request.checkpoint, config) / "evaluation" / protocol.name
     num_seeds = request.num_seeds or request.best_of or 1
     return Evaluation(model, config, protocol, objects, tasks, folder, setup, num_seeds)
@@ -110,15 +123,15 @@ def claim(folder: Path, setup: dict[str, Any]) -> None:
 
 def known_mean_image(evaluation: Evaluation) -> tuple[Tensor | None, list[str]]:
     """The mean training image [3, h, w] in 8 bits, cached in the folder; None with a note if unavailable."""
-    path, size = evaluation.folder / f"{MEAN_IMAGE}.png", evaluation.config.data.image_size
+    path, data = evaluation.folder / f"{MEAN_IMAGE}.png", evaluation.config.data
     try:
         found = read_picture(path)
-        if found.shape[:2] == (size, size):
+        if found.shape[:2] == (data.height, data.image_size):
             return from_uint8(found), []
     except ValueError:
         pass  # compute it now
     try:
-        training = open_split(evaluation.config.data, "train")
+        training = open_split(data, "train")
     except ValueError as error:
         return None, [f"The mean training image is left out: {error}"]
     found = to_uint8(mean_image(training))
@@ -134,6 +147,10 @@ def _with_choices(config: RunConfig, request: EvaluateRequest, protocol: Protoco
     document["data"] |= {"views": None, "shards": "all"}
     if request.depth_scale is not None:
         document["data"]["depth_scale"] = request.depth_scale
+    if protocol.masked:
+        document["data"]["dtu"]["held_out"] = "all34"
+        if request.missing_masks:
+            document["data"]["dtu"]["missing_masks"] = request.missing_masks
     if protocol.layout != "auto" and not is_packed(Path(document["data"]["root"])):
         document["data"]["layout"] = protocol.layout
     require_options(config, request.options)
@@ -145,7 +162,7 @@ def _objects_found(config: RunConfig, protocol: Protocol, split: Split, objects:
     """The list or the split of the objects; sets without a test split use the val split instead."""
     if split == "test" and protocol.objects:
         return protocol.objects
-    if split == "test":
+    if split == "test" and not protocol.masked:  # of DTU, both are the test scenes
         with suppress(ValueError):  # there may be no val split
             held_out = open_split(config.data, "val")
             return "val" if held_out.raw.place(0) == objects.raw.place(0) else "test"

@@ -22,16 +22,18 @@ from scripts.evaluate.aggregation import (
     geometry_means,
     methods_of,
     object_mean,
+    restricted,
+    rows_by_choice,
     summarise,
 )
 from scripts.evaluate.caveats import notes_of
 from scripts.evaluate.evaluate_object import shown
-from scripts.evaluate.metrics.metrics import METRICS
+from scripts.evaluate.metrics.masked import PAIR_METRICS
 from scripts.evaluate.metrics.set_distances import set_distances
 from scripts.evaluate.plan import Evaluation
 from scripts.evaluate.protocols import Task
 from scripts.evaluate.records import BASELINES, PREVIEW, ObjectFolder, Record, seed_method
-from scripts.evaluate.tables import Results, details, latex, markdown, objects_csv
+from scripts.evaluate.tables import Results, choices_csv, details, latex, markdown, objects_csv
 
 COLUMNS = 8
 
@@ -57,7 +59,8 @@ def write_results(
 
     `notes` say what could not be measured, and why.
     """
-    records = [evaluation.folder_of(task).record() for task in evaluation.tasks]
+    every, tasks = [evaluation.folder_of(task).record() for task in evaluation.tasks], evaluation.tasks
+    records, evaluation = headline(evaluation, every)
     methods = methods_of(records, num_seeds=evaluation.num_seeds, best_of=best_of)
     metrics = common_metrics(records, methods)
     rows = summarise(records, methods, metrics)
@@ -68,7 +71,8 @@ def write_results(
         for name in sorted({record.category for record in records if record.category})
     }
     all_notes = [*notes_of(evaluation, rows, metrics, best_of), *notes, *problems]
-    results = Results(evaluation.setup, rows, geometry_means(records), categories, all_notes)
+    choices = rows_by_choice(every, tasks, methods, metrics)
+    results = Results(evaluation.setup, rows, geometry_means(records), categories, all_notes, choices)
     table = markdown(results)
     texts = {
         "results.md": table,
@@ -76,16 +80,28 @@ def write_results(
         "objects.csv": objects_csv(records, methods, metrics),
         "results.json": details(results),
     }
+    if choices:
+        texts["choices.csv"] = choices_csv(every, tasks, methods, metrics, evaluation.num_seeds)
     for name, text in texts.items():
         write_text_whole(evaluation.folder / name, text)
     return table, [*(evaluation.folder / name for name in texts), *write_sheets(evaluation, records)]
+
+
+def headline(evaluation: Evaluation, records: list[Record]) -> tuple[list[Record], Evaluation]:
+    """The records and the evaluation with the first choice of views alone, where views are chosen."""
+    choices = evaluation.tasks[0].choices
+    if not choices:
+        return records, evaluation
+    first = next(iter(choices))
+    tasks = [replace(task, targets=task.choices[first]) for task in evaluation.tasks]
+    return restricted(records, evaluation.tasks, first), replace(evaluation, tasks=tasks)
 
 
 def common_metrics(records: Sequence[Record], methods: Sequence[Method]) -> list[str]:
     """The metrics that all methods have on all objects."""
     return [
         name
-        for name in METRICS
+        for name in PAIR_METRICS
         if all(name in scores for record in records for method in methods for scores in method.runs(record))
     ]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.evaluate.protocols import QUICK
+from scripts.evaluate.protocols import PROTOCOLS, QUICK
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class EvaluateRequest:
     source_views: tuple[int, ...] | None = None  # instead of the protocol's
     view_list: Path | None = None  # source views of each object
     depth_scale: float | None = None  # like data.depth_scale
+    view_choices: tuple[str, ...] | None = None  # of DTU, the first in the main table; default: all
+    antialias: bool = False  # of the resizing of pictures that are measured with masks
+    missing_masks: str | None = None  # like data.dtu.missing_masks
     options: dict[str, Any] = field(default_factory=dict)  # overrides of the run's sampling options
     seed: int = 0
     num_seeds: int | None = None
@@ -46,6 +49,16 @@ class EvaluateRequest:
                 raise ValueError(
                     f"--{given[0]} is not for --protocol quick; add a --protocol such as srn_cars_1view"
                 )
+        of_masks = {
+            "view-choice": self.view_choices,
+            "antialias": self.antialias or None,
+            "missing-masks": self.missing_masks,
+        }
+        given = [flag for flag, value in of_masks.items() if value is not None]
+        if given and (self.protocol == QUICK or not PROTOCOLS[self.protocol].masked):
+            raise ValueError(f"--{given[0]} is for protocols of DTU; add --protocol dtu_3view, or another")
+        if self.view_choices and len(set(self.view_choices)) < len(self.view_choices):
+            raise ValueError("--view-choice has a choice twice; give it once")
         if self.source_views and self.view_list:
             raise ValueError("--input-view is for all objects and --view-list for each; give only one")
         if self.source_views and len(set(self.source_views)) < len(self.source_views):

@@ -9,6 +9,7 @@ from models.device import choose_device, place
 from models.perceptual import Distance
 from scripts.common.progress import progress_bar
 from scripts.evaluate.evaluate_object import Bench, Plan, make_plan
+from scripts.evaluate.metrics.masked import MaskedJudges, load_masked_judges
 from scripts.evaluate.metrics.metrics import load_judges
 from scripts.evaluate.plan import Evaluation, claim, known_mean_image, open_evaluation
 from scripts.evaluate.protocols import Task
@@ -27,14 +28,22 @@ def evaluate_by_protocol(
     device = choose_device(request.device, local_rank)
     evaluation = open_evaluation(request)
     claim(evaluation.folder, evaluation.setup)
-    judges, notes = load_judges(device, evaluation.config.data.image_size)
+    data = evaluation.config.data
+    judges, notes = load_judges(device, (data.height, data.image_size))
+    masked = None
+    if evaluation.protocol.masked:
+        padded = data.dtu.preprocessing == "pad"
+        options = {"antialias": request.antialias, "missing": data.dtu.missing_masks}
+        masked, more = load_masked_judges(device, padded=padded, **options)
+        notes += more
+    metrics = (*judges, *(masked.judges if masked else ()))
     mean, problems = known_mean_image(evaluation)
     part, parts = request.shard or (rank, world)
     own = [] if request.merge else evaluation.tasks[part::parts]
-    plans = _plans(evaluation, own, judges, mean)
-    _work(evaluation, [plan for plan in plans if not plan.done], judges, mean, device, request)
+    plans = _plans(evaluation, own, metrics, mean)
+    _work(evaluation, [plan for plan in plans if not plan.done], judges, masked, mean, device, request)
     others = [task for task in evaluation.tasks if task not in own]
-    left = [plan.task.name for plan in _plans(evaluation, others, {}, None) if not plan.done]
+    left = [plan.task.name for plan in _plans(evaluation, others, (), None) if not plan.done]
     if left and request.merge:
         raise ValueError(
             f"--merge: {len(left)} of {len(evaluation.tasks)} objects are not done, such as {left[0]}; run "
@@ -47,18 +56,19 @@ def evaluate_by_protocol(
 
 
 def _plans(
-    evaluation: Evaluation, tasks: list[Task], judges: dict[str, Distance], mean: Tensor | None
+    evaluation: Evaluation, tasks: list[Task], metrics: tuple[str, ...], mean: Tensor | None
 ) -> list[Plan]:
-    """The remaining work for some of the objects; without judges, only their images are checked."""
+    """The remaining work for some of the objects; without metrics, only their images are checked."""
     bar = progress_bar(tasks, desc="checking existing results", unit="object", leave=False, delay=1)
     options = {"num_seeds": evaluation.num_seeds, "has_mean": mean is not None}
-    return [make_plan(task, evaluation.folder_of(task), tuple(judges), **options) for task in bar]
+    return [make_plan(task, evaluation.folder_of(task), metrics, **options) for task in bar]
 
 
 def _work(
     evaluation: Evaluation,
     plans: list[Plan],
     judges: dict[str, Distance],
+    masked: MaskedJudges | None,
     mean: Tensor | None,
     device: torch.device,
     request: EvaluateRequest,
@@ -71,6 +81,7 @@ def _work(
         config=evaluation.config,
         objects=evaluation.objects,
         judges=judges,
+        masked=masked,
         mean_image=mean,
         device=device,
         seed=request.seed,

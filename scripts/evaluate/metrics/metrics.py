@@ -46,11 +46,11 @@ METRICS = {
 }
 
 
-def load_judges(device: torch.device, image_size: int) -> tuple[dict[str, Distance], list[str]]:
-    """The metrics that are available for images of this size, and a note for each of the others."""
+def load_judges(device: torch.device, size: tuple[int, int]) -> tuple[dict[str, Distance], list[str]]:
+    """The metrics that are available for images of this size (height, width), and a note for each other."""
     judges: dict[str, Distance] = {}
     notes = []
-    trial = torch.zeros(2, 3, image_size, image_size, device=device)
+    trial = torch.zeros(2, 3, *size, device=device)
     for name, metric in METRICS.items():
         try:
             judge = metric.load(device)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.mesh_options import AXES, REGIONS
 from scripts.common.command_line import OneLineParser
 
 if TYPE_CHECKING:
@@ -139,18 +140,17 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    axes = ("x", "y", "z", "-x", "-y", "-z")
     default = RenderOptions()
     add("input", type=Path, metavar="INPUT", help="folder, mesh file or archive")
     add("--output", type=Path, required=True, metavar="ROOT", help="folder to write")
     add("--views", type=int, default=default.views, help="random views of a training object (%(default)s)")
     add("--test-views", type=int, default=default.test_views, help="views on the spiral (%(default)s)")
-    add("--views-on", choices=("sphere", "upper", "band"), default=default.views_on,
+    add("--views-on", choices=REGIONS, default=default.views_on,
         help="region of random views: band is from -5 to 70 degrees of elevation (%(default)s)")  # fmt: skip
     add("--size", type=int, default=default.size, help="width and height in pixels (%(default)s)")
-    add("--up", choices=axes, help="up axis of the files (default: as stated in DAE files; z for stl and "
+    add("--up", choices=AXES, help="up axis of the files (default: as stated in DAE files; z for stl and "
         "3mf, otherwise y)")  # fmt: skip
-    add("--front", choices=axes, help="front axis of the files (default: z if y is up, otherwise -y); write "
+    add("--front", choices=AXES, help="front axis of the files (default: z if y is up, otherwise -y); write "
         "--front=-y")  # fmt: skip
     add("--val", type=float, default=default.val, help="share of objects for validation (%(default)s)")
     add("--test", type=float, default=default.test, help="share of objects for tests (%(default)s)")

@@ -4,16 +4,13 @@ Our worlds are z-up, with the object's front towards -x, like the cars in `data.
 """
 
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from data.mesh_options import Axis
 from data.meshes.mesh import Mesh
-
-Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
-AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 def customary_front(up: Axis) -> Axis:

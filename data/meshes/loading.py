@@ -17,8 +17,8 @@ import numpy as np
 import trimesh
 
 from data.files import first_line
+from data.mesh_options import Axis
 from data.meshes.assets import ArchiveAssets, FolderAssets
-from data.meshes.axes import Axis
 from data.meshes.bounded_reads import read_limited, read_member
 from data.meshes.gltf.document import Document
 from data.meshes.gltf.scene import credits_of, read_parts

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from data.mesh_options import AXES
 from scripts.common.command_line import OneLineParser, number_between
-from scripts.export_geometry.request import CloudRequest, ExportRequest, TruthRequest
+from scripts.export_geometry.request import SURFACES, CloudRequest, ExportRequest, TruthRequest
 from scripts.sampling.arguments import add_subject, subject_request
 
 DESCRIPTION = "Export the geometry of an object's volume as a coloured mesh and a point cloud."
@@ -49,8 +50,6 @@ left out of figures, table and picture.
 
 Exit codes: 0 done, 2 bad input or an object that failed, 130 interrupted.
 """
-SURFACES = ("shade", "density")  # the kinds of scripts/export_geometry/extraction.py, which is slow to import
-AXES = ("x", "y", "z", "-x", "-y", "-z")
 
 
 def make_parser() -> argparse.ArgumentParser:

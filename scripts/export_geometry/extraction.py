@@ -4,7 +4,6 @@ Axes: t view, n point, k point along a side of a grid.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +16,10 @@ from models.volumes.volume_model import VolumeModel
 from nerf.composite import BACKGROUND, field_at
 from nerf.volume import FrustumVolume
 from scripts.export_geometry.isosurface import isosurface
+from scripts.export_geometry.request import SurfaceKind
 from scripts.export_geometry.shading import Lattice, occlusion
 from scripts.export_geometry.surfaces import PointCloud, Surface, largest_piece, nearest, smoothed
 
-SurfaceKind = Literal["shade", "density"]
 # Occluded share of the light at the surface: more than the half in front of a flat wall; concave edges of
 # less than 144 degrees are filled (scripts/export_geometry/shading.py).
 SHADE_LEVEL = 0.6

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from scripts.sampling.request import SubjectRequest
+
+SurfaceKind = Literal["shade", "density"]
+SURFACES: tuple[SurfaceKind, ...] = get_args(SurfaceKind)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class ExportRequest:
     checkpoint: str
     subject: SubjectRequest
     film: Path | None = None  # views sampled by sample_views.py, as further sources
-    surface: Literal["shade", "density"] = "shade"
+    surface: SurfaceKind = "shade"
     level: float | None = None
     resolution: int = 128  # grid points per side
     largest: bool = False  # keep only the largest of several pieces

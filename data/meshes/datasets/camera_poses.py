@@ -1,16 +1,15 @@
 """Camera poses for rendered objects: random on a region of the sphere, and the SRN test spiral."""
 
 import math
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from data.formats.srn.writer import DISTANCE
+from data.mesh_options import Region
 from data.meshes.ray_casting import look_at_origin
 
-Region = Literal["sphere", "upper", "band"]
 ELEVATIONS_DEG: dict[Region, tuple[float, float]] = {
     "sphere": (-90.0, 90.0),
     "upper": (0.0, 90.0),

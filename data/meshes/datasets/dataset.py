@@ -15,8 +15,9 @@ from numpy import ndarray
 
 from data.files import write_text_whole
 from data.formats.srn.writer import INTRINSICS, write_object
-from data.meshes.axes import Axis, customary_front, upright
-from data.meshes.datasets.camera_poses import Region, random_poses
+from data.mesh_options import Axis, Region
+from data.meshes.axes import customary_front, upright
+from data.meshes.datasets.camera_poses import random_poses
 from data.meshes.datasets.splits import Measures, assign_splits, measure_shape
 from data.meshes.lighting import three_suns
 from data.meshes.loading import load_mesh

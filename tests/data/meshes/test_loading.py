@@ -12,8 +12,9 @@ from PIL import Image
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
+from data.mesh_options import AXES
 from data.meshes import sources as mesh_sources
-from data.meshes.axes import AXES, customary_front, file_to_world, upright
+from data.meshes.axes import customary_front, file_to_world, upright
 from data.meshes.bounded_reads import read_member
 from data.meshes.loading import LoadedMesh, load_mesh
 from data.meshes.mesh import Mesh, normalised

@@ -212,7 +212,7 @@ def test_a_single_file_holds_all_pictures(films: Path):
 
 def test_a_long_film_is_thinned_evenly_and_to_its_room(films: Path, capsys):
     page = made(films / "one", "--output", films / "page", "--frames", 3, "--stills", 2)
-    assert "3 of 5 views of a film" in page.text
+    assert "3 of 5 views of a sequence" in page.text
     assert [cell.text for cell in item(page, "bb").all("tr")[0].all("th")] == ["view 0", "view 4"]
     words = ["--quality", 100, "--output", films / "page"]
     made(films / "one", *words, "--frames", 4)
@@ -443,8 +443,8 @@ def test_means_over_fewer_films_and_different_objects_are_told(films: Path):
     page = made(films / "one", "--data", films / "set", "--output", films / "page")
     cells = [cell.text for cell in page.with_id("figures").all("tbody")[0].all("td")]
     assert cells[0] == "3"
-    assert [cell.endswith(" (2 films)") for cell in cells[1:3]] == [True, True]  # PSNR
-    assert "films)" not in cells[-1]  # detail
+    assert [cell.endswith(" (2 sequences)") for cell in cells[1:3]] == [True, True]  # PSNR
+    assert "sequences)" not in cells[-1]  # detail
     note = page.with_id("figures").all("p")[0].text
     assert "different objects" not in note
     page = made(films / "one", films / "two", "--output", films / "page")

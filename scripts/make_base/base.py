@@ -1,0 +1,129 @@
+"""Make a base: render, train, measure, and publish the folder by one rename."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.files import write_text_synced
+from scripts.common.progress import progress_bar
+from scripts.common.results import write_json
+from scripts.make_base.options import BaseOptions
+
+if TYPE_CHECKING:
+    from scripts.make_base.training import Stop
+
+RECORD, FIGURES, SHEET = "make_base.json", "figures.json", "contact_sheet.png"
+ROOM_BYTES = 500_000_000  # for images, states of training and the base
+
+
+def unfinished_folder(out: Path) -> Path:
+    """Where a base that will be `out` is made."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def claim(out: Path, options: BaseOptions) -> bool:
+    """Prepare the folder of the work; returns whether `out` already is the base of these options.
+
+    Raises ValueError, in one line, if `out` or the unfinished work is something else, or the disk is full;
+    OSError if nothing can be written there.
+    """
+    remedy = "choose another --out"
+    if out.exists() and not (out / RECORD).is_file():
+        raise ValueError(f"{out}: exists and was not written by this program; {remedy}")
+    work = unfinished_folder(out)
+    if work.exists() and not (work / RECORD).is_file() and (not work.is_dir() or any(work.iterdir())):
+        raise ValueError(f"{work}: exists and was not written by this program; {remedy}")
+    for folder in (out, work):
+        if (folder / RECORD).is_file():
+            _require_same(folder, options, remedy)
+    if out.exists():
+        return True
+    work.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(work).free
+    if free < ROOM_BYTES:
+        if not any(work.iterdir()):
+            work.rmdir()
+        needed = f"{free / 1e6:.0f} MB are left and {ROOM_BYTES / 1e6:.0f} MB needed"
+        raise ValueError(f"{out}: {needed}; free some space or {remedy}")
+    if not (work / RECORD).exists():
+        write_text_synced(work / RECORD, json.dumps(options.record, indent=2) + "\n")
+    return False
+
+
+def _require_same(folder: Path, options: BaseOptions, remedy: str) -> None:
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{folder / RECORD} is damaged; delete {folder} or {remedy}")
+    other = [
+        f"{name} {found.get(name)} instead of {wanted}"
+        for name, wanted in options.record.items()
+        if found.get(name) != wanted
+    ]
+    if other:
+        raise ValueError(f"{folder} was made with {', '.join(other)}; delete it or {remedy}")
+
+
+def make_base(out: Path, options: BaseOptions, stop: "Stop") -> dict[str, object]:
+    """Write the base to `out`, or continue an earlier attempt; returns its figures.
+
+    Until everything is measured, all work is in `unfinished_folder(out)`, which is then renamed.
+    Raises StoppedError at a stop; ValueError and OSError, in one line, as `claim` does.
+    """
+    from scripts.make_base.networks import make_tokenizer, require_libraries
+
+    require_libraries()
+    if claim(out, options):
+        return json.loads((out / FIGURES).read_text(encoding="utf-8"))
+    import torch
+
+    from scripts.make_base.cars import held_out_cars, training_cars
+    from scripts.make_base.export import write_folder
+    from scripts.make_base.figures import measure
+    from scripts.make_base.training import StoppedError
+    from scripts.make_base.unet import train_unet
+    from scripts.make_base.vae import latent_means, train_vae
+
+    def check() -> None:
+        if stop.requested:
+            raise StoppedError
+
+    # Cars.
+    work, began_s = unfinished_folder(out), time.process_time()
+    scratch = work / "training"
+    with progress_bar(total=options.cars, desc="cars", unit="car") as bar:
+        cars = training_cars(scratch / "cars", options, lambda: (bar.update(), check()))
+    held_out = held_out_cars(options)
+    cars_s = time.process_time() - began_s
+
+    # Networks.
+    vae, vae_s = train_vae(cars, scratch / "vae.pt", options, stop)
+    latents = latent_means(vae, cars) * vae.config.scaling_factor
+    tokenizer = make_tokenizer()
+    network, unet_s = train_unet(latents, cars.captions, tokenizer, scratch / "unet.pt", options, stop)
+
+    # Folder and figures.
+    write_folder(work, vae, network, tokenizer)
+    began_s = time.process_time()
+    torch.manual_seed(options.seed)
+    figures = measure(work, cars, held_out, work / SHEET, check)
+    figures["cpu_s"] = {
+        "cars": cars_s,
+        "vae": vae_s,
+        "unet": unet_s,
+        "figures": time.process_time() - began_s,
+    }
+    write_json(work / FIGURES, figures)
+
+    # Publication.
+    check()
+    finished = out.with_name(f"{out.name}.training")
+    shutil.rmtree(finished, ignore_errors=True)
+    scratch.rename(finished)
+    work.rename(out)
+    shutil.rmtree(finished, ignore_errors=True)
+    return figures

@@ -15,9 +15,9 @@ class BaseOptions:
     held_out: int = 24  # further cars, four views each, for the figures
     size: int = 64
     vae_steps: int = 1200
-    unet_steps: int = 2400
+    unet_steps: int = 1700
     vae_batch: int = 16
-    unet_batch: int = 32
+    unet_batch: int = 16
     seed: int = 0
     vae_channels: tuple[int, ...] = (16, 32, 64)
     unet_channels: tuple[int, ...] = (64, 128, 128)

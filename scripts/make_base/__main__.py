@@ -35,13 +35,13 @@ def run(out: Path, options: BaseOptions) -> int:
 
     try:
         with StopSignal() as stop:
-            figures = make_base(out, options, stop)
+            figures = make_base(out, options, stop, lambda text: print(text, file=sys.stderr))
     except ValueError as error:
         print(f"make_base: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        reason = error.strerror or error
-        print(f"make_base: cannot write {error.filename or out}: {reason}", file=sys.stderr)
+        named = f"cannot write {error.filename}: {error.strerror}" if error.filename else f"{error}"
+        print(f"make_base: {named}", file=sys.stderr)
         return 2
     except (StoppedError, KeyboardInterrupt):
         print("make_base: stopped; the same command continues where this one ended", file=sys.stderr)

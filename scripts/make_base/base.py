@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from scripts.make_base.options import BaseOptions
 if TYPE_CHECKING:
     from scripts.make_base.training import Stop
 
-RECORD, FIGURES, SHEET = "make_base.json", "figures.json", "contact_sheet.png"
+RECORD, FIGURES = "make_base.json", "figures.json"
 ROOM_BYTES = 500_000_000  # for images, states of training and the base
 
 
@@ -68,22 +69,43 @@ def _require_same(folder: Path, options: BaseOptions, remedy: str) -> None:
         raise ValueError(f"{folder} was made with {', '.join(other)}; delete it or {remedy}")
 
 
-def make_base(out: Path, options: BaseOptions, stop: "Stop") -> dict[str, object]:
+def make_base(
+    out: Path, options: BaseOptions, stop: "Stop", say: Callable[[str], object]
+) -> dict[str, object]:
     """Write the base to `out`, or continue an earlier attempt; returns its figures.
 
-    Until everything is measured, all work is in `unfinished_folder(out)`, which is then renamed.
+    Until everything is measured, all work is in `unfinished_folder(out)`, which is then renamed. Warnings are
+    passed to `say`.
     Raises StoppedError at a stop; ValueError and OSError, in one line, as `claim` does.
     """
-    from scripts.make_base.networks import make_tokenizer, require_libraries
+    from scripts.make_base.networks import require_libraries
+    from scripts.training.run_lock import hold_run
 
     require_libraries()
     if claim(out, options):
         return json.loads((out / FIGURES).read_text(encoding="utf-8"))
+    work = unfinished_folder(out)
+    with hold_run(work / "training", say):
+        figures = _make(work, options, stop)
+        write_json(work / FIGURES, figures)
+
+        # States of training are moved away first, so that `out` is complete and clean at once.
+        leftover = out.with_name(f"{out.name}.training")
+        shutil.rmtree(leftover, ignore_errors=True)
+        (work / "training").rename(leftover)
+        work.rename(out)
+        shutil.rmtree(leftover, ignore_errors=True)
+    return figures
+
+
+def _make(work: Path, options: BaseOptions, stop: "Stop") -> dict[str, object]:
+    """Render, train, write the parts of the base to `work`, and measure them."""
     import torch
 
     from scripts.make_base.cars import held_out_cars, training_cars
     from scripts.make_base.export import write_folder
     from scripts.make_base.figures import measure
+    from scripts.make_base.networks import make_tokenizer
     from scripts.make_base.training import StoppedError
     from scripts.make_base.unet import train_unet
     from scripts.make_base.vae import latent_means, train_vae
@@ -93,37 +115,22 @@ def make_base(out: Path, options: BaseOptions, stop: "Stop") -> dict[str, object
             raise StoppedError
 
     # Cars.
-    work, began_s = unfinished_folder(out), time.process_time()
-    scratch = work / "training"
+    scratch, began_s = work / "training", time.process_time()
     with progress_bar(total=options.cars, desc="cars", unit="car") as bar:
-        cars = training_cars(scratch / "cars", options, lambda: (bar.update(), check()))
+        cars = training_cars(scratch / "cars", options, lambda: (check(), bar.update()))
     held_out = held_out_cars(options)
-    cars_s = time.process_time() - began_s
+    spent_s = {"cars": time.process_time() - began_s}
 
     # Networks.
-    vae, vae_s = train_vae(cars, scratch / "vae.pt", options, stop)
+    vae, spent_s["vae"] = train_vae(cars, scratch / "vae.pt", options, stop)
     latents = latent_means(vae, cars) * vae.config.scaling_factor
     tokenizer = make_tokenizer()
-    network, unet_s = train_unet(latents, cars.captions, tokenizer, scratch / "unet.pt", options, stop)
+    captions, state = cars.captions, scratch / "unet.pt"
+    network, spent_s["unet"] = train_unet(latents, captions, tokenizer, state, options, stop)
 
     # Folder and figures.
     write_folder(work, vae, network, tokenizer)
     began_s = time.process_time()
-    torch.manual_seed(options.seed)
-    figures = measure(work, cars, held_out, work / SHEET, check)
-    figures["cpu_s"] = {
-        "cars": cars_s,
-        "vae": vae_s,
-        "unet": unet_s,
-        "figures": time.process_time() - began_s,
-    }
-    write_json(work / FIGURES, figures)
-
-    # Publication.
-    check()
-    finished = out.with_name(f"{out.name}.training")
-    shutil.rmtree(finished, ignore_errors=True)
-    scratch.rename(finished)
-    work.rename(out)
-    shutil.rmtree(finished, ignore_errors=True)
-    return figures
+    figures = measure(work, cars, held_out, options.sample_steps, check)
+    spent_s["figures"] = time.process_time() - began_s
+    return figures | {"cpu_s": spent_s, "torch": torch.__version__}

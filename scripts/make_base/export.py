@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
+from data.files import first_line
 from scripts.make_base.networks import make_scheduler
 from scripts.make_base.unet import TextUNet
 
@@ -12,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def write_folder(folder: Path, vae: "AutoencoderKL", network: TextUNet, tokenizer: "CLIPTokenizer") -> None:
-    """Write weights as safetensors, with the index by which diffusers' own pipeline opens the folder."""
+    """Write weights as safetensors, with the index by which diffusers' own pipeline opens the folder.
+
+    Raises OSError if a file cannot be written.
+    """
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline(
@@ -25,4 +31,7 @@ def write_folder(folder: Path, vae: "AutoencoderKL", network: TextUNet, tokenize
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    try:
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    except SafetensorError as error:
+        raise OSError(f"{folder}: cannot be written ({first_line(error)}); free some space") from error

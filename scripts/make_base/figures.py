@@ -27,15 +27,21 @@ SAMPLED = (
     ("black", "suv"),
 )  # fmt: skip
 ELEVATION = "medium"
-STEPS, GUIDANCE = 30, 2.0
+SHEET = "contact_sheet.png"
+GUIDANCE = 2.0
 LEVELS = (200, 500, 800)  # times at which captions are compared
 
 
 def measure(
-    folder: Path, cars: CaptionedImages, held_out: CaptionedImages, sheet: Path, check: Callable[[], object]
+    folder: Path,
+    cars: CaptionedImages,
+    held_out: CaptionedImages,
+    sample_steps: int,
+    check: Callable[[], object],
 ) -> dict[str, object]:
-    """Figures of the base in `folder`; draws samples and writes them to the contact sheet."""
+    """Figures of the base in `folder`; draws samples, and writes the contact sheet there."""
     base, scheduler = load_base(str(folder)), _scheduler(folder)
+    scheduler.set_timesteps(sample_steps)
     images = held_out.images(torch.arange(len(held_out)))
     with torch.no_grad():
         reconstructed = torch.cat([decode(base.vae, encode(base.vae, part)) for part in images.split(64)])
@@ -54,7 +60,7 @@ def measure(
         "samples": _sample_figures(samples, cars),
     }
     write_sheet(
-        sheet,
+        folder / SHEET,
         images[:: max(1, len(images) // 8)][:8],
         reconstructed[:: max(1, len(images) // 8)][:8],
         {f"{colour} {style}": row for (colour, style), row in zip(SAMPLED, samples, strict=True)},
@@ -125,7 +131,6 @@ def _samples(
     base: Base, scheduler: "DDIMScheduler", size: int, check: Callable[[], object]
 ) -> list[Float[Tensor, "v 3 h w"]]:
     """A row of images for each of SAMPLED: one for every word of azimuth, by DDIM with guidance."""
-    scheduler.set_timesteps(STEPS)
     generator = torch.Generator().manual_seed(1)
     side = size // 2 ** (len(base.vae.config.block_out_channels) - 1)
     rows = []

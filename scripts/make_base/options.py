@@ -22,6 +22,7 @@ class BaseOptions:
     vae_channels: tuple[int, ...] = (16, 32, 64)
     unet_channels: tuple[int, ...] = (64, 128, 128)
     text_width: int = 64
+    sample_steps: int = 30  # of the samples on the contact sheet
     version: int = VERSION
 
     def __post_init__(self):

@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from data.files import write_synced
+from data.files import first_line, write_synced
 from models.device import autocast
 from scripts.common.progress import progress_bar
 
@@ -99,7 +100,12 @@ def _resume(
     """The saved step and CPU seconds, with everything else restored in place."""
     if not path.exists():
         return 0, 0.0
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path}: is damaged ({first_line(error)}); delete it to train this part again"
+        ) from error
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     average.update(state["average"])

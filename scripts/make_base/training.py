@@ -73,12 +73,13 @@ def train(
             # Report and save.
             bar.set_postfix(loss=f"{value.item():.4f}", refresh=False)
             bar.update()
-            if stop.requested or step == steps or time.monotonic() - saved > SAVE_EVERY_S:
+            stopping = stop.requested  # asked once a step: a stop is never left without its state
+            if stopping or step == steps or time.monotonic() - saved > SAVE_EVERY_S:
                 state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
                 state |= {"average": average, "step": step, "cpu_s": time.process_time() - began_s}
                 write_synced(path, lambda unfinished, state=state: torch.save(state, unfinished))
                 saved = time.monotonic()
-            if stop.requested and step < steps:
+            if stopping and step < steps:
                 raise StoppedError
     if ema is not None:
         network.load_state_dict(network.state_dict() | average)

@@ -22,7 +22,7 @@ from data.shapes.styles import STYLES
 
 
 def camera(azimuth_deg: float, elevation_deg: float) -> np.ndarray:
-    """A camera so many degrees from the front of the car towards its left, by the compass of the generator."""
+    """A camera so many degrees from the front of the car towards its left, at this elevation."""
     front, left = np.array([-1.0, 0, 0]), np.array([0, -1.0, 0])
     turn, rise = math.radians(azimuth_deg), math.radians(elevation_deg)
     across = math.cos(turn) * front + math.sin(turn) * left

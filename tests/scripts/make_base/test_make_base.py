@@ -1,9 +1,12 @@
 """A base is trained, resumed, measured and opened by the loader of the families."""
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -230,3 +233,22 @@ def test_flags_out_of_range(flags, capsys):
         main(flags)
     assert left.value.code == 2
     assert flags[0] in capsys.readouterr().err
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[3] / "docs" / "stable_base.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert [line[:3] for line in lines] == [["python", "-m", "scripts.make_base"]] * 2
+    asked = []
+
+    def small(out, options):
+        asked.append((out, options))
+        return run(tmp_path / out, TINY)
+
+    monkeypatch.setattr("scripts.make_base.__main__.run", small)
+    for line in lines:
+        assert main(line[3:]) == 0
+    draft = replace(BaseOptions(), cars=100, vae_steps=200, unet_steps=200)
+    assert asked == [(Path("bases/cars"), BaseOptions()), (Path("bases/draft"), draft)]
+    assert "bases/draft: complete" in capsys.readouterr().out

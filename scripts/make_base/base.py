@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scripts.make_base.training import Stop
 
 RECORD, FIGURES = "make_base.json", "figures.json"
+TRAINING = "training"  # images and states, in the folder of the work
 ROOM_BYTES = 500_000_000  # for images, states of training and the base
 
 
@@ -83,19 +84,22 @@ def make_base(
 
     require_libraries()
     if claim(out, options):
-        return json.loads((out / FIGURES).read_text(encoding="utf-8"))
+        shutil.rmtree(out / TRAINING, ignore_errors=True)  # of a run that was killed just there, below
+        return _read_figures(out / FIGURES)
     work = unfinished_folder(out)
-    with hold_run(work / "training", say):
+    with hold_run(work / TRAINING, say):
         figures = _make(work, options, stop)
         write_json(work / FIGURES, figures)
-
-        # States of training are moved away first, so that `out` is complete and clean at once.
-        leftover = out.with_name(f"{out.name}.training")
-        shutil.rmtree(leftover, ignore_errors=True)
-        (work / "training").rename(leftover)
         work.rename(out)
-        shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(out / TRAINING, ignore_errors=True)
     return figures
+
+
+def _read_figures(path: Path) -> dict[str, object]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is missing or damaged; delete {path.parent} to make it again") from error
 
 
 def _make(work: Path, options: BaseOptions, stop: "Stop") -> dict[str, object]:
@@ -115,7 +119,7 @@ def _make(work: Path, options: BaseOptions, stop: "Stop") -> dict[str, object]:
             raise StoppedError
 
     # Cars.
-    scratch, began_s = work / "training", time.process_time()
+    scratch, began_s = work / TRAINING, time.process_time()
     with progress_bar(total=options.cars, desc="cars", unit="car") as bar:
         cars = training_cars(scratch / "cars", options, lambda: (check(), bar.update()))
     held_out = held_out_cars(options)

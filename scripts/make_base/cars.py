@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from data.files import write_synced
+from data.files import first_line, write_synced
 from data.formats.srn.writer import INTRINSICS
 from data.meshes.datasets.camera_poses import random_poses
 from data.meshes.ray_casting import render_views
@@ -42,7 +43,7 @@ def training_cars(
 ) -> CaptionedImages:
     """Render the training cars to files in `folder`, or read those that an earlier call has written.
 
-    Raises what `after_car` raises; OSError if a file cannot be written.
+    Raises what `after_car` raises; OSError if a file cannot be written, ValueError if one is damaged.
     """
     chunks = []
     for start in range(0, options.cars, CHUNK):
@@ -51,8 +52,7 @@ def training_cars(
         if not path.exists():
             images = _render(numbers, options.views, options, after_car)
             write_synced(path, lambda unfinished, images=images: _save(unfinished, images))
-        with np.load(path) as arrays:
-            chunks.append((torch.from_numpy(arrays["pixels"]), arrays["captions"].tolist()))
+        chunks.append(_load(path))
     pixels, captions = zip(*chunks, strict=True)
     return CaptionedImages(torch.cat(pixels), list(chain.from_iterable(captions)))
 
@@ -61,6 +61,14 @@ def held_out_cars(options: BaseOptions) -> CaptionedImages:
     """Render cars whose numbers follow those of the training cars."""
     start = FIRST_CAR + options.cars
     return _render(range(start, start + options.held_out), HELD_OUT_VIEWS, options, lambda: None)
+
+
+def _load(path: Path) -> tuple[UInt8[Tensor, "n h w 3"], list[str]]:
+    try:
+        with np.load(path) as arrays:
+            return torch.from_numpy(arrays["pixels"]), arrays["captions"].tolist()
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}: is damaged ({first_line(error)}); delete it to render it again") from error
 
 
 def _save(path: Path, images: CaptionedImages) -> None:

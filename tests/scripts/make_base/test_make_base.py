@@ -199,12 +199,32 @@ def test_a_damaged_record_or_state_is_named(made, tmp_path, capsys):
     copy = shutil.copytree(made[0], tmp_path / "copy")
     (copy / "make_base.json").write_text("{")
     assert "make_base.json is damaged" in refused(capsys, copy)
+    (copy / "figures.json").unlink()
+    shutil.copy(made[0] / "make_base.json", copy)
+    assert "figures.json is missing or damaged" in refused(capsys, copy)
     with pytest.raises(StoppedError):
         make_base(tmp_path / "new", TINY, StopAfter(5), silent)
     state = tmp_path / "new.unfinished" / "training" / "vae.pt"
     state.write_bytes(state.read_bytes()[:99])
     assert run(tmp_path / "new", TINY) == 2
     assert "vae.pt: is damaged" in capsys.readouterr().err
+    state.with_name("cars").joinpath("000000.npz").write_bytes(b"PK")
+    assert run(tmp_path / "new", TINY) == 2
+    assert "000000.npz: is damaged" in capsys.readouterr().err
+
+
+def test_a_kill_while_it_tidies_up_leaves_a_complete_base(made, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "cars"
+    with monkeypatch.context() as patch:
+        patch.setattr(program.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make_base(out, TINY, GOING, silent)
+    load_base(str(out))
+    assert make_base(out, TINY, GOING, silent)["scaling_factor"] == made[1]["scaling_factor"]
+    assert not (out / "training").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):

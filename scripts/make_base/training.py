@@ -4,13 +4,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from data.files import first_line, write_synced
+from data.files import write_synced
+from models.checkpoints.torch_file import read_torch_file
 from models.device import autocast
 from scripts.common.progress import progress_bar
 
@@ -102,12 +102,10 @@ def _resume(
     if not path.exists():
         return 0, 0.0
     try:
-        state = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(
-            f"{path}: is damaged ({first_line(error)}); delete it to train this part again"
-        ) from error
+        state = read_torch_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged; delete it to train this part again") from error
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    average.update(state["average"])
+    average.update({key: value.clone() for key, value in state["average"].items()})  # the file is mapped
     return state["step"], state["cpu_s"]

@@ -58,6 +58,14 @@ def car_style(object_id: int) -> str:
     return _pick(np.random.default_rng(object_id), tuple(STYLES))
 
 
+def body_colour(object_id: int) -> Colour:
+    """Return the colour of BODY_COLOURS or TAXI_COLOURS that `car(object_id)` is a shade of."""
+    random = np.random.default_rng(object_id)
+    style = _pick(random, tuple(STYLES))
+    _varied(STYLES[style], random)  # draws what comes before the colour
+    return _draw_body_colour(style, random)
+
+
 def car(object_id: int, *, style: str | None = None) -> Mesh:
     """Return procedural car number `object_id`, normalised; `style` overrides its body style.
 
@@ -109,7 +117,7 @@ def _varied(plan: CarPlan, random: Generator) -> CarPlan:
 
 def _paint(style: str, random: Generator) -> Paint:
     """Choose the colours of one car; one in three is two-tone."""
-    colour = _shade(_pick(random, TAXI_COLOURS if style == "taxi" else BODY_COLOURS), random)
+    colour = _shade(_draw_body_colour(style, random), random)
     second = _pick(random, BODY_COLOURS)
     two_tone = random.random()
     accents = [accent for accent in ACCENTS if np.abs(np.subtract(accent, colour)).sum() > 200]
@@ -125,6 +133,10 @@ def _paint(style: str, random: Generator) -> Paint:
         rim=_pick(random, RIMS),
         accent=_pick(random, tuple(accents)),
     )
+
+
+def _draw_body_colour(style: str, random: Generator) -> Colour:
+    return _pick(random, TAXI_COLOURS if style == "taxi" else BODY_COLOURS)
 
 
 def _shade(colour: Colour, random: Generator) -> Colour:

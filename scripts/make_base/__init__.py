@@ -1,0 +1,1 @@
+"""A small Stable Diffusion base, trained on procedural cars and their captions."""

@@ -10,6 +10,8 @@ FAMILIES = {
     "xfactor": ("models.xfactor.model", "XFactor"),
     "image_diffusion": ("models.image_diffusion.model", "ImageDiffusion"),
     "viewfusion": ("models.viewfusion.model", "ViewFusion"),
+    "controlnet": ("models.controlnet.model", "ControlNet"),
+    "multiview": ("models.multiview.model", "Multiview"),
 }
 
 

@@ -50,12 +50,24 @@ def load_base(
         try:
             loaded[part] = _read(kind, path, part, ways | dtypes)
         except Exception as error:  # the libraries raise a dozen kinds, for files, keys, shapes and pickles
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ValueError(
-                f"model.base.path {path}: {part} cannot be loaded ({first}); put the folders "
-                f"{', '.join(PARTS)} of a Stable Diffusion model there, in the layout of diffusers"
-            ) from error
+            raise _unreadable(path, part, error) from error
     return _checked(path, loaded)
+
+
+def read_networks(path: str, *, revision: str | None = None) -> tuple[nn.Module, nn.Module]:
+    """U-Net and VAE of a base without their weights, on the meta device.
+
+    Raises ValueError, in one line, where the extra is not installed or the base is not there.
+    """
+    classes, found = _classes(path), []
+    for part in ("unet", "vae"):
+        try:
+            config = classes[part].load_config(path, subfolder=part, revision=revision, local_files_only=True)
+            with torch.device("meta"):
+                found.append(classes[part].from_config(config))
+        except Exception as error:  # as in load_base
+            raise _unreadable(path, part, error) from error
+    return found[0], found[1]
 
 
 def encode_text(base: Base, prompts: list[str]) -> torch.Tensor:
@@ -81,6 +93,14 @@ def _classes(path: str) -> dict[str, type]:
         ) from error
     kinds = (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDPMScheduler)
     return dict(zip(PARTS, kinds, strict=True))
+
+
+def _unreadable(path: str, part: str, error: Exception) -> ValueError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ValueError(
+        f"model.base.path {path}: {part} cannot be loaded ({first}); put the folders "
+        f"{', '.join(PARTS)} of a Stable Diffusion model there, in the layout of diffusers"
+    )
 
 
 def _read(kind: type, path: str, part: str, ways: dict) -> object:

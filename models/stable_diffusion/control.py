@@ -34,12 +34,22 @@ SHARED_SETTINGS = (
 NUM_CLASSES = 2  # conditioned, unconditional
 
 
-def control_network(unet: nn.Module, *, channels: int, widths: Sequence[int]) -> nn.Module:
-    """A ControlNet for that U-Net, which begins as a copy of its way down.
+class NoResidual(nn.Module):
+    """In place of the convolution to the mid residual."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Zero, of no shape."""
+        return features.new_zeros(())
+
+
+def control_network(
+    unet: nn.Module, *, channels: int, widths: Sequence[int], mid_residual: bool = False, copy: bool = True
+) -> nn.Module:
+    """A ControlNet for that U-Net, which begins as a copy of its way down (unless its weights are to come).
 
     `channels` of the condition; `widths` of its encoder, which halves the picture between any two of them.
     There is no mid block (diffusers can neither build nor load a ControlNet without one, so it is removed),
-    and its mid residual is frozen at zero, as in the published models.
+    and unless asked for no mid residual, as in the published models.
     """
     from diffusers import ControlNetModel
 
@@ -52,12 +62,19 @@ def control_network(unet: nn.Module, *, channels: int, widths: Sequence[int]) ->
         num_class_embeds=NUM_CLASSES,
     )
     control.mid_block = None
+    if not mid_residual:
+        control.controlnet_mid_block = NoResidual()
+    if copy:
+        copy_way_down(control, unet)
+    return control
+
+
+def copy_way_down(control: nn.Module, unet: nn.Module) -> None:
+    """Give a new ControlNet the weights of the U-Net, and the conditioned class no effect."""
     for name in COPIED:
         getattr(control, name).load_state_dict(getattr(unet, name).state_dict())
     with torch.no_grad():
         control.class_embedding.weight[0] = 0
-    control.controlnet_mid_block.requires_grad_(False)
-    return control
 
 
 def widen_condition(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:

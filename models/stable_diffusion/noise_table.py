@@ -4,6 +4,7 @@ A base knows a table of levels, one for each whole time; between them, time runs
 (k-diffusion's wrapper of such networks does the same).
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -49,12 +50,18 @@ class NoiseTable:
         below = time.floor().long().clamp(0, self.last_time - 1)
         return torch.lerp(logs[below], logs[below + 1], time - below).exp()
 
-    def sampling_sigmas(self, steps: int, levels: Levels) -> Float[Tensor, "k"]:
-        """Falling noise levels from one end of the table to the other, `steps` of them, and a 0."""
+    def sampling_sigmas(
+        self, steps: int, levels: Levels, *, ends: tuple[float, float] = (0.0, math.inf), rho: float = RHO
+    ) -> Float[Tensor, "k"]:
+        """Falling noise levels from one end of the table to the other, `steps` of them, and a 0.
+
+        `ends` (smallest, largest) that are inside the table take the place of its own.
+        """
+        low, high = max(ends[0], float(self.sigmas[0])), min(ends[1], float(self.sigmas[-1]))
         if levels == "karras":
-            ends = float(self.sigmas[0]), float(self.sigmas[-1])
-            return k_diffusion().sampling.get_sigmas_karras(steps, *ends, RHO)
-        times = torch.linspace(self.last_time, 0, steps, device="cpu")
+            return k_diffusion().sampling.get_sigmas_karras(steps, low, high, rho)
+        last, first = self.time_of(torch.tensor([low, high], device="cpu")).tolist()
+        times = torch.linspace(first, last, steps, device="cpu")
         return torch.cat([self.sigma_of(times), torch.zeros(1)])
 
 

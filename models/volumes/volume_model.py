@@ -92,6 +92,11 @@ class VolumeModel(NVSModel):
         supervised = {"depth_supervised", "opacity_supervised"} & set(self.config.loss.terms)
         return super().requires | ({"geometry"} if supervised else set())
 
+    @property
+    def renders_source(self) -> bool:
+        """Whether the first source view of each scene is rendered in training, too."""
+        return "rgb_source" in self.config.loss.terms
+
     def parts(self) -> dict[str, nn.Module]:
         """Encoder and renderer."""
         return {"encoder": self.encoder, "renderer": self.renderer}
@@ -141,7 +146,7 @@ class VolumeModel(NVSModel):
         """Encode and render a batch for training: with noise on the photos, and jittered samples."""
         source = self._with_noise(batch.source, batch.seeds, progress)
         volume = self._volumes(source, batch.source_indices)
-        views = _join_first_source(batch) if "rgb_source" in self.config.loss.terms else batch.target
+        views = _join_first_source(batch) if self.renders_source else batch.target
         volume, cameras = self._in_frame(volume, views.cameras)
         rendering = self.renderer(volume, cameras, self._jitter(cameras, batch.seeds))
         latent = self.condition(rendering, views.images.shape[-2:])

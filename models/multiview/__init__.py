@@ -1,0 +1,1 @@
+"""Stable Diffusion with a ControlNet on rendered features, several views together."""

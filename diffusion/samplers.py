@@ -218,16 +218,18 @@ def _sample_with_churn(function, denoise, noisy, sigmas, churn, callback, noise)
     """Run a one-step method step by step, with optional noise before each step (EDM algorithm 2).
 
     The methods are stateless between steps, so calling them once per step is equivalent; their own churn
-    would use the global generator.
+    would use the global generator. They draw from it even without churn, so its state is put back.
     """
     gamma, factor = churn
-    for step in range(len(sigmas) - 1):
-        sigma_hat = sigmas[step] * (1 + gamma)
-        if gamma > 0:
-            added = (sigma_hat**2 - sigmas[step] ** 2).sqrt()
-            noisy = noisy + factor * added * noise(f"churn.{step}")
-        pair = torch.stack([sigma_hat, sigmas[step + 1]])
-        noisy = function(denoise, noisy, pair, callback=_adapted(callback, step), disable=True)
+    used = [noisy.device] if noisy.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=used):
+        for step in range(len(sigmas) - 1):
+            sigma_hat = sigmas[step] * (1 + gamma)
+            if gamma > 0:
+                added = (sigma_hat**2 - sigmas[step] ** 2).sqrt()
+                noisy = noisy + factor * added * noise(f"churn.{step}")
+            pair = torch.stack([sigma_hat, sigmas[step + 1]])
+            noisy = function(denoise, noisy, pair, callback=_adapted(callback, step), disable=True)
     return noisy
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from scripts.common.command_line import OneLineParser
 from scripts.evaluate.protocols import CHOICES, PROTOCOLS, QUICK
 from scripts.evaluate.request import EvaluateRequest
-from scripts.sampling.arguments import sampling_options
+from scripts.sampling.arguments import LEVELS, add_latent_options, sampling_options
 
 DESCRIPTION = """\
 Evaluate a model on held-out objects, and compare it with trivial baselines.
@@ -88,9 +88,10 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("sampling (default: the options of the run)").add_argument
     add("--sampler", metavar="NAME", help="as for sample_views.py")
     add("--steps", type=whole, metavar="N", help="denoising steps")
-    add("--guidance", type=float, metavar="X", help="1: none; higher: closer to the input")
+    add("--guidance", "--cfg", type=float, metavar="X", help="1: none; higher: closer to the input")
     help = "noise levels of the steps: karras, or training (for models trained with their own schedule)"
-    add("--levels", choices=("karras", "training"), help=help)
+    add("--levels", choices=LEVELS, help=help)
+    add_latent_options(parser)
     add("--seed", type=_number(int, 0), default=0, metavar="N", help="of the first samples (default: 0)")
     help = "number of samples of every view, for means and deviations over seeds (default: 1)"
     add("--seeds", type=whole, metavar="N", help=help)

@@ -79,6 +79,15 @@ Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 # Options of photos without cameras.
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
+# Choices of the families' sampling options, which are slow to import, too.
+LEVELS = ("karras", "training", "linear_t")
+GUIDANCE_MODES = ("none", "drop_control", "text_only", "class_null", "three_way")
+PLANS = ("all", "chunked", "autoregressive", "groups")
+CHUNK_CONTEXTS = ("input+previous", "previous", "input")
+SAMPLING_OPTIONS = (
+    *("sampler", "steps", "guidance", "levels"),
+    *("churn", "guidance_mode", "plan", "chunk", "chunk_context"),
+)
 TRAJECTORIES = (*trajectory_names.TRAJECTORIES, OWN_VIEWS)
 
 
@@ -120,11 +129,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("--sampler", metavar="NAME", help="see below")
     add("--steps", type=_number(int, 2, 10_000), metavar="N", help="denoising steps")
     help = "1: none; higher: closer to the input"
-    add("--guidance", type=_number(float, -100, 100), metavar="X", help=help)
+    add("--guidance", "--cfg", type=_number(float, -100, 100), metavar="X", help=help)
     add("--stochastic", action="store_true", help="add noise while sampling")
     add("--unconditional", action="store_true", help="ignore the conditioning views")
-    help = "noise levels of the steps: karras, or training (for models trained with their own schedule)"
-    add("--levels", choices=("karras", "training"), help=help)
+    help = "noise levels of the steps: karras, or others of the model: training (those of its training), "
+    help += "linear_t (evenly spaced in its time)"
+    add("--levels", choices=LEVELS, help=help)
+    add_latent_options(parser)
+    add = parser.add_argument_group("randomness and machine").add_argument
     add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--batch", type=whole, default=4, metavar="N", help="views per batch (default: 4)")
@@ -137,6 +149,21 @@ def make_parser() -> argparse.ArgumentParser:
     help = "frames per second of videos (default: 10)"
     add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help=help)
     return parser
+
+
+def add_latent_options(parser: argparse.ArgumentParser) -> None:
+    """Add sampling options that only models on a frozen base have."""
+    add = parser.add_argument_group("sampling by Stable Diffusion").add_argument
+    help = "strength of the noise added before each step; 1: the published 40/256"
+    add("--churn", type=_number(float, 0, 100), metavar="X", help=help)
+    help = "what --guidance leads away from"
+    add("--guidance-mode", choices=GUIDANCE_MODES, help=help)
+    help = "which views are drawn together, by models whose views see each other"
+    add("--plan", choices=PLANS, help=help)
+    help = "views of a chunk or group (default: 8; unconditional: 2)"
+    add("--chunk", type=_number(int, 1, 100_000), metavar="N", help=help)
+    help = "finished views that a chunk sees (default: input+previous)"
+    add("--chunk-context", choices=CHUNK_CONTEXTS, help=help)
 
 
 def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
@@ -205,7 +232,7 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
 
 def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's sampling options that flags with a value override."""
-    given = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance", "levels")}
+    given = {name: getattr(arguments, name) for name in SAMPLING_OPTIONS}
     return {name: value for name, value in given.items() if value is not None}
 
 

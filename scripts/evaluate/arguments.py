@@ -7,7 +7,8 @@ from pathlib import Path
 from scripts.common.command_line import OneLineParser
 from scripts.evaluate.protocols import CHOICES, PROTOCOLS, QUICK
 from scripts.evaluate.request import EvaluateRequest
-from scripts.sampling.arguments import LEVELS, add_latent_options, sampling_options
+from scripts.sampling.arguments import sampling_options
+from scripts.sampling.family_options import LEVELS, add_latent_options
 
 DESCRIPTION = """\
 Evaluate a model on held-out objects, and compare it with trivial baselines.

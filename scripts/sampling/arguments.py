@@ -9,6 +9,7 @@ from data.cameras import trajectory_names
 from models.sampling.names import ORDERS, POLICIES, PUBLISHED
 from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
+from scripts.sampling.family_options import LEVELS, SAMPLING_OPTIONS, add_latent_options
 from scripts.sampling.request import AUTO, OWN_VIEWS, PhotoRequest, SampleRequest, SubjectRequest, parse_views
 
 DESCRIPTION = (
@@ -79,15 +80,6 @@ Exit codes: 0 done, 2 bad input, 130 interrupted.
 """
 # Options of photos without cameras.
 FRAMING = ("elevation", "azimuth", "distance", "focal", "mask", "cut_out", "box", "fill")
-# Choices of the families' sampling options, which are slow to import, too.
-LEVELS = ("karras", "training", "linear_t")
-GUIDANCE_MODES = ("none", "drop_control", "text_only", "class_null", "three_way")
-PLANS = ("all", "chunked", "autoregressive", "groups")
-CHUNK_CONTEXTS = ("input+previous", "previous", "input")
-SAMPLING_OPTIONS = (
-    *("sampler", "steps", "guidance", "levels"),
-    *("churn", "guidance_mode", "plan", "chunk", "chunk_context"),
-)
 TRAJECTORIES = (*trajectory_names.TRAJECTORIES, OWN_VIEWS)
 
 
@@ -149,21 +141,6 @@ def make_parser() -> argparse.ArgumentParser:
     help = "frames per second of videos (default: 10)"
     add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help=help)
     return parser
-
-
-def add_latent_options(parser: argparse.ArgumentParser) -> None:
-    """Add sampling options that only models on a frozen base have."""
-    add = parser.add_argument_group("sampling by Stable Diffusion").add_argument
-    help = "strength of the noise added before each step; 1: the published 40/256"
-    add("--churn", type=_number(float, 0, 100), metavar="X", help=help)
-    help = "what --guidance leads away from"
-    add("--guidance-mode", choices=GUIDANCE_MODES, help=help)
-    help = "which views are drawn together, by models whose views see each other"
-    add("--plan", choices=PLANS, help=help)
-    help = "views of a chunk or group (default: 8; unconditional: 2)"
-    add("--chunk", type=_number(int, 1, 100_000), metavar="N", help=help)
-    help = "finished views that a chunk sees (default: input+previous)"
-    add("--chunk-context", choices=CHUNK_CONTEXTS, help=help)
 
 
 def add_subject(parser: argparse.ArgumentParser, several: str) -> None:

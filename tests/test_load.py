@@ -18,6 +18,7 @@ from models import load
 from models.checkpoints.format import checkpoints_of, load_checkpoint, write_checkpoint
 from models.checkpoints.loading import load_model
 from models.device import place
+from tests.models.stable_diffusion.tiny_base import require_base
 from tests.scenes import TINY_FAMILIES, cameras, views
 from tests.tiny_run import save_tiny_run, tiny_config
 
@@ -27,7 +28,8 @@ LIBRARY = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 
 def tiny_run(family: str, folder: Path, **changes) -> Path:
     document = tiny_config(folder / "nowhere", folder / "runs").model_dump(mode="json")
-    config = validate_config(document | {"model": TINY_FAMILIES[family]} | changes, "test")
+    chosen = require_base(TINY_FAMILIES[family])
+    config = validate_config(document | {"model": chosen} | changes, "test")
     return save_tiny_run(config)
 
 

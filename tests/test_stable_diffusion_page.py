@@ -13,7 +13,7 @@ pytest.importorskip("diffusers")
 from tests.models.stable_diffusion.tiny_base import write_base
 
 ROOT = Path(__file__).parents[1]
-SMALL_SET = ["--objects", "4", "--val", "2", "--views", "4", "--size", "32", "--workers", "1"]
+SMALL_SET = ["--objects", "4", "--val", "2", "--views", "6", "--size", "32", "--workers", "1"]
 SMALL_RUN = [
     *("data.image_size=32", "data.workers=0", "train.steps=1", "train.batch=1", "train.device=cpu"),
     *("model.encoder.backbone=tu-tf_mobilenetv3_small_minimal_100", "model.encoder.planes=4"),

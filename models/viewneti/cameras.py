@@ -1,0 +1,83 @@
+"""Cameras as the numbers that a view mapper sees, each scaled to [-1, 1] over the training data.
+
+`matrix_12` is the world-to-image matrix K [R | t], row by row. `spherical` is the polar angle from the
+vertical and the azimuth, in degrees; the distance is not seen. Axes: n cameras, c numbers.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from data.cameras.pinhole import Cameras
+
+Representation = Literal["matrix_12", "spherical"]
+NAMES = {"matrix_12": tuple(f"m{row}{column}" for row in range(3) for column in range(4))}
+NAMES["spherical"] = ("theta", "phi")
+
+
+class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """How cameras are turned into numbers."""
+
+    representation: Representation = Field("matrix_12", description="K [R | t], or two angles")
+    rounding: int | None = Field(
+        None, ge=0, le=12, description="decimals that numbers are rounded to (published: 4); null: not"
+    )
+    smallest: tuple[float, ...] | None = Field(
+        None, description="smallest value of each number; null: found in the training data"
+    )
+    largest: tuple[float, ...] | None = Field(None, description="largest value of each; null: the same")
+
+    @property
+    def size(self) -> int:
+        """How many numbers a camera is."""
+        return len(NAMES[self.representation])
+
+    def fit(self, cameras: list[Cameras]) -> "CameraCode":
+        """The same with the ranges over `cameras`, unless it has ranges."""
+        if self.smallest is not None and self.largest is not None:
+            return self
+        numbers = torch.cat([camera_numbers(each, self.representation).flatten(0, -2) for each in cameras])
+        ranges = {"smallest": numbers.min(dim=0).values, "largest": numbers.max(dim=0).values}
+        return self.model_copy(update={key: tuple(value.tolist()) for key, value in ranges.items()})
+
+    def __call__(self, cameras: Cameras) -> Float[Tensor, "*batch c"]:
+        """The scaled numbers of cameras. The code must have been fitted."""
+        numbers = camera_numbers(cameras, self.representation)
+        return scale_numbers(rounded(numbers, self.rounding), *self._ranges(numbers))
+
+    def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.smallest, "the code is not fitted"
+        return like.new_tensor(self.smallest), like.new_tensor(self.largest)
+
+
+def camera_numbers(cameras: Cameras, representation: Representation) -> Float[Tensor, "*batch c"]:
+    """The numbers of cameras, not scaled."""
+    if representation == "spherical":
+        x, y, z = cameras.positions.unbind(-1)
+        theta = torch.rad2deg(torch.atan2(torch.hypot(x, y), z))
+        return torch.stack([theta, torch.rad2deg(torch.atan2(y, x))], dim=-1)
+    rotation = cameras.cam_to_world[..., :3, :3].transpose(-1, -2)
+    shift = -(rotation @ cameras.positions[..., None])
+    return (cameras.intrinsics @ torch.cat([rotation, shift], dim=-1)).flatten(-2)
+
+
+def rounded(numbers: Float[Tensor, "*batch c"], decimals: int | None) -> Float[Tensor, "*batch c"]:
+    """Numbers to so many decimals, as published weights saw them; whole ones stay whole."""
+    if decimals is None:
+        return numbers
+    texts = [f"{value:.{decimals}f}" for value in numbers.flatten().tolist()]
+    return numbers.new_tensor([float(text) for text in texts]).reshape(numbers.shape)
+
+
+def scale_numbers(
+    numbers: Float[Tensor, "*batch c"], smallest: Float[Tensor, "c"], largest: Float[Tensor, "c"]
+) -> Float[Tensor, "*batch c"]:
+    """The range of each number becomes -1 to 1; a number that never changes becomes 0."""
+    span = largest - smallest
+    constant = span <= math.ulp(1.0) * largest.abs()
+    scaled = (numbers - smallest) / torch.where(constant, torch.ones_like(span), span) * 2 - 1
+    return torch.where(constant, torch.zeros_like(scaled), scaled)

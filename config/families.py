@@ -10,6 +10,7 @@ FAMILIES = {
     "xfactor": ("models.xfactor.model", "XFactor"),
     "image_diffusion": ("models.image_diffusion.model", "ImageDiffusion"),
     "viewfusion": ("models.viewfusion.model", "ViewFusion"),
+    "viewneti": ("models.viewneti.model", "ViewNeTI"),
 }
 
 

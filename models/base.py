@@ -67,6 +67,7 @@ class NVSModel(nn.Module, ABC):
     training_settings: tuple[str, ...] = ()  # config keys that do not affect what given weights compute
     resource_settings: tuple[str, ...] = ()  # config keys that affect only the cost of computation
     deterministic: bool = False  # whether views are independent of seeds
+    same_noise: bool = False  # whether all views of an object begin with the same noise, also if not asked to
     SampleConfig: type[BaseModel] = SampleOptions  # the family's sampling options; fields may have a flag
     options: BaseModel = SampleOptions()  # of a trained model: its run's sampling options
     trained_on: DataConfig | None = None  # of a trained model: its run's data config

@@ -2,8 +2,11 @@
 
 import copy
 import math
+import os
+import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from data.scenes.batch import SceneBatch, Views, valid_indices
 from models.base import NVSModel
 from models.training.interruption import StopSignal
 
+TINY_BASE = Path(tempfile.gettempdir()) / f"tiny_base_{os.getpid()}"  # see `require_base`
 TINY_MODEL: dict[str, Any] = {
     "family": "genvs",
     "encoder": {
@@ -54,6 +58,13 @@ TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest m
         "family": "viewfusion",
         "unet": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": [False, True], "groups": 4},
         "angle": {"encoding": "harmonics", "elevation": True},
+    },
+    "viewneti": {
+        "family": "viewneti",
+        "base": {"path": str(TINY_BASE), "width": 24, "layers": 10},
+        "object": {"word": "car"},
+        "prompts": ["{view} a {object}"],
+        "camera": {"representation": "spherical", "smallest": [0, -180], "largest": [180, 180]},
     },
 }
 GROWN: dict[str, Any] = {

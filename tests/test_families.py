@@ -11,6 +11,7 @@ from config.families import FAMILIES, family
 from data.scenes.batch import Views, concatenate
 from diffusion.samplers import SampleOptions
 from models.base import NVSModel, Targets
+from tests.models.stable_diffusion.tiny_base import require_base
 from tests.scenes import TINY_FAMILIES, scene, scene_batch, views
 
 OPTIONS = SampleOptions(steps=2)
@@ -20,7 +21,7 @@ OPTIONS = SampleOptions(steps=2)
 def model(request) -> NVSModel:
     chosen = family(request.param)
     torch.manual_seed(0)
-    made = chosen(chosen.Config.model_validate(TINY_FAMILIES[request.param]))
+    made = chosen(chosen.Config.model_validate(require_base(TINY_FAMILIES[request.param])))
     with torch.no_grad():
         for parameter in made.parameters():
             if not parameter.any():

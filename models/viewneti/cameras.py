@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from data.cameras.pinhole import Cameras
@@ -31,15 +31,28 @@ class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     )
     largest: tuple[float, ...] | None = Field(None, description="largest value of each; null: the same")
 
+    @model_validator(mode="after")
+    def _ranges_fit(self) -> "CameraCode":
+        for name in ("smallest", "largest"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.size:
+                raise ValueError(f"{name} has {len(values)} numbers instead of {self.size}; give all or null")
+        if (self.smallest is None) != (self.largest is None):
+            raise ValueError("smallest and largest belong together; give both or null")
+        return self
+
     @property
     def size(self) -> int:
         """How many numbers a camera is."""
         return len(NAMES[self.representation])
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it has ranges."""
+        return self.smallest is not None and self.largest is not None
+
     def fit(self, cameras: list[Cameras]) -> "CameraCode":
-        """The same with the ranges over `cameras`, unless it has ranges."""
-        if self.smallest is not None and self.largest is not None:
-            return self
+        """The same with the ranges over `cameras`."""
         numbers = torch.cat([camera_numbers(each, self.representation).flatten(0, -2) for each in cameras])
         ranges = {"smallest": numbers.min(dim=0).values, "largest": numbers.max(dim=0).values}
         return self.model_copy(update={key: tuple(value.tolist()) for key, value in ranges.items()})
@@ -50,7 +63,7 @@ class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         return scale_numbers(rounded(numbers, self.rounding), *self._ranges(numbers))
 
     def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.smallest, "the code is not fitted"
+        assert self.fitted, "the code is not fitted"
         return like.new_tensor(self.smallest), like.new_tensor(self.largest)
 
 

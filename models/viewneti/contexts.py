@@ -72,9 +72,7 @@ def raw_states(encoder: nn.Module, ids: Int[Tensor, "n l"], learned: list[Learne
     for each in learned:
         embedded = torch.where(_mask(each, embedded), each.word[:, None].to(embedded), embedded)
     embedded = encoder.embeddings(inputs_embeds=embedded)
-    mask = create_causal_mask(
-        config=encoder.config, inputs_embeds=embedded, attention_mask=None, past_key_values=None
-    )
+    mask = create_causal_mask(encoder.config, embedded, None, None)
     return encoder.encoder(inputs_embeds=embedded, attention_mask=mask, is_causal=True).last_hidden_state
 
 

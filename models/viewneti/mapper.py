@@ -49,8 +49,9 @@ class Mapper(nn.Module):
 
     def __init__(self, sigmas: Sequence[float], *, hidden: int, width: int, norm: float | None):
         super().__init__()
-        self.hidden, self.norm = hidden, norm
+        self.hidden, self.normalised = hidden, norm is not None
         self.register_buffer("frequencies", frequencies(sigmas))
+        self.register_buffer("norm", torch.tensor(1.0 if norm is None else norm))
         self.net = nn.Sequential(
             nn.Linear(2 * FREQUENCIES, hidden),
             nn.LayerNorm(hidden),
@@ -76,6 +77,6 @@ class Mapper(nn.Module):
             places = torch.arange(self.hidden, device=hidden.device)
             hidden = hidden * (places < kept[:, None]).to(hidden)
         word, bypass = self.output_layer(hidden).chunk(2, dim=1)
-        if self.norm is not None:
+        if self.normalised:
             word = F.normalize(word, dim=1) * self.norm
         return word, bypass

@@ -125,6 +125,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--unconditional", action="store_true", help="ignore the conditioning views")
     help = "noise levels of the steps: karras, or training (for models trained with their own schedule)"
     add("--levels", choices=("karras", "training"), help=help)
+    help = 'text to draw, with slots for what was learned, such as "{view}. A red {object}" (where it can be)'
+    add("--prompt", metavar="TEXT", help=help)
+    add("--scene", metavar="ID", help="the learned object to draw, of models that know several by name")
     add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--batch", type=whole, default=4, metavar="N", help="views per batch (default: 4)")
@@ -205,7 +208,8 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
 
 def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's sampling options that flags with a value override."""
-    given = {name: getattr(arguments, name) for name in ("sampler", "steps", "guidance", "levels")}
+    names = ("sampler", "steps", "guidance", "levels", "prompt", "scene")
+    given = {name: getattr(arguments, name, None) for name in names}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ def sample_views(request: SampleRequest) -> list[Path]:
     device = choose_device(request.device)
     model, config, _ = load_model(request.checkpoint)
     config = with_choices(config, request)
+    request = replace(request, same_noise=request.same_noise or model.same_noise)
     jobs, framed, notices = sample_jobs(config, request.subject, request.trajectory, request.num_views)
     tell(notices, "sample_views.py")
 

@@ -147,6 +147,13 @@ class NVSModel(nn.Module, ABC):
         `options.sigma_max`.
         """
 
+    def options_of(self, options: SampleOptions, scene_id: str) -> SampleOptions:
+        """The options by which a scene of the data is drawn; the same by default.
+
+        Raises ValueError where a model draws only scenes that it has learned, and has not learned this one.
+        """
+        return options
+
     def sample(
         self,
         source: Views,

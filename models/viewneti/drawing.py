@@ -21,8 +21,9 @@ LOW_ORDER_BELOW = 15  # steps
 
 def published_sigmas(table: NoiseTable, steps: int) -> Float[Tensor, "k"]:
     """The falling noise levels of that many steps: one more."""
-    times = torch.linspace(0, table.last_time, steps + 1, dtype=torch.float64, device="cpu").round().long()
-    return table.sigmas[times.flip(0)]
+    # Multiples of the step: torch.linspace rounds otherwise at 499.5, for 30 steps.
+    times = torch.arange(steps + 1, dtype=torch.float64, device="cpu") * (table.last_time / steps)
+    return table.sigmas[times.round().long().flip(0)]
 
 
 def draw_latents(

@@ -146,6 +146,18 @@ class ViewNeTI(NVSModel):
             error = error + 0 * sum(parameter.sum() for parameter in self.objects.parameters())
         return {"diffusion": error}
 
+    def options_of(self, options: SampleOptions, scene_id: str) -> SampleOptions:
+        """With the scene that the mapper is taken of, where there are several and none is chosen.
+
+        Raises ValueError where it was not learned, or the prompt cannot be used.
+        """
+        if options.prompt is not None:
+            check_prompt(options.prompt, view=self.config.has_views, objects=False)
+            self._prompt(self._frozen.on(self.device), options.prompt)
+        chosen = options.scene or scene_id
+        self._scene_number(chosen)
+        return options if len(self.objects) == 1 else options.model_copy(update={"scene": chosen})
+
     def encode(self, source: Views) -> Views:
         """The photos, of which only the size is used: the object is in the mapper."""
         return replace(source, geometry=None)
@@ -264,8 +276,11 @@ class ViewNeTI(NVSModel):
         if len(self.objects) == 1:
             return 0
         if name not in self.config.scenes:
-            known = ", ".join(self.config.scenes[:5])
-            raise ValueError(f"scene {name!r}: was not learned; choose one of {known} (and so on)")
+            known = ", ".join(self.config.scenes[:5]) + ", ..." * (len(self.config.scenes) > 5)
+            raise ValueError(
+                f"scene {name}: the model draws only what it has learned; choose one of its scenes ({known}) "
+                "by --scene, or --split train"
+            )
         return self.config.scenes.index(name)
 
     def _prompt(self, base: Base, text: str) -> Prompt:

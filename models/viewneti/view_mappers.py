@@ -88,7 +88,9 @@ def load_view_mapper(mapper: nn.Module, found: ViewMapper, width: int, fingerpri
         )
     own = {name: value.shape for name, value in mapper.named_parameters()}
     if own != {name: value.shape for name, value in found.weights.items()}:
-        raise ValueError(f"model.view_mapper {found.path}: has layers of other sizes than 64")
+        raise ValueError(
+            f"model.view_mapper {found.path}: has other layers than those of 64 features; give one that has"
+        )
     mapper.load_state_dict(found.weights, strict=False)
 
 

@@ -1,19 +1,17 @@
 """A tiny base and two sets of embedded cars, made once."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+import train
 from scripts.make_shapes import main as make_shapes
 from tests.models.stable_diffusion.tiny_base import write_base
 
 ROOT = Path(__file__).parents[3]
-TINY = {
-    "object": {"word": "car"},
-    "prompts": ["{view}. A photo of a {object}"],
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,14 +40,14 @@ def cars(tmp_path_factory, one_thread):
     return found
 
 
-@pytest.fixture
-def arguments(base_folder, cars, tmp_path):
-    """Of train.py, for a mode at a tiny size."""
+@pytest.fixture(scope="session")
+def arguments_in(base_folder, cars):
+    """Of train.py, for a mode at a tiny size whose run is in a folder `runs`."""
 
-    def of(mode: str, **changes) -> list[str]:
-        prompt = "a photo of a {object}" if mode == "object_only" else TINY["prompts"][0]
+    def of(mode: str, runs: Path, **changes) -> list[str]:
+        prompt = "a photo of a {object}" if mode == "object_only" else "{view}. A photo of a {object}"
         keys = {
-            "runs": str(tmp_path / "runs"),
+            "runs": str(runs),
             "model.base.path": str(base_folder),
             "model.object.word": "car",
             "model.prompts": json.dumps([prompt]),
@@ -65,6 +63,20 @@ def arguments(base_folder, cars, tmp_path):
         }
         keys |= {key.replace("__", "."): value for key, value in changes.items()}
         config = ROOT / "config" / f"viewneti_{mode}.json"
-        return [str(config), *(f"{key}={value}" for key, value in keys.items() if value is not None)]
+        return [str(config), *(f"{key}={value}" for key, value in keys.items())]
 
     return of
+
+
+@pytest.fixture
+def arguments(arguments_in, tmp_path):
+    """The same, with runs in the test's folder."""
+    return partial(arguments_in, runs=tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def several(arguments_in, tmp_path_factory) -> Path:
+    """A run that learned two scenes."""
+    runs = tmp_path_factory.mktemp("several")
+    assert train.main(arguments_in("multi_scene", runs)) == 0
+    return runs / "viewneti_multi_scene"

@@ -24,13 +24,14 @@ def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def trained(arguments, tmp_path):
-    """Train a mode, after the one whose views it loads, if any."""
+def trained(arguments, several, tmp_path):
+    """Train a mode, with the views of the run of several scenes where it loads any."""
 
     def of(mode: str, **changes) -> Path:
+        if mode == "multi_scene":
+            return several
         if mode in ("finetune", "frozen_views"):
-            assert train.main(arguments("multi_scene")) == 0
-            changes.setdefault("model__view_mapper", str(run_of(tmp_path, "multi_scene")))
+            changes.setdefault("model__view_mapper", str(several))
         assert train.main(arguments(mode, **changes)) == 0
         return run_of(tmp_path, mode)
 
@@ -61,18 +62,18 @@ def test_a_checkpoint_holds_the_mappers_alone(trained):
     assert own < 50_000
 
 
-def test_frozen_views_stay_as_they_were_loaded(trained, tmp_path):
+def test_frozen_views_stay_as_they_were_loaded(trained, several):
     run = trained("frozen_views", train__steps=20, train__save_every=20)
-    before, after = weights(run_of(tmp_path, "multi_scene")), weights(run, 20)
+    before, after = weights(several), weights(run, 20)
     names = [name for name in after if name.startswith("view.")]
     assert len(names) == 12
     assert all(torch.equal(before[name], after[name]) for name in names)
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(arguments, tmp_path):
-    whole = {"runs": str(tmp_path / "whole"), "train__steps": 4}
+    whole = {"runs": tmp_path / "whole", "train__steps": 4}
     assert train.main(arguments("single_scene", **whole)) == 0
-    parts = {"runs": str(tmp_path / "parts")}
+    parts = {"runs": tmp_path / "parts"}
     for steps in (2, 4):
         assert train.main(arguments("single_scene", train__steps=steps, **parts)) == 0
     one, other = (weights(tmp_path / name / "viewneti_single_scene", 4) for name in ("whole", "parts"))

@@ -1,7 +1,8 @@
 """Cameras as the numbers that a view mapper sees, each scaled to [-1, 1] over the training data.
 
 `matrix_12` is the world-to-image matrix K [R | t], row by row. `spherical` is the polar angle from the
-vertical and the azimuth, in degrees; the distance is not seen. Axes: n cameras, c numbers.
+vertical and the azimuth, in degrees; the distance is not seen, nor an angle that is the same everywhere.
+Axes: n cameras, c numbers.
 """
 
 import math
@@ -35,16 +36,25 @@ class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     def _ranges_fit(self) -> "CameraCode":
         for name in ("smallest", "largest"):
             values = getattr(self, name)
-            if values is not None and len(values) != self.size:
-                raise ValueError(f"{name} has {len(values)} numbers instead of {self.size}; give all or null")
+            size = len(NAMES[self.representation])
+            if values is not None and len(values) != size:
+                raise ValueError(f"{name} has {len(values)} numbers instead of {size}; give all or null")
         if (self.smallest is None) != (self.largest is None):
             raise ValueError("smallest and largest belong together; give both or null")
         return self
 
     @property
+    def seen(self) -> list[int]:
+        """Which numbers a mapper sees, once the ranges are known: no angle that never changes."""
+        every = range(len(NAMES[self.representation]))
+        if self.representation == "matrix_12" or not self.fitted:
+            return list(every)
+        return [place for place in every if self.largest[place] > self.smallest[place]]
+
+    @property
     def size(self) -> int:
-        """How many numbers a camera is."""
-        return len(NAMES[self.representation])
+        """How many these are."""
+        return len(self.seen)
 
     @property
     def fitted(self) -> bool:
@@ -60,7 +70,7 @@ class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     def __call__(self, cameras: Cameras) -> Float[Tensor, "*batch c"]:
         """The scaled numbers of cameras. The code must have been fitted."""
         numbers = camera_numbers(cameras, self.representation)
-        return scale_numbers(rounded(numbers, self.rounding), *self._ranges(numbers))
+        return scale_numbers(rounded(numbers, self.rounding), *self._ranges(numbers))[..., self.seen]
 
     def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
         assert self.fitted, "the code is not fitted"

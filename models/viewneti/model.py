@@ -29,7 +29,7 @@ from models.viewneti.denoising import denoise, latent_size, whole_times, with_gu
 from models.viewneti.drawing import draw_latents
 from models.viewneti.frozen_base import FrozenBase, measured, modules
 from models.viewneti.mapper import Mapper
-from models.viewneti.prompts import Prompt, check_prompt, read_prompt, reference_id
+from models.viewneti.prompts import OBJECT, Prompt, check_prompt, read_prompt, reference_id
 from models.viewneti.view_mappers import load_view_mapper, read_view_mapper
 
 FITTED_OBJECTS = 64  # of the training data, by which the ranges of cameras are found
@@ -154,9 +154,11 @@ class ViewNeTI(NVSModel):
         if options.prompt is not None:
             check_prompt(options.prompt, view=self.config.has_views, objects=False)
             self._prompt(self._frozen.on(self.device), options.prompt)
+        if OBJECT not in (options.prompt or self.config.texts[0]):
+            return options
         chosen = options.scene or scene_id
         self._scene_number(chosen)
-        return options if len(self.objects) == 1 else options.model_copy(update={"scene": chosen})
+        return options.model_copy(update={"scene": chosen})
 
     def encode(self, source: Views) -> Views:
         """The photos, of which only the size is used: the object is in the mapper."""
@@ -273,7 +275,7 @@ class ViewNeTI(NVSModel):
 
     def _scene_number(self, name: str) -> int:
         """Of the mapper of a scene. Raises ValueError where there is none."""
-        if len(self.objects) == 1:
+        if self.config.scenes is None:
             return 0
         if name not in self.config.scenes:
             known = ", ".join(self.config.scenes[:5]) + ", ..." * (len(self.config.scenes) > 5)
@@ -281,7 +283,7 @@ class ViewNeTI(NVSModel):
                 f"scene {name}: the model draws only what it has learned; choose one of its scenes ({known}) "
                 "by --scene, or --split train"
             )
-        return self.config.scenes.index(name)
+        return self.config.scenes.index(name) if len(self.objects) > 1 else 0
 
     def _prompt(self, base: Base, text: str) -> Prompt:
         length = base.text_encoder.config.max_position_embeddings

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from config.run import load_config, validate_config
+from data.cameras.pinhole import cameras_from_poses
+from data.cameras.poses import orbit
 from models.stable_diffusion.base import load_base
 from models.stable_diffusion.layered_text import (
     LayeredText,
@@ -241,6 +243,63 @@ def test_spherical_cameras_are_angles_in_degrees():
     radius = seen.positions.norm(dim=-1)
     back = torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], -1) * radius[:, None]
     torch.testing.assert_close(back, seen.positions, atol=1e-5, rtol=1e-4)
+
+
+def test_an_angle_that_never_changes_is_not_seen():
+    ring = cameras_from_poses(
+        orbit(torch.tensor([0.1, 0.9, 2.0]), torch.full((3,), 0.4), 1.3), torch.eye(3).expand(3, 3, 3)
+    )
+    code = CameraCode(representation="spherical")
+    theta = camera_numbers(ring, "spherical")[:, 0]
+    torch.testing.assert_close(theta, theta[:1].expand(3), atol=1e-4, rtol=0)
+    ranges = {"smallest": (float(theta[0]), 0.0), "largest": (float(theta[0]), 180.0)}
+    still = code.model_copy(update=ranges)
+    assert still.size == 1
+    assert still(ring).shape == (3, 1)
+    assert code.model_copy(update={"smallest": (0, 0), "largest": (1, 1)})(ring).shape == (3, 2)
+
+
+# Of Stable Diffusion 1.4 and 2.1, and of tiny-sd.
+FULL = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+LAYOUTS = {
+    "1.4": (FULL, {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768}, 16),
+    "2.1": (FULL, {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 1024}, 16),
+    "tiny": (
+        (("CrossAttnDownBlock2D",) * 3, ("CrossAttnUpBlock2D",) * 3),
+        {
+            "block_out_channels": (320, 640, 1280),
+            "cross_attention_dim": 768,
+            "layers_per_block": 1,
+            "mid_block_type": None,
+        },
+        9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layers_of_the_bases_that_are_in_use(name):
+    from diffusers import UNet2DConditionModel
+
+    (down, up), more, count = LAYOUTS[name]
+    with torch.device("meta"):
+        network = UNet2DConditionModel(down_block_types=down, up_block_types=up, **more)
+    look_by_layers(network)
+    names = text_layers(network)
+    assert len(names) == count
+    parts = [name.split("_")[0] for name in names]
+    middle = ["mid"] if count == 16 else []
+    assert parts == ["down"] * (6 if count == 16 else 3) + middle + ["up"] * (9 if count == 16 else 6)
+    layers = [network.get_submodule(each).processor.layer for each in names]
+    assert layers == list(range(count))
+
+
+def test_mappers_of_stable_diffusion_2_1_have_the_published_size():
+    for sigmas in ((0.03, 2.0), (0.03, 2.0, *[0.5] * 12)):
+        found = Mapper(sigmas, hidden=64, width=1024, norm=None)
+        assert sum(parameter.numel() for parameter in found.parameters()) == 141_696
+    older = Mapper((0.03, 2.0), hidden=128, width=768, norm=None)
+    assert sum(parameter.numel() for parameter in older.parameters()) == 223_488
 
 
 def test_equal_seeds_start_from_equal_noise_whatever_the_view():

@@ -11,6 +11,7 @@ import sample_views
 import train
 from models.checkpoints.format import load_checkpoint
 from models.checkpoints.loading import load_model
+from scripts.evaluate.__main__ import main as evaluate
 
 MODES = ("object_only", "single_scene", "multi_scene", "finetune", "frozen_views")
 
@@ -82,6 +83,30 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(arguments, tmp_path
         torch.testing.assert_close(other[name], value)
 
 
+def test_an_object_that_was_not_learned_is_neither_drawn_nor_measured(trained, tmp_path, cars, capsys):
+    run = trained("single_scene")
+    given = ["--transfer", str(run), "--split", "val", "--cond-views", "0", "--views", "2", "--device", "cpu"]
+    assert sample_views.main([*given, "--output", str(tmp_path / "out")]) == 2
+    assert "draws only what it has learned" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    anything = ["--prompt", "{view}. A red car", "--output", str(tmp_path / "out")]
+    assert sample_views.main([*given, *anything]) == 0
+    measured = ["--checkpoint", str(run), "--views", "2", "--device", "cpu", "--split"]
+    assert evaluate([*measured, "val"]) == 2
+    assert "draws only what it has learned" in capsys.readouterr().err
+    assert evaluate([*measured, "train"]) == 0
+    assert "sample psnr" in capsys.readouterr().out
+
+
+def test_held_out_views_of_the_object_are_measured(trained, tmp_path, cars, capsys):
+    names = tmp_path / "views.json"
+    names.write_text(json.dumps({path.name: [0, 1, 3] for path in (cars[1] / "cars_train").iterdir()}))
+    run = trained("single_scene", data__views=names)
+    measured = ["--checkpoint", str(run), "--data", str(cars[1]), "--split", "train", "--views", "3"]
+    assert evaluate([*measured, "--device", "cpu"]) == 0
+    assert "sample psnr" in capsys.readouterr().out
+
+
 def test_a_scene_of_several_is_drawn_by_its_own_mapper(trained, capsys, tmp_path, cars):
     run = trained("multi_scene")
     model, config, _ = load_model(run)
@@ -128,7 +153,7 @@ def test_several_objects_are_refused_where_one_is_learned(arguments, cars, capsy
 
 def test_a_prompt_may_say_anything_with_the_right_slots(trained, tmp_path, cars, capsys):
     run = trained("single_scene")
-    given = ["--transfer", str(run), "--data", str(cars[1]), "--cond-views", "0", "--views", "2"]
+    given = ["--transfer", str(run), "--split", "train", "--cond-views", "0", "--views", "2"]
     for number, prompt in enumerate(("{view} {object} {object}", "{view} {view}", "{camera}", "a " * 11)):
         out = tmp_path / f"refused{number}"
         assert sample_views.main([*given, "--prompt", prompt, "--output", str(out), "--device", "cpu"]) == 2

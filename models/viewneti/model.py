@@ -21,7 +21,7 @@ from models.base import NVSModel, Prediction, SampleCallback
 from models.device import to_device_of
 from models.stable_diffusion import latents
 from models.stable_diffusion.base import Base
-from models.stable_diffusion.layered_text import LayeredText, predict, same_for_all
+from models.stable_diffusion.layered_text import LayeredText, predict
 from models.stable_diffusion.losses import prediction_target
 from models.viewneti.config import ViewNeTIConfig, ViewNeTISampleOptions
 from models.viewneti.contexts import Learned, encode_by_layers, learn_word
@@ -29,7 +29,8 @@ from models.viewneti.denoising import denoise, latent_size, whole_times, with_gu
 from models.viewneti.drawing import draw_latents
 from models.viewneti.frozen_base import FrozenBase, measured, modules
 from models.viewneti.mapper import Mapper
-from models.viewneti.prompts import OBJECT, Prompt, check_prompt, read_prompt, reference_id
+from models.viewneti.prompts import OBJECT, Prompt, check_prompt
+from models.viewneti.reference_words import empty_text, prompt_of, reference_lengths
 from models.viewneti.view_mappers import load_view_mapper, read_view_mapper
 
 FITTED_OBJECTS = 64  # of the training data, by which the ranges of cameras are found
@@ -52,7 +53,11 @@ class ViewNeTI(NVSModel):
         assert base.width, "the config is not fitted to its base"
         assert base.layers, "the config is not fitted to its base"
         self._frozen = FrozenBase(base, checkpoint=config.checkpoint)
-        lengths = self._lengths() if init_weights else {"object": 1.0, "view": 1.0}
+        lengths = (
+            reference_lengths(self._frozen.on(torch.device("cpu")), config)
+            if init_weights
+            else {"object": 1.0, "view": 1.0}
+        )
 
         # Mappers.
         inputs = (config.time_sigma, config.layer_sigma)
@@ -135,7 +140,7 @@ class ViewNeTI(NVSModel):
         # Text.
         texts = self.config.texts
         drawn = (uniform(seeds, (), stream="prompt") * len(texts)).long().tolist()
-        prompts = [self._prompt(base, texts[number]) for number in drawn]
+        prompts = [prompt_of(base, self.config, texts[number]) for number in drawn]
         scenes = [self._scene_number(name) for name in batch.scene_ids for _ in range(views.images.shape[1])]
         cameras = self._camera_numbers(views.cameras)
         text = self._text(base, prompts, time, cameras, scenes, seeds=seeds)
@@ -153,7 +158,7 @@ class ViewNeTI(NVSModel):
         """
         if options.prompt is not None:
             check_prompt(options.prompt, view=self.config.has_views, objects=False)
-            self._prompt(self._frozen.on(self.device), options.prompt)
+            prompt_of(self._frozen.on(self.device), self.config, options.prompt)
         if OBJECT not in (options.prompt or self.config.texts[0]):
             return options
         chosen = options.scene or scene_id
@@ -181,10 +186,10 @@ class ViewNeTI(NVSModel):
         """
         base, text = self._frozen.on(self.device), getattr(options, "prompt", None) or self.config.texts[0]
         check_prompt(text, view=self.config.has_views, objects=False)
-        prompt, name = self._prompt(base, text), getattr(options, "scene", None)
+        prompt, name = prompt_of(base, self.config, text), getattr(options, "scene", None)
         scenes = [self._scene_number(name or (self.config.scenes or ("",))[0])] * seeds.numel()
         numbers = self._camera_numbers(cameras)
-        empty = self._empty_text(base, seeds.numel())
+        empty = empty_text(base, self.config, seeds.numel())
 
         def conditional(noisy: Tensor, sigma: Tensor) -> Tensor:
             time = base.table.time_of(sigma.float())
@@ -284,27 +289,3 @@ class ViewNeTI(NVSModel):
                 "by --scene, or --split train"
             )
         return self.config.scenes.index(name) if len(self.objects) > 1 else 0
-
-    def _prompt(self, base: Base, text: str) -> Prompt:
-        length = base.text_encoder.config.max_position_embeddings
-        ids = {f"{name}_id": self._reference(base, name) for name in ("object", "view")}
-        return read_prompt(base.tokenizer, text, length, **ids)
-
-    def _reference(self, base: Base, name: str) -> int:
-        """The number of the reference word of objects or views."""
-        if name == "view" and not self.config.has_views:
-            return self._reference(base, "object")
-        return reference_id(base.tokenizer, getattr(self.config, name).word, f"model.{name}.word")
-
-    def _lengths(self) -> dict[str, float]:
-        """Of the embeddings of the reference words."""
-        base = self._frozen.on(torch.device("cpu"))
-        for text in self.config.texts:
-            self._prompt(base, text)
-        table = base.text_encoder.get_input_embeddings().weight
-        return {name: float(table[self._reference(base, name)].norm()) for name in ("object", "view")}
-
-    def _empty_text(self, base: Base, num: int) -> LayeredText:
-        ids = torch.tensor([self._prompt(base, "").ids], device=self.device)
-        plain = encode_by_layers(base.text_encoder, ids, [], num_layers=1).keys[0]
-        return same_for_all(plain.expand(num, -1, -1), self.config.base.layers)

@@ -17,6 +17,7 @@ from models.stable_diffusion.layered_text import (
 from models.viewneti.cameras import rounded, scale_numbers
 from models.viewneti.contexts import bypassed, encode_by_layers, learn_word, raw_states
 from models.viewneti.mapper import Mapper, frequencies, mapper_inputs
+from models.viewneti.prompts import OBJECT_PROMPTS, check_prompt, read_prompt, reference_id
 from tests.reference.rule import randn
 from tests.reference.viewneti_networks import (
     ARRAYS,
@@ -122,9 +123,7 @@ def places(ids, slots):
     return torch.isin(ids, slots).long().argmax(1)
 
 
-def learned_of(
-    ids, time, camera, *, token="<object>", view="view", alphas=(ALPHA, ALPHA), loose=(False, False)
-):
+def learned_of(ids, time, camera, *, token="<object>", view="view", alphas=(5.0, 5.0), loose=(False, False)):
     known = ids.clamp_max(49407)  # added words have no row
     words = []
     if token is not None:
@@ -212,3 +211,31 @@ def test_every_layer_of_the_unet_looks_at_its_own_text():
     layer = network.get_submodule(text_layers(network)[2])
     out = layer(randn("g.E.h", (3, 10, 32)), text.keys[0], keys=text.keys, values=text.values)
     near(out, "E_attn_out", 1e-4)
+
+
+def clip_tokenizer():
+    from clip.simple_tokenizer import SimpleTokenizer
+    from transformers import CLIPTokenizer
+
+    known = SimpleTokenizer()
+    merges = list(known.bpe_ranks)
+    return CLIPTokenizer(vocab=dict(known.encoder), merges=merges, pad_token="!", model_max_length=77)
+
+
+def test_prompts_with_slots_are_numbered_as_published():
+    pytest.importorskip("clip")
+    tokenizer = clip_tokenizer()
+    object_id, view_id = (reference_id(tokenizer, word, f"model.{word}.word") for word in ("object", "view"))
+    assert [object_id, view_id] == published("C_token_id_object_view").tolist()
+    slots = dict(zip(published("D_tok_placeholder_ids").tolist(), ("object", "view"), strict=True))
+    for text, ids in zip(ARRAYS["D_tok_texts"].tolist(), published("D_tok_ids").tolist(), strict=True):
+        ours = text.replace("<VIEW>", "{view}").replace("<OBJECT>", "{object}")
+        found = read_prompt(tokenizer, ours, 12, object_id=object_id, view_id=view_id)
+        places = {slots[number]: place for place, number in enumerate(ids) if number in slots}
+        assert (found.object_at, found.view_at) == (places.get("object"), places.get("view"))
+        words = {"object": object_id, "view": view_id}
+        assert list(found.ids) == [words[slots[number]] if number in slots else number for number in ids]
+    with pytest.raises(ValueError, match="2 words"):
+        reference_id(tokenizer, "red car", "model.object.word")
+    for text in OBJECT_PROMPTS:
+        check_prompt(text, view=False)

@@ -27,6 +27,11 @@ class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     rounding: int | None = Field(
         None, ge=0, le=12, description="decimals that numbers are rounded to (published: 4); null: not"
     )
+    pixels: tuple[float, float] = Field(
+        (1.0, 1.0),
+        description="width and height of the image that matrices are for, which matters to rounding "
+        "(published: 1600, 1200, of DTU)",
+    )
     smallest: tuple[float, ...] | None = Field(
         None, description="smallest value of each number; null: found in the training data"
     )
@@ -63,14 +68,21 @@ class CameraCode(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     def fit(self, cameras: list[Cameras]) -> "CameraCode":
         """The same with the ranges over `cameras`."""
-        numbers = torch.cat([camera_numbers(each, self.representation).flatten(0, -2) for each in cameras])
+        numbers = torch.cat([self._numbers(each).flatten(0, -2) for each in cameras])
         ranges = {"smallest": numbers.min(dim=0).values, "largest": numbers.max(dim=0).values}
         return self.model_copy(update={key: tuple(value.tolist()) for key, value in ranges.items()})
 
     def __call__(self, cameras: Cameras) -> Float[Tensor, "*batch c"]:
         """The scaled numbers of cameras. The code must have been fitted."""
-        numbers = camera_numbers(cameras, self.representation)
+        numbers = self._numbers(cameras)
         return scale_numbers(rounded(numbers, self.rounding), *self._ranges(numbers))[..., self.seen]
+
+    def _numbers(self, cameras: Cameras) -> Float[Tensor, "*batch c"]:
+        """Not scaled yet."""
+        numbers = camera_numbers(cameras, self.representation)
+        if self.representation == "spherical":
+            return numbers
+        return (numbers.unflatten(-1, (3, 4)) * numbers.new_tensor([*self.pixels, 1.0])[:, None]).flatten(-2)
 
     def _ranges(self, like: Tensor) -> tuple[Tensor, Tensor]:
         assert self.fitted, "the code is not fitted"

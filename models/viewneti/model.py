@@ -108,7 +108,10 @@ class ViewNeTI(NVSModel):
             camera = config.camera
             if config.view_mapper is not None:
                 camera = read_view_mapper(config.view_mapper).camera(camera)
-            known["camera"] = camera if camera.fitted else camera.fit(facts.some_cameras(FITTED_OBJECTS))
+            if not camera.fitted:
+                calibrated = facts.calibrated_cameras()
+                camera = camera.fit([calibrated] if calibrated else facts.some_cameras(FITTED_OBJECTS))
+            known["camera"] = camera
         return config.model_copy(update=known)
 
     def parts(self) -> dict[str, nn.Module]:

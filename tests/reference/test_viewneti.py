@@ -7,6 +7,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from data.cameras.pinhole import cameras_from_poses
+from data.formats.dtu.calibration import decompose, normalised_intrinsics
 from models.stable_diffusion.layered_text import (
     LayeredText,
     look_by_layers,
@@ -14,7 +16,7 @@ from models.stable_diffusion.layered_text import (
     same_for_all,
     text_layers,
 )
-from models.viewneti.cameras import rounded, scale_numbers
+from models.viewneti.cameras import CameraCode, rounded, scale_numbers
 from models.viewneti.contexts import bypassed, encode_by_layers, learn_word, raw_states
 from models.viewneti.mapper import Mapper, frequencies, mapper_inputs
 from models.viewneti.prompts import OBJECT_PROMPTS, check_prompt, read_prompt, reference_id
@@ -60,6 +62,13 @@ def test_calibration_numbers_are_rounded_and_scaled():
     ours, theirs = scale_numbers(rounded(five, 4), *ranges), published("A_five_scaled")
     near(ours, theirs.nan_to_num(0.0), 1e-6)
     assert torch.equal(ours[:, theirs.isnan().any(0)], torch.zeros_like(ours[:, theirs.isnan().any(0)]))
+
+
+def test_cameras_of_calibration_files_are_the_published_numbers():
+    intrinsics, poses = decompose(published("A_cal64"))
+    found = cameras_from_poses(poses.float(), normalised_intrinsics(intrinsics), object_radius=1.0)
+    code = CameraCode(rounding=4, pixels=(1600, 1200)).fit([found])
+    near(code(found), "A_cal64_scaled", 5e-4)
 
 
 @pytest.mark.parametrize(("case", "seen"), [("sph2", [0, 1]), ("sph1", [1])])

@@ -9,9 +9,11 @@ from safetensors.torch import load_file
 
 import sample_views
 import train
+from data.formats.dtu.calibration import read_projections
 from models.checkpoints.format import load_checkpoint
 from models.checkpoints.loading import load_model
 from scripts.evaluate.__main__ import main as evaluate
+from scripts.make_shapes import main as make_shapes
 
 MODES = ("object_only", "single_scene", "multi_scene", "finetune", "frozen_views")
 
@@ -163,3 +165,27 @@ def test_a_prompt_may_say_anything_with_the_right_slots(trained, tmp_path, cars,
         out = tmp_path / f"drawn{number}"
         assert sample_views.main([*given, "--prompt", prompt, "--output", str(out), "--device", "cpu"]) == 0
         assert out.exists()
+
+
+def test_dtu_is_learned_by_the_matrices_of_its_calibration(arguments, tmp_path):
+    root = tmp_path / "dtu"
+    sizes = ["--objects", "1", "--val", "1", "--size", "32", "--workers", "1", "--layout", "dtu"]
+    assert make_shapes(["--root", str(root), *sizes]) == 0
+    scene = min(path.name for path in (root / "Rectified").iterdir())
+    changes = {
+        "data__root": root,
+        "data__layout": "dtu",
+        "data__dtu__scenes": json.dumps([scene]),
+        "data__dtu__subset": 6,
+        "data__dtu__world": "calibration",
+        "data__image_size": 32,
+        "data__image_height": 24,
+        "model__camera__rounding": 4,
+        "model__camera__pixels": "[1600, 1200]",
+    }
+    assert train.main(arguments("single_scene", **changes)) == 0
+    model, _, _ = load_model(run_of(tmp_path, "single_scene"))
+    stored = read_projections(root).flatten(1)
+    torch.testing.assert_close(
+        torch.tensor(model.config.camera.largest, dtype=torch.float64), stored.amax(0), atol=0.5, rtol=1e-3
+    )

@@ -59,7 +59,10 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
 
 def is_pictures(root: Path) -> bool:
     """Whether pictures lie in the folder itself, and no data set of another layout was found there."""
-    return root.is_dir() and bool(picture_files(root))
+    if not root.is_dir() or not picture_files(root):
+        return False
+    # An SRN set may have a picture of itself beside its folders, such as the embedded set's contact sheet.
+    return not any(child.stem.endswith(("_train", "_val", "_test")) for child in root.iterdir())
 
 
 def open_pictures(root: Path, split: Split) -> Pictures:

@@ -12,6 +12,7 @@ FAMILIES = {
     "viewfusion": ("models.viewfusion.model", "ViewFusion"),
     "controlnet": ("models.controlnet.model", "ControlNet"),
     "multiview": ("models.multiview.model", "Multiview"),
+    "viewneti": ("models.viewneti.model", "ViewNeTI"),
 }
 
 

@@ -67,6 +67,7 @@ class NVSModel(nn.Module, ABC):
     training_settings: tuple[str, ...] = ()  # config keys that do not affect what given weights compute
     resource_settings: tuple[str, ...] = ()  # config keys that affect only the cost of computation
     deterministic: bool = False  # whether views are independent of seeds
+    same_noise: bool = False  # whether all views of an object begin with the same noise, also if not asked to
     SampleConfig: type[BaseModel] = SampleOptions  # the family's sampling options; fields may have a flag
     options: BaseModel = SampleOptions()  # of a trained model: its run's sampling options
     trained_on: DataConfig | None = None  # of a trained model: its run's data config
@@ -145,6 +146,13 @@ class NVSModel(nn.Module, ABC):
         Denoising models start from `init_images` in [-1, 1], if given, plus noise of level
         `options.sigma_max`.
         """
+
+    def options_of(self, options: SampleOptions, scene_id: str) -> SampleOptions:
+        """The options by which a scene of the data is drawn; the same by default.
+
+        Raises ValueError where a model draws only scenes that it has learned, and has not learned this one.
+        """
+        return options
 
     def sample(
         self,

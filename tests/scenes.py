@@ -68,6 +68,13 @@ TINY_FAMILIES: dict[str, dict[str, Any]] = {  # a new family adds its smallest m
         }
         for family in ("controlnet", "multiview")
     },
+    "viewneti": {
+        "family": "viewneti",
+        "base": {"path": str(TINY_BASE), "width": 24, "layers": 10},
+        "object": {"word": "car"},
+        "prompts": ["{view} a {object}"],
+        "camera": {"representation": "spherical", "smallest": [0, -180], "largest": [180, 180]},
+    },
 }
 GROWN: dict[str, Any] = {
     "channels": [32, 32, 32],

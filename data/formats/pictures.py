@@ -58,8 +58,13 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
 
 
 def is_pictures(root: Path) -> bool:
-    """Whether pictures lie in the folder itself, and no data set of another layout was found there."""
-    return root.is_dir() and bool(picture_files(root))
+    """Whether the folder holds pictures and no folders, which would be the objects of another layout.
+
+    Other sets may have a picture of themselves beside their folders, such as the embedded one's contact sheet.
+    """
+    if not root.is_dir() or not picture_files(root):
+        return False
+    return not any(child.is_dir() and not child.name.startswith(".") for child in root.iterdir())
 
 
 def open_pictures(root: Path, split: Split) -> Pictures:

@@ -24,7 +24,6 @@ from data.scenes.calibration import Calibration
 from data.scenes.damaged_files import damaged
 
 NOTICED = 32  # objects queried for notices
-
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,18 @@ def begins_as_torch_file(path: Path) -> bool:
         raise unreadable(path, error) from error
 
 
-def read_torch_file(path: Path) -> Any:
+def read_torch_file(path: Path, stubs: Sequence[tuple[type, str]] = ()) -> Any:
     """Read a file of torch.save: tensors on the CPU (memory-mapped if possible), plain values, containers.
 
-    Raises ValueError if it has anything else, which opening might execute, or is damaged.
+    Objects of the classes named in `stubs`, of which none is imported, become objects of the stubs. Raises
+    ValueError if it has anything else, which opening might execute, or is damaged.
     """
     try:
         with path.open("rb") as file:
             mapped = file.read(2) == ZIP
-        with warnings.catch_warnings(action="ignore"):  # about unusual pickles, which either load or do not
+        # The warnings are about unusual pickles, which either load or do not.
+        quiet, known = warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals([*stubs])
+        with quiet, known:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise unreadable(path, error) from error

@@ -138,8 +138,10 @@ class Bench:
     ) -> Prediction:
         """Sample all views with one seed and write them, with their previews if those are missing."""
         own = derived_seed(self.seed + number, plan.task.name)
-        seeds = torch.tensor([[derived_seed(own, view) for view in plan.task.targets]])
-        given = (self.model, source, target.cameras, seeds, self.config.sample)
+        same = self.model.same_noise
+        seeds = torch.tensor([[derived_seed(own, 0 if same else view) for view in plan.task.targets]])
+        options = self.model.options_of(self.config.sample, plan.task.name)
+        given = (self.model, source, target.cameras, seeds, options)
         parts: list[Prediction] = []
         views = iter(plan.task.targets)
         with torch.no_grad(), autocast(self.config.train.precision, self.device):

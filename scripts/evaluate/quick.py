@@ -77,8 +77,9 @@ def evaluate(
         batch = batch.apply(lambda tensor: tensor.to(device))
         source, target = batch.source, batch.target
         seeds = batch.seeds[:, None] + torch.arange(num_views)
+        options = model.options_of(config.sample, held_out.ids[index])
         with torch.no_grad(), autocast(config.train.precision, device):
-            prediction = model.sample(source, target.cameras, seeds, config.sample)
+            prediction = model.sample(source, target.cameras, seeds, options)
         guesses = (prediction.preview, prediction.images, source.images, mean.to(device))
         row = {
             name: psnr(guess.expand_as(target.images), target.images).mean().item()

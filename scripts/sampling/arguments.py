@@ -127,6 +127,9 @@ def make_parser() -> argparse.ArgumentParser:
     help = "noise levels of the steps: karras, or others of the model: training (those of its training), "
     help += "linear_t (evenly spaced in its time)"
     add("--levels", choices=LEVELS, help=help)
+    help = 'text to draw, with slots for what was learned, such as "{view}. A red {object}" (where it can be)'
+    add("--prompt", metavar="TEXT", help=help)
+    add("--scene", metavar="ID", help="the learned object to draw, of models that know several by name")
     add_latent_options(parser)
     add = parser.add_argument_group("randomness and machine").add_argument
     add("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="N", help="default: 0")
@@ -209,7 +212,7 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
 
 def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The run's sampling options that flags with a value override."""
-    given = {name: getattr(arguments, name) for name in SAMPLING_OPTIONS}
+    given = {name: getattr(arguments, name, None) for name in SAMPLING_OPTIONS}
     return {name: value for name, value in given.items() if value is not None}
 
 

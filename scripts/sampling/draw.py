@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,11 @@ def sample_views(request: SampleRequest) -> list[Path]:
     device = choose_device(request.device)
     model, config, _ = load_model(request.checkpoint)
     config = with_choices(config, request)
+    request = replace(request, same_noise=request.same_noise or model.same_noise)
     jobs, framed, notices = sample_jobs(config, request.subject, request.trajectory, request.num_views)
     tell(notices, "sample_views.py")
+    options = [model.options_of(config.sample, job.name) for job in jobs]
+    configs = [config.model_copy(update={"sample": own}) for own in options]
 
     # A folder for each object, which may contain views of an earlier call.
     style = {"prefix": request.prefix, "fps": request.fps, "num_samples": request.num_samples}
@@ -165,8 +169,8 @@ def sample_views(request: SampleRequest) -> list[Path]:
     writers = [
         SampleWriter(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)
     ]
-    for job, writer in zip(jobs, writers, strict=True):
-        notice = writer.open(settings(job, config, request, device))
+    for job, writer, own in zip(jobs, writers, configs, strict=True):
+        notice = writer.open(settings(job, own, request, device))
         if notice:
             tell([notice], "sample_views.py")
     for number, photo in enumerate(framed):
@@ -180,8 +184,8 @@ def sample_views(request: SampleRequest) -> list[Path]:
     num_done = sum(len(writer.done) + len(writer.drafted) for writer in writers)
     precision = autocast(config.train.precision, device)
     with progress_bar(total=total, initial=num_done, unit="view") as bar, torch.no_grad(), precision:
-        for job, writer in zip(jobs, writers, strict=True):
+        for job, writer, own in zip(jobs, writers, configs, strict=True):
             bar.set_description(job.name)
-            draw(job, model, config, request, writer, bar, device)
+            draw(job, model, own, request, writer, bar, device)
             written += writer.close()
     return written

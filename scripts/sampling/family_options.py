@@ -12,6 +12,7 @@ CHUNK_CONTEXTS = ("input+previous", "previous", "input")
 SAMPLING_OPTIONS = (
     *("sampler", "steps", "guidance", "levels"),
     *("churn", "guidance_mode", "plan", "chunk", "chunk_context"),
+    *("prompt", "scene"),
 )
 
 

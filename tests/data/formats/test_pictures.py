@@ -76,3 +76,18 @@ def test_damage_and_emptiness_are_one_line(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: has 0 pictures"):
         open_raw(tmp_path / "empty", "train", "pictures")
+
+
+@pytest.mark.parametrize("objects", ["cars_train", "objects", "."])
+def test_a_picture_beside_the_folders_of_a_set_does_not_make_it_a_folder_of_pictures(tmp_path, objects):
+    for number in range(2):
+        scene = tmp_path / objects / f"car{number}"
+        (scene / "rgb").mkdir(parents=True)
+        (scene / "pose").mkdir()
+        Image.new("RGB", (8, 8), "white").save(scene / "rgb" / "000000.png")
+        (scene / "pose" / "000000.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 -1 0 0 0 1")
+        (scene / "intrinsics.txt").write_text("8 4 4 0.\n0. 0. 0.\n1.\n8 8\n")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "contact_sheet.png")
+    raw = open_raw(tmp_path, "train")
+    assert not isinstance(raw, Pictures)
+    assert "contact_sheet" not in " ".join(raw.ids)

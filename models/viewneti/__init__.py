@@ -1,0 +1,1 @@
+"""ViewNeTI: learned words, which depend on the camera, steer a frozen Stable Diffusion."""

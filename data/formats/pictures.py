@@ -60,7 +60,7 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
 def is_pictures(root: Path) -> bool:
     """Whether the folder holds pictures and no folders, which would be the objects of another layout.
 
-    Other sets may have a picture of themselves beside their folders, such as the embedded one's contact sheet.
+    Other sets may have a picture of themselves beside their folders, such as the embedded contact sheet.
     """
     if not root.is_dir() or not picture_files(root):
         return False

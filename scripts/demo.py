@@ -1,7 +1,9 @@
-"""Train a model from scratch and sample a video, on the CPU: python -m scripts.demo (or `make demo`).
+"""Draw a film with the shipped model, then train one from scratch, on the CPU: python -m scripts.demo (or
+`make demo`).
 
-Runs the commands that a user would type, and prints each: makes the embedded set of procedural cars, trains
-config/quickstart.json on it, samples a spiral around a held-out car, and evaluates the model on all held-out
+Runs the commands that a user would type, and prints each. The first film shows a held-out car as drawn by the
+shipped weights, within a minute. Then the demo makes the embedded set of procedural cars, trains
+config/quickstart.json on it, draws its film of a held-out car, and evaluates both models on all held-out
 cars. The figures are printed and written to demo.json in the run's folder. The same command resumes an
 interrupted demo.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config" / "quickstart.json"
+PRETRAINED = "cars_64"
 SHAPES = {"objects": 200, "val": 20, "views": 24, "size": 64}  # cars, views of each, pixels
 VIDEO_VIEWS = 40
 INTERRUPTED = (130, -2)
@@ -42,41 +45,80 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_demo(changes: list[str], shapes: dict[str, int]) -> int:
     """Run every command; `shapes` are the options of `scripts.make_shapes`. Returns an exit code."""
-    # The commands.
+    # The settings.
     began = time.monotonic()
     from config.run import load_config
     from scripts.common.results import write_json
 
     config = load_config(CONFIG, changes)
-    run, figures = str(config.folder), config.folder / "demo.json"
-    steps = {
-        f"shapes: {shapes['objects']} procedural cars for training and {shapes['val']} for evaluation": [
-            *("-m", "scripts.make_shapes", "--root", config.data.root),
-            *(word for name, count in shapes.items() for word in (f"--{name}", str(count))),
-        ],
-        f"training: {config.train.steps} steps": ["train.py", str(CONFIG), *changes],
-        "video: a spiral around a held-out car": [
-            *("sample_views.py", "--transfer", run, "--trajectory", "spiral"),
-            *("--views", str(VIDEO_VIEWS), "--output", str(config.folder / "demo")),
-        ],
-        "figures: PSNR on the held-out cars, in dB": [
-            *("-m", "scripts.evaluate", "--checkpoint", run, "--device", config.train.device),
-            *("--output", str(figures)),
-        ],
-    }
+    run, device = str(config.folder), ("--device", config.train.device)
+    first_film, film, figures = (config.folder / name for name in ("demo_pretrained", "demo", "demo.json"))
+    first_figures = figures.with_name("demo_pretrained.json")
 
-    # Run them, and stop at the first that fails.
-    for number, (title, command) in enumerate(steps.items(), start=1):
-        say(f"{number}/{len(steps)} {title}\n    python {shlex.join(command)}")
-        code = run_command(command)
+    # The first film: the shipped model draws the first of the cars that are held out below. Alone in a set,
+    # that car is there within seconds.
+    alone = {**shapes, "first": shapes["objects"] - 1, "objects": 1, "val": 1}
+    car = f"{config.data.root}_first"
+    code = run_commands(
+        "first film: a held-out car, drawn by the shipped model",
+        make_shapes(car, alone),
+        spiral(PRETRAINED, first_film, "--data", car, *device),
+    )
+    if code:
+        return code
+    seconds_to_first_film = time.monotonic() - began
+    say(str(first_film / "views.mp4"))
+
+    # The same from scratch, and figures of both models.
+    for title, *commands in (
+        ("shapes: procedural cars for training and evaluation", make_shapes(config.data.root, shapes)),
+        (f"training: {config.train.steps} steps from scratch", ["train.py", str(CONFIG), *changes]),
+        ("film: the same car, drawn by the new model", spiral(run, film, *device)),
+        (
+            "figures: PSNR on the held-out cars, in dB, of the shipped and of the new model",
+            evaluate(PRETRAINED, first_figures, "--data", config.data.root, *device),
+            evaluate(run, figures, *device),
+        ),
+    ):
+        code = run_commands(title, *commands)
         if code:
             return code
 
-    # Add the total time to the figures, and print the paths.
-    document = json.loads(figures.read_text(encoding="utf-8"))
-    write_json(figures, document | {"seconds": time.monotonic() - began})
-    for path in [*sorted(config.folder.glob("demo/*.mp4")), figures]:
+    # All figures in one file, and the paths.
+    shipped, own = (json.loads(path.read_text(encoding="utf-8")) for path in (first_figures, figures))
+    pretrained = {f"pretrained_{name}": shipped[name] for name in ("preview_psnr", "sample_psnr")}
+    seconds = {"seconds_to_first_film": seconds_to_first_film, "seconds": time.monotonic() - began}
+    write_json(figures, own | pretrained | seconds)
+    for path in (first_film / "views.mp4", film / "views.mp4", figures):
         say(str(path))
+    return 0
+
+
+def make_shapes(root: str, options: dict[str, int]) -> list[str]:
+    """The command that makes a set of cars."""
+    flags = (word for name, count in options.items() for word in (f"--{name}", str(count)))
+    return ["-m", "scripts.make_shapes", "--root", root, *flags]
+
+
+def spiral(model: str, folder: Path, *flags: str) -> list[str]:
+    """The command that films the first held-out car."""
+    views = ("--trajectory", "spiral", "--views", str(VIDEO_VIEWS))
+    return ["sample_views.py", "--transfer", model, *views, *flags, "--output", str(folder)]
+
+
+def evaluate(model: str, figures: Path, *flags: str) -> list[str]:
+    """The command that evaluates a model on the held-out cars."""
+    return ["-m", "scripts.evaluate", "--checkpoint", model, *flags, "--output", str(figures)]
+
+
+def run_commands(title: str, *commands: list[str]) -> int:
+    """Run commands under a title until one fails; returns its exit code, otherwise 0."""
+    say(title)
+    for command in commands:
+        say(f"    python {shlex.join(command)}")
+        code = run_command(command)
+        if code:
+            return code
     return 0
 
 

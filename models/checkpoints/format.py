@@ -27,6 +27,7 @@ FORMAT = "genvs-checkpoint-1"
 # Key of the header: the precision of numbers that were stored with fewer bits than they have.
 STORED = "stored"
 PATTERN = "step-{:08d}.safetensors"
+SHIPPED = Path(__file__).parents[2] / "pretrained"  # weights that come with the project
 STAGE = re.compile(r"(\d+)_")  # begins the name of a stage's folder in that of a recipe
 
 
@@ -74,18 +75,23 @@ def last_step(folder: Path) -> int | None:
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     """A checkpoint file itself, or the newest one of a run directory, of its folder of checkpoints, or of the
-    last stage of a recipe that has one.
+    last stage of a recipe that has one. A bare name such as "cars_64" that is neither is that of a file in
+    `pretrained/`.
 
-    Raises ValueError where there is neither.
+    Raises ValueError where there is none of these.
     """
     path = Path(run_or_checkpoint)
+    shipped = SHIPPED / f"{path.name}.safetensors"
+    if path.name == str(path) and not path.exists() and shipped.is_file():
+        return shipped
     if path.suffix == ".json":
         raise ValueError(f"{path}: is a config, not a run; give the folder of its run, such as runs/NAME")
     if path.is_file():
         return path
     if not path.is_dir():
+        names = "".join(f", or {file.stem}" for file in sorted(SHIPPED.glob("*.safetensors")))
         raise ValueError(
-            f"{path}: no such run or checkpoint; give a folder such as runs/NAME or a .safetensors file"
+            f"{path}: no such run or checkpoint; give a folder such as runs/NAME, a .safetensors file{names}"
         )
     stages = sorted((int(found[1]), child) for child in path.iterdir() if (found := STAGE.match(child.name)))
     folders = (

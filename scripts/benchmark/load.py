@@ -3,7 +3,7 @@
     python -m scripts.benchmark.load
     python -m scripts.benchmark.load --spins 10000 1000 --neighbours 0 2
 
-Each figure is a fresh process, because OpenMP reads its settings once. It trains config/quickstart.json on
+Each figure is a fresh process, because OpenMP reads its settings once. It trains config/quickstart_plain.json on
 random pictures with the cores that it finds, beside processes that do nothing but compute. Settings take
 turns; medians are printed. Nothing else should run meanwhile.
 """
@@ -83,7 +83,7 @@ def time_steps(seconds: float) -> list[float]:
     from models.training.ema import EMA
     from models.training.optimizer import clip_gradients, make_optimizer, trained_parameters
 
-    config = load_config(ROOT / "config" / "quickstart.json")
+    config = load_config(ROOT / "config" / "quickstart_plain.json")
     torch.manual_seed(0)
     size, scenes = config.data.image_size, config.train.batch
     poses = torch.as_tensor(srn_test_path(2 * scenes)).float()

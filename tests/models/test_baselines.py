@@ -228,8 +228,8 @@ def test_a_baseline_is_trained_sampled_and_judged_by_the_same_programs(family, t
     [
         ("pixelnerf_srn_cars", "srn_cars_128"),
         ("image_diffusion_srn_cars", "srn_cars_128"),
-        ("pixelnerf_small", "quickstart"),
-        ("image_diffusion_small", "quickstart"),
+        ("pixelnerf_small", "quickstart_plain"),
+        ("image_diffusion_small", "quickstart_plain"),
     ],
 )
 def test_a_baseline_differs_from_the_model_it_is_compared_with_in_nothing_but_what_it_lacks(name, parent):

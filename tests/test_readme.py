@@ -108,6 +108,7 @@ def test_every_command_of_the_readme_runs(checkout, monkeypatch):
 
     figures = json.loads((checkout / "runs/quickstart/demo.json").read_text())
     names = {"preview_psnr", "sample_psnr", "copy_input_psnr", "mean_image_psnr", "seconds"}
+    names |= {"pretrained_preview_psnr", "pretrained_sample_psnr", "seconds_to_first_film"}
     assert names <= set(figures)
     assert (checkout / "runs/srn_cars_128/log.jsonl").exists()
     files = [torch.load(checkout / name, weights_only=True) for name in ("genvs.pt", "genvs_again.pt")]

@@ -3,8 +3,8 @@
     python -m scripts.benchmark.load
     python -m scripts.benchmark.load --spins 10000 1000 --neighbours 0 2
 
-Each figure is a fresh process, because OpenMP reads its settings once. It trains config/quickstart_plain.json on
-random pictures with the cores that it finds, beside processes that do nothing but compute. Settings take
+Each figure is a fresh process, because OpenMP reads its settings once. It trains config/quickstart_plain.json
+on random pictures with the cores that it finds, beside processes that do nothing but compute. Settings take
 turns; medians are printed. Nothing else should run meanwhile.
 """
 

@@ -54,7 +54,7 @@ def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
         if "viewfusion_nmr" in command and not Path("data/NMR_Dataset").exists():
             nmr(Path("data/NMR_Dataset"))
         assert run(command) == 0, command
-    for name in ("weights_0002.png", "weights.mp4", "views.mp4"):
+    for name in ("weights_0002.png", "steps_0002.png", "weights.mp4", "views.mp4"):
         assert (tmp_path / "samples/weights" / name).is_file()
     saved = json.loads(Path("runs/viewfusion_nmr_withheld/config.json").read_text())
     assert saved["model"]["angle"]["direction"] == 1

@@ -33,8 +33,6 @@ SMALL = [
     "sample.steps=2",
 ]
 VIEW_COUNTS = (1, 6, 3, 4, 2, 5, 3, 4)  # of the scenes of a step, as in the published test configuration
-PLAIN_STEPS = 2000
-PLAIN = {"sampler": "euler_ancestral", "steps": PLAIN_STEPS, "levels": "training"}  # the published sampler
 
 
 def mixed_views_figures(bench: Bench) -> list[Figure]:
@@ -118,11 +116,12 @@ def _view_figures(config: RunConfig, variants: list[ModelVariant], bench: Bench)
     source, cameras = bench.views(1), bench.cameras(1, first=1)
     source = replace(source, images=bench.uniform(1, 1, 3, *[config.data.image_size] * 2) * 2 - 1)
     seeds, runs = torch.zeros(1, 1, dtype=torch.long), []
+    published = variants[0].model.published_options
 
     def draw_with(variant: ModelVariant) -> Callable[[], object]:
         plain = variant.name == "plain"
-        few = {**PLAIN, "steps": bench.plain_steps}
-        options = config.sample.model_copy(update=few if plain else {})
+        few = published.model_copy(update={"steps": bench.plain_steps})
+        options = few if plain else config.sample
 
         @torch.no_grad()
         def run() -> object:
@@ -137,18 +136,21 @@ def _view_figures(config: RunConfig, variants: list[ModelVariant], bench: Bench)
         runs.append(Variant(variant.name, draw_with(variant), variant.precision))
     work = _pass_work(config, variants[0].model, bench, backward=False) * num_evaluations(config.sample)
     bench.remark(
-        SECTION, f"Plain views: {PLAIN['sampler']}, {PLAIN_STEPS} steps of the training's noise levels."
+        SECTION, f"Plain views: {published.sampler}, {published.steps} steps of the training's noise levels."
     )
     bench.remark(SECTION, f"Others: {config.sample.sampler}, {config.sample.steps} steps.")
     figures = measure(Task(SECTION, "a view from one photo", runs, work), bench)
-    return [_extrapolated(figure, bench) if figure.variant == "plain" else figure for figure in figures]
+    return [
+        _extrapolated(figure, bench.plain_steps, published.steps) if figure.variant == "plain" else figure
+        for figure in figures
+    ]
 
 
-def _extrapolated(figure: Figure, bench: Bench) -> Figure:
+def _extrapolated(figure: Figure, num_run: int, num_all: int) -> Figure:
     """The figure of some steps as that of all."""
-    factor = PLAIN_STEPS / bench.plain_steps
+    factor = num_all / num_run
     times = {name: getattr(figure, name) * factor for name in ("seconds", "fastest", "slowest")}
-    return replace(figure, **times, note=f"estimated from {bench.plain_steps} of {PLAIN_STEPS} steps")
+    return replace(figure, **times, note=f"estimated from {num_run} of {num_all} steps")
 
 
 def _pass_work(config: RunConfig, model: NVSModel, bench: Bench, *, backward: bool) -> Work:

@@ -39,7 +39,7 @@ def test_the_batch_has_the_view_counts_of_the_published_test_configuration():
 
 def test_a_published_view_takes_as_many_times_longer_as_it_has_steps():
     figure = Figure("mixed_views", "a view", "plain", 2.0, 1.0, 3.0, None, 0.5)
-    found = _extrapolated(figure, small_bench())  # 4 of 2000 steps are run
+    found = _extrapolated(figure, 4, 2000)
     assert (found.seconds, found.fastest, found.slowest) == (1000.0, 500.0, 1500.0)
     assert "4 of 2000" in found.note
     assert found.floor == 0.5

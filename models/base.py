@@ -70,6 +70,7 @@ class NVSModel(nn.Module, ABC):
     same_noise: bool = False  # whether all views of an object begin with the same noise, also if not asked to
     SampleConfig: type[BaseModel] = SampleOptions  # the family's sampling options; fields may have a flag
     options: BaseModel = SampleOptions()  # of a trained model: its run's sampling options
+    published_options: SampleOptions | None = None  # of the published code; None: 250 stochastic Euler steps
     trained_on: DataConfig | None = None  # of a trained model: its run's data config
 
     @property

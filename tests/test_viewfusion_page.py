@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from models.viewfusion.drawing import PUBLISHED_OPTIONS
+
 ROOT = Path(__file__).parents[1]
 SMALL_SET = ["--objects", "4", "--val", "2", "--size", "32", "--workers", "1"]
 SMALL_RUN = [
@@ -48,13 +50,15 @@ def run(command: str) -> int:
 
 def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    few = PUBLISHED_OPTIONS.model_copy(update={"steps": 5})
+    monkeypatch.setattr("models.viewfusion.model.ViewFusion.published_options", few)
     (tmp_path / "config").symlink_to(ROOT / "config")
     assert len(commands()) > 15
     for command in commands():
         if "viewfusion_nmr" in command and not Path("data/NMR_Dataset").exists():
             nmr(Path("data/NMR_Dataset"))
         assert run(command) == 0, command
-    for name in ("weights_0002.png", "weights.mp4", "views.mp4"):
+    for name in ("weights_0002.png", "steps_0002.png", "weights.mp4", "views.mp4"):
         assert (tmp_path / "samples/weights" / name).is_file()
     saved = json.loads(Path("runs/viewfusion_nmr_withheld/config.json").read_text())
     assert saved["model"]["angle"]["direction"] == 1

@@ -24,6 +24,13 @@ def grid(pictures: UInt8[Tensor, "n h w 3"], *, columns: int, gap: int = 2) -> U
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
 
 
+def tiles_of_row(row: UInt8[Tensor, "h k 3"], num: int, *, gap: int = 2) -> UInt8[Tensor, "n h w 3"]:
+    """Undo `grid` for a row of `num` images."""
+    padded = torch.nn.functional.pad(row, (0, 0, 0, gap))
+    tiles = padded.unflatten(1, (num, -1)).movedim(1, 0)
+    return tiles[:, :, : tiles.shape[2] - gap]
+
+
 def colourise(
     values: Float[Tensor, "*batch h w"], low: float | int, high: float | int
 ) -> UInt8[Tensor, "*batch h w 3"]:

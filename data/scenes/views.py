@@ -1,15 +1,21 @@
 """Choose objects of a data set, their input views, and the cameras to sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
 from data.cameras.pinhole import Cameras
 from data.cameras.trajectories import trajectory
+from data.images.pixels import to_uint8
 from data.scenes.batch import Views
 from data.scenes.objects import Objects
 
 CUSTOMARY_VIEW = 64  # usual input view of the SRN test spiral in papers
+SAME_CAMERA = 1e-3  # largest difference of poses (scene units) and intrinsics of one camera
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,8 @@ class Job:
     name: str
     source: Views  # a batch of one scene
     cameras: Cameras  # [1, t]
+    # Number of a target -> its true image, None if the data have no view from that camera.
+    truth: Callable[[int], UInt8[Tensor, "h w 3"] | None] | None = None
 
 
 def data_job(
@@ -42,7 +50,22 @@ def data_job(
         cameras = objects.read_views(index, other_views(objects, index, views, num=num)).cameras
     else:
         cameras = trajectory(path, source.cameras[0, 0], num, object_radius=object_radius)[None]
-    return Job(objects.ids[index], source, cameras)
+    return Job(
+        objects.ids[index], source, cameras, lambda number: _true_image(objects, index, cameras[0, number])
+    )
+
+
+def _true_image(objects: Objects, index: int, camera: Cameras) -> UInt8[Tensor, "h w 3"] | None:
+    """The image of an object from an unbatched `camera`, if it has a view from there."""
+    known = objects.cameras(index)
+    off = [
+        (getattr(known, part) - getattr(camera, part)).abs().flatten(1).amax(dim=1)
+        for part in ("cam_to_world", "intrinsics")
+    ]
+    views = (torch.stack(off).amax(dim=0) < SAME_CAMERA).nonzero()
+    if not len(views):
+        return None
+    return to_uint8(objects.read(index, [int(views[0, 0])])[0][0])
 
 
 def choose_objects(objects: Objects, *, num: int = 1, names: Sequence[str] | None = None) -> list[int]:

@@ -81,7 +81,10 @@ class HeldOut:
 
 
 def preview_picture(source: Views, prediction: Prediction, truth: Views) -> UInt8[Tensor, "h w 3"]:
-    """A row per target view: source, preview, depth, opacity, sample, truth, without parts that are None."""
+    """A row per target view: source, preview, depth, opacity, weights, sample, truth, if not None.
+
+    The weights are those of the source shown, as a colour image: white is all, black is nothing.
+    """
     cameras, num_target = truth.cameras, truth.images.shape[1]
     columns = [to_uint8(source.images[:, :1].expand(-1, num_target, -1, -1, -1))]
     if prediction.preview is not None:
@@ -91,6 +94,8 @@ def preview_picture(source: Views, prediction: Prediction, truth: Views) -> UInt
         columns.append(colourise(prediction.depth[:, :, 0], near, far))
     if prediction.opacity is not None:
         columns.append(colourise(prediction.opacity[:, :, 0], 0.0, 1.0))
+    if prediction.weights is not None:
+        columns.append(to_uint8(2 * prediction.weights[:, :, 0] - 1))
     columns += [to_uint8(prediction.images), to_uint8(truth.images)]
     tiles = torch.stack([column.flatten(0, 1).cpu() for column in columns], dim=1)
     return grid(tiles.flatten(0, 1), columns=len(columns))

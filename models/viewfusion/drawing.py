@@ -35,6 +35,9 @@ class ViewFusionSampleOptions(SampleOptions, frozen=True):
     unconditional: Literal[False] = False
 
 
+PUBLISHED_OPTIONS = ViewFusionSampleOptions(sampler="euler_ancestral", steps=2000, levels="training")
+
+
 def draw_images(
     predict_noise: PredictNoise,
     seeds: Int[Tensor, "b t"],

@@ -24,7 +24,7 @@ from models.denoising.conditional_denoising import ImageRange, to_model_range
 from models.device import to_device_of
 from models.viewfusion.angles import AngleConfig, angle_features, fit_angles
 from models.viewfusion.composition import Composition, Passes, compose, passes_of, passes_of_scenes
-from models.viewfusion.drawing import ViewFusionSampleOptions, draw_images
+from models.viewfusion.drawing import PUBLISHED_OPTIONS, ViewFusionSampleOptions, draw_images
 from models.viewfusion.network import UNet, UNetConfig
 
 PUBLISHED_REINSERTION = 0.1 / 24  # for each source view: a tenth of scenes are dealt again from all 24 views
@@ -60,6 +60,7 @@ class ViewFusion(NVSModel):
     Config = ViewFusionConfig
     SampleConfig = ViewFusionSampleOptions
     options = ViewFusionSampleOptions()
+    published_options = PUBLISHED_OPTIONS
     training_settings = ("model.target_among_sources", "model.unet.dropout")
 
     def __init__(self, config: ViewFusionConfig, *, init_weights: bool = True):

@@ -10,6 +10,7 @@ what to measure:
   encoder   a photo to a volume                denoiser  a noisy view to a clean one
   step      a whole training step              sample    a photo to a novel view, all denoising steps
   loader    views a second from a PNG folder and from a packed set      all       all of these
+  mixed_views  a model that composes views (ViewFusion): a step with mixed view counts, and a view
   precision the networks, the step and a view in float32 and in bfloat16, in turn
   parity    not speed: deviation of the model from figures of the published implementation, by group
 """
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
     from scripts.benchmark.context import Bench
     from scripts.benchmark.measure import Figure
 
-NAMES = ("renderer", "encoder", "denoiser", "step", "sample", "loader")
+NAMES = ("renderer", "encoder", "denoiser", "step", "sample", "loader", "mixed_views")
 SECTIONS = {  # of a name, if it is not a section itself
     "all": NAMES,
     "precision": ("encoder", "denoiser", "step", "sample"),
@@ -50,8 +51,8 @@ variants:
 Variants of a task take turns in one process, after a warm-up; medians, their ratios to plain and the peak of
 extra memory are told. Beside each figure stands its floor: the time in which this machine could move the
 least bytes and do the least operations of the task, by its own copy and matrix product, measured first. The
-sizes are those of config/srn_cars_128.json. On two cores `all` takes about an hour, during which nothing else
-should run.
+sizes are those of config/srn_cars_128.json, and for mixed_views those of config/viewfusion_nmr.json. On two
+cores `all` takes about an hour, during which nothing else should run.
 
 OUTPUT/YYYY-MM-DD_MACHINE.md holds the tables and what was not measured, the PNG beside it the chart; files
 that exist are left alone.
@@ -128,6 +129,7 @@ def _left_out(device: str, sections: Sequence[str], variants: Sequence[str]) -> 
 
 def _measurements() -> dict[str, Callable[["Bench"], list["Figure"]]]:
     from scripts.benchmark.cases.loader import loader_figures
+    from scripts.benchmark.cases.mixed_views import mixed_views_figures
     from scripts.benchmark.cases.networks import denoiser_figures, encoder_figures
     from scripts.benchmark.cases.renderer import renderer_figures
     from scripts.benchmark.cases.sample import sample_figures
@@ -140,6 +142,7 @@ def _measurements() -> dict[str, Callable[["Bench"], list["Figure"]]]:
         "step": step_figures,
         "sample": sample_figures,
         "loader": loader_figures,
+        "mixed_views": mixed_views_figures,
     }
 
 
@@ -179,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=4,
         metavar="N",
-        help="plain denoising steps that are run, of 250, to work out the time of all (%(default)s)",
+        help="plain denoising steps that are run, of 250 or 2000, to work out the time of all (%(default)s)",
     )
     parser.add_argument(
         "--output",

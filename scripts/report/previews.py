@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -10,7 +11,11 @@ from scripts.common.html.pictures import EXACT, KIND, data_uri, encoded
 from scripts.report.run_data import Run
 
 # A picture has a row for each view, of square tiles with a gap between them (models/training/validation.py).
-COLUMNS = ("source", "preview", "depth", "opacity", "sample", "truth")
+LAYOUTS = (
+    ("source", "preview", "depth", "opacity", "sample", "truth"),
+    ("source", "weights", "sample", "truth"),
+    ("source", "sample", "truth"),
+)
 GAP = 2  # pixels
 LARGEST_SIDE = 4096  # pixels of the large picture
 SCALES = (1.0, 0.7, 0.5)  # of the small pictures, tried one after another
@@ -26,9 +31,11 @@ class Frame:
     stage: str
     step: int  # counted through all stages
     path: Path
-    width: int = 0  # pixels before it was scaled
+    image_size: Any = None  # of the stage's config: side of a tile in pixels, if known
+    width: int = 0  # of `data`, in pixels
     height: int = 0
     data: bytes = b""
+    columns: tuple[str, ...] = ()  # what its columns show, if its size is that of a known layout
 
     @property
     def uri(self) -> str:
@@ -39,13 +46,6 @@ class Frame:
     def cost(self) -> int:
         """Characters of the page that it takes, roughly."""
         return 4 * len(self.data) // 3 + 400
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What its columns show, if its size is that of the usual layout."""
-        tile = (self.width + GAP) / len(COLUMNS)
-        usual = tile > GAP and tile == int(tile) and (self.height + GAP) % tile == 0
-        return COLUMNS if usual else ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def make_previews(run: Run, room: int) -> Previews:
     A picture that cannot be read is left out and named.
     """
     sources = [
-        Frame(stage.label if run.recipe else "", stage.start + step, path)
+        Frame(stage.label if run.recipe else "", stage.start + step, path, stage.setting("data.image_size"))
         for stage in run.stages
         for step, path in stage.pictures
     ]
@@ -143,8 +143,19 @@ def _encode(source: Frame, scale: float, quality: int, problems: dict[Path, str]
         problems[source.path] = f"{source.path}: is no whole picture ({reason}); it is left out"
         return None
     width, height = picture.size
+    columns = _columns(width, height, source.image_size)
     scale = min(scale, LARGEST_SIDE / max(width, height))
     if scale < 1:
         smaller = (max(1, round(width * scale)), max(1, round(height * scale)))
         picture = picture.resize(smaller, Image.Resampling.LANCZOS)
-    return replace(source, width=width, height=height, data=encoded(picture, quality))
+    data = encoded(picture, quality)
+    return replace(source, width=width, height=height, data=data, columns=columns)
+
+
+def _columns(width: int, height: int, image_size: Any) -> tuple[str, ...]:
+    """The names of the columns of a picture of that size, if they are known."""
+    if not isinstance(image_size, int) or image_size < 1:
+        return ()
+    tile = image_size + GAP
+    known = {len(layout) * tile - GAP: layout for layout in LAYOUTS}
+    return known.get(width, ()) if (height + GAP) % tile == 0 else ()

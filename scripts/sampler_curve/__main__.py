@@ -4,8 +4,8 @@
 
 Samples the same held-out views, with the same seeds, by every sampler and number of steps. Measures PSNR,
 SSIM, the perceptual distance stLPIPS, the seconds per view, and the network evaluations (some samplers need
-two per step). The baselines are 250 stochastic Euler steps, as in the published code, and the run's own
-options. Needs: pip install -r requirements-metrics.txt
+two per step). The baselines are the published sampler (250 stochastic Euler steps, if the family names no
+other) and the run's own options. Needs: pip install -r requirements-metrics.txt
 """
 
 import argparse
@@ -94,13 +94,14 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     from models.checkpoints.loading import load_model
     from models.device import choose_device
     from scripts.common.progress import progress_bar
-    from scripts.sampler_curve.curve import chart, table
+    from scripts.sampler_curve.curve import BASELINE, chart, table
 
     # Model, data and metrics.
     device = choose_device(arguments.device)
     judges = load_judges(device)
-    settings = asked_for(arguments)
+    asked_for(arguments, BASELINE)  # raises for samplers that do not exist before the model is read
     model, config, step = load_model(arguments.run)
+    settings = asked_for(arguments, model.published_options or BASELINE)
     data = at_root(config.data, arguments.data) if arguments.data else config.data
     objects = open_split(data, arguments.split)
     tell(objects.notices, "sampler_curve")
@@ -111,7 +112,7 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     setup |= {"data": data.root, "split": arguments.split}
     setup |= {"objects": len(batches), "views": arguments.views, "seed": arguments.seed}
     folder = arguments.output or Path("samples") / config.name / "curve"
-    curve = read_curve(folder / "curve.json", setup)
+    curve = read_curve(folder / "curve.json", setup, type(settings[0]))
 
     # Fail now if the folder is not writable.
     write_text_whole(folder / "curve.json", curve.model_dump_json(indent=1))
@@ -129,24 +130,23 @@ def sampler_curve(arguments: argparse.Namespace) -> list[Path]:
     return [folder / name for name in ("curve.md", "curve.png", "curve.json")]
 
 
-def asked_for(arguments: argparse.Namespace) -> list["SampleOptions"]:
-    """The baseline, then every sampler with every number of steps.
+def asked_for(arguments: argparse.Namespace, baseline: "SampleOptions") -> list["SampleOptions"]:
+    """The baseline, then every sampler with every number of steps, as options of the same class.
 
     Raises ValueError if a sampler does not exist or does not support the options.
     """
     from pydantic import ValidationError
 
-    from diffusion.samplers import SampleOptions
-    from scripts.sampler_curve.curve import BASELINE, CHURN
+    from scripts.sampler_curve.curve import CHURN
 
     levels = {"sigma_min": arguments.sigma_min, "sigma_max": arguments.sigma_max}
     levels = {name: value for name, value in levels.items() if value is not None}
-    settings = [BASELINE]
+    settings = [baseline]
     for name in arguments.samplers:
         plain, stochastic = name.removesuffix(CHURN), name.endswith(CHURN)
         for steps in arguments.steps:
             try:
-                settings.append(SampleOptions(sampler=plain, stochastic=stochastic, steps=steps, **levels))
+                settings.append(type(baseline)(sampler=plain, stochastic=stochastic, steps=steps, **levels))
             except ValidationError as error:
                 problem = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise ValueError(f"{name} with {steps} steps: {problem}") from error
@@ -180,8 +180,8 @@ def held_out_objects(objects: "Objects", arguments: argparse.Namespace) -> list[
     return [collate(objects, [choice], num_sources=1) for choice in choices]
 
 
-def read_curve(path: Path, setup: dict[str, str | int]) -> "Curve":
-    """Read the results of this setup, empty if there is no file.
+def read_curve(path: Path, setup: dict[str, str | int], options: type["SampleOptions"]) -> "Curve":
+    """Read the results of this setup, empty if there is no file; `options` is the class of theirs.
 
     Raises ValueError if the file is damaged or has another setup.
     """
@@ -190,7 +190,8 @@ def read_curve(path: Path, setup: dict[str, str | int]) -> "Curve":
     if not path.exists():
         return Curve(setup=setup)
     try:
-        curve = Curve.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        curve = Curve.model_validate_json(text, context={"options": options})
     except ValueError as error:
         raise ValueError(f"{path}: is no curve; delete it, or choose another --output") from error
     changed = [name for name in setup if curve.setup.get(name) != setup[name]]

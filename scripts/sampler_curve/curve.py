@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SerializeAsAny, ValidationInfo, field_validator
 
 from data.files import write_whole
 from data.images.quality import extra
@@ -16,7 +16,7 @@ METRICS = {
     "ssim": ("SSIM, more is better", True),
     "stlpips": ("stLPIPS, less is better", False),
 }
-# The sampler of the published code.
+# The sampler of the published code, of families that name no other.
 BASELINE = SampleOptions(sampler="euler", stochastic=True, steps=250)
 CHURN = "+churn"  # suffix of the name of a sampler with churn
 
@@ -24,9 +24,16 @@ CHURN = "+churn"  # suffix of the name of a sampler with churn
 class Row(BaseModel, frozen=True, extra="forbid"):
     """The figures of one sampler and number of steps."""
 
-    options: SampleOptions
+    options: SerializeAsAny[SampleOptions]
     seconds: float  # per view, including rendering; median over objects
     scores: dict[str, list[list[float]]]  # by metric, object and view
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options_of_the_family(cls, options: object, info: ValidationInfo) -> object:
+        """Options read from a file are those of the class in the context, if it names one."""
+        chosen = (info.context or {}).get("options")
+        return chosen.model_validate(options) if chosen and isinstance(options, dict) else options
 
     def mean(self, metric: str) -> float:
         """Mean over views, then over objects."""
@@ -54,11 +61,16 @@ class Curve(BaseModel, frozen=True, extra="forbid"):
         return self.rows[0]
 
 
-def label(options: SampleOptions) -> str:
-    """The label, in the chart, of options that only differ in their number of steps."""
+def label(options: SampleOptions, baseline: SampleOptions = BASELINE) -> str:
+    """The label, in the chart, of options that only differ in their number of steps.
+
+    It names the noise levels if they are not those of the `baseline`.
+    """
     name = options.sampler + (CHURN if options.stochastic else "")
+    if getattr(options, "levels", "karras") != "karras":
+        name += f" on {options.levels} levels"
     low, high = options.sigma_min, options.sigma_max
-    usual = (low, high) == (BASELINE.sigma_min, BASELINE.sigma_max)
+    usual = (low, high) == (baseline.sigma_min, baseline.sigma_max)
     return name if usual else f"{name}, sigma {low:g} to {high:g}"
 
 
@@ -88,11 +100,11 @@ def table(curve: Curve) -> str:
         lines += [_line(row, curve.baseline) for row in rows]
     good = [row for row in curve.rows[1:] if no_worse(row, curve.baseline)]
     cheapest = min(good, key=lambda row: num_evaluations(row.options), default=None)
-    verdict = f"{label(cheapest.options)} with {cheapest.options.steps} steps" if cheapest else "none"
+    verdict, published = (_with_steps(row, curve) if row else "none" for row in (cheapest, curve.baseline))
     setup = ", ".join(f"{name} {value}" for name, value in curve.setup.items())
     notes = (
-        f"Measured with: {setup}. Gains are over {label(BASELINE)} with {BASELINE.steps} steps: means over "
-        "objects, with their standard errors. Evaluations of the network and seconds are per view.",
+        f"Measured with: {setup}. Gains are over {published}: means over objects, with standard errors. "
+        "Evaluations of the network and seconds are per view.",
         f"Fewest evaluations at no worse mean PSNR and stLPIPS than that: {verdict}.",
     )
     return "\n".join([*lines, "", *notes, ""])
@@ -103,11 +115,12 @@ def chart(curve: Curve, path: Path) -> None:
 
     Raises ValueError if matplotlib is missing.
     """
+    published = curve.baseline.options
     figure = extra("matplotlib.figure").Figure(figsize=(13, 4.6), layout="constrained")
     for axes, (metric, (title, more_is_better)) in zip(
         figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
     ):
-        name = f"{label(BASELINE)}, {BASELINE.steps} steps"
+        name = f"{label(published, published)}, {published.steps} steps"
         axes.axhline(curve.baseline.mean(metric), color="black", linestyle="--", linewidth=1, label=name)
         for number, (sampler, rows) in enumerate(by_label(curve).items()):
             costs = [num_evaluations(row.options) for row in rows]
@@ -128,7 +141,7 @@ def by_label(curve: Curve) -> dict[str, list[Row]]:
     """Rows grouped by sampler and sorted by the number of evaluations."""
     lines: dict[str, list[Row]] = {}
     for row in sorted(curve.rows, key=lambda row: num_evaluations(row.options)):
-        lines.setdefault(label(row.options), []).append(row)
+        lines.setdefault(label(row.options, curve.baseline.options), []).append(row)
     return dict(sorted(lines.items()))
 
 
@@ -136,7 +149,7 @@ def _line(row: Row, baseline: Row) -> str:
     options = row.options
     gains = {metric: "{:+.3f} ± {:.3f}".format(*difference(row, baseline, metric)) for metric in METRICS}
     cells = (
-        label(options),
+        label(options, baseline.options),
         options.steps,
         num_evaluations(options),
         f"{row.mean('psnr'):.2f}",
@@ -144,6 +157,10 @@ def _line(row: Row, baseline: Row) -> str:
     )
     cells += (f"{row.mean('ssim'):.4f}", f"{row.mean('stlpips'):.4f}", gains["stlpips"], f"{row.seconds:.2f}")
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _with_steps(row: Row, curve: Curve) -> str:
+    return f"{label(row.options, curve.baseline.options)} with {row.options.steps} steps"
 
 
 def _object_means(scores: list[list[float]]) -> list[float]:

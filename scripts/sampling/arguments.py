@@ -47,7 +47,9 @@ files in the output folder, each starting with --prefix:
   depth16_0000.png   depth of the volume's surface, 16 bits of depth_unit_scale_factor (transforms.json) scene
                      units, usually 1/10000; 0 where it is less than half opaque
   weights_0000.png   of models that weigh their inputs: the share of each in every pixel, white: all
-  weights.mp4        conditioning views, their weights, and the view that they make
+  steps_0000.png     of the same models: the view as estimated in up to 8 denoising steps before the last
+  weights.mp4        conditioning views above their weights; below them those estimates, the view, and the
+                     data set's own view from there, if it has one
   draft_0000.png     the views before --refine-jointly
   sample_0000_01.png ...  other samples of a view (--samples); spread_mean_0000.png and spread_std_0000.png
                      are their mean and standard deviation, with a colour bar in 8-bit levels

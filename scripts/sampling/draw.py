@@ -52,6 +52,8 @@ def draw(
 
     def on_step(step: int, clean: torch.Tensor) -> None:
         steps.update()
+        if request.refine_window is None:
+            writer.add_estimate(step, clean)
         if request.progress:
             writer.add_step(clean)
 
@@ -167,7 +169,8 @@ def sample_views(request: SampleRequest) -> list[Path]:
     style = {"prefix": request.prefix, "fps": request.fps, "num_samples": request.num_samples}
     folders = output_folders(config, request.output, jobs)
     writers = [
-        SampleWriter(folder, job.cameras[0], **style) for folder, job in zip(folders, jobs, strict=True)
+        SampleWriter(folder, job.cameras[0], truth=job.truth, **style)
+        for folder, job in zip(folders, jobs, strict=True)
     ]
     for job, writer, own in zip(jobs, writers, configs, strict=True):
         notice = writer.open(settings(job, own, request, device))

@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,18 @@ from data.scenes.views import evenly_spaced
 from models.base import Prediction, surface_depth
 from models.sampling.finite import require_finite
 from scripts.sampling.reader import RECORD
+from scripts.sampling.weights_film import WeightsFilm
 
 WIDEST = 64.0  # 8-bit levels at the end of the colour bar, the same for all images
 
 
 VIDEO_SIDE = 256  # pixels; smaller views are enlarged by an integer factor to about this side in videos
+WIDEST_VIDEO = 2048  # pixels
 SHEET_COLUMNS = 10
 SHEET_VIEWS = 200  # if there are more views, so many evenly spaced ones are shown
 STEPS_VIEWS = 4  # views whose denoising is shown
 WRITTEN = re.compile(
-    r"(view|preview|depth|depth16|weights|draft|spread_mean|spread_std|sample|cond)_\d+(_\d+)?\.png|"
+    r"(view|preview|depth|depth16|weights|steps|draft|spread_mean|spread_std|sample|cond)_\d+(_\d+)?\.png|"
     r"views\.mp4|weights\.mp4|progress\.mp4|sheet\.png|transforms\.json"
 )
 
@@ -42,7 +44,8 @@ class SampleWriter:
 
     Views are identified by number and may be added in any order; an existing view is complete, with all its
     files. Memory does not grow with their number, except for the sheet. All names begin with `prefix`; videos
-    have `fps` frames per second; each view has `num_samples` samples.
+    have `fps` frames per second; each view has `num_samples` samples. `truth` gives the true image of a view,
+    if there is one.
     """
 
     def __init__(
@@ -53,9 +56,11 @@ class SampleWriter:
         prefix: str = "",
         fps: float = 10.0,
         num_samples: int = 1,
+        truth: Callable[[int], UInt8[Tensor, "h w 3"] | None] | None = None,
     ):
         self.folder, self._cameras, self._prefix, self._fps = folder, cameras, prefix, fps
-        self._num_samples = num_samples
+        self._num_samples, self._truth = num_samples, truth
+        self._weights_film = WeightsFilm(self.path)
         self._source: UInt8[Tensor, "s h w 3"] | None = None
         self._drawn: list[int] = []  # the views that were added, in order
         self._steps: dict[int, list[UInt8[Tensor, "h w 3"]]] = {}  # of the first of them, step by step
@@ -142,7 +147,7 @@ class SampleWriter:
         if prediction.depth is not None:
             self._add_depth(numbers, prediction)
         if prediction.weights is not None:
-            self._add_weights(numbers, prediction.weights[0])
+            self._weights_film.add(numbers, prediction.weights[0], len(self._source))
         pictures = to_uint8(prediction.images).cpu()
         for index, number in enumerate(numbers):
             if self._num_samples > 1:
@@ -162,15 +167,12 @@ class SampleWriter:
             write_png(self.path(f"depth_{number:04d}.png"), depths[index])
             write_depth(self.path(f"depth16_{number:04d}.png"), surface[index], step=self._depth_step)
 
-    def _add_weights(self, numbers: Sequence[int], weights: Float[Tensor, "t s 3 h w"]) -> None:
-        """A row of pictures for each view: the share that each source view has in it, black for none."""
-        shares = to_uint8(2 * weights - 1).cpu()
-        for number, pictures in zip(numbers, shares, strict=True):
-            row = grid(pictures[: len(self._source)], columns=len(self._source))
-            write_png(self.path(f"weights_{number:04d}.png"), row)
+    def add_estimate(self, step: int, clean: Float[Tensor, "b t 3 h w"]) -> None:
+        """Record the clean images as a denoising step of the views in progress estimates them."""
+        self._weights_film.record(step, clean)
 
     def add_step(self, clean: Float[Tensor, "b t 3 h w"]) -> None:
-        """Record a denoising step of the views that are being sampled."""
+        """Record a denoising step of the views in progress for progress.mp4."""
         first = len(self._drawn)
         for place, picture in enumerate(to_uint8(clean[0, : max(0, STEPS_VIEWS - first)]).cpu(), start=first):
             self._steps.setdefault(place, []).append(picture)
@@ -191,8 +193,9 @@ class SampleWriter:
         write_text_whole(written[2], text)
         if self._existing("weights"):
             written.append(self.path("weights.mp4"))
-            frames = (self._with_weights(number) for number in range(count))
-            write_mp4(written[-1], frames, fps=self._fps, scale=scale)
+            frames = (self._weights_frame(number) for number in range(count))
+            width = self._weights_frame(0).shape[1]
+            write_mp4(written[-1], frames, fps=self._fps, scale=max(1, min(scale, WIDEST_VIDEO // width)))
         if self._steps:
             written.append(self.path("progress.mp4"))
             write_mp4(written[-1], self._steps_video(), fps=self._fps, scale=scale)
@@ -222,15 +225,9 @@ class SampleWriter:
         paths = [self.path(f"{name}_{number:04d}.png") for name in ("view", "preview")]
         return torch.stack([read_picture(path) for path in paths if path == paths[0] or path.is_file()])
 
-    def _with_weights(self, number: int) -> UInt8[Tensor, "k l 3"]:
-        """The source views, below them their weights, and below these the view."""
-        inputs = grid(self._source, columns=len(self._source))
-        weights, view = read_picture(self.path(f"weights_{number:04d}.png")), self.view(number)[0]
-        gap = inputs.new_full((2, inputs.shape[1], 3), 255)
-        last = inputs.new_full((len(view), inputs.shape[1], 3), 255)
-        left = (inputs.shape[1] - view.shape[1]) // 2
-        last[:, left : left + view.shape[1]] = view
-        return torch.cat([inputs, gap, weights, gap, last])
+    def _weights_frame(self, number: int) -> UInt8[Tensor, "k l 3"]:
+        truth = self._truth and self._truth(number)
+        return self._weights_film.frame(number, self._source, self.view(number)[0], truth)
 
     def _sheet(self, count: int) -> UInt8[Tensor, "k l 3"]:
         """Source views, then rows of views, each with a row of previews below."""

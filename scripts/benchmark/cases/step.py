@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import torch
+
+from config.run import RunConfig
 from data.scenes.batch import SceneBatch
 from models.base import NVSModel
 from models.device import autocast
@@ -39,12 +42,12 @@ def update_of(variant: ModelVariant, bench: Bench) -> Update:
     optim = bench.config.optim
     if variant.name == "plain":
         return plain_update(variant.model, optim.lr, optim.clip)
-    return configured_update(variant, bench)
+    return configured_update(variant, bench.config, bench.device)
 
 
-def configured_update(variant: ModelVariant, bench: Bench) -> Update:
+def configured_update(variant: ModelVariant, config: RunConfig, device: torch.device) -> Update:
     """What `train.py` does in a step."""
-    model, config = variant.model, bench.config
+    model = variant.model
     optimizer, ema, meter = make_optimizer(model, config.optim), EMA(model, config.optim.ema), Meter()
     trained = trained_parameters(model)
     step = 0
@@ -52,7 +55,7 @@ def configured_update(variant: ModelVariant, bench: Bench) -> Update:
     def update(batch: SceneBatch) -> None:
         nonlocal step
         set_learning_rate(optimizer, config.optim, step, 0.0)
-        with autocast(variant.autocast, bench.device):
+        with autocast(variant.autocast, device):
             losses = model(batch, 0.0)
         sum(losses.values()).backward()
         meter.add(step + 1, losses | clip_gradients(trained, config.optim.clip))

@@ -11,6 +11,7 @@ from data.cameras.poses import SRN_RADIUS, look_at, spiral, srn_test_path
 from data.cameras.trajectories import PATHS, trajectory
 from data.config import DataConfig
 from data.formats.registry import open_split
+from data.images.pixels import to_uint8
 from data.scenes.objects import Objects
 from data.scenes.views import choose_objects, data_job, other_views
 from scripts.sampling.request import parse_views
@@ -68,6 +69,15 @@ def test_the_customary_conditioning_view_is_64_where_there_is_one(
     torch.testing.assert_close(job.source.cameras.cam_to_world[0, 0], pose, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(job.cameras.cam_to_world[0, 0], pose, atol=1e-5, rtol=1e-5)
     assert (job.name, tuple(job.cameras.shape)) == ("long", (1, 3))
+
+
+def test_a_job_knows_the_true_images_of_cameras_that_the_data_have(objects: Objects):
+    others = data_job(objects, 0, views=[1], path="data", num=None, object_radius=None)
+    for number, view in enumerate((0, 2, 3)):
+        assert torch.equal(others.truth(number), to_uint8(objects.read(0, [view])[0][0]))
+    circle = data_job(objects, 0, views=[2], path="circle", num=3, object_radius=None)
+    assert torch.equal(circle.truth(0), to_uint8(objects.read(0, [2])[0][0]))
+    assert circle.truth(1) is None
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -337,9 +337,10 @@ def test_a_small_run_of_everything_writes_tables_and_chart(tmp_path, capsys):
     text = report.read_text()
     assert f"]({chart.name})" in text
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
-    assert list(sections)[:6] == ["Renderer", "Encoder", "Denoiser", "Step", "Sample", "Loader"]
+    named = ["Renderer", "Encoder", "Denoiser", "Step", "Sample", "Loader", "Mixed_views"]
+    assert list(sections)[:7] == named
     variants = {"plain", "ours"} | ({"float32"} if multiplies_bfloat16(CPU) else set())
-    others = dict.fromkeys(("Encoder", "Denoiser", "Step", "Sample"), variants)
+    others = dict.fromkeys(("Encoder", "Denoiser", "Step", "Sample", "Mixed_views"), variants)
     for name, variants in (others | {"Loader": {"plain", "cached", "packed"}}).items():
         rows = [row.split("|") for row in sections[name].splitlines() if row.startswith("| ")]
         assert {row[2].strip() for row in rows} == {"variant", *variants}
@@ -348,6 +349,8 @@ def test_a_small_run_of_everything_writes_tables_and_chart(tmp_path, capsys):
     )
     assert "| reference |" in sections["Renderer"]
     assert "estimated from 2 of 250 steps" in sections["Sample"]
+    assert "estimated from 2 of 2000 steps" in sections["Mixed_views"]
+    assert "8 scenes, 28 views" in sections["Mixed_views"]
     assert "views a second" in sections["Loader"]
     assert "waiting for the loader" in sections["Loader"]
     assert "GPU" in text.split("## Not measured")[1]
@@ -392,7 +395,7 @@ def test_a_section_alone_is_reported_alone_and_the_rest_as_not_asked_for(tmp_pat
     assert main([*arguments, "--variant", "ours"]) == 0
     (report,) = tmp_path.iterdir()
     left_out = report.read_text().split("## Not measured")[1]
-    for name in ("renderer", "encoder", "step", "sample", "loader"):
+    for name in ("renderer", "encoder", "step", "sample", "loader", "mixed_views"):
         assert f"section {name}: not asked for" in left_out
     assert "variants other than ours: not asked for" in left_out
 

@@ -16,7 +16,7 @@ from data.scenes.batch import Views
 from models.base import Prediction
 from models.training.validation import preview_picture
 from scripts.report import __main__ as report
-from scripts.report.previews import COLUMNS, evenly, make_previews
+from scripts.report.previews import LAYOUTS, evenly, make_previews
 from scripts.report.read_run import read_run
 from tests.html_pages import Element, read_page
 from tests.scripts.report.made_runs import plant_run
@@ -133,7 +133,11 @@ def test_a_run_whose_pictures_are_all_damaged_has_a_page(tmp_path):
     assert len(page.with_id("problems").all("li")) == 1
 
 
-def test_columns_are_named_as_the_trainer_lays_them_out(tmp_path):
+SHADES = {"source": -1.0, "preview": -0.5, "weights": 0.2, "sample": 0.5, "truth": 0.9}
+
+
+def drawn_by_the_trainer(layout: tuple[str, ...]) -> torch.Tensor:
+    """Pictures of 8 pixels of three views, with other shades in every column."""
     cameras = Cameras(
         torch.eye(4).expand(3, 1, 4, 4),
         torch.eye(3).expand(3, 1, 3, 3),
@@ -141,28 +145,49 @@ def test_columns_are_named_as_the_trainer_lays_them_out(tmp_path):
         torch.full((3, 1), 3.0),
     )
 
-    def views(value: float) -> Views:
-        return Views(torch.full((3, 1, 3, 9, 9), value), cameras, torch.ones(3, 1, dtype=torch.bool))
+    def images(name: str) -> torch.Tensor:
+        return torch.full((3, 1, 3, 8, 8), SHADES[name])
 
-    def channel(value: float) -> torch.Tensor:
-        return torch.full((3, 1, 1, 9, 9), value)
+    def views(name: str, num: int) -> Views:
+        several = cameras.apply(lambda tensor: tensor.expand(-1, num, *tensor.shape[2:]))
+        shown = images(name).expand(-1, num, -1, -1, -1).clone()
+        shown[:, 1:] = 0.7  # further sources have no column
+        return Views(shown, several, torch.ones(3, num, dtype=torch.bool))
 
-    shades = {"source": -1.0, "preview": -0.5, "sample": 0.5, "truth": 0.9}
-    prediction = Prediction(
-        views(shades["sample"]).images, views(shades["preview"]).images, channel(1.0), channel(1.0)
-    )
-    drawn = preview_picture(views(shades["source"]), prediction, views(shades["truth"]))
-    run = plant_run(tmp_path / "run", ROWS)
+    surface = torch.full((3, 1, 1, 8, 8), 1.0)
+    share = (images("weights") + 1) / 2
+    parts = {
+        "preview": images("preview"),
+        "depth": surface,
+        "opacity": surface,
+        "weights": torch.stack([share, 1 - share], dim=2),
+    }
+    prediction = Prediction(images("sample"), **{name: parts[name] for name in layout if name in parts})
+    return preview_picture(views("source", 2), prediction, views("truth", 1))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=len)
+def test_columns_are_named_as_the_trainer_lays_them_out(tmp_path, layout):
+    drawn = drawn_by_the_trainer(layout)
+    run = plant_run(tmp_path / "run", ROWS, data={"image_size": 8})
     write_png(run / "samples" / "step-00000001.png", drawn)
-    assert make_previews(read_run(run), 10**6).large.columns == COLUMNS
-    width = drawn.shape[1] / len(COLUMNS)
-    for number, name in enumerate(COLUMNS):
-        middle = drawn[4, int((number + 0.5) * width)].tolist()
-        if name in shades:
-            assert middle == [pytest.approx((shades[name] + 1) * 127.5, abs=1)] * 3
-    assert drawn[4, int(2.5 * width)].tolist() != drawn[4, int(3.5 * width)].tolist()  # near, and opaque
+    assert make_previews(read_run(run), 10**6).large.columns == layout
+    width = drawn.shape[1] / len(layout)
+    middles = [drawn[4, int((number + 0.5) * width)].tolist() for number in range(len(layout))]
+    for name, middle in zip(layout, middles, strict=True):
+        if name in SHADES:
+            assert middle == [pytest.approx((SHADES[name] + 1) * 127.5, abs=1)] * 3, name
+    if "depth" in layout:
+        assert middles[layout.index("depth")] != middles[layout.index("opacity")]  # near, and opaque
     page, _ = make(run)
-    assert [one.text for one in page.all("div", "columns")[0].all("span")] == list(COLUMNS)
+    assert [one.text for one in page.all("div", "columns")[0].all("span")] == list(layout)
+
+
+@pytest.mark.parametrize("size", [None, "8", 0, 9])
+def test_columns_are_not_guessed_where_the_size_of_images_is_not_that_of_the_picture(tmp_path, size):
+    run = plant_run(tmp_path / "run", ROWS, data={"image_size": size})
+    write_png(run / "samples" / "step-00000001.png", drawn_by_the_trainer(LAYOUTS[2]))
+    assert make_previews(read_run(run), 10**6).large.columns == ()
 
 
 def test_pictures_of_another_layout_get_no_names(tmp_path):

@@ -76,6 +76,30 @@ def test_figures_are_those_of_the_views_that_the_model_draws(run, tmp_path, caps
         assert row.seconds > 0
 
 
+def test_options_of_a_family_survive_their_file():
+    class Own(SampleOptions, frozen=True):
+        levels: str = "karras"
+
+    baseline = Own(sampler="euler_ancestral", steps=7, levels="training", sigma_max=151.0)
+    scores = {"psnr": [[1.0]], "ssim": [[1.0]], "stlpips": [[1.0]]}
+    rows = tuple(
+        Row(options=options, seconds=0.5, scores=scores)
+        for options in (baseline, Own(sampler="dpmpp_2m_sde", sigma_max=151.0), Own(sampler="dpmpp_2m_sde"))
+    )
+    curve = Curve(setup={"run": "x"}, rows=rows)
+    again = Curve.model_validate_json(curve.model_dump_json(), context={"options": Own})
+    assert again == curve
+    assert again.row(baseline) == rows[0]
+    assert set(by_label(again)) == {
+        "euler_ancestral on training levels",
+        "dpmpp_2m_sde",
+        "dpmpp_2m_sde, sigma 0.01 to 80",
+    }
+    assert "Gains are over euler_ancestral on training levels with 7 steps" in table(again)
+    with pytest.raises(ValueError, match="levels"):
+        Curve.model_validate_json(curve.model_dump_json(), context={"options": SampleOptions})
+
+
 @needs_extras
 def test_the_evaluations_of_the_table_are_those_of_the_network(run, tmp_path, monkeypatch):
     calls, made = [], []

@@ -24,6 +24,8 @@ from scripts.common.threading_environment import SPIN_COUNT
 ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED = 300_000  # the default of GNU OpenMP
 WARM_UP = 2  # steps
+# A neighbour ends with the process that started it, also when that is killed and cannot stop it.
+NEIGHBOUR = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(1_000_000))"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 @contextmanager
 def busy(num: int) -> Iterator[None]:
     """Context beside `num` processes that compute without end."""
-    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(num)]
+    started = [subprocess.Popen([sys.executable, "-c", NEIGHBOUR]) for _ in range(num)]
     try:
         yield
     finally:

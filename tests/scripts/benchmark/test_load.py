@@ -1,7 +1,10 @@
 """Steps beside busy processes: measured in fresh processes with the setting that the table names."""
 
+import os
 import re
+import signal
 import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -30,6 +33,17 @@ def test_neighbours_end_with_the_context_also_after_an_error():
             assert [process.poll() for process in started] == [None, None]
             raise KeyError
     assert None not in [process.returncode for process in started]
+
+
+def test_neighbours_end_when_their_parent_is_killed():
+    code = (
+        "import os, signal; from scripts.benchmark import load\n"
+        "with load.busy(1): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    # The neighbour inherits the pipe: it reaches its end only when the neighbour has ended, too.
+    with subprocess.Popen([sys.executable, "-c", code], cwd=load.ROOT, stdout=subprocess.PIPE) as parent:
+        assert os.read(parent.stdout.fileno(), 1) == b""
+    assert parent.returncode == -signal.SIGKILL
 
 
 def test_the_table_has_the_median_of_every_setting_by_every_load(monkeypatch, capsys):

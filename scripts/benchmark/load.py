@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED = 300_000  # the default of GNU OpenMP
 WARM_UP = 2  # steps
 # A neighbour ends with the process that started it, also when that is killed and cannot stop it.
-NEIGHBOUR = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(1_000_000))"
+NEIGHBOUR = "import os\nwhile os.getppid() == {parent}:\n    sum(range(1_000_000))"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
 @contextmanager
 def busy(num: int) -> Iterator[None]:
     """Context beside `num` processes that compute without end."""
-    started = [subprocess.Popen([sys.executable, "-c", NEIGHBOUR]) for _ in range(num)]
+    program = NEIGHBOUR.format(parent=os.getpid())
+    started = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(num)]
     try:
         yield
     finally:

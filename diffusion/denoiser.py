@@ -13,6 +13,9 @@ from diffusion.k_diffusion import k_diffusion
 from diffusion.layers import CheckpointedUNet, replace_layers
 
 NUM_AUGMENTATION = 9  # numbers that describe an augmentation, see diffusion/augment.py
+# Targets have unit variance, and no network comes this close to them (rmse 0.007). At noise levels that
+# training hardly ever draws, though, the variance head says what it likes, and exp(-740) is 0.
+LEAST_LOG_VARIANCE = -10.0
 GROUP_CHANNELS, HEAD_CHANNELS = 32, 64  # of group norm and attention, fixed by k-diffusion
 
 
@@ -124,7 +127,8 @@ class EDMDenoiser(nn.Module):
 
         Mean over pixels of (F - target)^2, with the effective target of EDM eq. 8, which weights noise levels
         like lambda(sigma) there. With the variance head it is the negative Gaussian log likelihood of the
-        target, up to a constant, with predicted log variance: the weights of noise levels are learned.
+        target, up to a constant, with predicted log variance: the weights of noise levels are learned. Log
+        variances below LEAST_LOG_VARIANCE count as that, and their gradient raises them.
         """
         c_skip, c_out, c_in = self._scalings(sigma)
         # The regressed centre gets no gradient from the denoising loss.
@@ -134,6 +138,7 @@ class EDMDenoiser(nn.Module):
         squared_error = (output - (clean - c_skip * noisy) / c_out).square().mean(dim=(2, 3, 4))
         if log_variance is None:
             return squared_error
+        log_variance = log_variance + (LEAST_LOG_VARIANCE - log_variance.detach()).clamp(min=0)
         return (squared_error / log_variance.exp() + log_variance) / 2
 
     def _scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:

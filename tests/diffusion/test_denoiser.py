@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from diffusion.denoiser import DenoiserConfig, EDMDenoiser
+from diffusion.denoiser import LEAST_LOG_VARIANCE, DenoiserConfig, EDMDenoiser
 from diffusion.k_diffusion import k_diffusion
 from diffusion.layers import CheckpointedUNet, Downsample, FourierFeatures, Upsample
 
@@ -60,6 +60,31 @@ def test_the_loss_is_that_of_k_diffusion(variance_head):
         denoised = theirs(clean + sigma[:, None, None, None] * noise, sigma, unet_cond=condition)
         torch.testing.assert_close(denoise(denoiser, inputs), denoised.unflatten(0, (2, 3)))
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("log_variance", [-11.0, -740.0, -1e6])
+def test_a_log_variance_far_too_low_gives_a_finite_loss_and_is_raised(log_variance):
+    denoiser, inputs = small(variance_head=True)
+    bias = denoiser.inner_model.proj_out.bias
+    with torch.no_grad():
+        denoiser.inner_model.proj_out.weight[-1] = 0
+        bias[-1] = log_variance
+    loss = denoiser.loss(**inputs).mean()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in denoiser.parameters() if p.grad is not None)
+    assert bias.grad[-1] < 0  # descent goes up
+
+
+def test_the_bound_of_the_log_variance_is_the_loss_of_that_log_variance():
+    denoiser, inputs = small(variance_head=True)
+    losses = []
+    for log_variance in (LEAST_LOG_VARIANCE, LEAST_LOG_VARIANCE - 5):
+        with torch.no_grad():
+            denoiser.inner_model.proj_out.weight[-1] = 0
+            denoiser.inner_model.proj_out.bias[-1] = log_variance
+        losses.append(denoiser.loss(**inputs))
+    torch.testing.assert_close(*losses)
 
 
 def test_without_variance_head_the_loss_is_the_weighted_error_of_the_denoised_image():

@@ -21,6 +21,7 @@ from config.families import family
 from config.run import load_config
 from models.checkpoints.format import Checkpoint
 from models.checkpoints.published import pack
+from nerf.volume import FrustumVolume
 from tests.scenes import TINY_MODEL
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +125,20 @@ def test_every_picture_and_page_that_a_page_links_to_is_there(page):
     for link in links:
         if "://" not in link:
             assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_the_map_for_contributors_names_what_is_there():
+    """Each row names paths of files from the top; a name without a folder is beside the one before it."""
+    rows = re.findall(r"^  \| (?!what|---).*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
+    assert len(rows) > 5
+    for row in rows:
+        beside = ROOT
+        for name in re.findall(r"`([\w/]+(?:\.py|\.json|/))`", row):
+            path = ROOT / name if "/" in name else beside / name
+            assert path.exists(), f"{path} in {row}"
+            beside = path.parent
+    assert "`FrustumVolume.sample`" in "".join(rows)
+    assert hasattr(FrustumVolume, "sample")
 
 
 def test_the_readme_begins_with_a_picture_and_two_commands():

@@ -1,4 +1,8 @@
-"""Cameras: pinhole projection, poses, paths and their files."""
+"""Cameras: pinhole projection, poses, paths and their files.
+
+Camera paths by name or from a file: `trajectories`. Their shapes: `poses`. Smooth paths through keyframes, as
+saved by the viewer: `keyframes` and `path_files`. Rays and projection: `pinhole`.
+"""
 
 from data.lazy import lazy_names
 

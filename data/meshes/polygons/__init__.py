@@ -1,1 +1,1 @@
-"""Triangulation of polygons in mesh files."""
+"""Triangulation of the polygons in OBJ, PLY, OFF and COLLADA files, before they are loaded."""

@@ -138,13 +138,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N (default: auto)")
     add("--batch", type=whole, default=4, metavar="N", help="views per batch (default: 4)")
 
-    add = parser.add_argument_group("output").add_argument
-    help = "default: samples/RUN/OBJECT; with several objects, each has a folder inside"
-    add("--output", type=Path, metavar="FOLDER", help=help)
-    add("--prefix", default="", metavar="TEXT", help="prefix of all file names")
-    add("--progress", action="store_true", help="also write a video of the denoising steps")
-    help = "frames per second of videos (default: 10)"
-    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help=help)
+    _add_output(parser)
     return parser
 
 
@@ -180,6 +174,16 @@ def add_subject(parser: argparse.ArgumentParser, several: str) -> None:
     add("--box", nargs="+", action="extend", type=_number(int, 0, 10**6), metavar="PIXEL", help=help)
     help = "share of the square that the object fills (default: 0.63, training data)"
     add("--fill", type=share, metavar="X", help=help)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("output").add_argument
+    help = "default: samples/RUN/OBJECT; with several objects, each has a folder inside"
+    add("--output", type=Path, metavar="FOLDER", help=help)
+    add("--prefix", default="", metavar="TEXT", help="prefix of all file names")
+    add("--progress", action="store_true", help="also write a video of the denoising steps")
+    help = "frames per second of videos (default: 10)"
+    add("--fps", type=_number(float, 0.1, 240), default=10.0, metavar="X", help=help)
 
 
 def sample_request(arguments: argparse.Namespace) -> SampleRequest:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from scripts.training.arguments import make_parser
 from scripts.training.compilation import compile_model
 from scripts.training.messages import tell, tolerate_disk_errors, warn
-from scripts.training.processes import ANOTHER_ENDED, fail, is_one_of_several, joined, launch_processes
+from scripts.training.processes import (
+    ANOTHER_ENDED,
+    exit_code,
+    fail,
+    is_one_of_several,
+    joined,
+    launch_processes,
+)
 from scripts.training.run_claim import in_a_run_of_its_own
 from scripts.training.stages import run_stages, stages_of
 
@@ -25,7 +32,7 @@ if TYPE_CHECKING:  # heavy imports happen where they are used, so that --help an
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and train; user errors become one line and exit code 2."""
+    """Parse the command line and train; errors of the user and of the machine become one line."""
     arguments = make_parser().parse_intermixed_args(argv)
     if arguments.processes != 1 or arguments.restarts:
         return launch_processes(__file__, argv, lambda: [stage.folder for stage in stages_of(arguments)])
@@ -46,10 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         except LostRankError:
             return fail(ANOTHER_ENDED, code=1, first=False)
         except (ValueError, OSError) as error:
-            return fail(str(error))
+            return fail(str(error), code=exit_code(error))
         except (RuntimeError, MemoryError) as error:
-            if line := lost_process(error):
-                return fail(line)
+            if lost := lost_process(error):
+                return fail(str(lost), code=exit_code(lost))
             if not out_of_memory(error):
                 raise
             advice = "lower train.batch and raise train.accumulate, which makes the same updates"

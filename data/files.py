@@ -1,5 +1,6 @@
-"""Atomic writes of files and folders, and short error messages."""
+"""Atomic writes of files and folders, short error messages, and which errors may pass by themselves."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -8,6 +9,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+# Errors of the file system that stay until the user acts. Others, as of a network disk, may pass.
+LASTING = {
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG),
+    *(errno.ELOOP, errno.EINVAL, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+}
+
+
+class TemporaryError(ValueError):
+    """An error that may pass by itself, such as a process that was killed: trying again may help."""
+
+
+def is_temporary(error: BaseException | None) -> bool:
+    """Whether an error, or an error that caused it, may pass by itself."""
+    while error is not None:
+        if isinstance(error, TemporaryError | ConnectionError | TimeoutError):
+            return True
+        if isinstance(error, OSError) and error.errno is not None:  # those of Pillow have no number
+            return error.errno not in LASTING
+        error = error.__cause__
+    return False
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,8 +1,10 @@
 """What a run survives: being killed, a disk that is full, bits that flip."""
 
+import errno
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import train as program
 from config.run import load_config
+from data.images import picture_files
 from models.checkpoints import format as checkpoints
 from models.checkpoints.format import (
     DamagedCheckpointError,
@@ -129,6 +132,22 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(write_config, capsys, mo
     assert "step-00000009.safetensors: cannot be written" in said
     assert_same_weights(undisturbed, folder)
     assert not list(folder.rglob("*unfinished*"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("number", "code"), [(errno.ESTALE, 1), (errno.EIO, 1), (errno.EACCES, 2)])
+def test_a_disk_that_may_answer_again_has_the_exit_code_that_restarts(
+    write_config, monkeypatch, capsys, number, code, workers
+):
+    def fail(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    path = write_config("remote")
+    arguments = (f"data.workers={workers}", "train.preflight=false", "train.preview_every=0")
+    monkeypatch.setattr(picture_files.Image, "open", fail)
+    assert program.main([str(path), *arguments]) == code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(rf"train.py: .*\.png: .*{re.escape(os.strerror(number))}", line)
 
 
 def test_a_last_checkpoint_that_cannot_be_written_is_an_error(write_config, monkeypatch, capsys):

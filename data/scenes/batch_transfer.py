@@ -13,7 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 
 import torch.multiprocessing  # noqa: F401 (teaches ForkingPickler to put tensors into shared memory)
 
-from data.files import first_line
+from data.files import TemporaryError, first_line
 from data.scenes.batch import SceneBatch
 
 FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG)
@@ -33,7 +33,7 @@ class Parcel:
             # From our own process; the DataLoader would do the same.
             return ForkingPickler.loads(self.content)
         except (ConnectionError, FileNotFoundError, EOFError):  # the sender is gone
-            return ValueError(f"a loader process ended; {MEMORY}")
+            return TemporaryError(f"a loader process ended; {MEMORY}")
         except (OSError, RuntimeError) as error:
             return _refusal(error)
 
@@ -59,17 +59,17 @@ def require_shared_memory() -> None:
         raise _refusal(error) from error
 
 
-def lost_process(error: BaseException) -> str | None:
-    """Return a message if this error of torch reports that a loader process died, else None."""
+def lost_process(error: BaseException) -> ValueError | None:
+    """Return an error for the user if this one of torch reports that a loader process died, else None."""
     found = re.match(
         r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\)(?: is killed by signal: (.+?)\.)?", str(error)
     )
     if found is None:
         return None
     if "Bus error" in str(found[2]):
-        return _refusal(OSError(errno.ENOSPC, "Bus error")).args[0]
+        return _refusal(OSError(errno.ENOSPC, "Bus error"))
     cause = f"was killed by a signal ({found[2]})" if found[2] else "ended"
-    return f"loader process {found[1]} {cause}; {MEMORY}"
+    return TemporaryError(f"loader process {found[1]} {cause}; {MEMORY}")
 
 
 def _refusal(error: BaseException) -> ValueError:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from data.cameras.neighbours import with_near_view
 from data.config import DataConfig
+from data.files import TemporaryError, is_temporary
 from data.scenes.batch import SceneBatch, Views, concatenate, valid_indices
 from data.scenes.batch_transfer import Parcel, pack, require_shared_memory
 from data.scenes.damaged_files import DamagedFileError, first_usable, with_advice
@@ -228,7 +229,7 @@ class _Steps(Dataset):
         try:
             batch = self._loader.load(step)
         except ValueError as error:
-            return ValueError(str(error))
+            return (TemporaryError if is_temporary(error) else ValueError)(str(error))
         return batch if get_worker_info() is None else pack(batch)
 
 

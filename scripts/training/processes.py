@@ -121,8 +121,15 @@ def joined(device_name: str, stop: "StopSignal") -> "Iterator[Workers]":
         yield workers
 
 
+def exit_code(error: BaseException) -> int:
+    """The exit code of an error that is one line: 2 if the user must act, 1 if a restart may help."""
+    from data.files import is_temporary
+
+    return 1 if is_temporary(error) else 2
+
+
 def fail(message: str, *, code: int = 2, first: bool = True) -> int:
-    """Print why the program fails; returns the exit code, 2 for errors of the user.
+    """Print why the program fails; returns the exit code, as of `exit_code`.
 
     One of several processes adds its rank, reports to the launcher and exits here; it prints nothing if the
     launcher will. Not `first`: it fails because another process did.

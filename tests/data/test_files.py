@@ -1,8 +1,10 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
+
 import pytest
 
-from data.files import first_line, whole_folder, write_synced, write_whole
+from data.files import TemporaryError, first_line, is_temporary, whole_folder, write_synced, write_whole
 
 
 def names(folder) -> list[str]:
@@ -42,3 +44,25 @@ def test_a_folder_appears_when_it_is_complete_and_without_what_an_interrupted_at
 )
 def test_an_error_has_one_line(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "temporary"),
+    [
+        (OSError(errno.EIO, "Input/output error"), True),
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (TimeoutError("timed out"), True),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset"), True),
+        (TemporaryError("a process was killed"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (OSError("image file is truncated"), False),
+        (ValueError("a wrong key"), False),
+        (RuntimeError("a bug"), False),
+    ],
+)
+def test_an_error_may_pass_by_itself_if_it_or_what_caused_it_may(error, temporary):
+    assert is_temporary(error) is temporary
+    with pytest.raises(ValueError, match="file x") as wrapped:
+        raise ValueError("file x") from error
+    assert is_temporary(wrapped.value) is temporary

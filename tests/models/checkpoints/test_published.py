@@ -276,6 +276,17 @@ def test_a_file_that_is_cut_short_is_one_line(tiny, tmp_path, share, zipped):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("size", [3, 30, 300, 5000, 9000, 30_000, 65_000, 70_000, 200_000])
+def test_an_archive_of_any_length_that_is_cut_short_is_one_line(tmp_path, size):
+    path = tmp_path / "archive.pt"
+    torch.save({"first": torch.rand(50_000), "others": {str(i): torch.rand(9) for i in range(99)}}, path)
+    whole = path.read_bytes()
+    assert len(whole) > size
+    path.write_bytes(whole[:size])
+    with pytest.raises(ValueError, match=rf"\A{path}: is cut short[^\n]*\Z"):
+        read_torch_file(path)
+
+
 def test_a_model_that_the_format_cannot_hold_is_refused(tiny, tmp_path):
     checkpoint = through_disk(tiny[0], tmp_path)
     deeper = tiny_model()

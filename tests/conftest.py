@@ -1,5 +1,6 @@
 """Run-time checks of shapes and types for every test, threads, and a builder of SRN objects."""
 
+import gc
 import json
 import os
 import sys
@@ -20,6 +21,12 @@ install_import_hook(["data", "nerf", "diffusion", "models", "config"], "beartype
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what the imports made from garbage collection, which the benchmark's tests request often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

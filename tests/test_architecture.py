@@ -1,7 +1,7 @@
 """Who may import whom, and what nobody below the programs does. Files are parsed, not run."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,24 @@ BELOW = [
 ]
 
 
-def each_file(paths: list[Path]):
-    return pytest.mark.parametrize("path", paths, ids=lambda path: path.relative_to(ROOT).as_posix())
+def each_file(paths: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """Make one test of a check of a file, since thousands of tests cost seconds; it names all that fail."""
+
+    def made(check: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            found = []
+            for path in paths:
+                try:
+                    check(path)
+                except AssertionError as error:
+                    found.append(f"{path.relative_to(ROOT)}: {error}")
+            assert not found, "\n".join(found)
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    assert paths
+    return made
 
 
 def calls(path: Path) -> Iterator[str]:
@@ -109,6 +125,18 @@ def write_tree(root: Path, tree: dict[str, str]) -> Path:
 def test_each_rule_finds_what_breaks_it_and_nothing_else(check, planted, tmp_path):
     assert check(write_tree(tmp_path / "clean", CLEAN)) == []
     assert len(check(write_tree(tmp_path / "planted", CLEAN | planted))) == 1
+
+
+def test_a_check_of_each_file_names_all_that_fail():
+    def is_short(path: Path) -> None:
+        assert len(path.name) < 9, "long"
+
+    check = each_file([ROOT / "a.py", ROOT / "models/longer.py", ROOT / "longest.py"])
+    with pytest.raises(AssertionError) as caught:
+        check(is_short)()
+    assert "models/longer.py: long\n" in str(caught.value)
+    assert " longest.py: long\n" in str(caught.value)
+    assert "a.py" not in str(caught.value)
 
 
 @each_file([path for path in ALL if path.relative_to(ROOT).parts[0] != "diffusion"])

@@ -13,6 +13,7 @@ from models.checkpoints.k_diffusion import is_denoiser, load_denoiser
 from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.published import is_published, load_published
 from models.checkpoints.viewfusion import is_viewfusion, load_viewfusion
+from models.checkpoints.xfactor import is_xfactor, load_xfactor
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,11 @@ FORMATS = (
         "published ViewFusion weights (downs.*)",
         is_viewfusion,
         lambda file, wanted: load_viewfusion(file, wanted.config),
+    ),
+    Format(
+        "xfactor",
+        "published XFactor arrays (PoseEnc/*)",
+        is_xfactor,
+        lambda file, wanted: load_xfactor(file, wanted.config),
     ),
 )

@@ -12,7 +12,7 @@ import sample_views
 import train
 from data.images.files import read_picture
 from data.shapes.shifting_textures import read_shift, shifting_texture
-from scripts import make_shapes
+from scripts import convert_checkpoint, make_shapes
 from scripts.pose_transfer import shifts
 from scripts.pose_transfer.__main__ import main as pose_transfer
 
@@ -38,6 +38,8 @@ def run(words: list[str]) -> int:
         return train.main([*arguments, *SMALL_RUN])
     if program == "sample_views.py":
         return sample_views.main([word.replace("000200", "000005") for word in arguments])
+    if program == "scripts.convert_checkpoint":
+        return convert_checkpoint.main(arguments)
     assert program == "scripts.pose_transfer"
     return pose_transfer(arguments)
 

@@ -44,13 +44,13 @@ FORMATS = (
     ),
     Format(
         "published",
-        "published GeNVS weights (input_unet.*, nerf.*, ddpm_pipeline.*)",
+        "published GeNVS weights (input_unet.*, nerf.*)",
         is_published,
         lambda file, wanted: load_published(file, wanted.config),
     ),
     Format(
         "k_diffusion",
-        "a denoiser of k-diffusion (proj_in.*, u_net.*)",
+        "a denoiser of k-diffusion (u_net.*)",
         is_denoiser,
         lambda file, _: load_denoiser(file),
     ),
@@ -62,7 +62,7 @@ FORMATS = (
     ),
     Format(
         "xfactor",
-        "published XFactor arrays (PoseEnc/*)",
+        "XFactor arrays (PoseEnc/*)",
         is_xfactor,
         lambda file, wanted: load_xfactor(file, wanted.config),
     ),

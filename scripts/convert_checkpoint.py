@@ -1,4 +1,8 @@
-"""Convert published GeNVS weights (genvs.pt) to a checkpoint or run of this project, or vice versa."""
+"""Convert published GeNVS weights (genvs.pt) to a checkpoint or run of this project, or vice versa.
+
+Weights of XFactor are converted to published ones alone (FILE.npz); published ones open wherever a
+checkpoint does.
+"""
 
 import argparse
 import sys
@@ -17,6 +21,7 @@ examples:
   python -m scripts.convert_checkpoint genvs.pt published.safetensors
   python -m scripts.convert_checkpoint genvs_64.pt runs/published_64 --config my_64.json
   python -m scripts.convert_checkpoint --to-published runs/srn_cars_128 genvs_mine.pt
+  python -m scripts.convert_checkpoint --to-published runs/xfactor_shapes xfactor_mine.npz
 
 The published format is that of the earlier open implementation: a file of torch.save with the entries model,
 optim, step and epoch. Reading it executes no code. The denoiser, which it stores under two names, may be
@@ -130,12 +135,17 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     from models.checkpoints.loading import config_of, open_checkpoint, require_whole
     from models.checkpoints.published import PUBLISHED_CONFIG, pack
     from models.checkpoints.transfer import model_differences
+    from models.checkpoints.xfactor import write_flax
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
     if arguments.config:
         raise ValueError("--config is for published weights; a checkpoint has its own, so leave it out")
     checkpoint = require_whole(open_checkpoint(source, sections=EVERYTHING))
+    if output.suffix == ".npz":
+        weights = checkpoint.section("model") if arguments.raw else checkpoint.best_weights()
+        write_flax(output, weights)
+        return [f"step: {checkpoint.step}", f"written: {output}, {len(weights)} arrays"]
     config = config_of(checkpoint)
     document = pack(checkpoint, empty_model(config.model, source), raw=arguments.raw)
     write_synced(output, lambda unfinished: torch.save(document, unfinished))

@@ -18,6 +18,8 @@ from models import load
 from models.checkpoints.format import checkpoints_of, load_checkpoint, write_checkpoint
 from models.checkpoints.loading import load_model
 from models.device import place
+from scripts.common.shapes_set import ShapesOptions
+from scripts.common.shapes_videos import make_videos
 from tests.models.stable_diffusion.tiny_base import require_base
 from tests.scenes import TINY_FAMILIES, cameras, views
 from tests.tiny_run import save_tiny_run, tiny_config
@@ -39,6 +41,15 @@ def with_config(run: Path, out: Path, change) -> Path:
     change(checkpoint.config)
     write_checkpoint(type(checkpoint)(out, checkpoint.step, checkpoint.config, checkpoint.tensors))
     return out
+
+
+def save_follower(folder: Path) -> None:
+    """A run of a model of video, and two held-out videos, where the document has them."""
+    root = folder / "sets" / "shapes_videos"
+    make_videos(root, ShapesOptions(1, 5, 32, 2, 0), kind="shifts", workers=1)
+    document = tiny_config(root, Path("runs")).model_dump(mode="json")
+    changes = {"name": "xfactor_shapes", "model": TINY_FAMILIES["xfactor"]}
+    save_tiny_run(validate_config(document | changes, "test"))
 
 
 def complaint(path: Path | str, device: str = "cpu") -> str:
@@ -123,10 +134,14 @@ def test_the_code_of_the_library_document_runs(tmp_path, monkeypatch, plant_obje
     document = tiny_config(tmp_path / "set", Path("runs")).model_dump(mode="json") | {"name": "quickstart"}
     save_tiny_run(validate_config(document, "test"))
     blocks = re.findall(r"^```python\n(.*?)^```", LIBRARY, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
+    save_follower(tmp_path)
     first = [line for line in blocks[0].splitlines() if line and "import" not in line]
     assert len(first) == 5
-    Path("document.py").write_text("\n".join(blocks) + "\nprint(guess.images.shape, view.images.shape)\n")
+    Path("document.py").write_text(
+        "\n".join(blocks) + "\nprint(guess.images.shape, view.images.shape)\n"
+        "print(latents.shape, latents[:, 0].any().item())\n"
+    )
     done = subprocess.run(
         [sys.executable, "document.py"],
         env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"},
@@ -140,7 +155,8 @@ def test_the_code_of_the_library_document_runs(tmp_path, monkeypatch, plant_obje
         assert Image.open(name).size == (8, 8)
     for name in ("depth.png", "opacity.png"):
         assert Image.open(name).size == (32, 32)
-    for name in ("orbit.mp4", "consistent.mp4"):
+    assert done.stdout.splitlines()[-1] == "torch.Size([1, 4, 6]) False"
+    for name in ("orbit.mp4", "consistent.mp4", "moved.mp4"):
         assert Path(name).stat().st_size > 500
 
 

@@ -26,10 +26,14 @@ def shifting_texture(seed: int, num: int, size: int) -> UInt8[ndarray, "t h w 3"
 
 
 def read_shift(first: Float[Tensor, "3 h w"], second: Float[Tensor, "3 h w"]) -> tuple[int, int]:
-    """Rows and columns by which the second picture is shifted, by phase correlation over all colours."""
-    size = torch.tensor(first.shape[-2:])
+    """Rows and columns by which the second picture is shifted, by phase correlation over all colours.
+
+    Only frequencies of the textures count: the others of a drawn picture hold its errors alone.
+    """
+    height, width = first.shape[-2:]
     product = torch.fft.fft2(second.double()) * torch.fft.fft2(first.double()).conj()
-    peak = torch.fft.ifft2(product / product.abs().clamp_min(1e-9)).real.sum(dim=0)
-    place = torch.stack(torch.unravel_index(peak.argmax(), peak.shape))
-    rows, columns = ((place + size // 2) % size - size // 2).tolist()
-    return rows, columns
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)
+    phases = product / product.abs().clamp_min(1e-9) * (torch.hypot(rows, columns) < SMOOTH)
+    peak = torch.fft.ifft2(phases).real.sum(dim=0)
+    row, column = (int(place) for place in torch.unravel_index(peak.argmax(), peak.shape))
+    return (row + height // 2) % height - height // 2, (column + width // 2) % width - width // 2

@@ -13,6 +13,7 @@ from models.checkpoints.k_diffusion import is_denoiser, load_denoiser
 from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.published import is_published, load_published
 from models.checkpoints.viewfusion import is_viewfusion, load_viewfusion
+from models.checkpoints.xfactor import is_xfactor, load_xfactor
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ FORMATS = (
     ),
     Format(
         "published",
-        "published GeNVS weights (input_unet.*, nerf.*, ddpm_pipeline.*)",
+        "published GeNVS weights (input_unet.*, nerf.*)",
         is_published,
         lambda file, wanted: load_published(file, wanted.config),
     ),
     Format(
         "k_diffusion",
-        "a denoiser of k-diffusion (proj_in.*, u_net.*)",
+        "a denoiser of k-diffusion (u_net.*)",
         is_denoiser,
         lambda file, _: load_denoiser(file),
     ),
@@ -58,5 +59,11 @@ FORMATS = (
         "published ViewFusion weights (downs.*)",
         is_viewfusion,
         lambda file, wanted: load_viewfusion(file, wanted.config),
+    ),
+    Format(
+        "xfactor",
+        "XFactor arrays (PoseEnc/*)",
+        is_xfactor,
+        lambda file, wanted: load_xfactor(file, wanted.config),
     ),
 )

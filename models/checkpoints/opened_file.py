@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from models.checkpoints.numpy_file import is_archive, read_archive
 from models.checkpoints.torch_file import (
     WRAPPERS,
     begins_as_torch_file,
@@ -77,7 +78,7 @@ class CheckpointFile:
     """An open file. Tensors must be read before it is closed."""
 
     path: Path
-    kind: Literal["safetensors file", "file of torch.save"]
+    kind: Literal["safetensors file", "file of torch.save", "file of NumPy arrays"]
     header: Mapping[str, str]  # metadata of a safetensors file
     content: Any  # tensors by name; of a file of torch.save, whatever was saved
 
@@ -109,7 +110,7 @@ class CheckpointFile:
 
         In a safetensors file it is JSON in the header; raises ValueError if it is not.
         """
-        if self.kind == "file of torch.save":
+        if self.kind != "safetensors file":
             return self.content.get(key) if isinstance(self.content, dict) else None
         try:
             return json.loads(self.header.get(key, "null"))
@@ -133,9 +134,9 @@ def _bare(key: object, wrappers: tuple[str, ...]) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[CheckpointFile]:
-    """Open a checkpoint file of either kind; nothing in it is executed.
+    """Open a checkpoint file of any of these kinds; nothing in it is executed.
 
-    Raises DamagedCheckpointError if it is of neither kind, or cut short, and ValueError if it cannot be read
+    Raises DamagedCheckpointError if it is of none, or cut short, and ValueError if it cannot be read
     or holds other than tensors and plain values.
     """
     try:
@@ -148,6 +149,9 @@ def opened(path: Path) -> Iterator[CheckpointFile]:
                 f"{path}: is cut short or no safetensors file ({error}); copy it again"
             ) from error
         stored = None
+    if stored is None and is_archive(path):
+        yield CheckpointFile(path, "file of NumPy arrays", {}, read_archive(path))
+        return
     if stored is None:
         yield CheckpointFile(path, "file of torch.save", {}, read_torch_file(path))
         return

@@ -15,13 +15,15 @@ from scripts.pose_transfer.measure import draw_under
 def measure_shifts(run: str, *, root: str | None, split: str, pairs: int, frames: int) -> dict[str, float]:
     """Mean error of the shifts in pixels, of the model and of a static scene.
 
-    Each texture is drawn along the video of the next one. Raises ValueError if the split is too small.
+    Each texture is drawn along the video of the next one, over the frames that the longest window of the
+    training holds: further movements were never shown. Raises ValueError if the split is too small.
     """
     model, config, _ = load_model(run)
     objects = open_split(config.data if root is None else at_root(config.data, root), split, cameras=False)
     objects.require(model.requires)
     if len(objects) < 2:
         raise ValueError(f"{objects.config.root}: has {len(objects)} videos of {split}; two are needed")
+    frames = min(frames, config.data.window_at(1.0) or frames)
     errors: dict[str, list[float]] = {"transfer": [], "constant": []}
     for scene, driving in pairwise(range(min(pairs + 1, len(objects)))):
         shown = min(frames, objects.num_views(scene), objects.num_views(driving))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.checkpoints.flax_names import from_flax
 from models.xfactor.config import NetworkConfig
-from models.xfactor.flax_names import from_flax
 from models.xfactor.model import XFactor, XFactorConfig
 
 FOLDER = Path(__file__).parent / "xfactor"

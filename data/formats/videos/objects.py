@@ -1,14 +1,10 @@
 """Videos as objects without cameras: folders of frames, and video files.
 
-ROOT/SPLIT/.. holds videos, SPLIT being train, val or test (or *_train ...); without such folders a tenth of
-the videos, chosen by a hash of their names, is held out for val and test. ROOT/splits.json, if it exists,
-decides instead: {"train": [ids], "test": [ids]}, or a list of ids or {id: ...} for each. A folder of
-frames has images, or a folder `images` of them; its id is its path with "/" as "_". Frames are in natural
-order of their names, and cropped to their central square.
+Videos are at most four folders below ROOT. A folder of frames has images, or a folder `images` of them; its
+id is its path without the folder of its split, with "/" as "_". `data.formats.videos.splits` decides which
+split a video is in. Frames are in natural order of their names, and cropped to their central square.
 """
 
-import hashlib
-import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -19,14 +15,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from data.files import first_line
+from data.formats.videos.splits import SPLIT_FILE, chosen_videos, image_folders, video_parts
 from data.images.files import read_picture
 from data.scenes.objects import RawObjects
-from data.splits import HELD_OUT, STAND_IN, Split, natural_key, split_named, subfolders
+from data.splits import Split, natural_key, subfolders
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
 DEPTH = 4  # folders below the root in which videos may be
-SPLIT_FILE = "splits.json"
 FEWEST = 2  # frames of a video
 MARK = "videos.json"  # what scripts write beside videos that they made
 
@@ -73,8 +69,8 @@ def middle_square(picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "k k 3"]:
 
 @lru_cache(maxsize=4096)
 def frame_files(folder: Path) -> tuple[Path, ...]:
-    """The frames in a folder, or in its folder `images`, in natural order."""
-    place = folder / "images" if (folder / "images").is_dir() else folder
+    """The frames in a folder, or in its folder `images` (or `images_8`, reduced), in natural order."""
+    place = next((folder / name for name in image_folders(folder)), folder)
     found = [place / name for name in os.listdir(place) if name.lower().endswith(PICTURES)]
     return tuple(sorted(found, key=lambda path: natural_key(path.name)))
 
@@ -99,21 +95,18 @@ def is_videos(root: Path) -> bool:
 
 
 def open_videos(root: Path, split: Split) -> Videos:
-    """Open the videos of a split. Raises ValueError if there are none, or splits.json names unknown ids."""
-    chosen = [path for path in subfolders(root) if split_named(path.name)]
-    found = {_id(root, path): path for path in _videos(root)}
-    if not found:
+    """Open the videos of a split. Raises ValueError if there are none, or a list of a split is wrong."""
+    paths = _videos(root)
+    if not paths:
         raise ValueError(f"{root}: holds no video; give folders of frames or video files")
-    if (root / SPLIT_FILE).is_file():
-        ids = _listed(root / SPLIT_FILE, split, found)
-    elif chosen:
-        wanted = split if any(split_named(path.name) == split for path in chosen) else _instead(chosen, split)
-        ids = [name for name, path in found.items() if split_named(path.relative_to(root).parts[0]) == wanted]
-    else:
-        ids = [name for name in found if _held_out(name) == (split != "train")]
-    if not ids:
+    chosen: dict[str, Path] = {}
+    for path in chosen_videos(root, paths, split):
+        if other := chosen.get(_id(root, path)):
+            raise ValueError(f"{path}: has the same id as {other}, {_id(root, path)}; rename one")
+        chosen[_id(root, path)] = path
+    if not chosen:
         raise ValueError(f"{root}: has no video of the split {split}; add some, or a {SPLIT_FILE}")
-    return Videos(root, [found[name] for name in sorted(ids, key=natural_key)])
+    return Videos(root, [chosen[name] for name in sorted(chosen, key=natural_key)])
 
 
 def open_video(path: Path) -> Videos:
@@ -124,35 +117,8 @@ def open_video(path: Path) -> Videos:
     return Videos(path.parent, [path])
 
 
-def _instead(folders: list[Path], split: Split) -> Split | None:
-    """The other one of val and test, if only that exists."""
-    other = STAND_IN.get(split)
-    return other if any(split_named(path.name) == other for path in folders) else None
-
-
-def _listed(path: Path, split: Split, known: dict[str, Path]) -> list[str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        names = list(content.get(split) or content[STAND_IN.get(split, "val")])
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f'{path}: is no list of splits; write {{"train": [ids], "test": [ids]}}') from error
-    short = {name.partition("_")[2]: name for name in known} | {name: name for name in known}
-    spelled = [str(name).replace("/", "_") for name in names]
-    if unknown := [name for name in spelled if name not in short]:
-        raise ValueError(f"{path}: names {unknown[0]}, which is no video below {path.parent}; take it out")
-    return [short[name] for name in spelled]
-
-
-def _held_out(name: str) -> bool:
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT
-
-
 def _id(root: Path, path: Path) -> str:
-    parts = list(path.relative_to(root).with_suffix("" if path.is_file() else path.suffix).parts)
-    if len(parts) > 1 and split_named(parts[0]):
-        parts = parts[1:]
-    return "_".join(parts)
+    return "_".join(video_parts(root, path))
 
 
 def _videos(folder: Path, depth: int = DEPTH) -> list[Path]:

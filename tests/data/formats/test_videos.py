@@ -66,6 +66,84 @@ def test_splits_json_decides(tmp_path):
         open_split(config(tmp_path), "train", cameras=False)
 
 
+def ids_of(root, split) -> tuple[str, ...]:
+    return open_split(config(root), split, cameras=False).ids
+
+
+def test_ids_of_a_list_are_ends_of_paths(tmp_path):
+    """Lists have the ids of sequences alone, or with their category, and one file for each split."""
+    for name in ("train/images/0a1", "train/images/0b2", "test/images/0c3"):
+        write_frames(tmp_path / "re10k" / name)
+    for split, content in (("train", {"0c3": ["x.png"], "0a1": []}), ("test", {"0b2": []})):
+        (tmp_path / "re10k" / f"re10k_{split}_frame_dict.json").write_text(json.dumps(content))
+    assert ids_of(tmp_path / "re10k", "train") == ("0a1", "0c3")
+    assert ids_of(tmp_path / "re10k", "val") == ("0b2",)
+    for name in ("toy_bus/110_1", "toy_bus/110_2", "apple/110_2"):
+        write_frames(tmp_path / "co3d" / name / "images")
+    listed = tmp_path / "co3d" / "splits.json"
+    listed.write_text(json.dumps({"train": ["110_1", "apple/110_2"], "test": ["toy_bus/110_2"]}))
+    assert ids_of(tmp_path / "co3d", "train") == ("apple_110_2", "toy_bus_110_1")
+    assert ids_of(tmp_path / "co3d", "test") == ("toy_bus_110_2",)
+    listed.write_text(json.dumps({"train": ["110_2"]}))
+    with pytest.raises(ValueError, match=r"names 110_2, which is .*apple/110_2 as well as .*toy_bus/110_2"):
+        ids_of(tmp_path / "co3d", "train")
+
+
+def test_a_train_folder_of_images_is_no_video(tmp_path):
+    """RE10K: ROOT/train/images/ID/*.png."""
+    for name in ("train/images/b", "train/images/a", "test/images/a"):
+        write_frames(tmp_path / name)
+    assert (ids_of(tmp_path, "train"), ids_of(tmp_path, "val")) == (("a", "b"), ("a",))
+
+
+def test_videos_of_one_name_in_two_splits_are_both_there(tmp_path):
+    write_frames(tmp_path / "train" / "a", seed=1)
+    write_frames(tmp_path / "val" / "a", seed=2)
+    sets = [open_split(config(tmp_path), split, cameras=False) for split in ("train", "val")]
+    assert [objects.ids for objects in sets] == [("a",), ("a",)]
+    assert not torch.equal(*(objects.stored_picture(0, 0) for objects in sets))
+
+
+def test_two_videos_of_one_id_are_refused(tmp_path):
+    write_frames(tmp_path / "train" / "a_b")
+    write_frames(tmp_path / "train" / "a" / "b")
+    with pytest.raises(ValueError, match=r"has the same id as .*, a_b; rename one"):
+        ids_of(tmp_path, "train")
+
+
+@pytest.mark.parametrize("own_frames", [False, True])
+def test_dl3dv_holds_out_what_its_test_folder_names(tmp_path, own_frames):
+    for name in ("1K/aa", "1K/bb", "2K/cc"):
+        write_frames(tmp_path / "training_256" / name / "images_8", count=5)
+    held_out = tmp_path / "test_256" / "benchmark_960p" / "bb"
+    if own_frames:
+        write_frames(held_out / "images_8", count=7)
+    else:
+        held_out.mkdir(parents=True)
+    assert ids_of(tmp_path, "train") == ("1K_aa", "2K_cc")
+    objects = open_split(config(tmp_path), "test", cameras=False)
+    assert objects.ids == (("benchmark_960p_bb",) if own_frames else ("1K_bb",))
+    assert objects.num_views(0) == (7 if own_frames else 5)
+
+
+def test_the_last_tenth_of_each_category_is_held_out(tmp_path):
+    """CO3Dv2 and MVImgNet: ROOT/CATEGORY/SEQUENCE/images; a category of one sequence is trained on."""
+    for category, count in (("apple", 11), ("bus", 3), ("cup", 1)):
+        for number in range(count):
+            write_frames(tmp_path / category / f"{number}_0" / "images", count=2, size=(2, 2))
+    (tmp_path / "apple" / "set_lists").mkdir()
+    assert ids_of(tmp_path, "val") == ("apple_9_0", "apple_10_0", "bus_2_0")
+    assert len(ids_of(tmp_path, "train")) == 12
+
+
+@pytest.mark.parametrize("content", ["3", "[", '["a"]', '{"train": 3}', '{"training": []}'])
+def test_other_lists_are_refused_in_one_line(tmp_path, content):
+    write_frames(tmp_path / "a")
+    (tmp_path / "splits.json").write_text(content)
+    with pytest.raises(ValueError, match=r"splits\.json: is no list of splits; write"):
+        ids_of(tmp_path, "train")
+
+
 def test_a_record_has_other_frames_in_every_epoch(tmp_path):
     write_frames(tmp_path / "train" / "a", count=40)
     options = config(tmp_path, window=20)

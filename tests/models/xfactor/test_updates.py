@@ -1,12 +1,22 @@
 """Updates of XFactor: batches in parts, and what decays."""
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
 
+import train
 from config.run import OptimConfig
 from data.scenes.batch import SceneBatch
+from models.checkpoints.format import checkpoints_of, load_checkpoint
 from models.training.optimizer import make_optimizer
 from models.xfactor.model import XFactor, XFactorConfig
+from scripts.common.shapes_set import ShapesOptions
+from scripts.common.shapes_videos import make_videos
 from tests.scenes import TINY_FAMILIES, scene_batch
+
+CONFIGS = Path(__file__).parents[3] / "config"
 
 
 def model() -> XFactor:
@@ -40,3 +50,29 @@ def test_only_matrices_of_layers_decay():
     left = everything - decaying
     assert {"pose_encoder.pose_tokens", "renderer.norm.weight", "renderer.head.0.bias"} <= left
     assert all(name.endswith(("bias", "gain", "norm.weight", "pose_tokens")) for name in left)
+
+
+@pytest.mark.parametrize("recipe", ["xfactor_stereo", "xfactor_multiview"])
+def test_a_recipe_in_small_batches_makes_the_update_of_one_large_batch(recipe, tmp_path):
+    """As the published ones are accumulated, with their masks, changed colours and numbers of frames."""
+    options = ShapesOptions(6, 7, 16, 1, 0)  # videos of 7 frames of 16 x 16 pixels
+    make_videos(tmp_path / "set", options, kind="shifts", workers=1)
+    network = {"width": 16, "heads": 2, "layers": 1, "patch": 4, "pose_size": 6, "pose_tokens": 2}
+    loss = {"perceptual": 0, "unmasked_prob": 0.3, "reference_target_prob": 0.3}
+    changes = {"data.root": tmp_path / "set", "data.image_size": 16, "data.window": 7, "runs": tmp_path}
+    changes |= {"model.network": json.dumps(network), "model.loss": json.dumps(loss), "train.steps": 1}
+    changes |= {"train.preflight": "false", "train.device": "cpu"}
+    found = []
+    for batch, passes in ((6, 1), (3, 2), (1, 6)):
+        own = changes | {"name": f"{batch}", "train.batch": batch, "train.accumulate": passes}
+        words = [f"{key}={value}" for key, value in own.items()]
+        assert train.main([str(CONFIGS / f"{recipe}.json"), *words]) == 0
+        tensors = load_checkpoint(checkpoints_of(tmp_path / f"{batch}")[-1]).tensors
+        # The mean gradient after clipping. AdamW would blow up rounding errors of almost zero gradients.
+        found.append({name: value for name, value in tensors.items() if name.endswith(".exp_avg")})
+    assert len(found[0]) > 40
+    assert max(value.abs().max() for value in found[0].values()) > 1e-4
+    for other in found[1:]:
+        assert set(other) == set(found[0])
+        for name, value in found[0].items():
+            torch.testing.assert_close(other[name], value, atol=1e-6, rtol=0)

@@ -12,7 +12,8 @@ import sample_views
 import train
 from data.images.files import read_picture
 from data.shapes.shifting_textures import read_shift, shifting_texture
-from scripts import make_shapes
+from scripts import convert_checkpoint, make_shapes
+from scripts.pose_transfer import shifts
 from scripts.pose_transfer.__main__ import main as pose_transfer
 
 PAGE = Path(__file__).parents[3] / "docs" / "xfactor.md"
@@ -37,6 +38,8 @@ def run(words: list[str]) -> int:
         return train.main([*arguments, *SMALL_RUN])
     if program == "sample_views.py":
         return sample_views.main([word.replace("000200", "000005") for word in arguments])
+    if program == "scripts.convert_checkpoint":
+        return convert_checkpoint.main(arguments)
     assert program == "scripts.pose_transfer"
     return pose_transfer(arguments)
 
@@ -69,6 +72,21 @@ def test_figures_are_written_with_their_baselines(folder, monkeypatch):
     figures = json.loads((folder / "out.json").read_text())
     assert list(figures) == ["transfer", "random", "constant", "auto-encoding"]
     assert all(set(row) == {"psnr", "stlpips"} for row in figures.values())
+
+
+def test_movements_are_no_longer_than_in_the_training(folder, monkeypatch):
+    """Videos have 5 frames, but the training saw at most 3 of them."""
+    monkeypatch.chdir(folder)
+    counts = []
+
+    def still(model, scene, driving):
+        counts.append(driving.images.shape[1])
+        return scene.images[0, :1].expand(driving.images.shape[1] - 1, -1, -1, -1)
+
+    monkeypatch.setattr(shifts, "draw_under", still)
+    found = shifts.measure_shifts("runs/xfactor_shifts", root=None, split="val", pairs=2, frames=6)
+    assert counts == [3, 3]
+    assert found["transfer"] == found["constant"] > 0
 
 
 def test_several_frames_of_a_scene_may_be_given(folder, monkeypatch):

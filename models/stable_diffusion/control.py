@@ -31,6 +31,7 @@ SHARED_SETTINGS = (
     "upcast_attention",
     "resnet_time_scale_shift",
 )
+FIRST_LAYER = "controlnet_cond_embedding.conv_in.weight"  # of the condition's encoder
 NUM_CLASSES = 2  # conditioned, unconditional
 
 
@@ -79,10 +80,17 @@ def copy_way_down(control: nn.Module, unet: nn.Module) -> None:
 
 def widen_condition(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
     """The weights of a ControlNet on fewer channels, for `channels`: those that are new are not looked at."""
-    key = "controlnet_cond_embedding.conv_in.weight"
-    narrow = weights[key]
+    narrow = weights[FIRST_LAYER]
     if narrow.shape[1] > channels:
-        raise ValueError(f"{key} is for {narrow.shape[1]} channels, more than the {channels} of this model")
+        raise ValueError(
+            f"{FIRST_LAYER} is for {narrow.shape[1]} channels, more than the {channels} of this model"
+        )
     wide = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
     wide[:, : narrow.shape[1]] = narrow
-    return weights | {key: wide}
+    return weights | {FIRST_LAYER: wide}
+
+
+def ignore_condition_beyond(control: nn.Module, channels: int) -> None:
+    """Give channels of the condition after the first ones no effect, until they are trained."""
+    with torch.no_grad():
+        control.controlnet_cond_embedding.conv_in.weight[:, channels:] = 0

@@ -16,3 +16,8 @@ def encode(
 def decode(vae: nn.Module, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 h2 w2"]:
     """Images in [-1, 1] of such latents."""
     return vae.decode(latents / vae.config.scaling_factor).sample.clamp(-1, 1)
+
+
+def factor(vae: nn.Module) -> int:
+    """Pixels along one side of a latent."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)

@@ -1,6 +1,6 @@
 """What a ControlNet on rendered features is made of, how it learns, and how it samples."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -45,6 +45,11 @@ class ControlledConfig(VolumeConfig, frozen=True):
     base: BaseConfig = BaseConfig()
     control: ControlConfig = ControlConfig()
     loss: LatentLossConfig = LatentLossConfig()
+    condition: Literal["rendering", "blurred_target"] = Field(
+        "rendering",
+        description="what the ControlNet is trained on: the rendered features, or a blurred copy of the "
+        "target, without volumes (first stage of the published training); views are drawn by the former",
+    )
     prompt: str = Field("a car", description="text for every view")
     drop_condition_prob: Probability = Field(
         0.1, description="probability of training a view on noise in place of its condition, as class 1"
@@ -57,6 +62,13 @@ class ControlledConfig(VolumeConfig, frozen=True):
         gt=0,
         description="limit of the signal-to-noise ratio in the loss's weights; null: weight 1",
     )
+
+    @model_validator(mode="after")
+    def _condition_has_its_losses(self) -> "ControlledConfig":
+        others = sorted(set(self.loss.terms) - {"diffusion"})
+        if self.condition == "blurred_target" and others:
+            raise ValueError(f"condition blurred_target trains without volumes; set loss.{others[0]} to 0")
+        return self
 
 
 class ControlledSampleOptions(SampleOptions, frozen=True):

@@ -8,12 +8,13 @@ from data.schedule import NonNegative, Probability
 from diffusion.samplers import SAMPLERS, SampleOptions
 from models.stable_diffusion.denoiser import Guidance
 from models.stable_diffusion.frozen_base import BaseConfig
-from models.stable_diffusion.losses import OFFSET, SNR_GAMMA
 from models.stable_diffusion.noise_table import Levels
 from models.stable_diffusion.planner import Neighbours, Plan
 from models.volumes.losses import VolumeLossConfig
 from models.volumes.volume_model import VolumeConfig
 
+OFFSET = 0.1  # standard deviation of the noise that moves a whole channel
+SNR_GAMMA = 10.0
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.0291, 14.6147  # just outside Stable Diffusion's table
 
 

@@ -33,9 +33,9 @@ from models.stable_diffusion.control import (
 from models.stable_diffusion.denoiser import LatentDenoiser
 from models.stable_diffusion.drawing import Finished, Texts, draw_film, draw_group
 from models.stable_diffusion.frozen_base import FrozenBase, modules, with_fingerprint
+from models.stable_diffusion.losses import RGB, blurred, diffusion_loss
 from models.stable_diffusion.planner import Step
 from models.stable_diffusion.settings import ControlledConfig, ControlledSampleOptions, as_options
-from models.stable_diffusion.training import RGB, blurred, diffusion_loss
 from models.volumes.volume_model import VolumeModel
 from nerf.renderer import LatentImages, surfaces
 from nerf.volume import FrustumVolume

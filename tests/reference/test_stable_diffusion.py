@@ -19,7 +19,6 @@ from models.stable_diffusion.denoiser import (
     with_context,
 )
 from models.stable_diffusion.noise_table import NoiseTable, churn_gamma
-from models.stable_diffusion.training import blur
 from tests.reference.stable_diffusion_networks import (
     ARRAYS,
     SIZES,
@@ -312,5 +311,5 @@ def test_joint_views_without_context_and_without_condition():
 def test_targets_are_blurred_as_published():
     image = rand("F.img", 3, 48, 40)
     for sigma in (1, 4, 9):
-        near(blur(image, sigma)[:, ::3, ::3], f"E_blur_s{sigma}", 1e-5)
-    near(blur(image, 4)[:, :6, :6], "E_blur_border_s4", 1e-5)
+        near(losses.blur(image, sigma)[:, ::3, ::3], f"E_blur_s{sigma}", 1e-5)
+    near(losses.blur(image, 4)[:, :6, :6], "E_blur_border_s4", 1e-5)

@@ -7,7 +7,7 @@ pytest.importorskip("diffusers")
 
 from config.families import family
 from models.stable_diffusion.control import FIRST_LAYER
-from models.stable_diffusion.training import RGB, blurred
+from models.stable_diffusion.losses import RGB, blurred
 from tests.models.stable_diffusion.tiny_base import require_base
 from tests.scenes import TINY_FAMILIES, scene_batch
 

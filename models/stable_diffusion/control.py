@@ -1,13 +1,15 @@
-"""A ControlNet on rendered features, for bases with and without a mid block.
+"""A ControlNet on rendered features, for bases with and without a mid block, or a T2I-Adapter.
 
 Zhang et al. 2023, arXiv:2302.05543: a copy of the U-Net's way down sees the condition; what it adds to the
 U-Net's skip features passes convolutions that begin at zero, so that an untrained one changes nothing.
+A T2I-Adapter (Mou et al. 2023, arXiv:2302.08453) is smaller: it sees neither noisy latents, time nor text.
 Here n is views, c channels of the condition.
 """
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 COPIED = ("conv_in", "time_embedding", "down_blocks")  # from the U-Net
@@ -41,6 +43,25 @@ class NoResidual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Zero, of no shape."""
         return features.new_zeros(())
+
+
+class Adapter(nn.Module):
+    """A T2I-Adapter for that U-Net: features of `channels`, `factor` times as large as latents, are added to
+    the deepest features of each level on the way down, except for views without condition."""
+
+    def __init__(self, unet: nn.Module, *, channels: int, factor: int):
+        super().__init__()
+        from diffusers import T2IAdapter
+
+        levels = list(unet.config.block_out_channels)
+        self.adapter = T2IAdapter(in_channels=channels, channels=levels, downscale_factor=factor)
+
+    def forward(
+        self, features: Float[Tensor, "n c h w"], conditioned: Bool[Tensor, "n"], scale: float = 1.0
+    ) -> list[Tensor]:
+        """What is added at each level."""
+        kept = scale * conditioned[:, None, None, None].to(features.dtype)
+        return [kept * residual for residual in self.adapter(features)]
 
 
 def control_network(
@@ -93,4 +114,8 @@ def widen_condition(weights: dict[str, Tensor], channels: int) -> dict[str, Tens
 def ignore_condition_beyond(control: nn.Module, channels: int) -> None:
     """Give channels of the condition after the first ones no effect, until they are trained."""
     with torch.no_grad():
-        control.controlnet_cond_embedding.conv_in.weight[:, channels:] = 0
+        if isinstance(control, Adapter):
+            pixels = control.adapter.adapter.unshuffle.downscale_factor**2  # each is a channel there
+            control.adapter.adapter.conv_in.weight[:, channels * pixels :] = 0
+        else:
+            control.controlnet_cond_embedding.conv_in.weight[:, channels:] = 0

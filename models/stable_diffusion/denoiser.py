@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffusion.samplers import Denoise
 from diffusion.vp_schedule import gamma_from_sigma, noise_from_velocity
+from models.stable_diffusion.control import Adapter
 from models.stable_diffusion.noise_table import NoiseTable
 
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -56,21 +57,30 @@ class LatentDenoiser(nn.Module):
     ) -> Float[Tensor, "n c h w"]:
         """What the U-Net predicts, noise or velocity, of DDPM's noisy latents at times [n], whole or not."""
         joint = {"num_views": num_views} if num_views > 1 else None
-        residuals = {}
-        if condition.features is not None:
-            down, mid = self.control(
-                noisy,
-                time,
-                encoder_hidden_states=condition.text,
-                controlnet_cond=condition.features,
-                class_labels=condition.labels,
-                conditioning_scale=scale,
-                cross_attention_kwargs=joint,
-                return_dict=False,
-            )
-            # Without a mid residual, diffusers takes the others for those of a T2I-Adapter.
-            residuals = {"down_block_additional_residuals": list(down), "mid_block_additional_residual": mid}
+        residuals = self._residuals(noisy, time, condition, joint, scale)
         return self.unet(noisy, time, condition.text, cross_attention_kwargs=joint, **residuals).sample
+
+    def _residuals(
+        self, noisy: Tensor, time: Tensor, condition: Condition, joint: dict[str, int] | None, scale: float
+    ) -> dict[str, Tensor | list[Tensor]]:
+        """What the control adds to the U-Net's features, by the U-Net's arguments."""
+        if condition.features is None:
+            return {}
+        if isinstance(self.control, Adapter):
+            added = self.control(condition.features, condition.labels == CONDITIONED, scale)
+            return {"down_intrablock_additional_residuals": added}
+        down, mid = self.control(
+            noisy,
+            time,
+            encoder_hidden_states=condition.text,
+            controlnet_cond=condition.features,
+            class_labels=condition.labels,
+            conditioning_scale=scale,
+            cross_attention_kwargs=joint,
+            return_dict=False,
+        )
+        # Without a mid residual, diffusers takes the others for those of a T2I-Adapter.
+        return {"down_block_additional_residuals": list(down), "mid_block_additional_residual": mid}
 
     def denoise(
         self,

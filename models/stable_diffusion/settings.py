@@ -25,8 +25,12 @@ class LatentLossConfig(VolumeLossConfig, frozen=True):
 
 
 class ControlConfig(BaseModel, frozen=True, extra="forbid"):
-    """The ControlNet."""
+    """The ControlNet, or a smaller network in its place."""
 
+    kind: Literal["controlnet", "t2i_adapter"] = Field(
+        "controlnet",
+        description="a copy of the U-Net's way down, or a network that sees only the condition (t2i_adapter)",
+    )
     widths: tuple[int, ...] | None = Field(
         None,
         description="channels of the encoder of the condition, which halves the picture between any two; "
@@ -38,6 +42,12 @@ class ControlConfig(BaseModel, frozen=True, extra="forbid"):
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, more time"
     )
+
+    @model_validator(mode="after")
+    def _settings_are_of_its_kind(self) -> "ControlConfig":
+        if self.kind == "t2i_adapter" and (self.widths is not None or self.mid_residual):
+            raise ValueError("a t2i_adapter has no widths and no mid_residual; leave them out")
+        return self
 
 
 class ControlledConfig(VolumeConfig, frozen=True):

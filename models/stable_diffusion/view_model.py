@@ -25,6 +25,7 @@ from models.stable_diffusion.attention import attend_jointly
 from models.stable_diffusion.base import Base
 from models.stable_diffusion.control import (
     FIRST_LAYER,
+    Adapter,
     control_network,
     copy_way_down,
     ignore_condition_beyond,
@@ -64,20 +65,19 @@ class ControlledModel(VolumeModel):
         control = config.control
         self._frozen = FrozenBase(config.base, joint=self.joint, checkpointing=control.checkpointing)
         unet, vae = self._frozen.bare_networks()
-        self.control = control_network(
-            unet,
-            channels=config.renderer.latent_channels,
-            widths=_widths(config, unet, vae),
-            mid_residual=control.mid_residual,
-            copy=False,
-        )
-        if init_weights:
+        channels, is_adapter = config.renderer.latent_channels, control.kind == "t2i_adapter"
+        if is_adapter:
+            self.control = Adapter(unet, channels=channels, factor=latents.factor(vae))
+        else:
+            ways = {"widths": _widths(config, unet, vae), "mid_residual": control.mid_residual}
+            self.control = control_network(unet, channels=channels, copy=False, **ways)
+        if init_weights and not is_adapter:
             copy_way_down(self.control, self._frozen.on(torch.device("cpu")).unet)
-            if config.condition == "blurred_target":
-                ignore_condition_beyond(self.control, RGB)
-        if self.joint:
+        if init_weights and config.condition == "blurred_target":
+            ignore_condition_beyond(self.control, RGB)
+        if self.joint and not is_adapter:
             attend_jointly(self.control)
-        if control.checkpointing:
+        if control.checkpointing and not is_adapter:
             self.control.enable_gradient_checkpointing()
         self.control.requires_grad_("diffusion" in config.loss.terms)
 

@@ -44,7 +44,7 @@ FORMATS = (
     ),
     Format(
         "published_control",
-        "published weights of a ControlNet on GeNVS (sd_pipeline.*)",
+        "published ControlNets (sd_pipeline.*)",
         is_published_control,
         lambda file, wanted: load_published_control(file, wanted.config),
     ),

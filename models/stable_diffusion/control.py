@@ -34,6 +34,7 @@ SHARED_SETTINGS = (
     "resnet_time_scale_shift",
 )
 FIRST_LAYER = "controlnet_cond_embedding.conv_in.weight"  # of the condition's encoder
+INPUT = "conv_in.weight"
 NUM_CLASSES = 2  # conditioned, unconditional
 
 
@@ -99,16 +100,60 @@ def copy_way_down(control: nn.Module, unet: nn.Module) -> None:
         control.class_embedding.weight[0] = 0
 
 
-def widen_condition(weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """The weights of a ControlNet on fewer channels, for `channels`: those that are new are not looked at."""
-    narrow = weights[FIRST_LAYER]
+def widen_condition(weights: dict[str, Tensor], channels: int, key: str = FIRST_LAYER) -> dict[str, Tensor]:
+    """The weights of a ControlNet on fewer channels, for `channels`: those that are new are not looked at.
+
+    `key` names the layer. Raises ValueError if it is on more channels.
+    """
+    narrow = weights[key]
     if narrow.shape[1] > channels:
-        raise ValueError(
-            f"{FIRST_LAYER} is for {narrow.shape[1]} channels, more than the {channels} of this model"
-        )
+        raise ValueError(f"{key} is for {narrow.shape[1]} channels, more than the {channels} of this model")
     wide = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
     wide[:, : narrow.shape[1]] = narrow
-    return weights | {FIRST_LAYER: wide}
+    return weights | {key: wide}
+
+
+def widen_to(weights: dict[str, Tensor], control: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights of a ControlNet that may see fewer channels than `control`, and notes for the user."""
+    own, notes = control.state_dict(), []
+    for key, name in ((FIRST_LAYER, "of the condition"), (INPUT, "beside the noisy latents")):
+        if key in own and key in weights and weights[key].shape[1] < own[key].shape[1]:
+            seen, channels = weights[key].shape[1], own[key].shape[1]
+            weights = widen_condition(weights, channels, key)
+            notes.append(
+                f"its ControlNet sees {seen} channels, and here ignores the other {channels - seen} {name} "
+                "at first"
+            )
+    return weights, notes
+
+
+def see_beside(control: nn.Module, channels: int) -> None:
+    """Let a ControlNet take `channels` more after those of the noisy latents, without effect at first."""
+    narrow = control.conv_in
+    wide = nn.Conv2d(
+        narrow.in_channels + channels, narrow.out_channels, narrow.kernel_size, padding=narrow.padding
+    )
+    weights = widen_condition(control.state_dict(), wide.in_channels, INPUT)
+    wide.load_state_dict({"weight": weights[INPUT], "bias": narrow.bias})
+    control.conv_in = wide
+
+
+def condition_widths(
+    widths: Sequence[int] | None, unet: nn.Module, vae: nn.Module, path: str
+) -> tuple[int, ...]:
+    """Widths of the condition's encoder, which must halve a picture as often as the VAE of the base `path`.
+
+    Those of the U-Net's levels, if `widths` is None. Raises ValueError if there are too few or many.
+    """
+    needed, levels = len(vae.config.block_out_channels), tuple(unet.config.block_out_channels)
+    if widths is None:
+        return tuple(levels[min(number, len(levels) - 1)] for number in range(needed))
+    if len(widths) != needed:
+        raise ValueError(
+            f"model.control.widths: has {len(widths)} numbers, but the VAE of {path} halves pictures "
+            f"{needed - 1} times; give {needed}, or null"
+        )
+    return tuple(widths)
 
 
 def ignore_condition_beyond(control: nn.Module, channels: int) -> None:

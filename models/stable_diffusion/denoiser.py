@@ -4,7 +4,7 @@ Axes: n views, c channels of latents, f of the condition, l tokens of the text, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,6 +30,7 @@ class Condition:
         None  # as large as the picture; the first three are RGB, 0 to 1
     )
     labels: Int[Tensor, "n"] | None = None  # CONDITIONED or UNCONDITIONAL
+    photo: Float[Tensor, "n c y x"] | None = None  # latents of a source photo, for a ControlNet that sees it
 
 
 class LatentDenoiser(nn.Module):
@@ -69,6 +70,9 @@ class LatentDenoiser(nn.Module):
         if isinstance(self.control, Adapter):
             added = self.control(condition.features, condition.labels == CONDITIONED, scale)
             return {"down_intrablock_additional_residuals": added}
+        if condition.photo is not None:
+            seen = (condition.labels == CONDITIONED)[:, None, None, None] * condition.photo
+            noisy = torch.cat([noisy, seen.to(noisy)], dim=1)
         down, mid = self.control(
             noisy,
             time,
@@ -116,8 +120,9 @@ def guidance_terms(
     `three_way`: `second_weight` of the condition, away from these and from no control and no text.
     """
     null = Condition(null_text)
-    noise = Condition(condition.text, noise_features, torch.full_like(condition.labels, UNCONDITIONAL))
-    no_text = Condition(null_text, condition.features, condition.labels)
+    without = torch.full_like(condition.labels, UNCONDITIONAL)
+    noise = replace(condition, features=noise_features, labels=without)
+    no_text = replace(condition, text=null_text)
     terms = {
         "none": [(1.0, condition)],
         "drop_control": [(weight, condition), (1 - weight, null)],

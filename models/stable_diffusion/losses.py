@@ -30,13 +30,15 @@ def diffusion_loss(
     images: Float[Tensor, "b v 3 h w"],
     features: Float[Tensor, "b v f h w"],
     scene_seeds: Int[Tensor, "b"],
+    photo: Float[Tensor, "b c y x"] | None = None,
     *,
     joint: bool,
     progress: float,
 ) -> Float[Tensor, ""]:
     """Weighted squared error of what the base predicts of the views' noisy latents.
 
-    `joint`: the views of a scene see each other, and have one time.
+    `photo`: latents of each scene's source photo, if the ControlNet sees it. `joint`: the views of a scene
+    see each other, and have one time.
     """
     num = images.shape[1]
     images, features = images.flatten(0, 1), features.flatten(0, 1)
@@ -62,7 +64,8 @@ def diffusion_loss(
     dropped = uniform(seeds, (), stream="drop condition") < value_at(config.drop_condition_prob, progress)
     dropped = to_device_of(clean, dropped)
     features = torch.where(dropped[:, None, None, None], noise_features(features, seeds), features)
-    condition = Condition(text.expand(len(clean), -1, -1), features, dropped.long())
+    beside = None if photo is None else photo.repeat_interleave(num, dim=0)
+    condition = Condition(text.expand(len(clean), -1, -1), features, dropped.long(), beside)
 
     noisy = add_noise(clean, noise, gamma)
     views = {"num_views": num if joint else 1}

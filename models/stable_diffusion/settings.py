@@ -39,14 +39,19 @@ class ControlConfig(BaseModel, frozen=True, extra="forbid"):
     mid_residual: bool = Field(
         False, description="also add to the deepest features; the published networks do not"
     )
+    photo: bool = Field(
+        False,
+        description="also show a controlnet the latents of the first source photo beside the noisy ones, as "
+        "Zero-1-to-3 (Liu et al. 2023, arXiv:2303.11328) does; they have no effect before training",
+    )
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, more time"
     )
 
     @model_validator(mode="after")
     def _settings_are_of_its_kind(self) -> "ControlConfig":
-        if self.kind == "t2i_adapter" and (self.widths is not None or self.mid_residual):
-            raise ValueError("a t2i_adapter has no widths and no mid_residual; leave them out")
+        if self.kind == "t2i_adapter" and (self.widths is not None or self.mid_residual or self.photo):
+            raise ValueError("a t2i_adapter has no widths, no mid_residual and no photo; leave them out")
         return self
 
 

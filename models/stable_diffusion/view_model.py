@@ -24,12 +24,13 @@ from models.stable_diffusion import latents
 from models.stable_diffusion.attention import attend_jointly
 from models.stable_diffusion.base import Base
 from models.stable_diffusion.control import (
-    FIRST_LAYER,
     Adapter,
+    condition_widths,
     control_network,
     copy_way_down,
     ignore_condition_beyond,
-    widen_condition,
+    see_beside,
+    widen_to,
 )
 from models.stable_diffusion.denoiser import LatentDenoiser
 from models.stable_diffusion.drawing import Finished, Texts, draw_film, draw_group
@@ -69,10 +70,13 @@ class ControlledModel(VolumeModel):
         if is_adapter:
             self.control = Adapter(unet, channels=channels, factor=latents.factor(vae))
         else:
-            ways = {"widths": _widths(config, unet, vae), "mid_residual": control.mid_residual}
+            widths = condition_widths(control.widths, unet, vae, config.base.path)
+            ways = {"widths": widths, "mid_residual": control.mid_residual}
             self.control = control_network(unet, channels=channels, copy=False, **ways)
         if init_weights and not is_adapter:
             copy_way_down(self.control, self._frozen.on(torch.device("cpu")).unet)
+        if control.photo:
+            see_beside(self.control, unet.config.in_channels)
         if init_weights and config.condition == "blurred_target":
             ignore_condition_beyond(self.control, RGB)
         if self.joint and not is_adapter:
@@ -123,6 +127,16 @@ class ControlledModel(VolumeModel):
             terms["diffusion"] = weights["diffusion"] * loss
         return terms | self.volume_losses(seen, progress=progress)
 
+    def encode(self, source: Views) -> FrustumVolume:
+        """Encode the source photos as volumes and, if views are drawn beside them, as latents (the means of
+        the VAE)."""
+        volume = super().encode(source)
+        if not (self.joint or self.config.control.photo):
+            return volume
+        vae = self._frozen.on(self.device).vae
+        photos = latents.encode(vae, source.images.flatten(0, 1)).unflatten(0, source.valid.shape)
+        return latents.with_photos(volume, photos, source.cameras, source.valid)
+
     def draw(
         self,
         scene: FrustumVolume,
@@ -152,7 +166,9 @@ class ControlledModel(VolumeModel):
         if init_images is not None:
             initial = latents.encode(base.vae, init_images.flatten(0, 1)).unflatten(0, seeds.shape)
         estimate = (2 * self.condition(of_targets, size)[:, :, :3] - 1) if callback else None
-        settings = {"joint": self.joint, "size": _latent_size(base, size), "options": options}
+        seen = self.config.control.photo
+        photo = latents.first_photo(scene.photos, scene.photo_valid) if seen else None
+        settings = {"joint": self.joint, "photo": photo, "size": _latent_size(base, size), "options": options}
         before = 0
 
         def draw_step(step: Step, finished: Finished | None) -> Tensor:
@@ -195,19 +211,10 @@ class ControlledModel(VolumeModel):
         on fewer channels ignore the new ones."""
         kept = {name: value for name, value in weights.items() if not name.startswith("denoiser.")}
         notes = [] if len(kept) == len(weights) else ["its denoiser is left out; this model has a ControlNet"]
-        control = {
-            name.removeprefix("control."): value
-            for name, value in kept.items()
-            if name.startswith("control.")
-        }
-        channels = self.config.renderer.latent_channels
-        if FIRST_LAYER in control and control[FIRST_LAYER].shape[1] < channels:
-            notes.append(
-                f"its ControlNet sees {control[FIRST_LAYER].shape[1]} channels, and here ignores the others "
-                "at first"
-            )
-            kept |= {f"control.{FIRST_LAYER}": widen_condition(control, channels)[FIRST_LAYER]}
-        return kept, notes
+        prefix = "control."
+        theirs = {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}
+        widened, changes = widen_to(theirs, self.control)
+        return kept | {prefix + name: value for name, value in widened.items()}, notes + changes
 
     def _plan(self, num: int, num_photos: int, options: ControlledSampleOptions) -> Iterable[Step]:
         """Views that are independent are drawn together."""
@@ -226,7 +233,10 @@ class ControlledModel(VolumeModel):
         self, batch: SceneBatch, views: Views, features: Float[Tensor, "b v f h w"], progress: float
     ) -> Float[Tensor, ""]:
         """Weighted squared error of what the base predicts of the views' noisy latents."""
-        base = self._frozen.on(self.device)
+        base, photo, source = self._frozen.on(self.device), None, batch.source
+        if self.config.control.photo:
+            with torch.no_grad():
+                photo = latents.encode(base.vae, latents.first_photo(source.images, source.valid))
         return diffusion_loss(
             self._denoiser(base),
             base.vae,
@@ -235,6 +245,7 @@ class ControlledModel(VolumeModel):
             views.images,
             features,
             batch.seeds,
+            photo,
             joint=self.joint,
             progress=progress,
         )
@@ -268,20 +279,6 @@ def _latent_size(base: Base, size: Iterable[int]) -> tuple[int, int, int]:
     factor = latents.factor(base.vae)
     height, width = size
     return base.unet.config.in_channels, height // factor, width // factor
-
-
-def _widths(config: ControlledConfig, unet: nn.Module, vae: nn.Module) -> tuple[int, ...]:
-    """Of the condition's encoder, which must halve a picture as often as the VAE. Raises ValueError."""
-    needed, widths = len(vae.config.block_out_channels), config.control.widths
-    levels = tuple(unet.config.block_out_channels)
-    if widths is None:
-        return tuple(levels[min(number, len(levels) - 1)] for number in range(needed))
-    if len(widths) != needed:
-        raise ValueError(
-            f"model.control.widths: has {len(widths)} numbers, but the VAE of {config.base.path} halves "
-            f"pictures {needed - 1} times; give {needed}, or null"
-        )
-    return widths
 
 
 def _decoded(base: Base, drawn: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 3 h2 w2"]:

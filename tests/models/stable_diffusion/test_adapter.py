@@ -64,12 +64,12 @@ def test_a_run_trains_it_and_draws(tmp_path, plant_object, name):
     changes = {"control": {"kind": "t2i_adapter", "checkpointing": True}}
     assert trained(tmp_path, document(tmp_path, name, model=changes)) == 0
     held = load_checkpoint(checkpoints_of(tmp_path / "runs/tiny")[-1]).section("model")
-    assert any(key.startswith("control.adapter.body.") for key in held)
+    assert any(key.startswith("control.adapter.adapter.body.") for key in held)
     words = ["--guidance-mode", "class_null", "--cfg", "2"]
     assert sampled(tmp_path, "--trajectory", "circle", "--views", "3", *words) == 0
 
 
-@pytest.mark.parametrize("setting", [{"widths": [4, 8, 8]}, {"mid_residual": True}])
+@pytest.mark.parametrize("setting", [{"widths": [4, 8, 8]}, {"mid_residual": True}, {"photo": True}])
 def test_settings_of_a_controlnet_are_refused(setting):
     model = require_base(TINY_FAMILIES["controlnet"]) | {"control": {"kind": "t2i_adapter"} | setting}
     with pytest.raises(ValueError, match="a t2i_adapter has no widths"):

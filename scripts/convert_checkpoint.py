@@ -38,7 +38,6 @@ written to the published format, but the published code will not compute the sam
 Exit codes: 0 done, 2 bad input.
 """
 EVERYTHING = ("model", "ema", "optim")
-CONTROLLED = ("controlnet", "multiview")  # families whose published format has a ControlNet
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,6 +133,7 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     """Write a checkpoint in the published format; returns lines for the user."""
     import torch
 
+    from config.families import family
     from config.run import load_config
     from data.files import write_synced
     from models.checkpoints.building import empty_model
@@ -142,6 +142,7 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     from models.checkpoints.published import PUBLISHED_CONFIG, pack
     from models.checkpoints.published_control import PUBLISHED_CONTROL_CONFIG, pack_control
     from models.checkpoints.transfer import model_differences
+    from models.stable_diffusion.view_model import ControlledModel
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
@@ -149,7 +150,7 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
         raise ValueError("--config is for published weights; a checkpoint has its own, so leave it out")
     checkpoint = require_whole(open_checkpoint(source, sections=EVERYTHING))
     config = config_of(checkpoint)
-    controlled = config.model.family in CONTROLLED
+    controlled = issubclass(family(config.model.family), ControlledModel)
     published, write = (PUBLISHED_CONTROL_CONFIG, pack_control) if controlled else (PUBLISHED_CONFIG, pack)
     document = write(checkpoint, empty_model(config.model, source), raw=arguments.raw)
     write_synced(output, lambda unfinished: torch.save(document, unfinished))

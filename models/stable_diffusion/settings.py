@@ -27,9 +27,9 @@ class LatentLossConfig(VolumeLossConfig, frozen=True):
 class ControlConfig(BaseModel, frozen=True, extra="forbid"):
     """The ControlNet, or a smaller network in its place."""
 
-    kind: Literal["controlnet", "t2i_adapter"] = Field(
-        "controlnet",
-        description="a copy of the U-Net's way down, or a network that sees only the condition (t2i_adapter)",
+    t2i_adapter: bool = Field(
+        False,
+        description="a T2I-Adapter, which sees the condition alone, in place of the ControlNet",
     )
     widths: tuple[int, ...] | None = Field(
         None,
@@ -41,7 +41,7 @@ class ControlConfig(BaseModel, frozen=True, extra="forbid"):
     )
     photo: bool = Field(
         False,
-        description="also show a controlnet the latents of the first source photo beside the noisy ones, as "
+        description="also show a ControlNet the latents of the first source photo beside the noisy ones, as "
         "Zero-1-to-3 (Liu et al. 2023, arXiv:2303.11328) does; they have no effect before training",
     )
     checkpointing: bool = Field(
@@ -50,7 +50,7 @@ class ControlConfig(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _settings_are_of_its_kind(self) -> "ControlConfig":
-        if self.kind == "t2i_adapter" and (self.widths is not None or self.mid_residual or self.photo):
+        if self.t2i_adapter and (self.widths is not None or self.mid_residual or self.photo):
             raise ValueError("a t2i_adapter has no widths, no mid_residual and no photo; leave them out")
         return self
 

@@ -66,7 +66,7 @@ class ControlledModel(VolumeModel):
         control = config.control
         self._frozen = FrozenBase(config.base, joint=self.joint, checkpointing=control.checkpointing)
         unet, vae = self._frozen.bare_networks()
-        channels, is_adapter = config.renderer.latent_channels, control.kind == "t2i_adapter"
+        channels, is_adapter = config.renderer.latent_channels, control.t2i_adapter
         if is_adapter:
             self.control = Adapter(unet, channels=channels, factor=latents.factor(vae))
         else:

@@ -61,7 +61,7 @@ def test_channels_that_are_to_come_have_no_effect(tmp_path):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_run_trains_it_and_draws(tmp_path, plant_object, name):
     plant(tmp_path, plant_object)
-    changes = {"control": {"kind": "t2i_adapter", "checkpointing": True}}
+    changes = {"control": {"t2i_adapter": True, "checkpointing": True}}
     assert trained(tmp_path, document(tmp_path, name, model=changes)) == 0
     held = load_checkpoint(checkpoints_of(tmp_path / "runs/tiny")[-1]).section("model")
     assert any(key.startswith("control.adapter.adapter.body.") for key in held)
@@ -71,6 +71,6 @@ def test_a_run_trains_it_and_draws(tmp_path, plant_object, name):
 
 @pytest.mark.parametrize("setting", [{"widths": [4, 8, 8]}, {"mid_residual": True}, {"photo": True}])
 def test_settings_of_a_controlnet_are_refused(setting):
-    model = require_base(TINY_FAMILIES["controlnet"]) | {"control": {"kind": "t2i_adapter"} | setting}
+    model = require_base(TINY_FAMILIES["controlnet"]) | {"control": {"t2i_adapter": True} | setting}
     with pytest.raises(ValueError, match="a t2i_adapter has no widths"):
         family("controlnet").Config.model_validate(model)

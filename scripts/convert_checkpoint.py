@@ -1,4 +1,4 @@
-"""Convert published GeNVS weights (genvs.pt) to a checkpoint or run of this project, or vice versa.
+"""Convert published weights (genvs.pt, genvs_control.pt) to a checkpoint or run, or vice versa.
 
 Weights of XFactor are converted to published ones alone (FILE.npz); published ones open wherever a
 checkpoint does.
@@ -20,6 +20,7 @@ examples:
   python -m scripts.convert_checkpoint genvs.pt runs/published
   python -m scripts.convert_checkpoint genvs.pt published.safetensors
   python -m scripts.convert_checkpoint genvs_64.pt runs/published_64 --config my_64.json
+  python -m scripts.convert_checkpoint genvs_control.pt runs/published_control
   python -m scripts.convert_checkpoint --to-published runs/srn_cars_128 genvs_mine.pt
   python -m scripts.convert_checkpoint --to-published runs/xfactor_shapes xfactor_mine.npz
 
@@ -31,8 +32,12 @@ A conversion keeps the optimiser's state, so that training can be resumed, and -
 original file's values bit for bit. sample_views.py --transfer and train.py transfer= also accept genvs.pt
 directly; a conversion saves them from converting it each time.
 
+Files with a ControlNet (sd_pipeline.*) become models of the family controlnet, on the base that their config
+names. Their optimiser and the weights of the base are left out, in both directions.
+
 Weights depend on a config; for example, the published code samples its volumes at other positions than the
-paper. config/srn_cars_128_published.json matches the published weights. Weights of another config can be
+paper. config/srn_cars_128_published.json and, with a ControlNet,
+config/controlnet_srn_cars_published.json match the published weights. Weights of another config can be
 written to the published format, but the published code will not compute the same results.
 
 Exit codes: 0 done, 2 bad input.
@@ -70,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="OUT",
         help="FILE.safetensors, or a new run's folder; or a published file",
     )
-    add("--config", metavar="FILE", help="of the published weights (default: srn_cars_128_published.json)")
+    add("--config", metavar="FILE", help="of the published weights (default: below)")
     add("--to-published", action="store_true", help="write the published format")
     add("--raw", action="store_true", help="the raw weights instead of the EMA weights")
     return parser
@@ -88,7 +93,9 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
         write_checkpoint,
     )
     from models.checkpoints.loading import open_checkpoint, require_whole
+    from models.checkpoints.opened_file import opened
     from models.checkpoints.published import PUBLISHED_CONFIG
+    from models.checkpoints.published_control import PUBLISHED_CONTROL_CONFIG, is_published_control
     from models.training.run_directory import RunFolder
 
     # Check the output before reading the whole input.
@@ -96,7 +103,9 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     _refuse_overwriting(source, output)
     if arguments.raw:
         raise ValueError("--raw selects weights of a run; give it only with --to-published")
-    settings = arguments.config or PUBLISHED_CONFIG
+    with opened(source) as file:
+        own = PUBLISHED_CONTROL_CONFIG if is_published_control(file) else PUBLISHED_CONFIG
+    settings = arguments.config or own
     as_run = output.suffix != ".safetensors"
     if as_run and (output.is_file() or (output / "config.json").exists()):
         raise ValueError(f"{output}: exists already; give a new folder, or a file that ends in .safetensors")
@@ -104,7 +113,7 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     # Read.
     config = load_config(settings, [f"name={output.name}", f"runs={output.parent}"] if as_run else [])
     checkpoint = require_whole(open_checkpoint(source, config=config))
-    if checkpoint.format != "published":
+    if checkpoint.format not in ("published", "published_control"):
         raise ValueError(
             f"{source}: is no published file but a checkpoint of this project already; --to-published writes "
             "the published format"
@@ -116,9 +125,10 @@ def from_published(arguments: argparse.Namespace) -> list[str]:
     if as_run:
         RunFolder(config).open(checkpoint.step)
     num = len(checkpoint.section("model"))
+    left_out = "left out" if checkpoint.format == "published_control" else "not in the file"
     return [
         f"read: {source}, {checkpoint.origin['entries']} entries, {_size(num, config, source)}",
-        f"step: {checkpoint.step}, optimiser {'kept' if checkpoint.section('optim') else 'not in the file'}",
+        f"step: {checkpoint.step}, optimiser {'kept' if checkpoint.section('optim') else left_out}",
         f"config: {settings}",
         f"written: {path}",
     ]
@@ -128,14 +138,17 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
     """Write a checkpoint in the published format; returns lines for the user."""
     import torch
 
+    from config.families import family
     from config.run import load_config
     from data.files import write_synced
     from models.checkpoints.building import empty_model
     from models.checkpoints.format import find_checkpoint
     from models.checkpoints.loading import config_of, open_checkpoint, require_whole
     from models.checkpoints.published import PUBLISHED_CONFIG, pack
+    from models.checkpoints.published_control import PUBLISHED_CONTROL_CONFIG, pack_control
     from models.checkpoints.transfer import model_differences
     from models.checkpoints.xfactor import write_flax
+    from models.stable_diffusion.view_model import ControlledModel
 
     source, output = find_checkpoint(arguments.input), arguments.output
     _refuse_overwriting(source, output)
@@ -147,11 +160,13 @@ def to_published(arguments: argparse.Namespace) -> list[str]:
         write_flax(output, weights)
         return [f"step: {checkpoint.step}", f"written: {output}, {len(weights)} arrays"]
     config = config_of(checkpoint)
-    document = pack(checkpoint, empty_model(config.model, source), raw=arguments.raw)
+    controlled = issubclass(family(config.model.family), ControlledModel)
+    published, write = (PUBLISHED_CONTROL_CONFIG, pack_control) if controlled else (PUBLISHED_CONFIG, pack)
+    document = write(checkpoint, empty_model(config.model, source), raw=arguments.raw)
     write_synced(output, lambda unfinished: torch.save(document, unfinished))
     averaged = checkpoint.section("ema") and not arguments.raw
     num = len(checkpoint.section("model"))
-    others = model_differences(checkpoint, load_config(PUBLISHED_CONFIG)).items()
+    others = model_differences(checkpoint, load_config(published)).items()
     return [
         f"read: {source}, {'averaged ' if averaged else ''}weights, {_size(num, config, source)}",
         f"step: {checkpoint.step}, optimiser {'kept' if document['optim'] else 'left out'}",

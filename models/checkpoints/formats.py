@@ -12,6 +12,7 @@ from models.checkpoints.format import FORMAT, Checkpoint, is_own, load_own
 from models.checkpoints.k_diffusion import is_denoiser, load_denoiser
 from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.published import is_published, load_published
+from models.checkpoints.published_control import is_published_control, load_published_control
 from models.checkpoints.viewfusion import is_viewfusion, load_viewfusion
 from models.checkpoints.xfactor import is_xfactor, load_xfactor
 
@@ -41,6 +42,12 @@ FORMATS = (
         f"a checkpoint of this project ({FORMAT})",
         is_own,
         lambda file, wanted: load_own(file, wanted.sections),
+    ),
+    Format(
+        "published_control",
+        "published ControlNets (sd_pipeline.*)",
+        is_published_control,
+        lambda file, wanted: load_published_control(file, wanted.config),
     ),
     Format(
         "published",

@@ -57,28 +57,28 @@ CUBE = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
 OTHER_SIZE = "name its config: python -m scripts.convert_checkpoint FILE OUT --config CONFIG"
 
 
-def published_key(name: str) -> str:
+def published_key(name: str, layers: Mapping[str, str] = LAYERS) -> str:
     """The key of one of our weights. Raises ValueError if the format has no place for it."""
-    for ours, theirs in LAYERS.items():
+    for ours, theirs in layers.items():
         if name.startswith(f"{ours}."):
             return theirs + name.removeprefix(ours)
     raise ValueError(f"the published format has no place for '{name}'; export a model of its architecture")
 
 
-def published_names(model: nn.Module) -> dict[str, str]:
+def published_names(model: nn.Module, layers: Mapping[str, str] = LAYERS) -> dict[str, str]:
     """Keys of a model's weights and buffers in the order of the published file, with our names.
 
     Each key occurs once, without the constants. Raises ValueError if the format cannot represent the model.
     """
-    layers = list(LAYERS.values())
-    lacking = [ours for ours in LAYERS if not any(name.startswith(f"{ours}.") for name in model.state_dict())]
+    theirs = list(layers.values())
+    lacking = [ours for ours in layers if not any(name.startswith(f"{ours}.") for name in model.state_dict())]
     if lacking:
         raise ValueError(
             f"the published format needs '{lacking[0]}', which this model has not; export a model of its "
             "architecture"
         )
-    names = {published_key(name): name for name in model.state_dict()}
-    rank = {key: next(i for i, layer in enumerate(layers) if key.startswith(f"{layer}.")) for key in names}
+    names = {published_key(name, layers): name for name in model.state_dict()}
+    rank = {key: next(i for i, layer in enumerate(theirs) if key.startswith(f"{layer}.")) for key in names}
     return {key: names[key] for key in sorted(names, key=rank.__getitem__)}  # within layers as in the model
 
 
@@ -104,14 +104,10 @@ def unpack(file: CheckpointFile, model: nn.Module, config: dict[str, Any]) -> Ch
     entry alone, the denoiser under only one of its names, and names with prefixes of wrappers. Raises a
     one-line ValueError naming an entry that is missing, unknown, of another kind, or differs from its copy.
     """
-    path, envelope = file.path, _envelope(file.path, file.content)
+    path, envelope = file.path, envelope_of(file.path, file.content)
     names, state = published_names(model), file.weights("model")
     own = model.state_dict()
-    shapes = {key: own[name].shape for key, name in names.items()} | dict.fromkeys(CONSTANTS, (len(CUBE),))
-    weights = _without_doubles(path, state, shapes)
-    for key in CONSTANTS:
-        if weights[key].tolist() != list(CUBE):
-            raise refusal(path, key, f"is not {list(CUBE)}", "only renderers of that cube are known")
+    weights = checked_entries(path, state, {key: own[name].shape for key, name in names.items()})
     tensors = {f"model.{name}": weights[key] for key, name in names.items()}
     moments, groups = unpack_optimizer(path, envelope.get("optim"), _parameters(model))
     origin = {"entries": len(state), "epoch": envelope.get("epoch", 0), "param_groups": groups}
@@ -144,7 +140,7 @@ def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict
     }
 
 
-def _envelope(path: Path, content: Any) -> dict[str, Any]:
+def envelope_of(path: Path, content: Any) -> dict[str, Any]:
     """The outer dict; empty for a bare state dict."""
     if not isinstance(content, dict) or "model" not in content:
         return {}
@@ -156,8 +152,13 @@ def _envelope(path: Path, content: Any) -> dict[str, Any]:
     return content
 
 
-def _without_doubles(path: Path, state: Mapping[str, Any], shapes: dict[str, Any]) -> dict[str, Tensor]:
-    """The entries of `shapes`, each once. Raises ValueError if one is missing or two copies differ."""
+def checked_entries(path: Path, state: Mapping[str, Any], shapes: dict[str, Any]) -> dict[str, Tensor]:
+    """The entries of `shapes` and the constants, each once.
+
+    Raises ValueError if one is missing, unknown or of another kind, two copies differ, or the renderer's cube
+    is another.
+    """
+    shapes = shapes | dict.fromkeys(CONSTANTS, (len(CUBE),))
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         key = DENOISER + name.removeprefix(COPY) if name.startswith(COPY) else name
@@ -173,6 +174,9 @@ def _without_doubles(path: Path, state: Mapping[str, Any], shapes: dict[str, Any
     for key in shapes:
         if key not in found:
             raise refusal(path, key, "is missing", f"copy the file again, or {OTHER_SIZE}")
+    for key in CONSTANTS:
+        if found[key].tolist() != list(CUBE):
+            raise refusal(path, key, f"is not {list(CUBE)}", "only renderers of that cube are known")
     return found
 
 

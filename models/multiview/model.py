@@ -5,24 +5,22 @@ put under noise of the current level again at every step. Axes: b scene, k photo
 latents, y and x their rows and columns.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
 from typing import Literal
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
 from data.cameras.pinhole import Cameras
-from data.scenes.batch import Views, concatenate
+from data.scenes.batch import concatenate
 from diffusion.samplers import SampleOptions
 from models.base import Prediction, SampleCallback
-from models.stable_diffusion import latents
 from models.stable_diffusion.drawing import Finished
+from models.stable_diffusion.latents import PhotoVolume, with_photos
 from models.stable_diffusion.planner import Step, steps_of
 from models.stable_diffusion.settings import ControlledConfig, JointSampleOptions
 from models.stable_diffusion.view_model import ControlledModel, photo_seeds
-from nerf.volume import FrustumVolume
 
 LONGEST_FILM = 10_000  # views
 
@@ -34,21 +32,6 @@ class MultiviewConfig(ControlledConfig, frozen=True):
     source_among_views: bool = Field(
         True, description="denoise the first source view of a scene together with the targets in training"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointVolume(FrustumVolume):
-    """The volumes of photos, and the photos themselves as latents."""
-
-    photos: Float[Tensor, "b k a y x"]
-    photo_cameras: Cameras  # [b, k]
-    photo_valid: Bool[Tensor, "b k"]
-
-    def apply(self, function: Callable[[Tensor], Tensor]) -> "JointVolume":
-        """Return the same with `function` applied to every tensor."""
-        volume = super().apply(function)
-        photos, cameras = function(self.photos), self.photo_cameras.apply(function)
-        return _with_photos(volume, photos, cameras, function(self.photo_valid))
 
 
 class Multiview(ControlledModel):
@@ -70,15 +53,9 @@ class Multiview(ControlledModel):
         """The first source is among the views that are denoised."""
         return self.config.source_among_views or super().renders_source
 
-    def encode(self, source: Views) -> JointVolume:
-        """Encode the source photos as volumes, and as latents (the means of the VAE)."""
-        vae = self._frozen.on(self.device).vae
-        photos = latents.encode(vae, source.images.flatten(0, 1)).unflatten(0, source.valid.shape)
-        return _with_photos(super().encode(source), photos, source.cameras, source.valid)
-
     def draw(
         self,
-        scene: JointVolume,
+        scene: PhotoVolume,
         cameras: Cameras,
         seeds: Int[Tensor, "b t"],
         options: SampleOptions,
@@ -98,7 +75,7 @@ class Multiview(ControlledModel):
             one = scene.apply(lambda tensor, own=own: tensor[own])
             there = one.photo_valid[0]
             photo_cameras = one.photo_cameras.apply(lambda tensor, there=there: tensor[:, there])
-            one = _with_photos(one, one.photos[:, there], photo_cameras, one.photo_valid[:, there])
+            one = with_photos(one, one.photos[:, there], photo_cameras, one.photo_valid[:, there])
             ways = {"init_images": None if init_images is None else init_images[own]}
             ways["callback"] = callback if len(seeds) == 1 else None
             drawn.append(super().draw(one, cameras[own], seeds[own], options, **ways))
@@ -123,12 +100,7 @@ class Multiview(ControlledModel):
         return steps
 
     def _photos(
-        self, scene: JointVolume, seeds: Int[Tensor, "b t"]
+        self, scene: PhotoVolume, seeds: Int[Tensor, "b t"]
     ) -> tuple[Finished | None, Cameras | None]:
         seen = Finished(scene.photos, photo_seeds(seeds, scene.photos.shape[1]))
         return seen, scene.photo_cameras
-
-
-def _with_photos(volume: FrustumVolume, photos: Tensor, cameras: Cameras, valid: Tensor) -> JointVolume:
-    own = {field.name: getattr(volume, field.name) for field in fields(FrustumVolume)}
-    return JointVolume(**own, photos=photos, photo_cameras=cameras, photo_valid=valid)

@@ -4,7 +4,7 @@ Axes: n views, c channels of latents, f of the condition, l tokens of the text, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffusion.samplers import Denoise
 from diffusion.vp_schedule import gamma_from_sigma, noise_from_velocity
+from models.stable_diffusion.control import Adapter
 from models.stable_diffusion.noise_table import NoiseTable
 
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -29,6 +30,7 @@ class Condition:
         None  # as large as the picture; the first three are RGB, 0 to 1
     )
     labels: Int[Tensor, "n"] | None = None  # CONDITIONED or UNCONDITIONAL
+    photo: Float[Tensor, "n c y x"] | None = None  # latents of a source photo, for a ControlNet that sees it
 
 
 class LatentDenoiser(nn.Module):
@@ -56,21 +58,33 @@ class LatentDenoiser(nn.Module):
     ) -> Float[Tensor, "n c h w"]:
         """What the U-Net predicts, noise or velocity, of DDPM's noisy latents at times [n], whole or not."""
         joint = {"num_views": num_views} if num_views > 1 else None
-        residuals = {}
-        if condition.features is not None:
-            down, mid = self.control(
-                noisy,
-                time,
-                encoder_hidden_states=condition.text,
-                controlnet_cond=condition.features,
-                class_labels=condition.labels,
-                conditioning_scale=scale,
-                cross_attention_kwargs=joint,
-                return_dict=False,
-            )
-            # Without a mid residual, diffusers takes the others for those of a T2I-Adapter.
-            residuals = {"down_block_additional_residuals": list(down), "mid_block_additional_residual": mid}
+        residuals = self._residuals(noisy, time, condition, joint, scale)
         return self.unet(noisy, time, condition.text, cross_attention_kwargs=joint, **residuals).sample
+
+    def _residuals(
+        self, noisy: Tensor, time: Tensor, condition: Condition, joint: dict[str, int] | None, scale: float
+    ) -> dict[str, Tensor | list[Tensor]]:
+        """What the control adds to the U-Net's features, by the U-Net's arguments."""
+        if condition.features is None:
+            return {}
+        if isinstance(self.control, Adapter):
+            added = self.control(condition.features, condition.labels == CONDITIONED, scale)
+            return {"down_intrablock_additional_residuals": added}
+        if condition.photo is not None:
+            seen = (condition.labels == CONDITIONED)[:, None, None, None] * condition.photo
+            noisy = torch.cat([noisy, seen.to(noisy)], dim=1)
+        down, mid = self.control(
+            noisy,
+            time,
+            encoder_hidden_states=condition.text,
+            controlnet_cond=condition.features,
+            class_labels=condition.labels,
+            conditioning_scale=scale,
+            cross_attention_kwargs=joint,
+            return_dict=False,
+        )
+        # Without a mid residual, diffusers takes the others for those of a T2I-Adapter.
+        return {"down_block_additional_residuals": list(down), "mid_block_additional_residual": mid}
 
     def denoise(
         self,
@@ -106,8 +120,9 @@ def guidance_terms(
     `three_way`: `second_weight` of the condition, away from these and from no control and no text.
     """
     null = Condition(null_text)
-    noise = Condition(condition.text, noise_features, torch.full_like(condition.labels, UNCONDITIONAL))
-    no_text = Condition(null_text, condition.features, condition.labels)
+    without = torch.full_like(condition.labels, UNCONDITIONAL)
+    noise = replace(condition, features=noise_features, labels=without)
+    no_text = replace(condition, text=null_text)
     terms = {
         "none": [(1.0, condition)],
         "drop_control": [(weight, condition), (1 - weight, null)],

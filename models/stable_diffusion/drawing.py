@@ -55,19 +55,22 @@ def draw_group(
     *,
     joint: bool,
     finished: Finished | None = None,
+    photo: Float[Tensor, "b c y x"] | None = None,
     initial: Float[Tensor, "b t c y x"] | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Float[Tensor, "b t c y x"]:
     """Latents of `size` (c, y, x) of new views, which come after the finished ones in `features`.
 
-    `joint`: the views of a scene look at each other. `seeds` are on the CPU. `initial` are latents to begin
+    `joint`: the views of a scene look at each other. `photo`: of each scene, for a ControlNet that sees it.
+    `seeds` are on the CPU. `initial` are latents to begin
     from, under noise of the first level.
     """
     b, v = features.shape[:2]
     seen = seeds if finished is None else torch.cat([finished.seeds, seeds], dim=1)
+    beside = None if photo is None else photo.repeat_interleave(v, dim=0)
     denoise = guided_denoise(
         denoiser,
-        _terms(features.flatten(0, 1), texts, seen.flatten(), options),
+        _terms(features.flatten(0, 1), texts, seen.flatten(), options, beside),
         num_views=v if joint else 1,
     )
     if finished is not None:
@@ -130,6 +133,7 @@ def _terms(
     texts: Texts,
     seeds: Int[Tensor, "n"],
     options: ControlledSampleOptions,
+    photo: Float[Tensor, "n c y x"] | None,
 ) -> list[tuple[float, Condition]]:
     """What guides the sampling."""
     n, noise = len(features), None
@@ -138,6 +142,6 @@ def _terms(
     label = UNCONDITIONAL if options.unconditional else CONDITIONED
     labels = torch.full((n,), label, device=features.device)
     text, empty = (states.expand(n, -1, -1) for states in (texts.prompt, texts.empty))
-    condition = Condition(text, noise if options.unconditional else features, labels)
+    condition = Condition(text, noise if options.unconditional else features, labels, photo)
     weights = {"weight": options.guidance, "second_weight": options.second_guidance}
     return guidance_terms(options.guidance_mode, condition, empty, noise, **weights)

@@ -1,6 +1,6 @@
 """What a ControlNet on rendered features is made of, how it learns, and how it samples."""
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -8,12 +8,13 @@ from data.schedule import NonNegative, Probability
 from diffusion.samplers import SAMPLERS, SampleOptions
 from models.stable_diffusion.denoiser import Guidance
 from models.stable_diffusion.frozen_base import BaseConfig
-from models.stable_diffusion.losses import OFFSET, SNR_GAMMA
 from models.stable_diffusion.noise_table import Levels
 from models.stable_diffusion.planner import Neighbours, Plan
 from models.volumes.losses import VolumeLossConfig
 from models.volumes.volume_model import VolumeConfig
 
+OFFSET = 0.1  # standard deviation of the noise that moves a whole channel
+SNR_GAMMA = 10.0
 SMALLEST_SIGMA, LARGEST_SIGMA = 0.0291, 14.6147  # just outside Stable Diffusion's table
 
 
@@ -24,8 +25,12 @@ class LatentLossConfig(VolumeLossConfig, frozen=True):
 
 
 class ControlConfig(BaseModel, frozen=True, extra="forbid"):
-    """The ControlNet."""
+    """The ControlNet, or a smaller network in its place."""
 
+    t2i_adapter: bool = Field(
+        False,
+        description="a T2I-Adapter, which sees the condition alone, in place of the ControlNet",
+    )
     widths: tuple[int, ...] | None = Field(
         None,
         description="channels of the encoder of the condition, which halves the picture between any two; "
@@ -34,9 +39,20 @@ class ControlConfig(BaseModel, frozen=True, extra="forbid"):
     mid_residual: bool = Field(
         False, description="also add to the deepest features; the published networks do not"
     )
+    photo: bool = Field(
+        False,
+        description="also show a ControlNet the latents of the first source photo beside the noisy ones, as "
+        "Zero-1-to-3 (Liu et al. 2023, arXiv:2303.11328) does; they have no effect before training",
+    )
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, more time"
     )
+
+    @model_validator(mode="after")
+    def _settings_are_of_its_kind(self) -> "ControlConfig":
+        if self.t2i_adapter and (self.widths is not None or self.mid_residual or self.photo):
+            raise ValueError("a t2i_adapter has no widths, no mid_residual and no photo; leave them out")
+        return self
 
 
 class ControlledConfig(VolumeConfig, frozen=True):
@@ -45,6 +61,11 @@ class ControlledConfig(VolumeConfig, frozen=True):
     base: BaseConfig = BaseConfig()
     control: ControlConfig = ControlConfig()
     loss: LatentLossConfig = LatentLossConfig()
+    condition: Literal["rendering", "blurred_target"] = Field(
+        "rendering",
+        description="what the ControlNet is trained on: the rendered features, or a blurred copy of the "
+        "target, without volumes (first stage of the published training); views are drawn by the former",
+    )
     prompt: str = Field("a car", description="text for every view")
     drop_condition_prob: Probability = Field(
         0.1, description="probability of training a view on noise in place of its condition, as class 1"
@@ -57,6 +78,13 @@ class ControlledConfig(VolumeConfig, frozen=True):
         gt=0,
         description="limit of the signal-to-noise ratio in the loss's weights; null: weight 1",
     )
+
+    @model_validator(mode="after")
+    def _condition_has_its_losses(self) -> "ControlledConfig":
+        others = sorted(set(self.loss.terms) - {"diffusion"})
+        if self.condition == "blurred_target" and others:
+            raise ValueError(f"condition blurred_target trains without volumes; set loss.{others[0]} to 0")
+        return self
 
 
 class ControlledSampleOptions(SampleOptions, frozen=True):

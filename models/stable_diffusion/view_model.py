@@ -15,25 +15,30 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from data.cameras.pinhole import Cameras
-from data.scenes.batch import SceneBatch, concatenate
+from data.scenes.batch import SceneBatch, Views, concatenate
 from data.scenes.facts import DataFacts
-from data.schedule import value_at
-from data.seeds import derived_seed, normal, uniform, view_seeds
+from data.seeds import derived_seed
 from diffusion.samplers import SampleOptions
-from diffusion.vp_schedule import add_noise
 from models.base import Prediction, SampleCallback
-from models.device import to_device_of
 from models.stable_diffusion import latents
 from models.stable_diffusion.attention import attend_jointly
 from models.stable_diffusion.base import Base
-from models.stable_diffusion.control import control_network, copy_way_down
-from models.stable_diffusion.denoiser import Condition, LatentDenoiser
-from models.stable_diffusion.drawing import Finished, Texts, draw_film, draw_group, noise_features
+from models.stable_diffusion.control import (
+    Adapter,
+    condition_widths,
+    control_network,
+    copy_way_down,
+    ignore_condition_beyond,
+    see_beside,
+    widen_to,
+)
+from models.stable_diffusion.denoiser import LatentDenoiser
+from models.stable_diffusion.drawing import Finished, Texts, draw_film, draw_group
 from models.stable_diffusion.frozen_base import FrozenBase, modules, with_fingerprint
-from models.stable_diffusion.losses import min_snr_weight, offset_noise, prediction_target, weighted_error
+from models.stable_diffusion.losses import RGB, blurred, diffusion_loss
 from models.stable_diffusion.planner import Step
 from models.stable_diffusion.settings import ControlledConfig, ControlledSampleOptions, as_options
-from models.volumes.volume_model import RenderedBatch, VolumeModel
+from models.volumes.volume_model import VolumeModel
 from nerf.renderer import LatentImages, surfaces
 from nerf.volume import FrustumVolume
 
@@ -49,6 +54,7 @@ class ControlledModel(VolumeModel):
     options = ControlledSampleOptions()
     training_settings = (
         *VolumeModel.training_settings,
+        "model.condition",
         "model.drop_condition_prob",
         "model.noise_offset",
         "model.snr_gamma",
@@ -60,18 +66,22 @@ class ControlledModel(VolumeModel):
         control = config.control
         self._frozen = FrozenBase(config.base, joint=self.joint, checkpointing=control.checkpointing)
         unet, vae = self._frozen.bare_networks()
-        self.control = control_network(
-            unet,
-            channels=config.renderer.latent_channels,
-            widths=_widths(config, unet, vae),
-            mid_residual=control.mid_residual,
-            copy=False,
-        )
-        if init_weights:
+        channels, is_adapter = config.renderer.latent_channels, control.t2i_adapter
+        if is_adapter:
+            self.control = Adapter(unet, channels=channels, factor=latents.factor(vae))
+        else:
+            widths = condition_widths(control.widths, unet, vae, config.base.path)
+            ways = {"widths": widths, "mid_residual": control.mid_residual}
+            self.control = control_network(unet, channels=channels, copy=False, **ways)
+        if init_weights and not is_adapter:
             copy_way_down(self.control, self._frozen.on(torch.device("cpu")).unet)
-        if self.joint:
+        if control.photo:
+            see_beside(self.control, unet.config.in_channels)
+        if init_weights and config.condition == "blurred_target":
+            ignore_condition_beyond(self.control, RGB)
+        if self.joint and not is_adapter:
             attend_jointly(self.control)
-        if control.checkpointing:
+        if control.checkpointing and not is_adapter:
             self.control.enable_gradient_checkpointing()
         self.control.requires_grad_("diffusion" in config.loss.terms)
 
@@ -104,11 +114,28 @@ class ControlledModel(VolumeModel):
 
     def loss(self, batch: SceneBatch, *, progress: float) -> dict[str, Tensor]:
         """Compute the denoising loss of the views' latents, and colour and shape losses of the volume."""
-        seen, weights = self.render_batch(batch, progress=progress), self.config.loss.weights_at(progress)
-        terms = {}
+        weights = self.config.loss.weights_at(progress)
+        if self.config.condition == "blurred_target":
+            views = batch.target
+            features = blurred(views.images, batch.seeds, self.config.renderer.latent_channels)
+            return {
+                "diffusion": weights["diffusion"] * self._diffusion_loss(batch, views, features, progress)
+            }
+        seen, terms = self.render_batch(batch, progress=progress), {}
         if "diffusion" in weights:
-            terms["diffusion"] = weights["diffusion"] * self._diffusion_loss(batch, seen, progress)
+            loss = self._diffusion_loss(batch, seen.views, seen.latent, progress)
+            terms["diffusion"] = weights["diffusion"] * loss
         return terms | self.volume_losses(seen, progress=progress)
+
+    def encode(self, source: Views) -> FrustumVolume:
+        """Encode the source photos as volumes and, if views are drawn beside them, as latents (the means of
+        the VAE)."""
+        volume = super().encode(source)
+        if not (self.joint or self.config.control.photo):
+            return volume
+        vae = self._frozen.on(self.device).vae
+        photos = latents.encode(vae, source.images.flatten(0, 1)).unflatten(0, source.valid.shape)
+        return latents.with_photos(volume, photos, source.cameras, source.valid)
 
     def draw(
         self,
@@ -139,7 +166,9 @@ class ControlledModel(VolumeModel):
         if init_images is not None:
             initial = latents.encode(base.vae, init_images.flatten(0, 1)).unflatten(0, seeds.shape)
         estimate = (2 * self.condition(of_targets, size)[:, :, :3] - 1) if callback else None
-        settings = {"joint": self.joint, "size": _latent_size(base, size), "options": options}
+        seen = self.config.control.photo
+        photo = latents.first_photo(scene.photos, scene.photo_valid) if seen else None
+        settings = {"joint": self.joint, "photo": photo, "size": _latent_size(base, size), "options": options}
         before = 0
 
         def draw_step(step: Step, finished: Finished | None) -> Tensor:
@@ -178,10 +207,14 @@ class ControlledModel(VolumeModel):
         return super().diagnose(scene, target, seeds)
 
     def adapt(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Leave out another denoiser: of a GeNVS, encoder and renderer are taken over."""
+        """Leave out another denoiser (of a GeNVS, encoder and renderer are taken over), and let a ControlNet
+        on fewer channels ignore the new ones."""
         kept = {name: value for name, value in weights.items() if not name.startswith("denoiser.")}
         notes = [] if len(kept) == len(weights) else ["its denoiser is left out; this model has a ControlNet"]
-        return kept, notes
+        prefix = "control."
+        theirs = {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}
+        widened, changes = widen_to(theirs, self.control)
+        return kept | {prefix + name: value for name, value in widened.items()}, notes + changes
 
     def _plan(self, num: int, num_photos: int, options: ControlledSampleOptions) -> Iterable[Step]:
         """Views that are independent are drawn together."""
@@ -196,44 +229,26 @@ class ControlledModel(VolumeModel):
     def _denoiser(self, base: Base) -> LatentDenoiser:
         return LatentDenoiser(base.unet, self.control, base.table, base.prediction)
 
-    def _diffusion_loss(self, batch: SceneBatch, seen: RenderedBatch, progress: float) -> Float[Tensor, ""]:
+    def _diffusion_loss(
+        self, batch: SceneBatch, views: Views, features: Float[Tensor, "b v f h w"], progress: float
+    ) -> Float[Tensor, ""]:
         """Weighted squared error of what the base predicts of the views' noisy latents."""
-        config, base = self.config, self._frozen.on(self.device)
-        images, features = seen.views.images.flatten(0, 1), seen.latent.flatten(0, 1)
-        num = seen.views.images.shape[1]
-        seeds = view_seeds(batch.seeds, num)
-
-        # Noisy latents, at one time for the views of a scene if they see each other.
-        size = _latent_size(base, images.shape[-2:])
-        with torch.no_grad():
-            drawn = to_device_of(images, normal(seeds, size, stream="latents"))
-            clean = latents.encode(base.vae, images, drawn)
-        chance = uniform(batch.seeds if self.joint else seeds, (), stream="time")
-        time = (chance * (base.table.last_time + 1)).long()
-        time = time.repeat_interleave(num) if self.joint else time
-        gamma = to_device_of(clean, base.table.gammas[time])
-        noise = offset_noise(
-            normal(seeds, size, stream="noise"),
-            normal(seeds, (size[0], 1, 1), stream="noise offset"),
-            config.noise_offset,
+        base, photo, source = self._frozen.on(self.device), None, batch.source
+        if self.config.control.photo:
+            with torch.no_grad():
+                photo = latents.encode(base.vae, latents.first_photo(source.images, source.valid))
+        return diffusion_loss(
+            self._denoiser(base),
+            base.vae,
+            self.config,
+            self._frozen.text(self.config.prompt, self.device),
+            views.images,
+            features,
+            batch.seeds,
+            photo,
+            joint=self.joint,
+            progress=progress,
         )
-        noise = to_device_of(clean, noise)
-
-        # Some views are without condition.
-        dropped = uniform(seeds, (), stream="drop condition") < value_at(config.drop_condition_prob, progress)
-        dropped = to_device_of(clean, dropped)
-        features = torch.where(dropped[:, None, None, None], noise_features(features, seeds), features)
-        text = self._frozen.text(config.prompt, self.device).expand(len(clean), -1, -1)
-        condition = Condition(text, features, dropped.long())
-
-        noisy = add_noise(clean, noise, gamma)
-        views = {"num_views": num if self.joint else 1}
-        predicted = self._denoiser(base).predict(noisy, to_device_of(clean, time), condition, **views)
-        target = prediction_target(clean, noise, gamma, base.prediction)
-        weight = torch.ones_like(gamma)
-        if config.snr_gamma is not None:
-            weight = min_snr_weight(gamma, base.prediction, config.snr_gamma)
-        return weighted_error(predicted.float(), target, weight)
 
     def _render_all(self, scene: FrustumVolume, cameras: Cameras) -> LatentImages:
         """Render any number of views, some at once."""
@@ -261,28 +276,9 @@ def _views_of(rendering: LatentImages, views: Iterable[int]) -> LatentImages:
 
 def _latent_size(base: Base, size: Iterable[int]) -> tuple[int, int, int]:
     """Channels, height and width of an image's latents."""
-    factor = _factor(base.vae)
+    factor = latents.factor(base.vae)
     height, width = size
     return base.unet.config.in_channels, height // factor, width // factor
-
-
-def _factor(vae: nn.Module) -> int:
-    """Pixels along one side of a latent."""
-    return 2 ** (len(vae.config.block_out_channels) - 1)
-
-
-def _widths(config: ControlledConfig, unet: nn.Module, vae: nn.Module) -> tuple[int, ...]:
-    """Of the condition's encoder, which must halve a picture as often as the VAE. Raises ValueError."""
-    needed, widths = len(vae.config.block_out_channels), config.control.widths
-    levels = tuple(unet.config.block_out_channels)
-    if widths is None:
-        return tuple(levels[min(number, len(levels) - 1)] for number in range(needed))
-    if len(widths) != needed:
-        raise ValueError(
-            f"model.control.widths: has {len(widths)} numbers, but the VAE of {config.base.path} halves "
-            f"pictures {needed - 1} times; give {needed}, or null"
-        )
-    return widths
 
 
 def _decoded(base: Base, drawn: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 3 h2 w2"]:

@@ -9,7 +9,7 @@ from data.cameras import trajectory_names
 from models.sampling.names import ORDERS, POLICIES, PUBLISHED
 from scripts.common.command_line import OneLineParser
 from scripts.common.command_line import number_between as _number
-from scripts.sampling.family_options import LEVELS, SAMPLING_OPTIONS, add_latent_options
+from scripts.sampling.family_options import LEVELS, SAMPLING_OPTIONS, add_latent_options, preset_options
 from scripts.sampling.request import AUTO, OWN_VIEWS, PhotoRequest, SampleRequest, SubjectRequest, parse_views
 
 DESCRIPTION = (
@@ -217,9 +217,11 @@ def sample_request(arguments: argparse.Namespace) -> SampleRequest:
 
 
 def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The run's sampling options that flags with a value override."""
+    """The run's sampling options that a preset or flags with a value override; flags take precedence."""
     given = {name: getattr(arguments, name, None) for name in SAMPLING_OPTIONS}
-    return {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    preset = preset_options(arguments.preset, stochastic=getattr(arguments, "stochastic", False))
+    return preset | chosen
 
 
 def subject_request(arguments: argparse.Namespace) -> SubjectRequest:

@@ -306,3 +306,10 @@ def test_joint_views_without_context_and_without_condition():
         guided_denoise(model, terms, num_views=2), "D", 2, steps=SIZES["D"]["steps"], gamma=CHURN
     )
     near(pair, "D_traj_uncond_pair_final", 2e-4)
+
+
+def test_targets_are_blurred_as_published():
+    image = rand("F.img", 3, 48, 40)
+    for sigma in (1, 4, 9):
+        near(losses.blur(image, sigma)[:, ::3, ::3], f"E_blur_s{sigma}", 1e-5)
+    near(losses.blur(image, 4)[:, :6, :6], "E_blur_border_s4", 1e-5)

@@ -37,7 +37,14 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 
 def test_own_comes_first_and_every_file_is_of_one_format(files):
-    assert [kind.name for kind in FORMATS] == ["own", "published", "k_diffusion", "viewfusion", "xfactor"]
+    assert [kind.name for kind in FORMATS] == [
+        "own",
+        "published_control",
+        "published",
+        "k_diffusion",
+        "viewfusion",
+        "xfactor",
+    ]
     for name, path in files.items():
         with opened(path) as file:
             assert [kind.name for kind in FORMATS if kind.recognises(file)] == [name.split()[0]]

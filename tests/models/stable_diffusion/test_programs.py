@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 pytest.importorskip("diffusers")
 
@@ -81,6 +82,25 @@ def test_a_run_trains_resumes_samples_and_is_evaluated(root, family, capsys):
     with_run = ["--checkpoint", str(root / "runs/tiny"), "--objects", "1", "--views", "2", "--device", "cpu"]
     assert evaluate(with_run) == 0
     assert "sample psnr" in capsys.readouterr().out
+
+
+def test_a_recipe_begins_with_blurred_targets(root):
+    given = document(root, "controlnet")
+    given["stages"] = {
+        "copy_blur": {
+            "model": {"condition": "blurred_target", "loss": {"rgb": 0, "opacity": 0}},
+            "optim": {"lr_scale": {"encoder": 0, "renderer": 0}},
+        },
+        "joint": {},
+    }
+    assert trained(root, given) == 0
+    first, second = (
+        load_checkpoint(checkpoints_of(root / "runs/tiny" / name)[-1]).section("model")
+        for name in ("1_copy_blur", "2_joint")
+    )
+    unmoved = [name for name in first if torch.equal(first[name], second[name])]
+    assert not [name for name in unmoved if "controlnet_down_blocks" in name]
+    assert sampled(root, "--trajectory", "circle", "--views", "1", "--preset", "branch", "--steps", "2") == 0
 
 
 def test_joint_flags_are_for_joint_models(root, capsys):

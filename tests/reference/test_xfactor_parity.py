@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from config.run import load_config
-from models.checkpoints.flax_names import from_flax, to_flax
+from models.checkpoints.xfactor import from_flax, to_flax
 from models.training.optimizer import learning_rate_factor
 from models.xfactor.layers import rotation
 from models.xfactor.masks import Halves, grid_places

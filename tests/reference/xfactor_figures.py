@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.checkpoints.flax_names import from_flax
+from models.checkpoints.xfactor import from_flax
 from models.xfactor.config import NetworkConfig
 from models.xfactor.model import XFactor, XFactorConfig
 

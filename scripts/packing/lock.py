@@ -22,8 +22,8 @@ def sole_packer(output: Path) -> Iterator[None]:
     lock = FileLock(output / LOCK, blocking=False, fallback_to_soft=False)
     try:
         lock.acquire()
-    except Timeout as error:
-        raise ValueError(f"--output {output}: another process packs there; wait until it is done") from error
+    except Timeout:
+        raise ValueError(f"--output {output}: another process packs there; wait until it is done") from None
     except NotImplementedError:
         pass
     except OSError as error:

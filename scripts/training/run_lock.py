@@ -55,11 +55,11 @@ def _acquire(lock: FileLock, folder: Path, say: Callable[[str], object]) -> bool
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=PATIENCE_S)
-    except Timeout as error:
+    except Timeout:  # nothing that passes by itself: the user decides
         raise ValueError(
             f"{folder} is being trained by {_holder(path)}; wait until it ends, or give this run another "
             "name with name=NAME"
-        ) from error
+        ) from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
             raise ValueError(

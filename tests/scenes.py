@@ -23,7 +23,7 @@ TINY_BASE = Path(tempfile.gettempdir()) / f"tiny_base_{os.getpid()}"  # see `req
 TINY_MODEL: dict[str, Any] = {
     "family": "genvs",
     "encoder": {
-        "backbone": "tu-test_efficientnet",  # a hundred thousand weights
+        "backbone": "tu-tf_mobilenetv3_small_minimal_100",  # half a million weights
         "weights": None,
         "channels": 2,
         "planes": 4,

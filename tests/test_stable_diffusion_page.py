@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 SMALL_SET = ["--objects", "4", "--val", "2", "--views", "6", "--size", "32", "--workers", "1"]
 SMALL_RUN = [
     *("data.image_size=32", "data.workers=0", "train.steps=1", "train.batch=1", "train.device=cpu"),
-    *("model.encoder.backbone=tu-test_efficientnet", "model.encoder.planes=4"),
+    *("model.encoder.backbone=tu-tf_mobilenetv3_small_minimal_100", "model.encoder.planes=4"),
     *("model.renderer.size=8", "model.renderer.coarse=5", "model.renderer.fine=3"),
     *("sample.steps=2", "train.preflight=false", "train.precision=float32"),
 ]

@@ -45,7 +45,7 @@ FORMATS = (
     ),
     Format(
         "published_control",
-        "published ControlNets (sd_pipeline.*)",
+        "ControlNets",
         is_published_control,
         lambda file, wanted: load_published_control(file, wanted.config),
     ),
@@ -63,13 +63,13 @@ FORMATS = (
     ),
     Format(
         "viewfusion",
-        "published ViewFusion weights (downs.*)",
+        "ViewFusion weights",
         is_viewfusion,
         lambda file, wanted: load_viewfusion(file, wanted.config),
     ),
     Format(
         "xfactor",
-        "XFactor arrays (PoseEnc/*)",
+        "XFactor arrays",
         is_xfactor,
         lambda file, wanted: load_xfactor(file, wanted.config),
     ),

@@ -33,7 +33,7 @@ class ModelVariant:
 FULL = ROOT / "config" / "srn_cars_128.json"
 UNTRAINED = ["model.encoder.weights=null", "data.root=unused"]  # speed does not depend on the weights
 SMALL = [
-    "model.encoder.backbone=tu-test_efficientnet",
+    "model.encoder.backbone=tu-tf_mobilenetv3_small_minimal_100",
     "model.encoder.channels=2",
     "model.encoder.planes=4",
     "model.encoder.dilations=[1, 2, 3]",

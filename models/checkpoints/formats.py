@@ -30,7 +30,7 @@ class Format:
     """A kind of file with weights."""
 
     name: str
-    description: str  # for the user: what it is and what its entries are called
+    description: str  # for the user, in a few words: one line names all formats
     recognises: Callable[[CheckpointFile], bool]  # by names alone; raises nothing
     load: Callable[[CheckpointFile, Wanted], Checkpoint]  # or ValueError with a remedy
 

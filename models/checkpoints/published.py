@@ -104,11 +104,8 @@ def unpack(file: CheckpointFile, model: nn.Module, config: dict[str, Any]) -> Ch
     entry alone, the denoiser under only one of its names, and names with prefixes of wrappers. Raises a
     one-line ValueError naming an entry that is missing, unknown, of another kind, or differs from its copy.
     """
-    path, envelope = file.path, envelope_of(file.path, file.content)
-    names, state = published_names(model), file.weights("model")
-    own = model.state_dict()
-    weights = checked_entries(path, state, {key: own[name].shape for key, name in names.items()})
-    tensors = {f"model.{name}": weights[key] for key, name in names.items()}
+    path, envelope, state = file.path, envelope_of(file.path, file.content), file.weights("model")
+    tensors = our_tensors(path, state, model)
     moments, groups = unpack_optimizer(path, envelope.get("optim"), _parameters(model))
     origin = {"entries": len(state), "epoch": envelope.get("epoch", 0), "param_groups": groups}
     return Checkpoint(path, envelope.get("step", 0), config, separate(tensors | moments), origin=origin)
@@ -121,10 +118,7 @@ def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict
     raw weights, to which it belongs. `model` is as in `unpack`. Raises ValueError if the checkpoint is of
     another model or the format cannot represent it.
     """
-    averaged = bool(checkpoint.section("ema")) and not raw
-    weights = checkpoint.best_weights() if averaged else checkpoint.section("model")
-    require_same(model.state_dict(), weights, checkpoint.path)
-    apart = separate(weights)
+    apart = weights_to_pack(checkpoint, model, raw=raw)
     state: dict[str, Tensor] = {}
     for key, name in published_names(model).items():
         if key.startswith("nerf.") and CONSTANTS[0] not in state:
@@ -133,11 +127,39 @@ def pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False) -> dict
     copies = {key: value for key, value in state.items() if key.startswith(DENOISER)}
     state |= {COPY + key.removeprefix(DENOISER): value for key, value in copies.items()}
     return {
-        "optim": None if averaged else pack_optimizer(checkpoint, _parameters(model)),
+        "optim": None if is_averaged(checkpoint, raw=raw) else pack_optimizer(checkpoint, _parameters(model)),
         "model": state,
         "step": checkpoint.step,
         "epoch": (checkpoint.origin or {}).get("epoch", 0),
     }
+
+
+def our_tensors(
+    path: Path, state: Mapping[str, Any], model: nn.Module, layers: Mapping[str, str] = LAYERS
+) -> dict[str, Tensor]:
+    """A model's weights in a published file, by the names that they have in a checkpoint of ours.
+
+    Raises ValueError as `checked_entries` and `published_names` do.
+    """
+    names, own = published_names(model, layers), model.state_dict()
+    weights = checked_entries(path, state, {key: own[name].shape for key, name in names.items()})
+    return {f"model.{name}": weights[key] for key, name in names.items()}
+
+
+def is_averaged(checkpoint: Checkpoint, *, raw: bool) -> bool:
+    """Whether the weights to pack are averaged ones."""
+    return bool(checkpoint.section("ema")) and not raw
+
+
+def weights_to_pack(checkpoint: Checkpoint, model: nn.Module, *, raw: bool) -> dict[str, Tensor]:
+    """The weights of a checkpoint for a published file, none of which share memory.
+
+    Raises ValueError if the checkpoint is of another model.
+    """
+    averaged = is_averaged(checkpoint, raw=raw)
+    weights = checkpoint.best_weights() if averaged else checkpoint.section("model")
+    require_same(model.state_dict(), weights, checkpoint.path)
+    return separate(weights)
 
 
 def envelope_of(path: Path, content: Any) -> dict[str, Any]:

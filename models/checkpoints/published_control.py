@@ -12,15 +12,16 @@ from torch import nn
 
 from config.run import RunConfig, load_config
 from models.checkpoints.building import empty_model
-from models.checkpoints.format import Checkpoint, require_same
+from models.checkpoints.format import Checkpoint
 from models.checkpoints.opened_file import CheckpointFile
 from models.checkpoints.published import (
     CONSTANTS,
     CUBE,
     LAYERS,
-    checked_entries,
     envelope_of,
+    our_tensors,
     published_names,
+    weights_to_pack,
 )
 from models.checkpoints.torch_file import separate
 
@@ -52,10 +53,9 @@ def unpack_control(file: CheckpointFile, model: nn.Module, config: dict[str, Any
     """Convert a published file to a checkpoint of ours of a `model` with that config, as
     `models.checkpoints.published.unpack` does."""
     path, envelope = file.path, envelope_of(file.path, file.content)
-    names, state, own = published_names(model, CONTROL_LAYERS), file.weights("model"), model.state_dict()
+    state = file.weights("model")
     trained = {key: state[key] for key in state if not key.startswith(FROZEN)}
-    weights = checked_entries(path, trained, {key: own[name].shape for key, name in names.items()})
-    tensors = {f"model.{name}": weights[key] for key, name in names.items()}
+    tensors = our_tensors(path, trained, model, CONTROL_LAYERS)
     origin = {"entries": len(state), "epoch": envelope.get("epoch", 0), "param_groups": None}
     return Checkpoint(path, envelope.get("step", 0), config, separate(tensors), origin=origin)
 
@@ -66,10 +66,7 @@ def pack_control(checkpoint: Checkpoint, model: nn.Module, *, raw: bool = False)
     Weights are the averaged ones, if there are any, unless `raw`. Raises ValueError if the checkpoint is of
     another model or the format cannot represent it.
     """
-    averaged = bool(checkpoint.section("ema")) and not raw
-    weights = checkpoint.best_weights() if averaged else checkpoint.section("model")
-    require_same(model.state_dict(), weights, checkpoint.path)
-    apart = separate(weights)
+    apart = weights_to_pack(checkpoint, model, raw=raw)
     constants = {key: torch.tensor(CUBE) for key in CONSTANTS}
     state = {key: apart[name] for key, name in published_names(model, CONTROL_LAYERS).items()}
     return {

@@ -115,9 +115,9 @@ def short_of_memory(largest: int, error: Exception):
     return limited
 
 
-def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+def test_a_batch_that_fits_is_found_where_memory_does_not_suffice(write_recipe, error):
     stages, said = load_stages(write_recipe(), ["train.batch=6", "train.accumulate=2"]), []
-    error = torch.OutOfMemoryError("CUDA out of memory.")
     with pytest.raises(ValueError, match=r"\A[^\n]*\Z") as caught:
         list(preflight(stages, short_of_memory(3, error), workers(), said.append))
     words = (

@@ -134,7 +134,9 @@ def test_who_waits_for_others_says_so(surroundings, monkeypatch, capsys):
     assert said == ["train.py: waiting at localhost:29500 for the other processes of WORLD_SIZE=2"]
 
 
-@pytest.mark.parametrize(("variables", "code"), [({"WORLD_SIZE": ""}, 0), ({"WORLD_SIZE": "2"}, 2)])
+@pytest.mark.parametrize(
+    ("variables", "code"), [({"WORLD_SIZE": ""}, 0), ({"WORLD_SIZE": "2"}, 2), ({"RANK": "1"}, 2)]
+)
 def test_a_fresh_interpreter_says_the_same(config_path, variables, code):
     clean = {name: value for name, value in os.environ.items() if name not in NAMES}
     done = subprocess.run(
